@@ -1,0 +1,86 @@
+/**
+ * The Task's half of an engine: the decode connection. The port is implemented in `engines/`, on the front thread that
+ * owns the client, so that a token never crosses a thread. Everything an engine says of a generation reaches the Task
+ * as a message, in the order of the engine's bytes, the end behind the last token.
+ */
+import type { ActorRef } from '../kernel/ref.ts';
+import type { Failure } from './failure.ts';
+import type { Lease, ReplicaFacts } from './messages.ts';
+import type { PromptInput, Sampling } from './task-request.ts';
+
+/** One generation, as the engine needs it. */
+export interface GenerateRequest {
+	readonly lease: Lease;
+	readonly input: PromptInput;
+	readonly workload: 'completion' | 'embedding' | 'rerank';
+	/** The most tokens to generate; the engine also stops with `length` when the slot's ctx is full. */
+	readonly maxTokens: number;
+	/** True when the client named `maxTokens`: then prompt + maxTokens above ctx is INVALID_PARAMS, never trimmed. */
+	readonly maxTokensExplicit: boolean;
+	readonly ctx: number;
+	readonly sampling: Sampling;
+	readonly seed: number;
+	/** Slot used alone, no KV reuse. */
+	readonly strict: boolean;
+	readonly kvHint: 'reuse' | 'cold';
+}
+
+/**
+ * A run of pieces in one byte range. Layout of a record, little-endian, records packed back to back:
+ * ```
+ *  u16 textBytes · u8 tokens (model tokens in the piece, ≥ 1) · u8 flags (1 = id and logprob follow)
+ *  [ u32 tokenId · f32 logprob ] · textBytes of UTF-8, never split inside a character
+ * ```
+ * `bytes` is shared with other tasks' pieces and must not be kept beyond the message: copy what is needed.
+ */
+export interface Pieces {
+	readonly type: 'pieces';
+	readonly bytes: Buffer;
+	readonly start: number;
+	readonly end: number;
+	/** Records in the range. */
+	readonly count: number;
+}
+
+export const pieceHasLogprob = 1;
+
+export interface GenerationUsage {
+	readonly tokensIn: number;
+	/** Prompt tokens that were found in the slot's KV cache. */
+	readonly tokensCached: number;
+	readonly tokensOut: number;
+	readonly prefillMs: number;
+	readonly decodeMs: number;
+}
+
+export type DecodeNews =
+	/** The engine took the request: prefill begins. */
+	| { readonly type: 'decode-started'; readonly tokensIn: number; readonly tokensCached: number }
+	| Pieces
+	| { readonly type: 'embedded'; readonly vectors: readonly Float32Array[]; readonly usage: GenerationUsage }
+	| { readonly type: 'decode-ended'; readonly finishReason: 'stop' | 'length'; readonly usage: GenerationUsage }
+	/** Nothing follows. `slot` says whether the engine is known to be done with it. */
+	| { readonly type: 'decode-failed'; readonly failure: Failure; readonly slot: 'free' | 'unknown' }
+	/** Answer to `cancel`: the engine's acknowledgement, the slot is idle. Nothing follows. */
+	| { readonly type: 'decode-cancelled'; readonly usage: GenerationUsage };
+
+export interface Generation {
+	/** Tells the engine to stop, in this turn. Idempotent. `decode-cancelled`, or an end already under way, follows. */
+	cancel(): void;
+}
+
+/** Opens generations on leased slots. News goes to `task`; a full mailbox there is a bug, for the run is bounded. */
+export interface DecodePort {
+	start(replica: ReplicaFacts, request: GenerateRequest, task: ActorRef<DecodeNews>): Generation;
+	/** Counts a prompt with the replica's tokenizer, off its decode path. Exactly one answer. */
+	count(replica: ReplicaFacts, input: PromptInput, replyTo: ActorRef<CountNews>): void;
+	/** Token ids and their texts. Exactly one answer. */
+	tokenize(replica: ReplicaFacts, text: string, replyTo: ActorRef<TokenizeNews>): void;
+}
+
+export type CountNews =
+	| { readonly type: 'prompt-counted'; readonly tokens: number }
+	| { readonly type: 'count-failed'; readonly failure: Failure };
+export type TokenizeNews =
+	| { readonly type: 'tokenized'; readonly tokens: readonly { readonly id: number; readonly text: string }[] }
+	| { readonly type: 'tokenize-failed'; readonly failure: Failure };

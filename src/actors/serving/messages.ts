@@ -1,0 +1,197 @@
+/**
+ * The messages of the serving actors, and nothing else: what crosses between a Task (front thread), the Dispatcher and
+ * its Pools (control thread) and the Replicas (engine threads). All of it is small, constant-size and survives
+ * structured clone; a ref crosses only in the top-level field `replyTo`. Never a prompt, never a token.
+ */
+import type { ActorRef } from '../kernel/ref.ts';
+import type { EngineKind, Failure } from './failure.ts';
+import type { Placement, PriorityClass, Workload } from './task-request.ts';
+
+/** The right to one slot (or, `exclusive`, to all slots) of a replica. Fenced by the control thread's epoch. */
+export interface Lease {
+	readonly epoch: number;
+	readonly id: number;
+	readonly poolId: string;
+	readonly replicaId: string;
+	readonly exclusive: boolean;
+}
+
+/** What a running replica is, as it told at readiness. */
+export interface ReplicaFacts {
+	readonly replicaId: string;
+	readonly poolId: string;
+	readonly engine: EngineKind;
+	readonly engineVersion: string;
+	/** `sha256:<hex>` of the file we load; null for external engines. */
+	readonly modelDigest: string | null;
+	readonly modelName: string;
+	/** Opaque to actors: the decode port knows how to reach it. */
+	readonly address: string;
+	readonly slots: number;
+	/** Tokens a slot holds, prompt and output together. */
+	readonly ctx: number;
+	readonly workloads: readonly Workload[];
+	readonly samplerProfileVersion: string;
+	/** Null when the model has no chat template; else upper bounds of the bytes it adds. */
+	readonly chatTemplate: { readonly baseBytes: number; readonly perMessageBytes: number } | null;
+	/** Human words: `CPU (1 thread)`, `GPU 0`. */
+	readonly device: string;
+	/** Features that a request may need: `grammar`, `json_schema`, `logprobs`, `embedding`, … */
+	readonly features: readonly string[];
+}
+
+/** The fixed-size account of a task that crosses to the control thread. */
+export interface TaskSummary {
+	readonly taskId: string;
+	readonly sessionId: string | null;
+	readonly correlationId: string;
+	readonly workload: Workload;
+	readonly modelRef: string;
+	readonly engine: EngineKind | null;
+	readonly priority: PriorityClass;
+	readonly tenant: string;
+	/** Exact when the tokenizer was asked, else null and `promptBytes` bounds it. */
+	readonly promptTokens: number | null;
+	readonly promptBytes: number;
+	readonly ctx: number | null;
+	readonly maxTokens: number | null;
+	readonly expectedTokens: number | null;
+	/** Absolute, on `Host.now`. */
+	readonly deadlineAt: number | null;
+	/** When the front admitted it, on `Host.now`: a requeued task keeps its place. */
+	readonly admittedAt: number;
+	readonly strict: boolean;
+	readonly samplerProfileVersion: string | null;
+	readonly placement: Placement;
+	/** Bytes the task holds on its front while it waits: bounded per pool by `queue.bytes_max`. */
+	readonly queuedBytes: number;
+}
+
+/** Where a waiting task stands. */
+export interface QueueStanding {
+	/** Tasks that will start before it. */
+	readonly position: number;
+	/** Milliseconds from now. */
+	readonly predictedStartMs: number;
+	readonly predictedEndMs: number;
+	readonly estimated: 'prior' | 'measured';
+	readonly queueDepth: number;
+}
+
+/** Task → Dispatcher. */
+export type DispatcherCommand =
+	| { readonly type: 'submit'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> }
+	/** Dry run of `submit`: answers what would happen, enqueues nothing. */
+	| { readonly type: 'preview'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementPreview> }
+	/** The task ended while queued. Idempotent; a grant already on its way is settled as `unused` by the task. */
+	| { readonly type: 'withdraw'; readonly poolId: string; readonly taskId: string; readonly reason: string }
+	/** Ends a lease, exactly once. `slot: 'unknown'` quarantines it until the engine shows it idle. */
+	| { readonly type: 'settle'; readonly lease: Lease; readonly settlement: Settlement }
+	/** After a control restart: what a front's task still holds. */
+	| { readonly type: 'report-lease'; readonly lease: Lease; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> };
+
+export interface Settlement {
+	readonly outcome: 'completed' | 'canceled' | 'failed' | 'unused';
+	readonly slot: 'free' | 'unknown';
+	readonly tokensIn: number;
+	readonly tokensOut: number;
+	readonly prefillMs: number;
+	readonly decodeMs: number;
+	readonly reason: string;
+}
+
+/** Dispatcher or Pool → Task. */
+export type PlacementNews =
+	| {
+			readonly type: 'queued';
+			readonly poolId: string;
+			readonly engine: EngineKind;
+			readonly standing: QueueStanding;
+			readonly onTimeProbability: number | null;
+	  }
+	| { readonly type: 'standing-changed'; readonly standing: QueueStanding }
+	| {
+			readonly type: 'granted';
+			readonly lease: Lease;
+			readonly replica: ReplicaFacts;
+			readonly ctx: number;
+			readonly maxTokensOut: number;
+			readonly timeouts: WatchdogTimeouts;
+			readonly standing: QueueStanding;
+	  }
+	/** Refused before it was queued, or dropped from the queue to make room: the code tells which. */
+	| { readonly type: 'refused'; readonly failure: Failure }
+	/** The replica of the task's lease is gone: stop waiting for tokens. */
+	| { readonly type: 'replica-lost'; readonly lease: Lease; readonly failure: Failure };
+
+export interface WatchdogTimeouts {
+	readonly firstTokenMs: number;
+	readonly idleMs: number;
+	readonly wallMs: number;
+}
+
+export type PlacementPreview =
+	| {
+			readonly type: 'would-queue';
+			readonly poolId: string;
+			readonly engine: EngineKind;
+			readonly standing: QueueStanding;
+			readonly onTimeProbability: number | null;
+	  }
+	| { readonly type: 'would-refuse'; readonly failure: Failure };
+
+/** Pool → the engine thread's guardian. */
+export type EngineThreadCommand =
+	| { readonly type: 'start-replica'; readonly replica: ReplicaSpec; readonly replyTo: ActorRef<ReplicaNews> }
+	| { readonly type: 'report-replicas'; readonly replyTo: ActorRef<ReplicaNews> };
+
+/** What the engine thread needs to run a replica. Read-only after start. */
+export interface ReplicaSpec {
+	readonly replicaId: string;
+	readonly poolId: string;
+	readonly engine: EngineKind;
+	/** The pool's part of the configuration, as validated. */
+	readonly settings: unknown;
+}
+
+/** Pool → Replica. */
+export type ReplicaCommand =
+	| { readonly type: 'stop' }
+	/** Which leases does the engine still work on? Answered by `audited`. */
+	| { readonly type: 'audit' };
+
+export type ReplicaState = 'starting' | 'ready' | 'failed' | 'stopped';
+
+/** Replica → Pool. The first message of a replica carries its ref. */
+export type ReplicaNews =
+	| { readonly type: 'replica-started'; readonly replicaId: string; readonly replyTo: ActorRef<ReplicaCommand> }
+	| { readonly type: 'replica-ready'; readonly replicaId: string; readonly facts: ReplicaFacts }
+	/** The engine is gone. The Replica restarts it by itself after `retryInMs`; null: never again. */
+	| { readonly type: 'replica-failed'; readonly replicaId: string; readonly failure: Failure; readonly retryInMs: number | null }
+	| { readonly type: 'audited'; readonly replicaId: string; readonly busyLeases: readonly string[] }
+	| { readonly type: 'replica-stopped'; readonly replicaId: string };
+
+/** What the fronts know of the pools: broadcast by the Dispatcher at every change. */
+export interface PoolView {
+	readonly poolId: string;
+	readonly engine: EngineKind;
+	readonly provider: 'embedded' | 'managed' | 'external';
+	readonly model: string;
+	readonly aliases: readonly string[];
+	readonly ctx: number;
+	readonly maxTokensOut: number;
+	readonly slotsTotal: number;
+	readonly slotsFree: number;
+	readonly queueDepth: Readonly<Record<PriorityClass, number>>;
+	readonly state: 'starting' | 'ready' | 'failed';
+	readonly lastError: string | null;
+	readonly replicas: readonly {
+		readonly replicaId: string;
+		readonly state: ReplicaState;
+		readonly facts: ReplicaFacts | null;
+		readonly lastError: string | null;
+	}[];
+}
+
+/** Dispatcher → the guardian of each front. */
+export type FrontCommand = { readonly type: 'pools-changed'; readonly epoch: number; readonly pools: readonly PoolView[] };

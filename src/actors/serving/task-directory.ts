@@ -1,0 +1,83 @@
+/**
+ * What transport may know of the tasks of its front thread: find, list, attach. The `tasks` actor owns and writes it;
+ * everything here is read-only for others and lives on one thread. Commands go to the refs, never to these objects.
+ */
+import type { ActorRef } from '../kernel/ref.ts';
+import type { EventLogView } from './event-log-view.ts';
+import type { EngineKind, Failure } from './failure.ts';
+import type { PoolView, QueueStanding } from './messages.ts';
+import type { TaskRequest } from './task-request.ts';
+
+export type TaskState = 'admitting' | 'queued' | 'running' | 'done' | 'canceled' | 'failed';
+
+/** One task, as it stands. Times are on `Host.now`; null = not reached. */
+export interface TaskView {
+	readonly request: TaskRequest;
+	readonly state: TaskState;
+	readonly log: EventLogView;
+	readonly ref: ActorRef<TaskCommand>;
+	readonly admittedAt: number;
+	readonly startedAt: number | null;
+	readonly firstTokenAt: number | null;
+	readonly endedAt: number | null;
+	readonly standing: QueueStanding | null;
+	readonly phase: 'admitting' | 'queued' | 'prefill' | 'decode' | 'ended';
+	readonly poolId: string | null;
+	readonly replicaId: string | null;
+	readonly engine: EngineKind | null;
+	readonly engineVersion: string | null;
+	readonly modelDigest: string | null;
+	readonly tokensIn: number;
+	readonly tokensOut: number;
+	readonly decodeMs: number;
+	readonly finishReason: 'stop' | 'length' | 'canceled' | null;
+	readonly failure: Failure | null;
+	readonly watchers: number;
+	/** Of an embedding task that is done. */
+	readonly vectors: readonly Float32Array[] | null;
+}
+
+/** Transport → Task. */
+export type TaskCommand =
+	| { readonly type: 'cancel'; readonly reason: CancelReason; readonly replyTo: ActorRef<CancelDone> | null }
+	| { readonly type: 'watcher-attached' }
+	| { readonly type: 'watcher-gone' };
+
+export type CancelReason = 'client' | 'disconnect' | 'deadline' | 'watchdog' | 'drain';
+/** The log is closed: it gains no token from here on. */
+export type CancelDone = { readonly type: 'cancel-done' };
+
+/** Transport → the front's `tasks` actor. */
+export type TasksCommand = { readonly type: 'open-task'; readonly request: TaskRequest; readonly replyTo: ActorRef<Opening> };
+
+/** Exactly one answer to `open-task`. */
+export type Opening =
+	/** A new task, queued or already running; or the one that the same id or idempotency key named before. */
+	| {
+			readonly type: 'task-opened';
+			readonly task: TaskView;
+			readonly standing: QueueStanding;
+			readonly poolId: string;
+			readonly onTimeProbability: number | null;
+			readonly fresh: boolean;
+	  }
+	| { readonly type: 'task-refused'; readonly failure: Failure };
+
+export type Lookup =
+	| { readonly found: 'task'; readonly task: TaskView }
+	/** The task is known, its events are gone. */
+	| { readonly found: 'expired'; readonly taskId: string }
+	| { readonly found: 'nothing' };
+
+export interface TaskDirectory {
+	lookup(taskId: string): Lookup;
+	/** In order of admission, newest first, after `cursor` (an opaque value of an earlier page). */
+	list(
+		filter: { readonly state?: TaskState; readonly poolId?: string; readonly tenant?: string },
+		limit: number,
+		cursor: string | null,
+	): { readonly tasks: readonly TaskView[]; readonly nextCursor: string | null };
+	readonly pools: readonly PoolView[];
+	/** False until the dispatcher has told of its pools, and again while the control thread is away. */
+	readonly controlReachable: boolean;
+}

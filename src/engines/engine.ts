@@ -1,0 +1,31 @@
+/**
+ * The life half of an engine: what a Replica actor, on an engine thread, can do with the process or endpoint it looks
+ * after. The byte half is `actors/serving/decode.ts`, on the front threads. News comes back as messages.
+ */
+import type { ActorRef } from '../actors/kernel/ref.ts';
+import type { Failure } from '../actors/serving/failure.ts';
+import type { ReplicaFacts, ReplicaSpec } from '../actors/serving/messages.ts';
+
+export type LifeNews =
+	/** Artifacts verified, process up, health answered and one token generated: it can serve. */
+	| { readonly type: 'life-ready'; readonly facts: ReplicaFacts }
+	/** It ended or could not start. Nothing more follows from this life. */
+	| { readonly type: 'life-ended'; readonly failure: Failure }
+	| { readonly type: 'life-audited'; readonly busyLeases: readonly string[] };
+
+export interface EngineLife {
+	/** Asks the engine which leases it still works on. */
+	audit(): void;
+	/** Ends it: politely, then by force. `life-ended` follows. Idempotent. */
+	stop(): void;
+}
+
+export interface EngineDriver {
+	/** Starts a life; every news of it goes to `replica`. */
+	start(spec: ReplicaSpec, replica: ActorRef<LifeNews>): EngineLife;
+}
+
+/** The key of a lease on the wire and in audits. */
+export function leaseKey(lease: { readonly epoch: number; readonly id: number }): string {
+	return `${lease.epoch}.${lease.id}`;
+}
