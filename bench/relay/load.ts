@@ -1,0 +1,127 @@
+/**
+ * The load generator: one process, N streams whose start times are fixed in advance (open loop, spread over the first
+ * second). Reads one `LoadJob` as JSON from argv, prints one `LoadResult`. Bounded: it ends when all streams have ended, or
+ * at its deadline, which counts as an error.
+ */
+import { connect, type Socket } from 'node:net';
+import { newTally, nowUs, SseReader, type Tally } from './sse-reader.ts';
+
+export interface LoadJob {
+	/** `sse`: GET the stream. `tasks`: POST /v2/tasks, then GET its events on the same connection. */
+	readonly kind: 'sse' | 'tasks';
+	readonly port: number;
+	readonly streams: number;
+	readonly tokens: number;
+	readonly deadlineMs: number;
+	readonly model: string;
+}
+
+export interface LoadResult {
+	readonly tokens: number;
+	readonly expected: number;
+	readonly lost: number;
+	readonly repeated: number;
+	readonly errors: number;
+	readonly firstUs: readonly number[];
+	/** p50, p90, p99, p99.9 in µs. */
+	readonly delayUs: readonly number[];
+	readonly gapUs: readonly number[];
+	/** Share of tokens whose delay lies in 38 to 44 ms: the mark of a delayed acknowledgement. */
+	readonly fortyMsShare: number;
+	readonly cpuUs: number;
+}
+
+export function quantiles(values: Float64Array | readonly number[], at: readonly number[]): number[] {
+	const sorted = Float64Array.from(values).sort();
+	return at.map((q) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN);
+}
+
+function openStream(job: LoadJob, tally: Tally, done: (ok: boolean) => void): Socket {
+	const askedAtUs = nowUs();
+	let reader: SseReader | null = job.kind === 'sse' ? new SseReader(tally, askedAtUs) : null;
+	let answer = '';
+	let settled = false;
+	const finish = (ok: boolean): void => {
+		if (settled) return;
+		settled = true;
+		socket.destroy();
+		done(ok);
+	};
+	const socket = connect({ port: job.port, host: '127.0.0.1', noDelay: true }, () => {
+		if (job.kind === 'sse') {
+			socket.write(`GET /?tokens=${job.tokens} HTTP/1.1\r\nHost: 127.0.0.1:${job.port}\r\n\r\n`);
+			return;
+		}
+		const body = JSON.stringify({ model_ref: job.model, prompt: 'x', max_tokens: job.tokens });
+		socket.write(
+			`POST /v2/tasks HTTP/1.1\r\nHost: 127.0.0.1:${job.port}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+		);
+	});
+	socket.setEncoding('latin1');
+	socket.on('data', (text: string) => {
+		if (reader !== null) {
+			reader.push(text);
+			if (reader.ended) finish(reader.status === 200 && reader.tokens === job.tokens);
+			return;
+		}
+		answer += text;
+		const id = /"task_id":"([0-9a-f-]{36})"/.exec(answer)?.[1];
+		if (id === undefined) {
+			if (answer.includes('"code"')) finish(false);
+			return;
+		}
+		if (!answer.endsWith('}')) return;
+		reader = new SseReader(tally, askedAtUs);
+		socket.write(`GET /v2/tasks/${id}/events HTTP/1.1\r\nHost: 127.0.0.1:${job.port}\r\n\r\n`);
+	});
+	socket.on('error', () => finish(false));
+	socket.on('close', () => finish(false));
+	return socket;
+}
+
+function run(job: LoadJob): void {
+	const tally = newTally(job.streams * job.tokens + 1);
+	const cpuBefore = process.cpuUsage();
+	const sockets = new Set<Socket>();
+	let left = job.streams;
+	let errors = 0;
+	const report = (): void => {
+		const cpu = process.cpuUsage(cpuBefore);
+		const delays = tally.delaysUs.subarray(0, tally.tokens);
+		let forty = 0;
+		for (const delay of delays) if (delay >= 38_000 && delay < 44_000) forty += 1;
+		const result: LoadResult = {
+			tokens: tally.tokens,
+			expected: job.streams * job.tokens,
+			lost: tally.lost,
+			repeated: tally.repeated,
+			errors: errors + left,
+			firstUs: quantiles(tally.firstUs, [0.5, 0.9, 0.99]),
+			delayUs: quantiles(delays, [0.5, 0.9, 0.99, 0.999]),
+			gapUs: quantiles(tally.gapsUs, [0.5, 0.99, 0.999]),
+			fortyMsShare: tally.tokens === 0 ? 0 : forty / tally.tokens,
+			cpuUs: cpu.user + cpu.system,
+		};
+		process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));
+	};
+	const deadline = setTimeout(report, job.deadlineMs);
+	for (let index = 0; index < job.streams; index += 1) {
+		setTimeout(
+			() => {
+				sockets.add(
+					openStream(job, tally, (ok) => {
+						if (!ok) errors += 1;
+						left -= 1;
+						if (left > 0) return;
+						clearTimeout(deadline);
+						report();
+					}),
+				);
+			},
+			(index * 1000) / job.streams,
+		);
+	}
+}
+
+const argument = process.argv[2];
+if (argument !== undefined && argument.startsWith('{')) run(JSON.parse(argument) as LoadJob);

@@ -1,0 +1,101 @@
+/**
+ * The load generator's side of one stream: undoes the chunked coding by hand and notes each token's index and delay. Kept
+ * cheap, for the generator shares the machine with what it measures.
+ */
+
+/** What all streams of a run add up to. Times in µs. */
+export interface Tally {
+	tokens: number;
+	lost: number;
+	repeated: number;
+	readonly delaysUs: Float64Array;
+	readonly firstUs: number[];
+	/** Longest silence between two reads of one stream that brought tokens. */
+	readonly gapsUs: number[];
+}
+
+export function newTally(tokensMax: number): Tally {
+	return { tokens: 0, lost: 0, repeated: 0, delaysUs: new Float64Array(tokensMax), firstUs: [], gapsUs: [] };
+}
+
+export function nowUs(): number {
+	return Number(process.hrtime.bigint() / 1000n);
+}
+
+/** Reads one HTTP/1.1 chunked response from its first byte. */
+export class SseReader {
+	readonly #tally: Tally;
+	readonly #askedAtUs: number;
+	#raw = '';
+	#text = '';
+	#headDone = false;
+	#nextIndex = 0;
+	#lastTokenAtUs = 0;
+	status = 0;
+	ended = false;
+
+	constructor(tally: Tally, askedAtUs: number) {
+		this.#tally = tally;
+		this.#askedAtUs = askedAtUs;
+	}
+
+	get tokens(): number {
+		return this.#nextIndex;
+	}
+
+	push(bytes: string): void {
+		const at = nowUs();
+		this.#raw += bytes;
+		if (!this.#headDone) {
+			const end = this.#raw.indexOf('\r\n\r\n');
+			if (end < 0) return;
+			this.status = Number(this.#raw.slice(9, 12));
+			this.#raw = this.#raw.slice(end + 4);
+			this.#headDone = true;
+		}
+		let from = 0;
+		for (;;) {
+			const line = this.#raw.indexOf('\r\n', from);
+			if (line < 0) break;
+			const size = Number.parseInt(this.#raw.slice(from, line), 16);
+			if (this.#raw.length < line + 4 + size) break;
+			this.#text += this.#raw.slice(line + 2, line + 2 + size);
+			from = line + 4 + size;
+			if (size === 0) {
+				this.ended = true;
+				break;
+			}
+		}
+		this.#raw = this.#raw.slice(from);
+		this.#scan(at);
+	}
+
+	#scan(at: number): void {
+		const end = this.#text.lastIndexOf('\n\n');
+		if (end < 0) return;
+		const text = this.#text;
+		let position = text.indexOf('"t":"');
+		while (position >= 0 && position < end) {
+			const stamp = Number.parseInt(text.slice(position + 5, position + 25), 10);
+			const index = text.indexOf('"i":', position);
+			this.#token(Number.parseInt(text.slice(index + 4, index + 12), 10), stamp, at);
+			position = text.indexOf('"t":"', index);
+		}
+		this.#text = text.slice(end + 2);
+	}
+
+	#token(index: number, stampUs: number, at: number): void {
+		const tally = this.#tally;
+		if (index < this.#nextIndex) {
+			tally.repeated += 1;
+			return;
+		}
+		tally.lost += index - this.#nextIndex;
+		if (this.#nextIndex === 0) tally.firstUs.push(at - this.#askedAtUs);
+		else tally.gapsUs.push(at - this.#lastTokenAtUs);
+		this.#nextIndex = index + 1;
+		this.#lastTokenAtUs = at;
+		tally.delaysUs[tally.tokens % tally.delaysUs.length] = at - stampUs;
+		tally.tokens += 1;
+	}
+}

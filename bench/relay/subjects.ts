@@ -1,0 +1,154 @@
+/**
+ * What is compared: the engine alone (direct), nginx before it, and orchestratord before its scripted engine. Each is a
+ * few processes on loopback, started here, ended by id when the bench is over, whatever happened.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+export interface Subject {
+	readonly name: 'direct' | 'nginx' | 'orchestratord';
+	readonly kind: 'sse' | 'tasks';
+	readonly port: number;
+	/** The processes whose CPU counts as the relay's. */
+	readonly relayPids: () => readonly number[];
+}
+
+const here = dirname(fileURLToPath(import.meta.url));
+const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
+const repository = extension === '.ts' ? join(here, '../..') : join(here, '../../..');
+
+export function benchEntry(name: string): string {
+	return join(here, `${name}${extension}`);
+}
+
+/** CPU time of all threads of a process, in µs, to the nanosecond clock of the scheduler. */
+export function cpuUs(pid: number): number {
+	let total = 0;
+	for (const thread of readdirSync(`/proc/${pid}/task`)) {
+		total += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1000;
+	}
+	return total;
+}
+
+/** Resident memory in bytes. */
+export function residentBytes(pid: number): number {
+	const kb = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+	return Number(kb) * 1024;
+}
+
+export function childrenOf(pid: number): number[] {
+	const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+	return children === '' ? [] : children.split(' ').map(Number);
+}
+
+async function freePort(): Promise<number> {
+	const server = createServer();
+	await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+	const address = server.address();
+	await new Promise((resolve) => server.close(resolve));
+	if (address === null || typeof address === 'string') throw new Error('no port');
+	return address.port;
+}
+
+async function answers(port: number, path: string): Promise<void> {
+	const deadline = performance.now() + 30_000;
+	for (;;) {
+		const ok = await fetch(`http://127.0.0.1:${port}${path}`).then(
+			(response) => response.ok,
+			() => false,
+		);
+		if (ok) return;
+		if (performance.now() > deadline) throw new Error(`nothing answers on port ${port}`);
+		await new Promise((resolve) => setTimeout(resolve, 50));
+	}
+}
+
+export class Bench {
+	readonly #children: ChildProcess[] = [];
+	readonly #folder = mkdtempSync(join(tmpdir(), 'relay-bench-'));
+
+	#spawn(command: string, args: readonly string[]): ChildProcess {
+		const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+		this.#children.push(child);
+		return child;
+	}
+
+	async direct(rate: number): Promise<Subject> {
+		const child = this.#spawn(process.execPath, [benchEntry('sse-engine'), String(rate)]);
+		if (child.stdout === null) throw new Error('no stdout');
+		const port = await new Promise<number>((resolve, reject) => {
+			createInterface({ input: child.stdout as NodeJS.ReadableStream }).once('line', (line) => resolve(Number(JSON.parse(line).port)));
+			child.once('exit', () => reject(new Error('the direct engine ended')));
+		});
+		return { name: 'direct', kind: 'sse', port, relayPids: () => [] };
+	}
+
+	async nginx(upstreamPort: number): Promise<Subject> {
+		const port = await freePort();
+		const config = join(this.#folder, 'nginx.conf');
+		writeFileSync(
+			config,
+			`daemon off; worker_processes 1; pid ${this.#folder}/nginx.pid; error_log /dev/null crit;
+events { worker_connections 8192; }
+http {
+  access_log off;
+  upstream engine { server 127.0.0.1:${upstreamPort}; }
+  server {
+    listen 127.0.0.1:${port} backlog=2048;
+    location / { proxy_pass http://engine; proxy_http_version 1.1; proxy_buffering off; proxy_set_header Connection ""; proxy_read_timeout 300s; }
+  }
+}
+`,
+		);
+		const child = this.#spawn('nginx', ['-c', config, '-p', this.#folder]);
+		await answers(port, '/?tokens=1');
+		const master = child.pid ?? 0;
+		return { name: 'nginx', kind: 'sse', port, relayPids: () => childrenOf(master) };
+	}
+
+	/** A daemon with one scripted pool that decodes at `rate` tokens/s a stream, without prefill time. */
+	async orchestratord(slots: number, rate: number, tokensMax: number, retentionMs = 1000): Promise<Subject> {
+		const port = await freePort();
+		const config = join(this.#folder, `orchestratord-${port}.yaml`);
+		writeFileSync(
+			config,
+			JSON.stringify({
+				listen: { addr: `127.0.0.1:${port}` },
+				pools: [
+					{
+						id: 'bench',
+						engine: 'scripted',
+						model: 'scripted:bench',
+						slots,
+						ctx: tokensMax + 64,
+						max_tokens_out: tokensMax,
+						scripted: { prefill_tokens_per_s: 1e9, decode_tokens_per_s: rate, tokens: tokensMax, text: 'clock' },
+					},
+				],
+				tasks: { retention_ms: retentionMs },
+			}),
+		);
+		const child = this.#spawn(process.execPath, [join(repository, 'bin/orchestratord.js'), 'serve', '--no-supervise', '--config', config]);
+		child.stdout?.resume();
+		await answers(port, '/ready');
+		const pid = child.pid ?? 0;
+		return { name: 'orchestratord', kind: 'tasks', port, relayPids: () => [pid] };
+	}
+
+	async close(): Promise<void> {
+		for (const child of this.#children) {
+			if (child.exitCode !== null) continue;
+			const gone = new Promise((resolve) => child.once('exit', resolve));
+			child.kill('SIGTERM');
+			const force = setTimeout(() => child.kill('SIGKILL'), 5_000);
+			await gone;
+			clearTimeout(force);
+		}
+		rmSync(this.#folder, { recursive: true, force: true });
+	}
+}
