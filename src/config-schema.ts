@@ -1,0 +1,253 @@
+/**
+ * The shape of the configuration file, as TypeBox schemas with their defaults: what `config schema` publishes, what the
+ * loader validates against, and where flags and environment names come from. No I/O, no defaults anywhere else.
+ */
+import { type Static, type TSchema, Type } from '@sinclair/typebox';
+
+const bytesPattern = '^[0-9]+(\\.[0-9]+)? ?(B|[kK]B|MB|GB|[kK]iB|MiB|GiB)?$';
+
+/** A whole number of bytes, or a string such as `256MiB`. */
+function bytes(defaultValue: string, description: string) {
+	return Type.Union([Type.Integer({ minimum: 0 }), Type.String({ pattern: bytesPattern })], {
+		default: defaultValue,
+		description,
+		allowed: 'bytes as a whole number, or a size such as 512KiB, 256MiB, 1GiB',
+	});
+}
+
+function milliseconds(defaultValue: number, description: string, range: { minimum?: number; maximum?: number } = {}) {
+	return Type.Integer({ minimum: 0, maximum: 2_147_483_647, ...range, default: defaultValue, description });
+}
+
+function section<T extends Record<string, TSchema>>(properties: T, description: string) {
+	return Type.Object(properties, { additionalProperties: false, default: {}, description });
+}
+
+function oneOf<const T extends readonly string[]>(values: T, defaultValue: T[number] | undefined, description: string) {
+	return Type.Unsafe<T[number]>(
+		Type.String({
+			enum: [...values],
+			pattern: `^(${values.join('|')})$`,
+			description,
+			...(defaultValue === undefined ? {} : { default: defaultValue }),
+		}),
+	);
+}
+
+function autoOr(minimum: number, maximum: number, description: string) {
+	return Type.Union([Type.Literal('auto'), Type.Integer({ minimum, maximum })], {
+		default: 'auto',
+		description,
+		allowed: `auto, or a whole number from ${minimum} to ${maximum}`,
+	});
+}
+
+const idPattern = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$';
+
+const queue = section(
+	{
+		capacity: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 256, description: 'Tasks that may wait, all classes together' }),
+		bytes_max: bytes('256MiB', 'Bytes of prompts that may wait'),
+		full_policy: oneOf(['reject', 'drop-lru', 'shed-low-priority'], 'reject', 'What happens to a task that finds the queue full'),
+		batch_max_wait_ms: milliseconds(60_000, 'A batch task that has waited this long goes before interactive ones'),
+		order: oneOf(['fifo', 'deadline'], 'fifo', 'Order inside a class'),
+		preemption: oneOf(['off', 'soft'], 'off', 'Whether an interactive task may take the slot of a batch task'),
+	},
+	'The waiting line of the pool',
+);
+
+const timeouts = section(
+	{
+		first_token_ms: milliseconds(60_000, 'From the grant of a slot to the first token', { minimum: 1 }),
+		idle_ms: milliseconds(30_000, 'Between two tokens', { minimum: 1 }),
+		wall_ms: milliseconds(600_000, 'From the grant of a slot to the end', { minimum: 1 }),
+	},
+	'Watchdogs of a running task',
+);
+
+const scripted = section(
+	{
+		prefill_tokens_per_s: Type.Number({ exclusiveMinimum: 0, default: 5000, description: 'Prompt tokens taken in a second' }),
+		decode_tokens_per_s: Type.Number({ exclusiveMinimum: 0, default: 50, description: 'Tokens made in a second, each slot' }),
+		tokens: Type.Integer({ minimum: 0, maximum: 1_000_000, default: 64, description: 'Tokens of an answer, unless max_tokens is lower' }),
+		load_ms: milliseconds(0, 'How long a replica takes to become ready'),
+		faults: Type.Array(
+			Type.Object(
+				{},
+				{ additionalProperties: true, description: 'A fault: its kind, and when it happens', allowed: 'a mapping that names a kind' },
+			),
+			{ default: [], description: 'Faults to act out, for tests' },
+		),
+	},
+	'Settings of the scripted engine',
+);
+
+export const poolSchema = Type.Object(
+	{
+		id: Type.String({
+			pattern: idPattern,
+			description: 'Name of the pool',
+			allowed: 'letters, digits, ".", "_" and "-", at most 64, beginning with a letter or digit',
+		}),
+		engine: oneOf(['llamacpp', 'vllm', 'tgi', 'triton', 'openai', 'scripted'], 'llamacpp', 'What decodes'),
+		provider: oneOf(
+			['embedded', 'managed', 'external'],
+			'embedded',
+			'Who runs the engine: a host process of ours, a program we start, or a url',
+		),
+		model: Type.Optional(
+			Type.String({
+				minLength: 1,
+				description: 'file:/absolute/path.gguf for llamacpp (default: the built-in model), scripted:<name> for scripted',
+			}),
+		),
+		aliases: Type.Array(Type.String({ minLength: 1, maxLength: 128 }), {
+			default: [],
+			description: 'Other names of the model in model_ref',
+		}),
+		devices: Type.Optional(
+			Type.Array(Type.Integer({ minimum: 0, maximum: 255 }), { description: 'Devices the engine may see; omitted: all' }),
+		),
+		cpu_threads: autoOr(1, 1024, 'Compute threads of a replica; auto: the cores that the fronts leave, shared by all replicas'),
+		replicas: Type.Integer({ minimum: 1, maximum: 64, default: 1, description: 'Running engines' }),
+		slots: Type.Integer({ minimum: 1, maximum: 256, default: 4, description: 'Tasks that decode at once, each replica' }),
+		ctx: Type.Optional(
+			Type.Integer({
+				minimum: 16,
+				maximum: 16_777_216,
+				description: 'Tokens a slot holds; default the smaller of the model\u2019s and 2048',
+			}),
+		),
+		max_tokens_out: Type.Integer({ minimum: 1, maximum: 16_777_216, default: 1024, description: 'Most tokens of one answer' }),
+		queue,
+		timeouts,
+		residency: oneOf(['always', 'on_demand'], 'always', 'When the model is loaded'),
+		scripted,
+	},
+	{ additionalProperties: false, description: 'One engine, one model, one device mask, one queue' },
+);
+
+export const configSchema = Type.Object(
+	{
+		listen: section(
+			{ addr: Type.String({ default: '127.0.0.1:8080', description: 'host:port to bind; loopback only' }) },
+			'Where the daemon listens',
+		),
+		threads: section(
+			{
+				front: autoOr(1, 64, 'Threads that hold client connections'),
+				engine: autoOr(1, 64, 'Threads that look after engines'),
+			},
+			'Threads of the daemon',
+		),
+		pools: Type.Array(poolSchema, {
+			minItems: 1,
+			description: 'Default: one pool `default` with the built-in model',
+			allowed: 'a list of at least one pool',
+		}),
+		tasks: section(
+			{
+				disconnect_grace_ms: milliseconds(2000, 'How long the last watcher may be gone before on_disconnect: cancel acts'),
+				on_disconnect: oneOf(['detach', 'cancel'], 'detach', 'Default of on_disconnect on /v2/tasks'),
+				retention_ms: milliseconds(600_000, 'How long a finished task can be replayed'),
+				retention_count: Type.Integer({ minimum: 0, maximum: 10_000_000, default: 10_000, description: 'Finished tasks kept at most' }),
+				log_bytes_max: bytes('256MiB', 'Memory for the events of all tasks; reserved at admission'),
+			},
+			'Tasks and their event logs',
+		),
+		sse: section(
+			{
+				heartbeat_ms: milliseconds(15_000, 'Comment lines on a quiet stream; 0 = off'),
+				stall_ms: milliseconds(30_000, 'A watcher without progress for this long is cut', { minimum: 1 }),
+				microbatch_ms: Type.Integer({
+					minimum: 0,
+					maximum: 50,
+					default: 0,
+					description: 'Collect tokens this long into one frame; 0 = off',
+				}),
+			},
+			'Event streams',
+		),
+		limits: section(
+			{
+				body_bytes: bytes('4MiB', 'Longest request body'),
+				inflight_body_bytes: bytes('256MiB', 'Bodies being received at once'),
+				header_count: Type.Integer({ minimum: 8, maximum: 1000, default: 100, description: 'Headers of a request' }),
+				connections: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 100_000, description: 'Client connections' }),
+			},
+			'Bounds on what clients may send',
+		),
+		shutdown: section({ grace_ms: milliseconds(30_000, 'How long running tasks may go on after SIGTERM') }, 'Stopping'),
+		log: section({ level: oneOf(['debug', 'info', 'warn', 'error'], 'info', 'Least level that is logged') }, 'Logging'),
+	},
+	{
+		$schema: 'https://json-schema.org/draft/2020-12/schema',
+		title: 'orchestratord configuration',
+		additionalProperties: false,
+		default: {},
+	},
+);
+
+export type ConfigFile = Static<typeof configSchema>;
+export type PoolFile = Static<typeof poolSchema>;
+
+/** Keys of the contract that this version does not have yet: told apart from slips of the pen. */
+export const laterKeys: readonly string[] = [
+	'listen.http2',
+	'listen.tls',
+	'listen.hosts',
+	'tls',
+	'sessions',
+	'auth',
+	'catalog',
+	'artifacts',
+	'store',
+	'limits.watchers_per_key',
+	'limits.ws_message_bytes',
+	'pools.url',
+	'pools.idle_ms',
+	'pools.pinned',
+	'pools.min_resident_ms',
+	'pools.perf_prior',
+	'pools.migration',
+];
+
+export interface ConfigKey {
+	/** `sse.heartbeat_ms`, or relative to its pool: `queue.capacity`. */
+	readonly path: string;
+	readonly schema: TSchema;
+}
+
+/** Every leaf of the file outside the pools. */
+export const globalKeys: readonly ConfigKey[] = leaves(configSchema.properties, '').filter((key) => key.path !== 'pools');
+/** Every leaf of a pool but its id. */
+export const poolKeys: readonly ConfigKey[] = leaves(poolSchema.properties, '').filter((key) => key.path !== 'id');
+
+function leaves(properties: Readonly<Record<string, TSchema>>, prefix: string): ConfigKey[] {
+	return Object.entries(properties).flatMap(([name, schema]) => {
+		const nested: unknown = schema['properties'];
+		return nested !== undefined && schema['type'] === 'object'
+			? leaves(nested as Readonly<Record<string, TSchema>>, `${prefix}${name}.`)
+			: [{ path: `${prefix}${name}`, schema }];
+	});
+}
+
+const unitBytes: Readonly<Record<string, number>> = {
+	'': 1,
+	b: 1,
+	kb: 1000,
+	mb: 1000 ** 2,
+	gb: 1000 ** 3,
+	kib: 1024,
+	mib: 1024 ** 2,
+	gib: 1024 ** 3,
+};
+
+/** Bytes of a validated size. */
+export function parseBytes(size: number | string): number {
+	if (typeof size === 'number') return size;
+	const match = /^([0-9.]+) ?([A-Za-z]*)$/.exec(size);
+	const unit = unitBytes[(match?.[2] ?? '').toLowerCase()];
+	if (match === null || unit === undefined) throw new TypeError(`not a size: ${size}`);
+	return Math.floor(Number(match[1]) * unit);
+}

@@ -1,0 +1,311 @@
+/**
+ * The daemon's configuration: file, environment and flags become one plain, cloneable `DaemonConfig`. Runs on the main
+ * thread and in the CLI. The only reader of `process.env` and of the configuration file; nothing else may look at either.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { availableParallelism, tmpdir } from 'node:os';
+import { dirname, isAbsolute, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Value } from '@sinclair/typebox/value';
+import { parseDocument } from 'yaml';
+import { ConfigError, problemsOf } from './config-check.ts';
+import { applyOverride, isTree, type ParsedFlags, parseEnvironment, parseFlags, type Tree } from './config-overrides.ts';
+import { type ConfigFile, configSchema, type PoolFile, parseBytes } from './config-schema.ts';
+
+export interface DaemonConfig {
+	/** Where the settings came from; null without a file. */
+	readonly configFile: string | null;
+	readonly listen: { readonly hostname: string; readonly port: number };
+	readonly threads: { readonly front: number; readonly engine: number };
+	readonly pools: readonly PoolConfig[];
+	readonly tasks: {
+		readonly disconnectGraceMs: number;
+		readonly onDisconnect: 'detach' | 'cancel';
+		readonly retentionMs: number;
+		readonly retentionCount: number;
+		readonly logBytesMax: number;
+	};
+	readonly sse: { readonly heartbeatMs: number; readonly stallMs: number; readonly microbatchMs: number };
+	readonly limits: {
+		readonly bodyBytes: number;
+		readonly inflightBodyBytes: number;
+		readonly headerCount: number;
+		readonly connections: number;
+	};
+	readonly shutdown: { readonly graceMs: number };
+	readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
+	/** Folder for Unix sockets and the like: per user where the system has one. */
+	readonly runtimeDir: string;
+	/** What engine processes inherit: our environment without our own settings. */
+	readonly childEnv: Readonly<Record<string, string>>;
+}
+
+export interface PoolConfig {
+	readonly id: string;
+	readonly engine: 'llamacpp' | 'scripted';
+	readonly provider: 'embedded';
+	/** How a `model_ref` may name it: `file:/…`, `builtin:tiny-chat`, `scripted:…`. */
+	readonly model: string;
+	/** The file to load; null for engines that load none. */
+	readonly modelPath: string | null;
+	readonly aliases: readonly string[];
+	/** Devices the engine may see; null: all. */
+	readonly devices: readonly number[] | null;
+	/** Compute threads of one replica. */
+	readonly cpuThreads: number;
+	readonly replicas: number;
+	/** Tasks that decode at once in one replica. */
+	readonly slots: number;
+	/** Tokens a slot holds; null: the smaller of the model's and `defaultCtx`. */
+	readonly ctx: number | null;
+	readonly maxTokensOut: number;
+	readonly queue: {
+		readonly capacity: number;
+		readonly bytesMax: number;
+		readonly fullPolicy: 'reject' | 'drop-lru' | 'shed-low-priority';
+		readonly batchMaxWaitMs: number;
+	};
+	readonly timeouts: { readonly firstTokenMs: number; readonly idleMs: number; readonly wallMs: number };
+	/** Null unless the engine is `scripted`. */
+	readonly scripted: ScriptedSettings | null;
+}
+
+export interface ScriptedSettings {
+	readonly prefillTokensPerS: number;
+	readonly decodeTokensPerS: number;
+	readonly tokens: number;
+	readonly loadMs: number;
+	/** As written: the scripted engine knows what they mean. */
+	readonly faults: readonly Readonly<Record<string, unknown>>[];
+}
+
+/** Tokens of a slot when neither the pool nor a smaller model says otherwise. */
+export const defaultCtx = 2048;
+export const builtinModel = 'builtin:tiny-chat';
+
+/** What loading depends on: the process's own, or a test's. */
+export interface World {
+	readonly env: Readonly<Record<string, string | undefined>>;
+	readonly cwd: string;
+	readonly cores: number;
+	readFile(path: string): string;
+}
+
+export function processWorld(): World {
+	return { env: process.env, cwd: process.cwd(), cores: availableParallelism(), readFile: (path) => readFileSync(path, 'utf8') };
+}
+
+/**
+ * Loads the configuration that `flags` ask for. Precedence: flag, environment, file, default. Throws `ConfigError`.
+ */
+export function loadConfig(flags: readonly string[] | ParsedFlags, world: World = processWorld()): DaemonConfig {
+	const parsed = 'overrides' in flags ? flags : parseFlags(flags, []);
+	if (parsed.rest.length > 0 && !('overrides' in flags)) throw new ConfigError([`unexpected argument ${parsed.rest[0]}`]);
+	const configFile = parsed.configFile ?? (world.env['ORCHD_CONFIG'] || null);
+	const tree = configFile === null ? {} : readTree(configFile, world);
+	tree['pools'] ??= [{ id: 'default', aliases: ['default'] }];
+
+	const origins = new Map<string, string>();
+	for (const override of [...parseEnvironment(world.env), ...parsed.overrides]) {
+		applyOverride(tree, override, world.cwd, (path, origin) => origins.set(path, origin));
+	}
+
+	const withScript = Array.isArray(tree['pools']) ? tree['pools'].map((pool) => isTree(pool) && 'scripted' in pool) : [];
+	const filled = Value.Default(configSchema, tree);
+	if (!Value.Check(configSchema, filled)) throw new ConfigError(problemsOf(filled, (path) => origins.get(path) ?? null));
+	return resolve(filled, configFile, withScript, world);
+}
+
+function readTree(path: string, world: World): Tree {
+	let text: string;
+	try {
+		text = world.readFile(path);
+	} catch (error) {
+		throw new ConfigError([`cannot read the configuration file ${path}: ${error instanceof Error ? error.message : String(error)}`]);
+	}
+	const document = parseDocument(text, { prettyErrors: true });
+	const [syntax] = document.errors;
+	if (syntax !== undefined) throw new ConfigError([`${path} is not valid YAML: ${syntax.message}`]);
+	const tree: unknown = document.toJS() ?? {};
+	if (!isTree(tree)) throw new ConfigError([`${path} must hold a mapping of keys, such as \`listen:\` and \`pools:\``]);
+	return tree;
+}
+
+/** Checks what a schema cannot say, and gives every value its final form. */
+function resolve(file: ConfigFile, configFile: string | null, withScript: readonly boolean[], world: World): DaemonConfig {
+	const problems: string[] = [];
+	const listen = parseAddr(file.listen.addr, problems);
+	const threads = {
+		front: oneThread('threads.front', file.threads.front, problems),
+		engine: oneThread('threads.engine', file.threads.engine, problems),
+	};
+
+	const coresLeft = Math.max(1, world.cores - threads.front);
+	const computing = file.pools.reduce((sum, pool) => sum + (pool.engine === 'llamacpp' ? pool.replicas : 0), 0);
+	const room: ThreadRoom = { most: coresLeft, share: Math.max(1, Math.floor(coresLeft / Math.max(1, computing))) };
+	const pools = file.pools.map((pool, index) => resolvePool(pool, `pools[${index}]`, withScript[index] === true, room, problems));
+	for (const [index, pool] of pools.entries()) {
+		const first = pools.findIndex((other) => other.id.toLowerCase() === pool.id.toLowerCase());
+		if (first !== index) problems.push(`pools[${index}].id is ${JSON.stringify(pool.id)}, as is that of pools[${first}]; ids must differ`);
+	}
+	if (problems.length > 0) throw new ConfigError(problems);
+
+	return {
+		configFile,
+		listen,
+		threads,
+		pools,
+		tasks: {
+			disconnectGraceMs: file.tasks.disconnect_grace_ms,
+			onDisconnect: file.tasks.on_disconnect,
+			retentionMs: file.tasks.retention_ms,
+			retentionCount: file.tasks.retention_count,
+			logBytesMax: parseBytes(file.tasks.log_bytes_max),
+		},
+		sse: { heartbeatMs: file.sse.heartbeat_ms, stallMs: file.sse.stall_ms, microbatchMs: file.sse.microbatch_ms },
+		limits: {
+			bodyBytes: parseBytes(file.limits.body_bytes),
+			inflightBodyBytes: parseBytes(file.limits.inflight_body_bytes),
+			headerCount: file.limits.header_count,
+			connections: file.limits.connections,
+		},
+		shutdown: { graceMs: file.shutdown.grace_ms },
+		log: { level: file.log.level },
+		runtimeDir: world.env['XDG_RUNTIME_DIR'] || tmpdir(),
+		childEnv: Object.fromEntries(
+			Object.entries(world.env).filter((entry): entry is [string, string] => entry[1] !== undefined && !entry[0].startsWith('ORCHD_')),
+		),
+	};
+}
+
+interface ThreadRoom {
+	readonly most: number;
+	readonly share: number;
+}
+
+function resolvePool(pool: PoolFile, path: string, hasScript: boolean, room: ThreadRoom, problems: string[]): PoolConfig {
+	const later = (key: string, value: string) => problems.push(`${path}.${key} is ${value}, which is not available in this version`);
+	if (pool.engine !== 'llamacpp' && pool.engine !== 'scripted') later('engine', pool.engine);
+	if (pool.provider !== 'embedded') later('provider', pool.provider);
+	if (pool.residency !== 'always') later('residency', pool.residency);
+	if (pool.queue.order !== 'fifo') later('queue.order', pool.queue.order);
+	if (pool.queue.preemption !== 'off') later('queue.preemption', pool.queue.preemption);
+	if (hasScript && pool.engine !== 'scripted')
+		problems.push(`${path}.scripted is set, but ${path}.engine is ${pool.engine}; it belongs to engine: scripted`);
+	if (typeof pool.cpu_threads === 'number' && pool.cpu_threads > room.most) {
+		problems.push(
+			`${path}.cpu_threads is ${pool.cpu_threads}; it must be at most ${room.most} here, the cores that the front threads leave`,
+		);
+	}
+
+	const scripted = pool.engine === 'scripted';
+	const named = scripted
+		? { model: scriptedModel(pool, path, problems), modelPath: null }
+		: modelFile(pool.model, `${path}.model`, problems);
+	// the built-in model has so little work per token that a second thread only slows it down
+	const autoThreads = named.model === builtinModel ? 1 : room.share;
+	return {
+		id: pool.id,
+		engine: scripted ? 'scripted' : 'llamacpp',
+		provider: 'embedded',
+		...named,
+		aliases: pool.aliases,
+		devices: pool.devices ?? null,
+		cpuThreads: typeof pool.cpu_threads === 'number' ? pool.cpu_threads : autoThreads,
+		replicas: pool.replicas,
+		slots: pool.slots,
+		ctx: pool.ctx ?? null,
+		maxTokensOut: Math.min(pool.max_tokens_out, pool.ctx ?? pool.max_tokens_out),
+		queue: {
+			capacity: pool.queue.capacity,
+			bytesMax: parseBytes(pool.queue.bytes_max),
+			fullPolicy: pool.queue.full_policy,
+			batchMaxWaitMs: pool.queue.batch_max_wait_ms,
+		},
+		timeouts: { firstTokenMs: pool.timeouts.first_token_ms, idleMs: pool.timeouts.idle_ms, wallMs: pool.timeouts.wall_ms },
+		scripted: scripted
+			? {
+					prefillTokensPerS: pool.scripted.prefill_tokens_per_s,
+					decodeTokensPerS: pool.scripted.decode_tokens_per_s,
+					tokens: pool.scripted.tokens,
+					loadMs: pool.scripted.load_ms,
+					faults: pool.scripted.faults,
+				}
+			: null,
+	};
+}
+
+function scriptedModel(pool: PoolFile, path: string, problems: string[]): string {
+	const model = pool.model ?? `scripted:${pool.id}`;
+	if (!model.startsWith('scripted:'))
+		problems.push(`${path}.model is ${JSON.stringify(model)}; for engine: scripted it must be scripted:<name>`);
+	return model;
+}
+
+function modelFile(model: string | undefined, path: string, problems: string[]): { model: string; modelPath: string } {
+	if (model === undefined || model === 'builtin' || model === builtinModel) {
+		return { model: builtinModel, modelPath: join(packageRoot(), 'models', 'tiny-chat.gguf') };
+	}
+	const file = /^file:(?:\/\/(?=\/))?(.+)$/.exec(model)?.[1];
+	if (file !== undefined && isAbsolute(file)) return { model: `file:${file}`, modelPath: file };
+	if (file !== undefined) problems.push(`${path} is ${JSON.stringify(model)}; file: needs an absolute path, as in file:/models/name.gguf`);
+	else if (/^(hf|https?|s3|oci|sha256):/.test(model))
+		problems.push(`${path} is ${JSON.stringify(model)}; fetching models is not available in this version, use file:/absolute/path.gguf`);
+	else if (model.startsWith('scripted:')) problems.push(`${path} is ${JSON.stringify(model)}; that needs engine: scripted`);
+	else
+		problems.push(`${path} is ${JSON.stringify(model)}; write a file as file:/absolute/path.gguf, or leave it out for the built-in model`);
+	return { model, modelPath: '' };
+}
+
+function oneThread(path: string, value: 'auto' | number, problems: string[]): number {
+	if (value !== 'auto' && value !== 1) problems.push(`${path} is ${value}; this version has one such thread: use auto or 1`);
+	return 1;
+}
+
+function parseAddr(addr: string, problems: string[]): { hostname: string; port: number } {
+	const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s]*)):([0-9]{1,5})$/.exec(addr);
+	const port = Number(match?.[3]);
+	if (match === null || port > 65_535) {
+		problems.push(`listen.addr is ${JSON.stringify(addr)}; it must be host:port, such as 127.0.0.1:8080`);
+		return { hostname: '127.0.0.1', port: 0 };
+	}
+	const hostname = match[1] ?? match[2] ?? '';
+	if (!isLoopback(hostname)) {
+		problems.push(
+			`listen.addr is ${JSON.stringify(addr)}, which other machines can reach; without API keys, which this version does not have, only a loopback address such as 127.0.0.1:${port} is allowed`,
+		);
+	}
+	return { hostname, port };
+}
+
+function isLoopback(hostname: string): boolean {
+	if (hostname === 'localhost') return true;
+	return isIP(hostname) === 4 ? hostname.startsWith('127.') : hostname === '::1';
+}
+
+/** The folder of the installed package: where `models/` and `package.json` lie. */
+export function packageRoot(): string {
+	let folder = dirname(fileURLToPath(import.meta.url));
+	while (!existsSync(join(folder, 'package.json'))) {
+		const parent = dirname(folder);
+		if (parent === folder) throw new Error('the installation is incomplete: no package.json above the program');
+		folder = parent;
+	}
+	return folder;
+}
+
+export function packageVersion(): string {
+	const manifest: unknown = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'));
+	return isTree(manifest) ? String(manifest['version']) : 'unknown';
+}
+
+/** Where a client of this machine finds the daemon, unless it is told otherwise. */
+export function defaultDaemonUrl(env: World['env'] = process.env): string {
+	return `http://${env['ORCHD_ADDR'] || env['ORCHD_LISTEN_ADDR'] || '127.0.0.1:8080'}`;
+}
+
+/** The JSON Schema of the configuration file, without our private keywords. */
+export function publishedSchema(): unknown {
+	return JSON.parse(JSON.stringify(configSchema, (key, value: unknown) => (key === 'allowed' ? undefined : value)));
+}
