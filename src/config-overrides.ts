@@ -59,7 +59,7 @@ export function parseFlags(argv: readonly string[], others: readonly string[]): 
 			rest.push(...argv.slice(i));
 			break;
 		}
-		const [flag = '', inline] = splitFlag(word);
+		const [flag, inline] = splitFlag(word);
 		const target = word.startsWith('--') ? flagTarget(flag.slice(2)) : null;
 		if (target === null && flag !== '--config') {
 			if (word.startsWith('--') && !others.includes(flag)) throw new ConfigError([unknownFlag(flag, others)]);

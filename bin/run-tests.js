@@ -1,0 +1,43 @@
+/**
+ * `npm test`: runs node's test runner over the built test files, of which Node 20 wants a list. A file is run only while
+ * its source exists, so that a stale build never adds tests. Suites under `test/opt-in` run only when named.
+ *
+ *   node bin/run-tests.js [part of a path …]
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { join, relative, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const wanted = process.argv.slice(2);
+
+/** Files under `test/`, slow ones first so that none is left running alone at the end. */
+function testSources() {
+	return readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+		.filter((file) => file.endsWith('.test.ts'))
+		.map((file) => join('test', file))
+		.filter((file) =>
+			wanted.length > 0 ? wanted.some((part) => file.split(sep).join('/').includes(part)) : !file.startsWith(join('test', 'opt-in')),
+		)
+		.sort((a, b) => Number(b.startsWith(join('test', 'e2e'))) - Number(a.startsWith(join('test', 'e2e'))) || a.localeCompare(b));
+}
+
+const sources = testSources();
+const built = sources.map((file) => join(root, 'dist', file.replace(/\.ts$/, '.js')));
+const missing = built.filter((file) => !existsSync(file));
+if (sources.length === 0 || missing.length > 0) {
+	const problem =
+		sources.length === 0
+			? `no test file matches ${wanted.join(' ')}`
+			: `not built: ${missing.map((file) => relative(root, file)).join(', ')}; run npm run build`;
+	process.stderr.write(`${problem}\n`);
+	process.exit(1);
+}
+
+const flags = ['--test', '--test-reporter=spec', '--test-concurrency=2', '--test-timeout=170000'];
+const child = spawn(process.execPath, [...flags, ...built], { cwd: root, stdio: 'inherit' });
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+child.on('exit', (code, signal) => {
+	process.exitCode = signal === null ? (code ?? 1) : 1;
+});
