@@ -21,6 +21,8 @@ export interface EventLogView {
 	readonly ended: boolean;
 	/** Bytes held. */
 	readonly bytes: number;
+	/** True once the events were dropped to make room or at the end of their retention: nothing can be read any more. */
+	readonly forgotten: boolean;
 	/**
 	 * The frames after `afterSeq`, as many as lie contiguously and within `maxBytes` (at least one frame); null when there are none.
 	 */
@@ -32,6 +34,10 @@ export interface EventLogView {
 	mergedSlice(afterSeq: number, maxBytes: number): LogSlice | null;
 	/** Name and one-line JSON of each event after `afterSeq`, for readers that are not SSE. */
 	forEach(afterSeq: number, visit: (seq: number, name: LoggedEventName, json: string) => void): void;
-	/** Calls `moved` after the events of a turn were appended; returns the unsubscribe. `moved` must not write to the log. */
+	/**
+	 * Calls `moved` once after each batch of events, when the log is forgotten, and when `TaskView.standingVersion` has
+	 * changed (what `metrics` events tell is not in the log). Returns the unsubscribe. `moved` only marks the watcher for
+	 * the end of the turn: it must not throw, and must not read or write the log.
+	 */
 	subscribe(moved: () => void): () => void;
 }

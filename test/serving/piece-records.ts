@@ -1,0 +1,29 @@
+/** Makes the piece records that an engine sends, for tests. */
+import { type Pieces, pieceHasLogprob } from '../../src/actors/serving/decode.ts';
+
+export interface TestPiece {
+	readonly text: string | Uint8Array;
+	readonly n?: number;
+	readonly id?: number;
+	readonly logprob?: number;
+}
+
+/** The records in the middle of a larger shared buffer, as a read from a socket leaves them. */
+export function pieceRecords(pieces: readonly TestPiece[], before = 3): Pieces {
+	const parts: Buffer[] = [Buffer.alloc(before, 0xee)];
+	for (const piece of pieces) {
+		const text = Buffer.from(piece.text as Uint8Array);
+		const flagged = piece.id !== undefined || piece.logprob !== undefined;
+		const head = Buffer.alloc(flagged ? 12 : 4);
+		head.writeUInt16LE(text.length, 0);
+		head.writeUInt8(piece.n ?? 1, 2);
+		head.writeUInt8(flagged ? pieceHasLogprob : 0, 3);
+		if (flagged) {
+			head.writeUInt32LE(piece.id ?? 0, 4);
+			head.writeFloatLE(piece.logprob ?? 0, 8);
+		}
+		parts.push(head, text);
+	}
+	const end = parts.reduce((bytes, part) => bytes + part.length, 0);
+	return { type: 'pieces', bytes: Buffer.concat([...parts, Buffer.alloc(5, 0xee)]), start: before, end, count: pieces.length };
+}
