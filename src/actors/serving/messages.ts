@@ -83,7 +83,11 @@ export type DispatcherCommand =
 	| { readonly type: 'submit'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> }
 	/** Dry run of `submit`: answers what would happen, enqueues nothing. */
 	| { readonly type: 'preview'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementPreview> }
-	/** The task ended while queued. Idempotent; a grant already on its way is settled as `unused` by the task. */
+	/**
+	 * The task ended while queued. Idempotent. Answered, to the `replyTo` of its `submit`, by `withdrawn` when it was still
+	 * in the queue; else the grant or refusal that is already on its way is the answer, and the task settles the grant as
+	 * `unused`.
+	 */
 	| { readonly type: 'withdraw'; readonly poolId: string; readonly taskId: string; readonly reason: string }
 	/** Ends a lease, exactly once. `slot: 'unknown'` quarantines it until the engine shows it idle. */
 	| { readonly type: 'settle'; readonly lease: Lease; readonly settlement: Settlement }
@@ -121,6 +125,8 @@ export type PlacementNews =
 	  }
 	/** Refused before it was queued, or dropped from the queue to make room: the code tells which. */
 	| { readonly type: 'refused'; readonly failure: Failure }
+	/** Answer to `withdraw`: the task is out of the queue and no grant will come. */
+	| { readonly type: 'withdrawn' }
 	/** The replica of the task's lease is gone: stop waiting for tokens. */
 	| { readonly type: 'replica-lost'; readonly lease: Lease; readonly failure: Failure };
 

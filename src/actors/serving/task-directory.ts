@@ -10,17 +10,26 @@ import type { TaskRequest } from './task-request.ts';
 
 export type TaskState = 'admitting' | 'queued' | 'running' | 'done' | 'canceled' | 'failed';
 
-/** One task, as it stands. Times are on `Host.now`; null = not reached. */
+/** One task, as it stands: the same object for its whole life. Times are on `Host.now`; null = not reached. */
 export interface TaskView {
+	/** Once the task has ended its prompt, schema and grammar are dropped: `input` is then an empty `inputs`. */
 	readonly request: TaskRequest;
 	readonly state: TaskState;
 	readonly log: EventLogView;
+	/** Answers `closed` once the task is at rest: ended, slot settled. Cancelling is then nothing to do. */
 	readonly ref: ActorRef<TaskCommand>;
 	readonly admittedAt: number;
 	readonly startedAt: number | null;
 	readonly firstTokenAt: number | null;
 	readonly endedAt: number | null;
 	readonly standing: QueueStanding | null;
+	/** As told at placement; null without a deadline. */
+	readonly onTimeProbability: number | null;
+	/**
+	 * Grows whenever `standing` or `phase` changes, and `log`'s subscribers are then called: a watcher that remembers the
+	 * last one it saw knows when a `metrics` event is due. How often it sends one is the watcher's to bound.
+	 */
+	readonly standingVersion: number;
 	readonly phase: 'admitting' | 'queued' | 'prefill' | 'decode' | 'ended';
 	readonly poolId: string | null;
 	readonly replicaId: string | null;
@@ -48,7 +57,10 @@ export type CancelReason = 'client' | 'disconnect' | 'deadline' | 'watchdog' | '
 export type CancelDone = { readonly type: 'cancel-done' };
 
 /** Transport → the front's `tasks` actor. */
-export type TasksCommand = { readonly type: 'open-task'; readonly request: TaskRequest; readonly replyTo: ActorRef<Opening> };
+export type TasksCommand =
+	| { readonly type: 'open-task'; readonly request: TaskRequest; readonly replyTo: ActorRef<Opening> }
+	/** Ends every live task: the last act of a shutdown whose grace is over. */
+	| { readonly type: 'cancel-all'; readonly reason: CancelReason };
 
 /** Exactly one answer to `open-task`. */
 export type Opening =
@@ -57,6 +69,7 @@ export type Opening =
 			readonly type: 'task-opened';
 			readonly task: TaskView;
 			readonly standing: QueueStanding;
+			/** '' when the task was cancelled before any pool had it. */
 			readonly poolId: string;
 			readonly onTimeProbability: number | null;
 			readonly fresh: boolean;
@@ -71,7 +84,7 @@ export type Lookup =
 
 export interface TaskDirectory {
 	lookup(taskId: string): Lookup;
-	/** In order of admission, newest first, after `cursor` (an opaque value of an earlier page). */
+	/** In order of admission, newest first, after `cursor` (an opaque value of an earlier page; of no page: nothing). */
 	list(
 		filter: { readonly state?: TaskState; readonly poolId?: string; readonly tenant?: string },
 		limit: number,
