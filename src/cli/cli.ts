@@ -1,0 +1,238 @@
+/**
+ * The command line: parses it, runs one command, turns every failure into words and an exit code. What needs threads or
+ * processes is given in by `main.ts`; nothing here starts any, and nothing here ends the process.
+ */
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { type DaemonConfig, defaultDaemonUrl, loadConfig, packageVersion, publishedSchema } from '../config.ts';
+import { ConfigError } from '../config-check.ts';
+import { describeKeys, type ParsedFlags, parseFlags } from '../config-overrides.ts';
+import { banner, type DaemonFacts } from './banner.ts';
+import { daemonClient } from './daemon-client.ts';
+import { type ExitCode, exitCodes } from './exit-codes.ts';
+import { checkModelFiles } from './preflight.ts';
+import { Problem } from './problem.ts';
+import { promptFrom, type RunOptions, run } from './run-command.ts';
+import { cancel, list } from './tasks-command.ts';
+import type { Terminal } from './terminal.ts';
+
+/** What the command line may ask of the composition root. */
+export interface CliEffects {
+	/** Runs the daemon in this process until it is told to stop. Calls `onReady` once it serves. Throws `Problem`s. */
+	serve(config: DaemonConfig, onReady: (facts: DaemonFacts) => void): Promise<number>;
+	/** Runs this program again with `argv` under the restarting parent, until it ends for good. */
+	supervise(argv: readonly string[]): Promise<number>;
+}
+
+/** Runs `argv` (without node and script) and answers the exit code. Throws only on a bug. */
+export async function runCli(argv: readonly string[], effects: CliEffects, terminal: Terminal): Promise<number> {
+	try {
+		const flags = takesConfig(argv) ? configFlagsOf(argv) : null;
+		let code: number = exitCodes.ok;
+		const program = commands(effects, terminal, flags, (result) => {
+			code = result;
+		});
+		await program.parseAsync([...(flags?.rest ?? argv)], { from: 'user' });
+		return code;
+	} catch (error) {
+		return told(error, terminal);
+	}
+}
+
+/** Takes the configuration's flags out of `argv`. A slip here is one of the command line, not of a file. */
+function configFlagsOf(argv: readonly string[]): ParsedFlags {
+	try {
+		return parseFlags(argv, ['--no-supervise', '--help']);
+	} catch (error) {
+		if (error instanceof ConfigError) throw new Problem(exitCodes.usage, error.message);
+		throw error;
+	}
+}
+
+/** Says what went wrong and answers the exit code; a bug goes on upwards. */
+function told(error: unknown, terminal: Terminal): ExitCode {
+	const { red, dim } = terminal.paint;
+	if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+	if (error instanceof ConfigError) {
+		for (const problem of error.problems) terminal.say(`${red('error:')} ${problem}`);
+		return exitCodes.config;
+	}
+	if (error instanceof Problem) {
+		terminal.say(`${red('error:')} ${error.message}`);
+		if (error.advice !== null) terminal.say(dim(`  ${error.advice}`));
+		return error.exitCode;
+	}
+	throw error;
+}
+
+function takesConfig(argv: readonly string[]): boolean {
+	const [first, second] = argv;
+	return first === 'serve' || (first === 'config' && second === 'check');
+}
+
+function commands(effects: CliEffects, terminal: Terminal, flags: ParsedFlags | null, done: (code: number) => void): Command {
+	const program = new Command('orchestratord')
+		.description('Queues, schedules, streams and cancels LLM tasks over pools of local engines.')
+		.version(packageVersion(), '-V, --version')
+		.exitOverride()
+		.configureOutput({ writeOut: (text) => terminal.out(text), writeErr: (text) => terminal.say(text.trimEnd()) })
+		.showHelpAfterError('(see --help)');
+	addServe(program, effects, terminal, flags, done);
+	addRun(program, terminal, done);
+	addTasks(program, terminal, done);
+	addConfig(program, terminal, flags);
+	program
+		.command('version')
+		.description('print the version')
+		.action(() => terminal.out(`orchestratord ${packageVersion()} (Node ${process.versions.node}, ${process.platform}-${process.arch})\n`));
+	return program;
+}
+
+function addServe(
+	program: Command,
+	effects: CliEffects,
+	terminal: Terminal,
+	flags: ParsedFlags | null,
+	done: (code: number) => void,
+): void {
+	const serve = program
+		.command('serve')
+		.description('run the daemon')
+		.option('--no-supervise', 'do not run under the parent that restarts it');
+	// taken out of argv by `parseFlags` before commander sees them; named here for --help
+	for (const [name, words] of configFlags) serve.addOption(new Option(name, words));
+	serve.addHelpText('after', `\nEvery key of the configuration is a flag and an environment variable too:\n${keyTable()}`);
+	serve.action(async (options: { supervise: boolean }) => {
+		const config = loadConfig(flags ?? []);
+		checkModelFiles(config);
+		if (options.supervise) return done(await effects.supervise(['serve', '--no-supervise', ...flagWords(flags)]));
+		done(await effects.serve(config, (facts) => terminal.say(banner(facts, terminal.paint).trimEnd())));
+	});
+}
+
+const configFlags: readonly (readonly [string, string])[] = [
+	['--config <file>', 'configuration file (or ORCHD_CONFIG)'],
+	['--addr <host:port>', 'where to listen (default 127.0.0.1:8080)'],
+	['--model <path>', 'GGUF file to serve instead of the built-in model'],
+	['--slots <n>', 'tasks that decode at once, each replica'],
+	['--ctx <n>', 'tokens a slot holds'],
+	['--log-level <level>', 'debug, info, warn or error'],
+];
+
+/** The flags again, as they were understood, for the child process. */
+function flagWords(flags: ParsedFlags | null): string[] {
+	if (flags === null) return [];
+	const file = flags.configFile === null ? [] : ['--config', flags.configFile];
+	return [...file, ...flags.overrides.flatMap(({ origin, text }) => [`${origin}=${text}`])];
+}
+
+function addRun(program: Command, terminal: Terminal, done: (code: number) => void): void {
+	program
+		.command('run')
+		.description('run one task on the daemon and stream its text')
+		.argument('<prompt...>', 'the prompt, or - to read it from stdin')
+		.option('-m, --model <ref>', 'model_ref of the task', 'default')
+		.option('-s, --system <text>', 'system message')
+		.option('-n, --max-tokens <n>', 'most tokens to generate', wholeNumber(1))
+		.option('-t, --temperature <x>', '0 is greedy', nonNegative)
+		.option('--seed <n>', 'seed of the sampler', wholeNumber(0))
+		.addOption(new Option('-p, --priority <class>', 'queue class').choices(['interactive', 'batch']))
+		.option('--json', 'print events as JSON lines', false)
+		.addOption(urlOption())
+		.action(async (words: string[], options: RunFlags) => {
+			const task: RunOptions = {
+				model: options.model,
+				prompt: await promptFrom(words, terminal),
+				system: options.system ?? null,
+				maxTokens: options.maxTokens ?? null,
+				temperature: options.temperature ?? null,
+				seed: options.seed ?? null,
+				priority: options.priority ?? null,
+				json: options.json,
+			};
+			done(await run(daemonClient(options.url), task, terminal));
+		});
+}
+
+interface RunFlags {
+	readonly model: string;
+	readonly system?: string;
+	readonly maxTokens?: number;
+	readonly temperature?: number;
+	readonly seed?: number;
+	readonly priority?: 'interactive' | 'batch';
+	readonly json: boolean;
+	readonly url: string;
+}
+
+function addTasks(program: Command, terminal: Terminal, done: (code: number) => void): void {
+	program
+		.command('tasks')
+		.description('list the tasks that the daemon knows, newest first')
+		.addOption(new Option('--state <state>', 'only this state').choices(['admitting', 'queued', 'running', 'done', 'canceled', 'failed']))
+		.option('--pool <id>', 'only this pool')
+		.option('--limit <n>', 'at most so many', wholeNumber(1), 50)
+		.option('--json', 'one JSON object a line', false)
+		.addOption(urlOption())
+		.action(async (options: { state?: string; pool?: string; limit: number; json: boolean; url: string }) => {
+			const { limit, json } = options;
+			done(await list(daemonClient(options.url), { state: options.state ?? null, pool: options.pool ?? null, limit, json }, terminal));
+		});
+	program
+		.command('cancel')
+		.description('cancel tasks, queued or running')
+		.argument('<task_id...>')
+		.addOption(urlOption())
+		.action(async (taskIds: string[], options: { url: string }) => {
+			done(await cancel(daemonClient(options.url), taskIds, terminal));
+		});
+}
+
+function addConfig(program: Command, terminal: Terminal, flags: ParsedFlags | null): void {
+	const config = program.command('config').description('look at the configuration');
+	config
+		.command('schema')
+		.description('print the JSON Schema of the configuration file')
+		.action(() => terminal.out(`${JSON.stringify(publishedSchema(), null, 2)}\n`));
+	config
+		.command('keys')
+		.description('print every key with its flag, environment name and default')
+		.action(() => terminal.out(keyTable()));
+	config
+		.command('check')
+		.description('check the configuration as `serve` would, and print what comes out')
+		.option('--config <file>', 'configuration file (or ORCHD_CONFIG)')
+		.action(() => {
+			// the environment of engines may hold secrets and is not ours to print
+			const { childEnv: _, ...shown } = loadConfig(flags ?? []);
+			checkModelFiles({ ...shown, childEnv: {} });
+			terminal.out(`${JSON.stringify(shown, null, 2)}\n`);
+		});
+}
+
+function urlOption(): Option {
+	return new Option('--url <url>', 'the daemon').default(defaultDaemonUrl());
+}
+
+function keyTable(): string {
+	return describeKeys()
+		.map(
+			({ flag, env, fallback, description }) =>
+				`  ${flag}\n      ${description}${fallback === '' ? '' : ` (default ${fallback})`}\n      ${env}\n`,
+		)
+		.join('');
+}
+
+function wholeNumber(minimum: number): (text: string) => number {
+	return (text) => {
+		const value = Number(text);
+		if (!Number.isSafeInteger(value) || value < minimum)
+			throw new InvalidArgumentError(`It must be a whole number of at least ${minimum}.`);
+		return value;
+	};
+}
+
+function nonNegative(text: string): number {
+	const value = Number(text);
+	if (text.trim() === '' || !(value >= 0) || !Number.isFinite(value)) throw new InvalidArgumentError('It must be a number of at least 0.');
+	return value;
+}

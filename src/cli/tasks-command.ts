@@ -1,0 +1,71 @@
+/**
+ * `tasks` and `cancel`: what the daemon is doing, and how to make it stop doing it.
+ */
+import { cancelTask, type DaemonClient, getTask, type JsonObject, listTasks, number, text } from './daemon-client.ts';
+import { type ExitCode, exitCodes } from './exit-codes.ts';
+import type { Terminal } from './terminal.ts';
+
+export interface ListOptions {
+	readonly state: string | null;
+	readonly pool: string | null;
+	readonly limit: number;
+	readonly json: boolean;
+}
+
+export async function list(client: DaemonClient, options: ListOptions, terminal: Terminal): Promise<ExitCode> {
+	const query = new URLSearchParams({ limit: String(options.limit) });
+	if (options.state !== null) query.set('state', options.state);
+	if (options.pool !== null) query.set('pool_id', options.pool);
+	const { tasks, nextCursor } = await listTasks(client, query);
+	if (options.json) {
+		for (const task of tasks) terminal.out(`${JSON.stringify(task)}\n`);
+		return exitCodes.ok;
+	}
+	if (tasks.length === 0) {
+		terminal.say(options.state === null ? 'no tasks' : `no tasks in state ${options.state}`);
+		return exitCodes.ok;
+	}
+	terminal.out(table([['TASK', 'STATE', 'MODEL', 'POOL', 'PRIORITY', 'IN', 'OUT'], ...tasks.map(row)]));
+	if (nextCursor !== null) terminal.note(`only the newest ${tasks.length}; --limit shows more`);
+	return exitCodes.ok;
+}
+
+export async function cancel(client: DaemonClient, taskIds: readonly string[], terminal: Terminal): Promise<ExitCode> {
+	let code: ExitCode = exitCodes.ok;
+	for (const taskId of taskIds) {
+		await cancelTask(client, taskId);
+		const task = await getTask(client, taskId);
+		if (task === null) {
+			terminal.say(`${taskId}: the daemon knows no such task`);
+			code = exitCodes.failure;
+		} else {
+			terminal.out(`${taskId} ${text(task['state'])}\n`);
+		}
+	}
+	return code;
+}
+
+function row(task: JsonObject): string[] {
+	return [
+		text(task['task_id']),
+		text(task['state']),
+		text(task['model_ref']),
+		text(task['pool_id']) || '-',
+		text(task['priority']),
+		String(number(task['tokens_in']) ?? '-'),
+		String(number(task['tokens_out']) ?? '-'),
+	];
+}
+
+function table(rows: readonly (readonly string[])[]): string {
+	const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0)));
+	return rows
+		.map(
+			(cells) =>
+				`${cells
+					.map((cell, column) => cell.padEnd(widths[column] ?? 0))
+					.join('  ')
+					.trimEnd()}\n`,
+		)
+		.join('');
+}
