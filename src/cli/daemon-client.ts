@@ -8,6 +8,8 @@ import { nothingAnswers, Problem } from './problem.ts';
 export interface DaemonClient {
 	readonly url: string;
 	readonly fetch: typeof globalThis.fetch;
+	/** Delay before the first reconnection of a stream; doubles. */
+	readonly retryMs: number;
 }
 
 export interface TaskAccepted {
@@ -22,10 +24,10 @@ export interface TaskAccepted {
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-export function daemonClient(url: string, fetch: typeof globalThis.fetch = globalThis.fetch): DaemonClient {
+export function daemonClient(url: string, fetch: typeof globalThis.fetch = globalThis.fetch, retryMs = 200): DaemonClient {
 	const whole = /^[a-z]+:\/\//i.test(url) ? url : `http://${url}`;
 	if (!URL.canParse(whole)) throw new Problem(exitCodes.usage, `--url ${url} is not a URL`, 'write it as http://127.0.0.1:8080');
-	return { url: whole.replace(/\/+$/, ''), fetch };
+	return { url: whole.replace(/\/+$/, ''), fetch, retryMs };
 }
 
 export async function submitTask(client: DaemonClient, task: JsonObject, signal: AbortSignal): Promise<TaskAccepted> {

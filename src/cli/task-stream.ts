@@ -17,7 +17,6 @@ export interface TaskEvent {
 
 /** Connections in a row that bring nothing before it gives up. */
 const attemptsMax = 6;
-const firstDelayMs = 200;
 
 export async function* taskEvents(
 	client: DaemonClient,
@@ -46,7 +45,7 @@ export async function* taskEvents(
 			reason = problem.message;
 		}
 		onRetry(reason);
-		await delay(firstDelayMs * 2 ** Math.max(0, attempt - 1), undefined, { signal });
+		await delay(client.retryMs * 2 ** Math.max(0, attempt - 1), undefined, { signal });
 	}
 }
 

@@ -1,0 +1,240 @@
+/**
+ * The command line as a whole: which command runs with what, which exit code comes out, what is said. The daemon itself
+ * is an injected function; the files are of this test's own folder.
+ */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { after, test } from 'node:test';
+import { banner, type DaemonFacts } from '../../src/cli/banner.ts';
+import { type CliEffects, runCli } from '../../src/cli/cli.ts';
+import { mayRestart } from '../../src/cli/exit-codes.ts';
+import { checkModelFiles } from '../../src/cli/preflight.ts';
+import { nativeBinaryMissing, portInUse } from '../../src/cli/problem.ts';
+import { cancel, list } from '../../src/cli/tasks-command.ts';
+import { terminalOf } from '../../src/cli/terminal.ts';
+import { type DaemonConfig, loadConfig, packageRoot } from '../../src/config.ts';
+import { fakeDaemon, fakeTerminal, json } from './fake-daemon.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'orchestratord-cli-'));
+after(() => rmSync(folder, { recursive: true }));
+
+const facts: DaemonFacts = {
+	version: '0.1.0',
+	url: 'http://127.0.0.1:8080',
+	httpHost: 'uws',
+	threads: { front: 1, control: 1, engine: 1 },
+	configFile: null,
+	pools: [
+		{
+			id: 'default',
+			engine: 'llamacpp',
+			engineVersion: 'b1',
+			model: 'builtin:tiny-chat',
+			aliases: ['default'],
+			replicas: 1,
+			slots: 4,
+			ctx: 1024,
+			device: 'CPU (1 thread)',
+			trouble: null,
+		},
+	],
+};
+
+interface Ran {
+	readonly code: number;
+	readonly out: string;
+	readonly said: string;
+	readonly served: DaemonConfig[];
+	readonly supervised: (readonly string[])[];
+}
+
+async function cli(...argv: string[]): Promise<Ran> {
+	const terminal = fakeTerminal();
+	const served: DaemonConfig[] = [];
+	const supervised: (readonly string[])[] = [];
+	const effects: CliEffects = {
+		serve: async (config, onReady) => {
+			served.push(config);
+			if (config.listen.port === 1) throw portInUse('127.0.0.1:1');
+			onReady(facts);
+			return 0;
+		},
+		supervise: async (words) => {
+			supervised.push(words);
+			return 143;
+		},
+	};
+	const code = await runCli(argv, effects, terminal);
+	return { code, out: terminal.stdout.join(''), said: terminal.stderr.join('\n'), served, supervised };
+}
+
+test('serve hands its flags on to a child under the parent, and its exit code back', async () => {
+	const { code, supervised, served } = await cli('serve', '--slots', '2', '--sse.heartbeat-ms=0', '--model', 'builtin');
+	assert.equal(code, 143);
+	assert.deepEqual(supervised, [['serve', '--no-supervise', '--slots=2', '--sse.heartbeat-ms=0', '--model=builtin']]);
+	assert.deepEqual(served, []);
+});
+
+test('serve --no-supervise serves here and prints the banner', async () => {
+	const { code, served, said } = await cli('serve', '--no-supervise', '--slots', '2');
+	assert.deepEqual([code, served[0]?.pools[0]?.slots], [0, 2]);
+	assert.match(said, /orchestratord 0\.1\.0 serves on http:\/\/127\.0\.0\.1:8080/);
+});
+
+test('a configuration that cannot be used is told before anything starts', async () => {
+	const { code, said, supervised } = await cli('serve', '--slots', '0');
+	assert.deepEqual([code, supervised], [78, []]);
+	assert.match(said, /error: pools\[0\]\.slots is 0/);
+});
+
+test('a model that cannot be served is told before anything starts', async () => {
+	writeFileSync(join(folder, 'text.gguf'), 'hello');
+	writeFileSync(join(folder, 'empty.gguf'), '');
+	writeFileSync(join(folder, 'right.gguf'), 'GGUF\u0003');
+	const missing = await cli('serve', '--model', join(folder, 'nothing.gguf'));
+	assert.deepEqual([missing.code, missing.supervised.length], [78, 0]);
+	assert.match(missing.said, /error: the model of pool default does not exist: .*nothing\.gguf/);
+	assert.match((await cli('serve', '--model', folder)).said, /is not a regular file/);
+	assert.match((await cli('serve', '--model', join(folder, 'text.gguf'))).said, /is not a GGUF file \(it begins with "hell"\)/);
+	assert.match((await cli('serve', '--model', join(folder, 'empty.gguf'))).said, /is not a GGUF file \(the file is empty\)/);
+	assert.equal((await cli('serve', '--model', join(folder, 'right.gguf'))).supervised.length, 1);
+});
+
+test('the built-in model is there', () => {
+	checkModelFiles(loadConfig([], { env: {}, cwd: folder, cores: 2, readFile: () => '' }));
+});
+
+test('a port in use is told with what to do', async () => {
+	const { code, said } = await cli('serve', '--no-supervise', '--addr', '127.0.0.1:1');
+	assert.equal(code, 69);
+	assert.match(said, /127\.0\.0\.1:1 is in use .*\n.*--addr 127\.0\.0\.1:2/);
+});
+
+test('a slip on the command line is answered with the nearest word and code 2', async () => {
+	for (const [argv, said] of [
+		[['serv'], /did you mean serve/i],
+		[['serve', '--slot', '2'], /did you mean --slots/],
+		[['serve', 'now'], /too many arguments/],
+		[['run'], /missing required argument/],
+		[['run', ' '], /the prompt is empty/],
+		[['run', '--max-tokens', '0', 'x'], /whole number of at least 1/],
+		[['run', '--temperature', 'hot', 'x'], /number of at least 0/],
+		[['run', '--url', 'http://', 'x'], /is not a URL/],
+		[['tasks', '--state', 'lost'], /Allowed choices are/],
+		[[], /Usage: orchestratord/],
+	] as const) {
+		const ran = await cli(...argv);
+		assert.equal(ran.code, 2, argv.join(' '));
+		assert.match(ran.said, said);
+	}
+});
+
+test('help and version go to stdout and are no failure', async () => {
+	for (const argv of [['--help'], ['serve', '--help'], ['--version'], ['version']]) {
+		const { code, out } = await cli(...argv);
+		assert.equal(code, 0);
+		assert.match(out, /orchestratord|^0\.1\.0/);
+	}
+	assert.match((await cli('serve', '--help')).out, /--sse\.heartbeat-ms\n.*\n\s+ORCHD_SSE_HEARTBEAT_MS/);
+});
+
+test('a daemon that is not running is named, with how to start it', async () => {
+	for (const argv of [['run', 'hi'], ['tasks'], ['cancel', 'x']]) {
+		// nothing can listen on the discard port of an address that no test uses
+		const { code, said } = await cli(...argv, '--url', 'http://127.0.0.99:17');
+		assert.equal(code, 69, argv[0]);
+		assert.match(said, /nothing answers on|the connection to/);
+	}
+});
+
+test('config schema prints the schema, and config check what would be served, without the environment of engines', async () => {
+	assert.equal((JSON.parse((await cli('config', 'schema')).out) as { title: string }).title, 'orchestratord configuration');
+	const checked = JSON.parse((await cli('config', 'check', '--slots', '3')).out) as { pools: { slots: number }[]; childEnv?: unknown };
+	assert.equal(checked.pools[0]?.slots, 3);
+	assert.equal(checked.childEnv, undefined);
+	assert.equal((await cli('config', 'check', '--slots', '0')).code, 78);
+});
+
+test('tasks prints a table, or one object a line', async () => {
+	const task = { task_id: 'T', state: 'running', model_ref: 'default', pool_id: 'p', priority: 'interactive', tokens_in: 3, tokens_out: 4 };
+	const daemon = () => fakeDaemon({ 'GET /v2/tasks': () => json(200, { tasks: [task], next_cursor: null }) });
+	const options = { state: null, pool: null, limit: 5, json: false };
+	const table = fakeTerminal();
+	assert.equal(await list(daemon().client, options, table), 0);
+	assert.equal(
+		table.stdout.join(''),
+		'TASK  STATE    MODEL    POOL  PRIORITY     IN  OUT\nT     running  default  p     interactive  3   4\n',
+	);
+	const lines = fakeTerminal();
+	const asked = daemon();
+	await list(asked.client, { state: 'running', pool: 'p', limit: 5, json: true }, lines);
+	assert.deepEqual(JSON.parse(lines.stdout.join('')), task);
+	assert.equal(asked.requests[0]?.path, '/v2/tasks?limit=5&state=running&pool_id=p');
+});
+
+test('cancel tells what became of each task, and of one that is unknown', async () => {
+	const { client } = fakeDaemon({
+		'POST /v2/tasks/A/cancel': () => new Response(null, { status: 204 }),
+		'POST /v2/tasks/B/cancel': () => new Response(null, { status: 204 }),
+		'GET /v2/tasks/A': () => json(200, { task_id: 'A', state: 'canceled' }),
+		'GET /v2/tasks/B': () => json(404, { code: 'NOT_FOUND', message: 'x', retriable: false }),
+	});
+	const terminal = fakeTerminal();
+	assert.equal(await cancel(client, ['A', 'B'], terminal), 1);
+	assert.deepEqual([terminal.stdout, terminal.stderr], [['A canceled\n'], ['B: the daemon knows no such task']]);
+});
+
+test('the banner says what runs where and gives one line to try', () => {
+	const plain = (text: string | number | null | undefined): string => String(text);
+	const paint = { bold: plain, dim: plain, red: plain, cyan: plain };
+	assert.equal(
+		banner(facts, paint),
+		`orchestratord 0.1.0 serves on http://127.0.0.1:8080
+  threads  main, 1 front, 1 control, 1 engine (HTTP by uws)
+  config   built-in defaults (no file)
+  pool     default: builtin:tiny-chat, asked for as "default"
+           llamacpp b1 on CPU (1 thread), 1 replica with 4 slots of 1024 tokens
+  try      npx orchestratord run "Tell me a story about a fox"
+`,
+	);
+	const elsewhere = {
+		...facts,
+		url: 'http://127.0.0.1:9000',
+		pools: facts.pools.map((pool) => ({ ...pool, aliases: ['fox'], trouble: 'still loading' })),
+	};
+	assert.match(banner(elsewhere, paint), /not ready: still loading\n.*run --url http:\/\/127\.0\.0\.1:9000 --model fox "Tell/);
+});
+
+test('what a model writes cannot steer the terminal', () => {
+	const sink = () => Object.assign(new Writable({ write: (_chunk, _encoding, done) => done() }), { isTTY: true });
+	const terminal = terminalOf({
+		stdin: process.stdin,
+		stdout: sink(),
+		stderr: sink(),
+		on: () => undefined,
+		removeListener: () => undefined,
+	});
+	assert.equal(terminal.safe('a\u001b[2Jb\u009b1mc\td\ne\r\u0007é🦊'), 'a[2Jb1mc\td\neé🦊');
+});
+
+test('only an end that could go differently the next time is worth a restart', () => {
+	assert.deepEqual([0, 2, 69, 78, 130].filter(mayRestart), []);
+	assert.deepEqual([1, 75, 134].filter(mayRestart), [1, 75, 134]);
+});
+
+test('a missing native binary names the platform and what to do', () => {
+	const problem = nativeBinaryMissing('uWebSockets.js', 'no such file');
+	assert.match(problem.message, new RegExp(`uWebSockets\\.js does not load on ${process.platform}-${process.arch}`));
+	assert.match(problem.advice ?? '', /npm ci/);
+});
+
+test('the command says so when nothing is built', () => {
+	cpSync(join(packageRoot(), 'bin'), join(folder, 'bin'), { recursive: true });
+	writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+	const { status, stderr } = spawnSync(process.execPath, [join(folder, 'bin', 'orchestratord.js'), 'version'], { encoding: 'utf8' });
+	assert.deepEqual([status, stderr.split('.')[0]], [69, 'orchestratord is not built yet']);
+});
