@@ -4,8 +4,8 @@
  */
 import type { TSchema } from '@sinclair/typebox';
 import { Value, type ValueError, ValueErrorType } from '@sinclair/typebox/value';
-import { nearest } from './config-nearest.ts';
 import { configSchema, laterKeys } from './config-schema.ts';
+import { nearest } from './nearest.ts';
 
 /** The configuration cannot be used. Each problem is one sentence that names a path, flag or variable. */
 export class ConfigError extends Error {

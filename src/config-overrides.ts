@@ -9,8 +9,8 @@ import { isAbsolute, resolve } from 'node:path';
 import type { TSchema } from '@sinclair/typebox';
 import { parse as parseYaml } from 'yaml';
 import { ConfigError } from './config-check.ts';
-import { nearest } from './config-nearest.ts';
 import { type ConfigKey, globalKeys, poolKeys } from './config-schema.ts';
+import { nearest } from './nearest.ts';
 
 /** A configuration as the file gives it, before validation. */
 export type Tree = Record<string, unknown>;

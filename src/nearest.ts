@@ -1,6 +1,6 @@
 /**
- * "Did you mean": the known name closest to an unknown one. Pure; used for configuration keys, flags and environment
- * names. Never used to correct anything silently.
+ * "Did you mean": the known name closest to an unknown one. Pure; used for configuration keys, flags, environment names
+ * and request fields. Never used to correct anything silently.
  */
 
 /** The closest of `known`, when it is close enough to be a likely slip; else null. */
