@@ -78,8 +78,12 @@ export interface QueueStanding {
 	readonly queueDepth: number;
 }
 
-/** Task → Dispatcher. */
+/** Task, or the front's `tasks` actor → Dispatcher. */
 export type DispatcherCommand =
+	/** The first message of a front to each new dispatcher. Answered by `pools-changed`, now and at every change. */
+	| { readonly type: 'front-joined'; readonly frontId: string; readonly replyTo: ActorRef<FrontCommand> }
+	/** Every task of the front has submitted again or reported its lease: nothing older will come from it. */
+	| { readonly type: 'front-reported'; readonly frontId: string }
 	| { readonly type: 'submit'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> }
 	/** Dry run of `submit`: answers what would happen, enqueues nothing. */
 	| { readonly type: 'preview'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementPreview> }
