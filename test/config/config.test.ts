@@ -14,7 +14,7 @@ import { globalKeys, parseBytes, poolKeys } from '../../src/config-schema.ts';
 function world(file = '', env: World['env'] = {}): World {
 	return {
 		env: file === '' ? env : { ORCHD_CONFIG: '/etc/orchestratord.yaml', ...env },
-		cwd: '/home/user',
+		cwd: '/srv/fox',
 		cores: 8,
 		readFile: () => file,
 	};
@@ -67,7 +67,7 @@ test('--model serves a file relative to the working directory under the alias de
 	const [pool] = load(['--model', 'models/x.gguf']).pools;
 	assert.deepEqual(
 		[pool?.id, pool?.modelPath, pool?.model, pool?.aliases],
-		['default', '/home/user/models/x.gguf', 'file:/home/user/models/x.gguf', ['default']],
+		['default', '/srv/fox/models/x.gguf', 'file:/srv/fox/models/x.gguf', ['default']],
 	);
 	assert.equal(load(['--model=/m/y.gguf']).pools[0]?.modelPath, '/m/y.gguf');
 	assert.equal(load(['--model', 'file:/m/z.gguf']).pools[0]?.modelPath, '/m/z.gguf');

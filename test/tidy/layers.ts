@@ -1,0 +1,110 @@
+/**
+ * Who may import whom. The table is the architecture: a line is added to it only together with a reason.
+ */
+import { posix } from 'node:path';
+import { importsOf, type SourceFile } from './source-files.ts';
+
+interface Layer {
+	readonly name: string;
+	readonly holds: RegExp;
+	/** Files of ours that it may import. */
+	readonly imports: readonly RegExp[];
+	/** Modules of Node: all, or these. */
+	readonly node: 'all' | readonly string[];
+	readonly packages: 'all' | readonly string[];
+	/** What to do instead. */
+	readonly instead: string;
+}
+
+const kernel = /^src\/actors\/kernel\//;
+const threads = /^src\/actors\/threads\//;
+/** What serving shows to the edges: messages, schemas, views and the ports that the edges implement. Not its actors. */
+const servingFace =
+	/^src\/actors\/serving\/(messages|decode|failure|task-request|task-directory|event-log-view|[a-z-]+-(schema|view|messages))\.ts$/;
+const serving = /^src\/actors\/serving\//;
+const transport = /^src\/transport\//;
+const engines = /^src\/engines\//;
+const config = /^src\/config[a-z-]*\.ts$/;
+const cli = /^src\/cli\//;
+
+export const layers: readonly Layer[] = [
+	{
+		name: 'actors/kernel',
+		holds: kernel,
+		imports: [kernel],
+		node: [],
+		packages: [],
+		instead: 'take it through the Host port, or as data; the kernel knows no threads, no I/O and no LLM words',
+	},
+	{
+		name: 'actors/threads',
+		holds: threads,
+		imports: [kernel, threads],
+		node: ['worker_threads', 'perf_hooks'],
+		packages: ['comlink'],
+		instead: 'make it generic over the message, or pass a function in from a role',
+	},
+	{
+		name: 'actors/serving',
+		holds: serving,
+		imports: [kernel, serving],
+		node: [],
+		packages: ['@sinclair/typebox'],
+		instead: 'tell an ActorRef or define a port here; clocks, timers and randomness come from ctx',
+	},
+	{
+		name: 'transport',
+		holds: transport,
+		imports: [kernel, servingFace, transport],
+		node: 'all',
+		packages: 'all',
+		instead: 'use a message, a view or a port of actors/serving; engines are reached through DecodePort',
+	},
+	{
+		name: 'engines',
+		holds: engines,
+		imports: [kernel, servingFace, engines],
+		node: 'all',
+		packages: 'all',
+		instead: 'use a message of actors/serving; settings come as data in ReplicaSpec',
+	},
+	{
+		name: 'config',
+		holds: config,
+		imports: [config],
+		node: 'all',
+		packages: 'all',
+		instead: 'let a role map the configuration to what others need',
+	},
+	{
+		name: 'cli',
+		holds: cli,
+		imports: [cli, config],
+		node: 'all',
+		packages: 'all',
+		instead: 'take it as a function in CliEffects: the client side runs without the daemon',
+	},
+];
+
+/** One sentence for each import that the table forbids. */
+export function layeringProblems(files: readonly SourceFile[]): string[] {
+	return files.flatMap((file) => {
+		const layer = layers.find(({ holds }) => holds.test(file.path));
+		if (layer === undefined || exceptions.some((exception) => exception.file === file.path)) return [];
+		return importsOf(file)
+			.filter(({ specifier }) => !mayImport(layer, file.path, specifier))
+			.map(({ specifier, line }) => `${file.path}:${line} imports ${specifier}, which ${layer.name} may not: ${layer.instead}`);
+	});
+}
+
+/** Files that stand outside the rule of their folder, each with its reason. */
+const exceptions: readonly { readonly file: string; readonly because: string }[] = [];
+
+function mayImport(layer: Layer, from: string, specifier: string): boolean {
+	if (specifier.startsWith('.')) {
+		const target = posix.join(posix.dirname(from), specifier);
+		return layer.imports.some((allowed) => allowed.test(target));
+	}
+	if (specifier.startsWith('node:')) return layer.node === 'all' || layer.node.includes(specifier.slice('node:'.length));
+	return layer.packages === 'all' || layer.packages.some((name) => specifier === name || specifier.startsWith(`${name}/`));
+}
