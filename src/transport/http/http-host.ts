@@ -6,31 +6,55 @@
 export interface HttpHostOptions {
 	readonly hostname: string;
 	readonly port: number;
-	/** Longest request body; above it the host calls `onBodyTooLarge` once and drops the rest. */
+	/** Longest request body; above it the host calls `onBodyRefused` once and drops the rest. */
 	readonly bodyBytesMax: number;
-	/** Sum of bodies being received at once; above it a request is refused with 503. */
+	/** Sum of bodies being received at once; above it a request's body is refused. */
 	readonly inflightBodyBytesMax: number;
-	readonly headerCountMax: number;
+	/** Several front threads listen on the port together. Default: this one has it for itself, and a second daemon is refused. */
+	readonly shared?: boolean;
 }
 
 export interface HttpHost {
 	/** `uws` or `node`: told in the start banner and logs. */
 	readonly name: string;
+	/** Rejects with a `ListenError`. */
 	listen(handler: RequestHandler): Promise<{ readonly port: number }>;
-	/** No new connections or requests; open ones go on. */
+	/** No new connections; open requests go on, and each answer from now on ends its connection. */
 	stopListening(): void;
-	/** Ends everything, now. */
+	/** Ends everything, now. Callable at any time, also twice, also from inside a callback. */
 	close(): void;
 }
 
+/** The address cannot be had. `code` is the system's: `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, … */
+export class ListenError extends Error {
+	override readonly name = 'ListenError';
+	readonly code: string;
+
+	constructor(code: string, message: string) {
+		super(message);
+		this.code = code;
+	}
+}
+
+/** Whether a server library can be used here: its binary may be missing for this platform. */
+export type HostChoice = { readonly ok: true; readonly host: HttpHost } | { readonly ok: false; readonly reason: string };
+
+/** Told of an exception that a host caught where it must not pass: a bug of ours. Must not throw. */
+export type BugReport = (where: string, error: unknown) => void;
+
+export type Header = readonly [name: string, value: string];
+
 /** A request, copied out of the library's short-lived object. Header names are lower case. */
 export interface HttpRequest {
+	/** Upper case. */
 	readonly method: string;
 	/** Without the query; not decoded. */
 	readonly path: string;
 	/** Without `?`; '' when absent. */
 	readonly query: string;
+	/** Values of a repeated header are joined by `, `. */
 	header(name: string): string | undefined;
+	readonly headerCount: number;
 	readonly remoteAddress: string;
 }
 
@@ -39,30 +63,37 @@ export interface RequestHandler {
 	onRequest(request: HttpRequest, sink: ResponseSink): BodyReceiver | null;
 }
 
-/** What becomes of the body. `null` from `onRequest` means that the answer needs none: it is drained. */
+/** What becomes of the body. `null` from `onRequest` means that the answer needs none: it is drained. Exactly one call. */
 export interface BodyReceiver {
+	/** `body` is valid during the call only: copy what is kept. */
 	onBody(body: Buffer): void;
-	onBodyTooLarge(): void;
+	onBodyRefused(why: 'too-large' | 'no-room'): void;
 }
 
 /**
- * One response. States: open → headers sent → ended | aborted. Every call after ended or aborted is ignored; ask
- * `closed` to know. A library's `cork` is applied by the host: callers batch with `corked`.
+ * One response. States: open → started → ended | aborted. Every call after ended or aborted is ignored; ask `closed` to
+ * know. Each call is one packet where possible; callers batch several with `corked`.
  */
 export interface ResponseSink {
 	readonly closed: boolean;
 	/** Whole response in one write. */
-	respond(status: number, headers: readonly (readonly [string, string])[], body: string | Buffer): void;
-	/** Starts a streamed response. */
-	start(status: number, headers: readonly (readonly [string, string])[]): void;
-	/** False: the socket refused some of it, which the host keeps; write nothing more until `onWritable`. */
-	write(bytes: Buffer | string): boolean;
+	respond(status: number, headers: readonly Header[], body: string | Buffer): void;
+	/**
+	 * Starts a streamed response. Its headers leave with the first write. `filler` is what means nothing to the reader
+	 * (a comment): a host whose library does not tell how much it still holds sends it to find out. The answer to HEAD ends here.
+	 */
+	start(status: number, headers: readonly Header[], filler: Buffer): void;
+	/**
+	 * False: the socket refused some of it, which the host keeps. Write nothing more until `onWritable`, but for a few bytes
+	 * that keep the connection alive; true for these says that everything has left and `onWritable` will not be called.
+	 */
+	write(bytes: Uint8Array): boolean;
 	end(): void;
-	/** Bytes handed over and not yet taken by the kernel's socket buffer. */
+	/** Upper bound of the bytes handed over and not yet taken by the kernel's socket buffer. */
 	readonly bufferedBytes: number;
 	/** Runs `writes`, all leaving in one packet where possible. */
 	corked(writes: () => void): void;
-	/** Called once when the peer is gone before `end`. Set by the one who streams. */
+	/** Called once when the connection is gone before `end`, also by `abort`. Set by the one who streams. */
 	onAborted: (() => void) | null;
 	/** Called when a refused write has left. */
 	onWritable: (() => void) | null;

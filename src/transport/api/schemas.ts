@@ -1,0 +1,184 @@
+/**
+ * The shapes of request bodies, as TypeBox schemas: what the validator checks is what `/openapi.json` publishes. No
+ * behaviour. Keywords of ours: `allowed` (what is allowed, in words) and `secret` (the value is never repeated).
+ */
+import { type Static, type TSchema, Type } from '@sinclair/typebox';
+import { engineKinds } from '../../actors/serving/failure.ts';
+
+/** 2³¹ − 1: above it a timer would fire at once. */
+const msMax = 2_147_483_647;
+const tokensMax = 2_147_483_647;
+/** 2³² − 2: the largest that every engine takes. */
+export const seedMax = 4_294_967_294;
+/** How deep a JSON schema may be nested. */
+export const jsonDepthMax = 64;
+
+export const uuidPattern = '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$';
+
+function oneOf<const T extends readonly string[]>(values: T, description: string, defaultValue?: T[number]) {
+	return Type.Unsafe<T[number]>(
+		Type.String({
+			enum: [...values],
+			pattern: `^(?:${values.join('|')})$`,
+			description,
+			...(defaultValue === undefined ? {} : { default: defaultValue }),
+		}),
+	);
+}
+
+function text(maxLength: number, description: string) {
+	return Type.String({ minLength: 1, maxLength, description, allowed: `a text of 1 to ${maxLength} characters` });
+}
+
+/** A text of the user's: bounded by the body alone, never repeated in an answer or a log. */
+function content(description: string, minLength = 1) {
+	return Type.String({
+		minLength,
+		description,
+		secret: true,
+		allowed: minLength > 0 ? 'a text that is not empty' : 'a text',
+	});
+}
+
+function uuid(description: string) {
+	return Type.String({ pattern: uuidPattern, description, allowed: 'a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057' });
+}
+
+function count(maximum: number, description: string, minimum = 1) {
+	return Type.Integer({ minimum, maximum, description });
+}
+
+function strict<T extends Record<string, TSchema>>(properties: T, description: string) {
+	return Type.Object(properties, { additionalProperties: false, description });
+}
+
+const poolIds = (description: string) => Type.Array(text(64, 'Id of a pool'), { maxItems: 64, description });
+
+const chatMessage = strict(
+	{
+		role: oneOf(['system', 'developer', 'user', 'assistant', 'tool'], 'Who speaks'),
+		content: content('What is said', 0),
+		name: Type.Optional(text(64, 'Which of several speakers of that role')),
+	},
+	'One message of a conversation',
+);
+
+const sampling = strict(
+	{
+		temperature: Type.Optional(Type.Number({ minimum: 0, maximum: 100, default: 0.8, description: '0 = always the likeliest token' })),
+		top_p: Type.Optional(Type.Number({ minimum: 0, maximum: 1, default: 0.95, description: 'Nucleus sampling; 1 = off' })),
+		top_k: Type.Optional(Type.Integer({ minimum: 0, maximum: 1_000_000, default: 40, description: 'Likeliest tokens kept; 0 = all' })),
+		min_p: Type.Optional(
+			Type.Number({ minimum: 0, maximum: 1, default: 0, description: 'Least probability beside the likeliest; 0 = off' }),
+		),
+		repeat_penalty: Type.Optional(
+			Type.Number({ exclusiveMinimum: 0, maximum: 100, default: 1, description: 'Divides the logits of recent tokens; 1 = off' }),
+		),
+		presence_penalty: Type.Optional(
+			Type.Number({ minimum: -100, maximum: 100, default: 0, description: 'Taken from tokens that occurred; 0 = off' }),
+		),
+		frequency_penalty: Type.Optional(
+			Type.Number({ minimum: -100, maximum: 100, default: 0, description: 'Taken from tokens for each time they occurred; 0 = off' }),
+		),
+		stop: Type.Optional(
+			Type.Array(Type.String({ minLength: 1, maxLength: 1024, secret: true, allowed: 'a text of 1 to 1024 characters' }), {
+				maxItems: 32,
+				default: [],
+				description: 'Texts that end the answer and are not part of it',
+			}),
+		),
+		logprobs: Type.Optional(
+			Type.Boolean({ default: false, description: 'Adds the id and log-probability (natural logarithm) of each token' }),
+		),
+		json_schema: Type.Optional(
+			Type.Object({}, { additionalProperties: true, secret: true, description: 'JSON Schema that the answer must satisfy' }),
+		),
+		grammar: Type.Optional(
+			Type.String({
+				minLength: 1,
+				maxLength: 262_144,
+				secret: true,
+				description: 'GBNF grammar of the answer',
+				allowed: 'a GBNF grammar of at most 262144 characters',
+			}),
+		),
+	},
+	'How tokens are chosen',
+);
+
+const placement = strict(
+	{
+		mode: Type.Optional(oneOf(['pin', 'prefer', 'auto'], 'How binding the pools named here are', 'auto')),
+		pin_pool_id: Type.Optional(text(64, 'The only pool that may serve the task')),
+		prefer_pools: Type.Optional(poolIds('Pools to be tried first')),
+		avoid_pools: Type.Optional(poolIds('Pools that may not serve the task')),
+		require_device_mask: Type.Optional(
+			Type.Array(Type.Integer({ minimum: 0, maximum: 255 }), { minItems: 1, maxItems: 256, description: 'Devices the pool must have' }),
+		),
+		allow_fallback: Type.Optional(
+			Type.Boolean({ default: true, description: 'Whether another pool may serve when none of prefer_pools can' }),
+		),
+	},
+	'Which pools may serve the task',
+);
+
+export const taskBodySchema = strict(
+	{
+		task_id: Type.Optional(uuid('Id of the task; the same id with the same body is the same task. Default: a new UUIDv7')),
+		session_id: Type.Optional(uuid('Conversation the task belongs to')),
+		workload: Type.Optional(oneOf(['completion', 'embedding', 'rerank'], 'What is wanted of the model', 'completion')),
+		model_ref: Type.String({
+			minLength: 1,
+			maxLength: 1024,
+			description: 'Alias or name of the model, as /v2/pools lists them',
+			allowed: 'the name or alias of a model',
+		}),
+		engine: Type.Optional(oneOf(engineKinds, 'Only pools with this engine')),
+		ctx: Type.Optional(count(tokensMax, 'Tokens that prompt and answer may need together; above the limit is an error')),
+		priority: Type.Optional(oneOf(['interactive', 'batch'], 'Class in the queue', 'interactive')),
+		tenant: Type.Optional(text(64, 'Whom the queue is fair to')),
+		prompt: Type.Optional(content('Prompt of a completion')),
+		messages: Type.Optional(Type.Array(chatMessage, { minItems: 1, maxItems: 4096, description: 'Conversation to be completed' })),
+		inputs: Type.Optional(
+			Type.Array(content('A text'), {
+				minItems: 1,
+				maxItems: 4096,
+				description: 'Texts to be embedded, or ranked by their fit to the query',
+			}),
+		),
+		query: Type.Optional(content('What rerank ranks by')),
+		max_tokens: Type.Optional(count(tokensMax, 'Most tokens of the answer. Default: what the pool and the context allow')),
+		raw: Type.Optional(Type.Boolean({ default: false, description: 'Gives the prompt to the model as it is, without its chat template' })),
+		deadline_ms: Type.Optional(count(msMax, 'The task must have ended so long after its admission')),
+		sampling: Type.Optional(sampling),
+		seed: Type.Optional(count(seedMax, 'Of the random choices. Default: a new one, told in `started`', 0)),
+		determinism: Type.Optional(
+			oneOf(['strict', 'best_effort'], 'strict: the same request gives the same tokens; it gets a replica alone', 'best_effort'),
+		),
+		sampler_profile_version: Type.Optional(text(128, 'Must equal that of the pool')),
+		expected_tokens: Type.Optional(count(tokensMax, 'Likely length of the answer, a hint for scheduling')),
+		kv_hint: Type.Optional(oneOf(['reuse', 'cold'], 'Whether cached prompt prefixes may be used', 'reuse')),
+		placement: Type.Optional(placement),
+		output_mode: Type.Optional(text(64, 'A tag; never changes the answer')),
+		on_disconnect: Type.Optional(
+			oneOf(['detach', 'cancel'], 'cancel: the task is cancelled once its last watcher has been gone for a while'),
+		),
+		durable: Type.Optional(Type.Boolean({ description: 'Not available in this version: only false is taken' })),
+	},
+	'A generation task',
+);
+
+export type TaskBody = Static<typeof taskBodySchema>;
+
+export const tokenizeBodySchema = strict(
+	{
+		model_ref: taskBodySchema.properties.model_ref,
+		text: content('What is tokenized', 0),
+	},
+	'A text for the tokenizer of a model',
+);
+
+/** A schema without our own keywords. */
+export function published(schema: unknown): unknown {
+	return JSON.parse(JSON.stringify(schema, (key, value: unknown) => (key === 'allowed' || key === 'secret' ? undefined : value)));
+}

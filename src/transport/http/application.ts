@@ -1,0 +1,78 @@
+/**
+ * What every request passes before its handler, outermost first: correlation id, bug guard, header bound, Host and Origin,
+ * route. On the front thread; owns no state but the router.
+ */
+import { randomUUID } from 'node:crypto';
+import { failure } from '../../actors/serving/failure.ts';
+import { httpStatus } from '../api/errors.ts';
+import type { OriginGuard } from '../auth/origin-guard.ts';
+import { Exchange } from './exchange.ts';
+import type { BodyReceiver, BugReport, HttpRequest, RequestHandler, ResponseSink } from './http-host.ts';
+import type { Router } from './routes.ts';
+
+/** Answers, now or later, or takes the body first. */
+export type Handler = (exchange: Exchange) => BodyReceiver | null;
+
+const correlationIdShape = /^[A-Za-z0-9._-]{1,64}$/;
+
+export interface ApplicationOptions {
+	readonly router: Router<Handler>;
+	/** Asked for each request: the port is known only once it listens. */
+	readonly guard: () => OriginGuard;
+	readonly headerCountMax: number;
+	/** A bug that was answered with 500. `correlationId` is what the client was told. */
+	readonly onBug: (where: string, correlationId: string, error: unknown) => void;
+}
+
+export class Application implements RequestHandler {
+	readonly #options: ApplicationOptions;
+
+	constructor(options: ApplicationOptions) {
+		this.#options = options;
+	}
+
+	onRequest(request: HttpRequest, sink: ResponseSink): BodyReceiver | null {
+		const correlationId = correlationIdOf(request);
+		const report: BugReport = (where, error) => this.#options.onBug(where, correlationId, error);
+		const exchange = new Exchange(request, sink, correlationId, report);
+		return exchange.guarded(() => this.#dispatch(exchange));
+	}
+
+	#dispatch(exchange: Exchange): BodyReceiver | null {
+		const { router, guard, headerCountMax } = this.#options;
+		const { request } = exchange;
+		if (request.headerCount > headerCountMax) {
+			exchange.fail(failure('INVALID_PARAMS', `the request has ${request.headerCount} headers; at most ${headerCountMax} are taken`));
+			return null;
+		}
+		const refusal = guard().refusal(request);
+		if (refusal !== null) {
+			exchange.fail(refusal);
+			return null;
+		}
+		const match = router.match(request.method, request.path);
+		if (match.found === 'route') {
+			exchange.params = match.params;
+			exchange.route = match.pattern;
+			return match.handler(exchange);
+		}
+		if (match.found === 'nothing') {
+			exchange.fail(failure('NOT_FOUND', 'no such path; /openapi.json lists what there is'));
+		} else if (request.method === 'OPTIONS') {
+			exchange.empty(httpStatus.noContent, [['Allow', match.allow]]);
+		} else {
+			const message = `${shownMethod(request.method)} is not allowed here; allowed: ${match.allow}`;
+			exchange.fail(failure('INVALID_PARAMS', message), [['Allow', match.allow]], httpStatus.methodNotAllowed);
+		}
+		return null;
+	}
+}
+
+function correlationIdOf(request: HttpRequest): string {
+	const given = request.header('x-correlation-id');
+	return given !== undefined && correlationIdShape.test(given) ? given : randomUUID();
+}
+
+function shownMethod(method: string): string {
+	return /^[A-Z]{1,16}$/.test(method) ? method : 'this method';
+}

@@ -1,0 +1,220 @@
+/**
+ * `HttpHost` over uWebSockets.js, in the front thread that calls it. The only importer of that library. An exception that
+ * reaches it ends the whole process, so every callback is guarded here, whatever its owner promised.
+ *
+ * What the library does by itself, and no code of ours can change: slow heads and bodies are cut after about 10 s without
+ * a byte; a request behind one that is still being answered ends the connection (pipelining of quick ones works); more than
+ * 98 headers are never answered; HTTP/1.0 and malformed heads get its own bare answer; `Expect: 100-continue` is answered.
+ */
+
+import type { HttpResponse, TemplatedApp, HttpRequest as UwsRequest, us_listen_socket } from 'uWebSockets.js';
+import { createRequire } from 'node:module';
+import { createServer } from 'node:net';
+import {
+	type BodyReceiver,
+	type BugReport,
+	type HostChoice,
+	type HttpHost,
+	type HttpHostOptions,
+	type HttpRequest,
+	ListenError,
+	type RequestHandler,
+} from './http-host.ts';
+import { UwsResponseSink } from './response-sink.ts';
+
+/** As it is at run time: the typings lack the four-argument `listen`. */
+interface UwsModule {
+	App(): TemplatedApp & {
+		listen(host: string, port: number, options: number, done: (socket: us_listen_socket | false) => void): unknown;
+	};
+	us_listen_socket_close(socket: us_listen_socket): void;
+	us_socket_local_port(socket: us_listen_socket): number;
+	readonly LIBUS_LISTEN_EXCLUSIVE_PORT: number;
+}
+
+/** Loads the native library; `ok: false` when it has no binary for this platform. */
+export function loadUwsHost(options: HttpHostOptions, report: BugReport): HostChoice {
+	try {
+		const uws = createRequire(import.meta.url)('uWebSockets.js') as UwsModule;
+		return { ok: true, host: new UwsHost(uws, options, report) };
+	} catch (error) {
+		const [firstLine] = (error instanceof Error ? error.message : String(error)).split('\n');
+		return { ok: false, reason: `uWebSockets.js cannot be loaded on this system: ${firstLine}` };
+	}
+}
+
+class UwsHost implements HttpHost {
+	readonly name = 'uws';
+	readonly #uws: UwsModule;
+	readonly #options: HttpHostOptions;
+	readonly #report: BugReport;
+	readonly #app: ReturnType<UwsModule['App']>;
+	#handler: RequestHandler | null = null;
+	#listening: us_listen_socket | null = null;
+	#stopping = false;
+	#closed = false;
+	/** Body bytes held for requests that are not complete. */
+	#inflightBodyBytes = 0;
+
+	constructor(uws: UwsModule, options: HttpHostOptions, report: BugReport) {
+		this.#uws = uws;
+		this.#options = options;
+		this.#report = report;
+		this.#app = uws.App();
+		this.#app.any('/*', (response, request) => this.#onRequest(response, request));
+	}
+
+	async listen(handler: RequestHandler): Promise<{ readonly port: number }> {
+		const { hostname, port, shared } = this.#options;
+		if (this.#closed || this.#handler !== null) throw new Error('uws host: listen works once, before close');
+		this.#handler = handler;
+		const exclusive = shared === true ? 0 : this.#uws.LIBUS_LISTEN_EXCLUSIVE_PORT;
+		const socket = await new Promise<us_listen_socket | false>((resolve) => {
+			this.#app.listen(hostname, port, exclusive, (token) => resolve(token));
+		});
+		if (socket === false) throw await whyNot(hostname, port);
+		if (this.#closed) throw new Error('uws host: closed while it began to listen');
+		this.#listening = socket;
+		return { port: this.#uws.us_socket_local_port(socket) };
+	}
+
+	stopListening(): void {
+		this.#stopping = true;
+		const socket = this.#listening;
+		this.#listening = null;
+		if (socket !== null && !this.#closed) this.#uws.us_listen_socket_close(socket);
+	}
+
+	close(): void {
+		if (this.#closed) return;
+		this.#closed = true;
+		this.#stopping = true;
+		this.#listening = null;
+		this.#app.close();
+	}
+
+	#onRequest(response: HttpResponse, raw: UwsRequest): void {
+		const method = raw.getMethod().toUpperCase();
+		const sink = new UwsResponseSink(response, method === 'HEAD', () => this.#stopping, this.#report);
+		let body: IncomingBody | null = null;
+		response.onAborted(() => {
+			body?.abandon();
+			sink.peerGone();
+		});
+		try {
+			const request = copyOf(method, raw, response);
+			const receiver = this.#handler?.onRequest(request, sink) ?? null;
+			// a response that has ended may not be touched any more: the library drains its body
+			if (receiver === null || sink.closed) return;
+			const incoming = new IncomingBody(receiver, this.#options, this.#reserve);
+			body = incoming;
+			if (Number(request.header('content-length')) > this.#options.bodyBytesMax) incoming.refuse('too-large');
+			if (sink.closed) return;
+			response.onData((chunk, last) => {
+				try {
+					incoming.onData(chunk, last);
+				} catch (error) {
+					this.#report('body receiver', error);
+					sink.abort();
+				}
+			});
+		} catch (error) {
+			this.#report('request handler', error);
+			sink.abort();
+		}
+	}
+
+	/** False: there is no room for so many more bytes. A negative number gives back. */
+	readonly #reserve = (bytes: number): boolean => {
+		if (bytes > 0 && this.#inflightBodyBytes + bytes > this.#options.inflightBodyBytesMax) return false;
+		this.#inflightBodyBytes += bytes;
+		return true;
+	};
+}
+
+/** Collects the body of one request, within the bounds. Calls its receiver exactly once, unless the peer leaves. */
+class IncomingBody {
+	readonly #receiver: BodyReceiver;
+	readonly #bytesMax: number;
+	readonly #reserve: (bytes: number) => boolean;
+	#parts: Buffer[] = [];
+	#bytes = 0;
+	#done = false;
+
+	constructor(receiver: BodyReceiver, options: HttpHostOptions, reserve: (bytes: number) => boolean) {
+		this.#receiver = receiver;
+		this.#bytesMax = options.bodyBytesMax;
+		this.#reserve = reserve;
+	}
+
+	/** `chunk` is the library's and gone after the call. */
+	onData(chunk: ArrayBuffer, last: boolean): void {
+		if (this.#done) return;
+		const bytes = chunk.byteLength;
+		if (this.#bytes + bytes > this.#bytesMax) return this.refuse('too-large');
+		if (last && this.#parts.length === 0) {
+			this.#done = true;
+			return this.#receiver.onBody(Buffer.from(chunk));
+		}
+		if (!this.#reserve(bytes)) return this.refuse('no-room');
+		this.#bytes += bytes;
+		this.#parts.push(Buffer.from(chunk.slice(0)));
+		if (!last) return;
+		const whole = Buffer.concat(this.#parts);
+		this.abandon();
+		this.#receiver.onBody(whole);
+	}
+
+	refuse(why: 'too-large' | 'no-room'): void {
+		if (this.#done) return;
+		this.abandon();
+		this.#receiver.onBodyRefused(why);
+	}
+
+	abandon(): void {
+		this.#done = true;
+		this.#parts = [];
+		this.#reserve(-this.#bytes);
+		this.#bytes = 0;
+	}
+}
+
+/** The library's request dies with the handler. */
+function copyOf(method: string, raw: UwsRequest, response: HttpResponse): HttpRequest {
+	const headers = new Map<string, string>();
+	let headerCount = 0;
+	raw.forEach((name, value) => {
+		headerCount += 1;
+		const before = headers.get(name);
+		headers.set(name, before === undefined ? value : `${before}, ${value}`);
+	});
+	return {
+		method,
+		path: raw.getUrl(),
+		query: raw.getQuery(),
+		header: (name) => headers.get(name),
+		headerCount,
+		remoteAddress: Buffer.from(response.getRemoteAddressAsText()).toString('latin1'),
+	};
+}
+
+/** The library only says that it could not listen: node's own server says why. */
+async function whyNot(hostname: string, port: number): Promise<ListenError> {
+	const code = await new Promise<string>((resolve) => {
+		const probe = createServer();
+		probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'UNKNOWN'));
+		probe.listen({ host: hostname, port, exclusive: true }, () => probe.close(() => resolve('UNKNOWN')));
+	});
+	const address = `${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
+	switch (code) {
+		case 'EADDRINUSE':
+			return new ListenError(code, `${address} is in use: another daemon or program listens there; choose another port`);
+		case 'EADDRNOTAVAIL':
+		case 'ENOTFOUND':
+			return new ListenError(code, `${hostname} is not an address of this machine`);
+		case 'EACCES':
+			return new ListenError(code, `no permission to listen on ${address}; ports below 1024 need a privileged user`);
+		default:
+			return new ListenError(code, `cannot listen on ${address} (${code})`);
+	}
+}
