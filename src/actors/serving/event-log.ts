@@ -44,13 +44,14 @@ export class EventLog implements EventLogView {
 	/** Model tokens logged: the sum of `n`. */
 	tokens = 0;
 
-	readonly #bytesExpected: number;
+	/** What is reserved for the log: chunks stay within it for as long as the frames themselves do. */
+	bytesExpected: number;
+
 	#chunks: Chunk[] = [];
 	#watchers = noWatchers;
 
-	/** `bytesExpected` is what was reserved: chunks stay within it for as long as the frames themselves do. */
 	constructor(bytesExpected: number) {
-		this.#bytesExpected = bytesExpected;
+		this.bytesExpected = bytesExpected;
 	}
 
 	/** Logs `started`, or the terminal event. `json` is one line. */
@@ -186,7 +187,7 @@ export class EventLog implements EventLogView {
 		const last = this.#chunks[this.#chunks.length - 1];
 		if (last !== undefined && roomIn(last) >= frameBytes) return last;
 		// As much again as there is, within what was reserved while that lasts.
-		const wanted = Math.min(Math.max(this.bytes, chunkBytesMin), chunkBytesMax, Math.max(this.#bytesExpected - this.bytes, 0));
+		const wanted = Math.min(Math.max(this.bytes, chunkBytesMin), chunkBytesMax, Math.max(this.bytesExpected - this.bytes, 0));
 		const size = Math.max(wanted, frameBytes + offsetBytes);
 		const chunk: Chunk = { bytes: Buffer.allocUnsafeSlow(size), firstSeq: this.lastSeq + 1, used: 0, count: 0 };
 		this.#chunks.push(chunk);

@@ -1,0 +1,79 @@
+/**
+ * What can be said of a task's size without a tokenizer: bounds from bytes, pure. A token is at least one byte, so a
+ * prompt whose bytes fit the context fits it; only where they do not must somebody count.
+ */
+import type { PoolView, ReplicaFacts } from './messages.ts';
+import type { PromptInput, TaskRequest } from './task-request.ts';
+
+/** UTF-8 bytes of all text in it. */
+export function inputBytes(input: PromptInput): number {
+	switch (input.kind) {
+		case 'prompt':
+			return Buffer.byteLength(input.text);
+		case 'messages':
+			return input.messages.reduce((bytes, message) => bytes + messageBytes(message.role, message.content, message.name), 0);
+		case 'inputs':
+			return input.inputs.reduce((bytes, text) => bytes + Buffer.byteLength(text), Buffer.byteLength(input.query ?? ''));
+	}
+}
+
+function messageBytes(role: string, content: string, name: string | undefined): number {
+	return Buffer.byteLength(role) + Buffer.byteLength(content) + Buffer.byteLength(name ?? '');
+}
+
+/** Bytes that the chat template may add. */
+export function templateBytesMax(input: PromptInput, template: ReplicaFacts['chatTemplate']): number {
+	if (template === null || input.kind === 'inputs' || (input.kind === 'prompt' && input.raw)) return 0;
+	return template.baseBytes + template.perMessageBytes * (input.kind === 'messages' ? input.messages.length : 1);
+}
+
+/** The pools that answer to a model ref: by alias, model name or id. */
+export function poolsNamed(modelRef: string, pools: readonly PoolView[]): readonly PoolView[] {
+	return pools.filter((pool) => pool.aliases.includes(modelRef) || pool.model === modelRef || pool.poolId === modelRef);
+}
+
+/** What a waiting task holds in memory, near enough: its texts, and a little for the rest. */
+export function requestBytes(request: TaskRequest): number {
+	const { grammar, jsonSchema, stop } = request.sampling;
+	const schema = jsonSchema === null || jsonSchema === undefined ? 0 : JSON.stringify(jsonSchema).length;
+	const stops = stop.reduce((bytes, text) => bytes + text.length, 0);
+	return 1024 + inputBytes(request.input) + (grammar?.length ?? 0) + schema + stops;
+}
+
+/** Bytes of the prompt as the engine will see it, at most: the text and what a template of the model's pools may add. */
+export function promptBytesMax(request: TaskRequest, pools: readonly PoolView[]): number {
+	let template = 0;
+	for (const pool of poolsNamed(request.modelRef, pools)) {
+		for (const replica of pool.replicas)
+			template = Math.max(template, templateBytesMax(request.input, replica.facts?.chatTemplate ?? null));
+	}
+	return inputBytes(request.input) + template;
+}
+
+/**
+ * The replica that should count the prompt before placement: null when the bytes fit every pool of the model, or when
+ * nobody can count yet. Embedding and rerank inputs are judged by the engine, one by one.
+ */
+export function counterFor(request: TaskRequest, promptBytes: number, pools: readonly PoolView[]): ReplicaFacts | null {
+	if (request.workload !== 'completion') return null;
+	let counter: ReplicaFacts | null = null;
+	let fits = true;
+	for (const pool of poolsNamed(request.modelRef, pools)) {
+		const ready = pool.replicas.find((replica) => replica.state === 'ready' && replica.facts !== null)?.facts;
+		if (ready === undefined || ready === null) continue;
+		counter ??= ready;
+		const room = Math.min(request.ctx ?? pool.ctx, pool.ctx);
+		if (promptBytes + (request.maxTokens ?? 1) > room) fits = false;
+	}
+	return fits ? null : counter;
+}
+
+/** The most tokens the task can generate on any pool that might take it; 0 when none would. */
+export function outputTokensMax(request: TaskRequest, pools: readonly PoolView[]): number {
+	if (request.workload !== 'completion') return 0;
+	let most = 0;
+	for (const pool of poolsNamed(request.modelRef, pools)) {
+		most = Math.max(most, Math.min(request.maxTokens ?? pool.maxTokensOut, request.ctx ?? pool.ctx, pool.ctx));
+	}
+	return most;
+}

@@ -1,0 +1,136 @@
+/**
+ * How a task gets in: those who wait for the answer to `open-task`, the count of a prompt that may not fit, the summary
+ * that goes to the dispatcher. Part of the Task actor, same thread and turn.
+ */
+import type { ActorContext } from '../kernel/behavior.ts';
+import type { ActorRef } from '../kernel/ref.ts';
+import type { Failure } from './failure.ts';
+import { failure } from './failure.ts';
+import type { TaskSummary } from './messages.ts';
+import { counterFor, promptBytesMax, requestBytes } from './prompt-bounds.ts';
+import type { TaskClaims } from './task-claims.ts';
+import type { Opening } from './task-directory.ts';
+import type { TaskMessage, TaskSurroundings } from './task-messages.ts';
+import type { TaskRecord } from './task-record.ts';
+
+const countMs = 250;
+/** Clients that wait for one admission: the same id or key sent again and again. */
+const openersMax = 1000;
+const retryAfterMs = 1000;
+
+export class TaskAdmission {
+	readonly #ctx: ActorContext<TaskMessage>;
+	readonly #record: TaskRecord;
+	readonly #claims: TaskClaims;
+	readonly #around: TaskSurroundings;
+	/** Ends the task before it was admitted. */
+	readonly #refuse: (problem: Failure) => void;
+	#openers: ActorRef<Opening>[] = [];
+	#counting = false;
+	#promptBytes = 0;
+	#promptTokens: number | null = null;
+	#queuedBytes = 0;
+	/** The task has its 202: from then on its end is an event, not a refusal. */
+	admitted = false;
+
+	constructor(
+		ctx: ActorContext<TaskMessage>,
+		record: TaskRecord,
+		claims: TaskClaims,
+		around: TaskSurroundings,
+		refuse: (problem: Failure) => void,
+	) {
+		this.#ctx = ctx;
+		this.#record = record;
+		this.#claims = claims;
+		this.#around = around;
+		this.#refuse = refuse;
+	}
+
+	open(replyTo: ActorRef<Opening>): void {
+		if (this.#record.state !== 'admitting') {
+			replyTo.tell(this.#answer(false));
+			return;
+		}
+		if (this.#openers.length === openersMax) {
+			const message = `${openersMax} requests wait for this task's admission`;
+			replyTo.tell({ type: 'task-refused', failure: failure('ADMISSION_REJECT', message, { retryAfterMs, policyLabel: 'rate' }) });
+			return;
+		}
+		this.#openers.push(replyTo);
+		if (this.#openers.length === 1) this.#begin();
+	}
+
+	/** Null: nobody could say in time, so the engine will judge. */
+	counted(tokens: number | null): void {
+		if (!this.#counting || this.#record.ended) return;
+		this.#counting = false;
+		this.#ctx.cancelTimer('count');
+		this.#promptTokens = tokens;
+		this.submit();
+	}
+
+	submit(): void {
+		if (this.#counting) return;
+		const sent = this.#claims.submit(this.summary());
+		if (sent === 'closed') this.#refuse(unreachable());
+		else if (sent === 'full') {
+			this.#refuse(failure('ADMISSION_REJECT', 'the scheduler is behind', { retryAfterMs, policyLabel: 'reject' }));
+		}
+	}
+
+	summary(): TaskSummary {
+		const { request, admittedAt } = this.#record;
+		return {
+			taskId: request.taskId,
+			sessionId: request.sessionId,
+			correlationId: request.correlationId,
+			workload: request.workload,
+			modelRef: request.modelRef,
+			engine: request.engine,
+			priority: request.priority,
+			tenant: request.tenant,
+			promptTokens: this.#promptTokens,
+			promptBytes: this.#promptBytes,
+			ctx: request.ctx,
+			maxTokens: request.maxTokens,
+			expectedTokens: request.expectedTokens,
+			deadlineAt: request.deadlineMs === null ? null : admittedAt + request.deadlineMs,
+			admittedAt,
+			strict: request.strict,
+			samplerProfileVersion: request.samplerProfileVersion,
+			placement: request.placement,
+			queuedBytes: this.#queuedBytes,
+		};
+	}
+
+	/** Tells all who wait how it went, as the record now has it. */
+	answerOpeners(): void {
+		const openers = this.#openers;
+		this.#openers = [];
+		for (let i = 0; i < openers.length; i++) openers[i]?.tell(this.#answer(i === 0));
+	}
+
+	#begin(): void {
+		const { request } = this.#record;
+		const pools = this.#around.pools();
+		this.#promptBytes = promptBytesMax(request, pools);
+		this.#queuedBytes = requestBytes(request);
+		if (request.deadlineMs !== null) this.#ctx.setTimer('deadline', request.deadlineMs, { type: 'deadline-passed' });
+		const counter = counterFor(request, this.#promptBytes, pools);
+		if (counter === null) return this.submit();
+		this.#counting = true;
+		this.#ctx.setTimer('count', countMs, { type: 'count-overdue' });
+		this.#around.decode.count(counter, request.input, this.#ctx.self);
+	}
+
+	#answer(fresh: boolean): Opening {
+		const { refused, failure: problem } = this.#record;
+		return refused && problem !== null ? { type: 'task-refused', failure: problem } : this.#record.opening(fresh);
+	}
+}
+
+/** No task gets in while the control thread is away. */
+export function unreachable(): Failure {
+	return failure('POOL_UNREADY', 'the scheduler is not reachable right now', { retryAfterMs });
+}

@@ -1,0 +1,45 @@
+/**
+ * The JSON of a task's own events, under the names of the API. Once per task each: tokens are written elsewhere, as
+ * bytes.
+ */
+import type { Failure } from './failure.ts';
+import type { QueueStanding } from './messages.ts';
+import type { TaskView } from './task-directory.ts';
+
+export function startedJson(task: TaskView, standing: QueueStanding): string {
+	return JSON.stringify({
+		queue_position: standing.position,
+		predicted_start_ms: Math.round(standing.predictedStartMs),
+		engine: task.engine,
+		engine_version: task.engineVersion,
+		pool_id: task.poolId,
+		replica_id: task.replicaId,
+		seed: task.request.seed,
+		model_digest: task.modelDigest,
+	});
+}
+
+export function endJson(task: TaskView): string {
+	const decodeMs = Math.round(task.decodeMs);
+	return JSON.stringify({
+		tokens_in: task.tokensIn,
+		tokens_out: task.tokensOut,
+		decode_time_ms: decodeMs,
+		decode_ms: decodeMs,
+		finish_reason: task.finishReason,
+		canceled: task.finishReason === 'canceled',
+		seed: task.request.seed,
+		model_digest: task.modelDigest,
+	});
+}
+
+export function errorJson(failure: Failure): string {
+	return JSON.stringify({
+		code: failure.code,
+		message: failure.message,
+		retriable: failure.retriable,
+		retry_after_ms: failure.retryAfterMs,
+		engine: failure.engine,
+		pool_id: failure.poolId,
+	});
+}

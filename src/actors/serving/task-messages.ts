@@ -1,0 +1,40 @@
+/**
+ * What a Task actor understands, and what the tasks of a front thread share. Types only; all of it stays on the thread.
+ */
+import type { ActorRef } from '../kernel/ref.ts';
+import type { CountNews, DecodeNews, DecodePort } from './decode.ts';
+import type { LogSpace } from './log-space.ts';
+import type { PlacementNews, PoolView } from './messages.ts';
+import type { Control } from './task-claims.ts';
+import type { Opening, TaskCommand } from './task-directory.ts';
+
+/** Which tasks run here, told as they come and go: the parent process names the lost ones after a crash. */
+export interface TaskRoll {
+	started(taskId: string): void;
+	ended(taskId: string): void;
+}
+
+export interface TaskSurroundings {
+	readonly decode: DecodePort;
+	readonly logSpace: LogSpace;
+	readonly roll: TaskRoll;
+	pools(): readonly PoolView[];
+}
+
+export type TaskMessage =
+	| TaskCommand
+	| PlacementNews
+	| DecodeNews
+	| CountNews
+	/** The first one begins the task; all that come before it is placed get the same answer. */
+	| { readonly type: 'open'; readonly replyTo: ActorRef<Opening> }
+	| { readonly type: 'control-lost' }
+	/** A new control thread: submit again, or report the lease; then answer. */
+	| { readonly type: 'report'; readonly control: Control; readonly replyTo: ActorRef<'reported'> }
+	| TaskTimer
+	/** From the Task to itself, behind all that was told before: ended, and nothing is owed any more. */
+	| { readonly type: 'rest' };
+
+export interface TaskTimer {
+	readonly type: 'deadline-passed' | 'count-overdue' | 'watch' | 'wall-reached' | 'grace-over' | 'cancel-overdue' | 'send-again';
+}

@@ -1,0 +1,194 @@
+/**
+ * The tasks of one front thread and how long they are known: what `TaskDirectory` shows, kept for the `tasks` actor,
+ * which alone calls what writes. A task is live, then finished (events kept for `retentionMs`, at most `retentionCount`
+ * of them), then expired (its id is remembered, its events are gone), then nothing. All of it bounded: live tasks by
+ * the log space they reserve, the rest by count.
+ * ```
+ *   add ──► live ──finish──► finished ──forget──► expired ──(idsMax newer ones)──► nothing
+ *            └─withdraw─► nothing (refused before its 202)
+ * ```
+ */
+
+import type { Failure } from './failure.ts';
+import { failure } from './failure.ts';
+import { IdempotencyIndex } from './idempotency.ts';
+import { LogSpace, logBytesFor, logRetryAfterMs } from './log-space.ts';
+import type { PoolView } from './messages.ts';
+import { outputTokensMax } from './prompt-bounds.ts';
+import type { Lookup, TaskDirectory, TaskState, TaskView } from './task-directory.ts';
+import { TaskRecord } from './task-record.ts';
+import type { TaskRequest } from './task-request.ts';
+
+/** Ids of expired tasks that are remembered, so that a late watcher hears 410 and a late retry does not run again. */
+const expiredIdsMax = 65_536;
+
+export interface RetentionLimits {
+	readonly logBytesMax: number;
+	readonly retentionMs: number;
+	readonly retentionCount: number;
+}
+
+/** What an `open-task` finds. */
+export type Claim =
+	| { readonly kind: 'fresh' }
+	| { readonly kind: 'known'; readonly task: TaskRecord }
+	| { readonly kind: 'refused'; readonly failure: Failure };
+
+export class TaskRegistry implements TaskDirectory {
+	pools: readonly PoolView[] = [];
+	controlReachable = false;
+	readonly logSpace: LogSpace;
+	readonly #limits: RetentionLimits;
+	/** In order of admission. */
+	readonly #tasks = new Map<string, TaskRecord>();
+	#ordinal = 0;
+	/** In order of their ends. */
+	readonly #finished = new Map<string, TaskRecord>();
+	readonly #expired = new Set<string>();
+	readonly #keys = new IdempotencyIndex();
+
+	constructor(limits: RetentionLimits) {
+		this.#limits = limits;
+		this.logSpace = new LogSpace(limits.logBytesMax, () => this.#forgetOldest());
+	}
+
+	get liveCount(): number {
+		return this.#tasks.size - this.#finished.size;
+	}
+
+	get finishedCount(): number {
+		return this.#finished.size;
+	}
+
+	/** Does the request name a task that is known, by its id or by its tenant's idempotency key? */
+	claim(request: TaskRequest): Claim {
+		const { taskId, tenant, bodyHash, idempotencyKey } = request;
+		const keyed = idempotencyKey === null ? null : this.#keys.find(tenant, idempotencyKey);
+		const byId = this.#tasks.get(taskId);
+		if (keyed !== null) {
+			if (keyed.bodyHash !== bodyHash) return conflict('Idempotency-Key', 'was used with another body');
+			if (byId !== undefined && keyed.taskId !== taskId) return conflict('task_id', 'and Idempotency-Key name two different tasks');
+			const task = this.#tasks.get(keyed.taskId);
+			return task === undefined ? expired(keyed.taskId) : { kind: 'known', task };
+		}
+		if (byId !== undefined) {
+			const same = byId.request.bodyHash === bodyHash && byId.request.tenant === tenant;
+			return same ? { kind: 'known', task: byId } : conflict('task_id', 'is that of another task');
+		}
+		return this.#expired.has(taskId) ? expired(taskId) : { kind: 'fresh' };
+	}
+
+	/** Makes a live task of a request that `claim` found fresh, or says why there is no room for it. */
+	add(request: TaskRequest, now: number): TaskRecord | Failure {
+		const bytes = logBytesFor(request, outputTokensMax(request, this.pools));
+		const { bytesMax } = this.logSpace;
+		if (bytes > bytesMax) {
+			return failure('INVALID_PARAMS', `the task may produce ${bytes} bytes of events; tasks.log_bytes_max is ${bytesMax}`);
+		}
+		const lease = this.logSpace.reserve(bytes);
+		if (lease === null) {
+			const message = `running tasks have reserved the log space (tasks.log_bytes_max is ${bytesMax})`;
+			return failure('ADMISSION_REJECT', message, { retryAfterMs: logRetryAfterMs, policyLabel: 'log' });
+		}
+		const task = new TaskRecord(request, ++this.#ordinal, now, lease);
+		this.#tasks.set(request.taskId, task);
+		if (request.idempotencyKey !== null) this.#keys.put(request.tenant, request.idempotencyKey, request.taskId, request.bodyHash);
+		return task;
+	}
+
+	/** A live task was refused: as if it had never been. Its watchers have its error event, and keep their view of it. */
+	withdraw(task: TaskRecord): void {
+		// The same id may have come again since.
+		if (this.#tasks.get(task.request.taskId) !== task) return;
+		this.#tasks.delete(task.request.taskId);
+		this.#keys.drop(task.request.taskId);
+		this.logSpace.release(task.logLease);
+	}
+
+	/** A live task has ended: it is kept for those who come later, the oldest end making room. */
+	finish(task: TaskRecord): void {
+		this.#finished.set(task.request.taskId, task);
+		this.logSpace.finish(task.logLease, task.bytesKept);
+		while (this.#finished.size > this.#limits.retentionCount) this.#forgetOldest();
+	}
+
+	/** Forgets what is due. Returns when the next one is, or null when nothing is kept. */
+	forgetDue(now: number): number | null {
+		for (const task of this.#finished.values()) {
+			const due = (task.endedAt ?? now) + this.#limits.retentionMs;
+			if (due > now) return due;
+			this.#forget(task);
+		}
+		return null;
+	}
+
+	liveTasks(): TaskRecord[] {
+		return [...this.#tasks.values()].filter((task) => !this.#finished.has(task.request.taskId));
+	}
+
+	lookup(taskId: string): Lookup {
+		const task = this.#tasks.get(taskId);
+		if (task !== undefined) return task.refused ? { found: 'nothing' } : { found: 'task', task };
+		return this.#expired.has(taskId) ? { found: 'expired', taskId } : { found: 'nothing' };
+	}
+
+	list(
+		filter: { readonly state?: TaskState; readonly poolId?: string; readonly tenant?: string },
+		limit: number,
+		cursor: string | null,
+	): { readonly tasks: readonly TaskView[]; readonly nextCursor: string | null } {
+		const page: TaskView[] = [];
+		let lastOrdinal = 0;
+		const before = cursor === null ? Number.POSITIVE_INFINITY : Number.parseInt(cursor, 36);
+		// A walk over all that are known: thousands, for a request that people make.
+		const newestFirst = [...this.#tasks.values()].reverse();
+		for (const task of newestFirst) {
+			if (!(task.ordinal < before) || task.refused) continue;
+			if (filter.state !== undefined && task.state !== filter.state) continue;
+			if (filter.poolId !== undefined && task.poolId !== filter.poolId) continue;
+			if (filter.tenant !== undefined && task.request.tenant !== filter.tenant) continue;
+			if (page.length === limit) return { tasks: page, nextCursor: lastOrdinal.toString(36) };
+			page.push(task);
+			lastOrdinal = task.ordinal;
+		}
+		return { tasks: page, nextCursor: null };
+	}
+
+	/** Throws when the parts do not agree with each other. */
+	check(): void {
+		this.logSpace.check();
+		for (const id of this.#finished.keys()) if (!this.#tasks.has(id)) throw new Error('task registry: finished and unknown');
+		for (const id of this.#expired) if (this.#tasks.has(id)) throw new Error('task registry: expired and known');
+		if (this.#keys.size > this.#tasks.size + this.#expired.size) throw new Error('task registry: keys of unknown tasks');
+	}
+
+	#forgetOldest(): boolean {
+		for (const task of this.#finished.values()) {
+			this.#forget(task);
+			return true;
+		}
+		return false;
+	}
+
+	#forget(task: TaskRecord): void {
+		const id = task.request.taskId;
+		this.#finished.delete(id);
+		this.#tasks.delete(id);
+		this.logSpace.release(task.logLease);
+		task.log.forget();
+		this.#expired.add(id);
+		for (const oldest of this.#expired) {
+			if (this.#expired.size <= expiredIdsMax) break;
+			this.#expired.delete(oldest);
+			this.#keys.drop(oldest);
+		}
+	}
+}
+
+function conflict(field: string, problem: string): Claim {
+	return { kind: 'refused', failure: failure('CONFLICT', `${field} ${problem}`) };
+}
+
+function expired(taskId: string): Claim {
+	return { kind: 'refused', failure: failure('EVENTS_EXPIRED', `task ${taskId} has already run, and its events are no longer kept`) };
+}

@@ -1,0 +1,386 @@
+/**
+ * One task on its front thread: owns its log, its lease and its decode connection, from admission to its one terminal
+ * event and until its slot is settled. It never waits for a watcher, and never writes behind the terminal event.
+ * ```
+ *   admitting ─┬─(prompt may not fit: count)─► submit ─┬─ queued ──► queued ─┐
+ *              │                                       ├─ granted ───────────┴─► prefill ─ pieces ─► decode ─► ended
+ *              └─ no dispatcher ─► ended (refused)     └─ refused ─► ended (refused: never had a 202)
+ *   any state ─ cancel · watchers gone · deadline · drain ─► ended        queued ─ refused (dropped) ─► ended
+ *   prefill, decode ─ watchdog · replica-lost · decode-failed · log space ─► ended
+ *   ended ─ what is still owed comes back: an answer to submit or withdraw, the generation's last news ─► at rest
+ * ```
+ * At rest the actor stops; its record stays with the registry.
+ */
+import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
+import type { DecodeNews, Generation, GenerationUsage, Pieces } from './decode.ts';
+import type { Failure } from './failure.ts';
+import { failure } from './failure.ts';
+import { logBytesFor, logFull, logHeadBytes } from './log-space.ts';
+import type { Lease, PlacementNews } from './messages.ts';
+import { TaskAdmission, unreachable } from './task-admission.ts';
+import { type Control, TaskClaims } from './task-claims.ts';
+import type { CancelReason } from './task-directory.ts';
+import { endJson, errorJson, startedJson } from './task-events.ts';
+import type { TaskMessage, TaskSurroundings } from './task-messages.ts';
+import type { Ending, TaskRecord } from './task-record.ts';
+import { TaskTelemetry } from './task-telemetry.ts';
+import { Watchdog } from './watchdog.ts';
+
+/** An engine that has not acknowledged a cancel by then keeps its slot quarantined. */
+const cancelAcknowledgeMs = 2000;
+/** A full link, or an answer to `withdraw` that does not come. */
+const sendAgainMs = 200;
+const logGrowthBytes = 65_536;
+
+export function task(record: TaskRecord, control: Control | null, surroundings: TaskSurroundings): Setup<TaskMessage> {
+	return (ctx) => new Task(ctx, record, control, surroundings);
+}
+
+class Task implements Behavior<TaskMessage> {
+	readonly #ctx: ActorContext<TaskMessage>;
+	readonly #record: TaskRecord;
+	readonly #around: TaskSurroundings;
+	readonly #telemetry: TaskTelemetry;
+	readonly #claims: TaskClaims;
+	readonly #admission: TaskAdmission;
+	/** Null once its last news has come, or has been given up. */
+	#generation: Generation | null = null;
+	#watchdog: Watchdog | null = null;
+	#ending: Ending | null = null;
+	#resting = false;
+
+	constructor(ctx: ActorContext<TaskMessage>, record: TaskRecord, control: Control | null, around: TaskSurroundings) {
+		this.#ctx = ctx;
+		this.#record = record;
+		this.#around = around;
+		this.#claims = new TaskClaims(control, ctx.self, () => ctx.setTimer('send-again', sendAgainMs, { type: 'send-again' }));
+		this.#telemetry = new TaskTelemetry(ctx.telemetry, record);
+		this.#admission = new TaskAdmission(ctx, record, this.#claims, around, (problem) => this.#fail(problem, null));
+	}
+
+	onMessage(_ctx: ActorContext<TaskMessage>, message: TaskMessage): Next<TaskMessage> {
+		if (message.type === 'rest') return 'stopped';
+		if (message.type === 'pieces') this.#onPieces(message);
+		else this.#onOther(message);
+		this.#restWhenDone();
+		return 'same';
+	}
+
+	/** The actor goes before its time: a bug, or the thread is being closed. Nobody may be left waiting. */
+	onSignal(_ctx: ActorContext<TaskMessage>, signal: Signal): Next<TaskMessage> {
+		if (signal.type !== 'post-stop' || this.#resting) return 'same';
+		const bug = signal.reason.kind === 'failed';
+		const problem = bug ? failure('INTERNAL', 'the task failed inside the daemon') : failure('WORKER_RESET', 'the daemon is shutting down');
+		if (this.#ending === null) this.#end({ kind: 'failed', failure: problem, cut: bug ? null : 'drain' });
+		else if (!this.#record.log.ended) this.#record.log.append('error', errorJson(problem));
+		this.#generation?.cancel();
+		if (this.#claims.lease !== null) this.#settle('unknown', null);
+		this.#record.leave();
+		return 'same';
+	}
+
+	#onOther(message: Exclude<TaskMessage, Pieces | { readonly type: 'rest' }>): void {
+		switch (message.type) {
+			case 'open':
+				return this.#admission.open(message.replyTo);
+			case 'prompt-counted':
+				return this.#admission.counted(message.tokens);
+			case 'count-failed':
+			case 'count-overdue':
+				return this.#admission.counted(null);
+			case 'queued':
+				return this.#onQueued(message);
+			case 'standing-changed':
+				if (this.#record.state === 'queued') this.#record.stand('queued', message.standing);
+				return;
+			case 'granted':
+				return this.#onGranted(message);
+			case 'refused':
+				return this.#onRefused(message.failure);
+			case 'withdrawn':
+				return this.#claims.placed();
+			case 'replica-lost':
+				return this.#onReplicaLost(message.lease, message.failure);
+			case 'decode-started':
+			case 'embedded':
+			case 'decode-ended':
+			case 'decode-failed':
+			case 'decode-cancelled':
+				// Of a generation that was given up: its slot is settled.
+				if (this.#generation !== null) this.#onDecodeNews(message);
+				return;
+			case 'cancel':
+				this.#cancel(message.reason);
+				message.replyTo?.tell({ type: 'cancel-done' });
+				return;
+			case 'watcher-attached':
+				this.#record.watchers++;
+				this.#ctx.cancelTimer('grace');
+				return;
+			case 'watcher-gone':
+				return this.#onWatcherGone();
+			case 'grace-over':
+				return this.#cancel('disconnect');
+			case 'deadline-passed':
+				return this.#fail(failure('DEADLINE_UNMET', `the deadline of ${this.#record.request.deadlineMs} ms passed`), 'deadline');
+			case 'watch':
+				return this.#timedOut(this.#watchdog?.look() ?? null);
+			case 'wall-reached':
+				return this.#timedOut(this.#watchdog?.wall() ?? null);
+			case 'cancel-overdue':
+				this.#generation = null;
+				this.#telemetry.odd('cancel-unacknowledged', 'The engine did not acknowledge a cancel: its slot is quarantined.');
+				return this.#settle('unknown', null);
+			case 'send-again':
+				return this.#claims.sendAgain();
+			case 'control-lost':
+				return this.#onControlLost();
+			case 'report':
+				this.#report(message.control);
+				message.replyTo.tell('reported');
+				return;
+		}
+	}
+
+	// ── admission ────────────────────────────────────────────────────────────────────────────────────────────────
+
+	#onQueued(news: Extract<PlacementNews, { type: 'queued' }>): void {
+		if (!this.#claims.placing) return;
+		const record = this.#record;
+		record.poolId = news.poolId;
+		if (this.#ending !== null) return this.#withdraw();
+		record.engine = news.engine;
+		record.onTimeProbability = news.onTimeProbability;
+		record.state = 'queued';
+		record.stand('queued', news.standing);
+		this.#admit();
+	}
+
+	#admit(): void {
+		if (this.#admission.admitted) return;
+		this.#admission.admitted = true;
+		this.#around.roll.started(this.#record.request.taskId);
+		this.#telemetry.admitted();
+		this.#admission.answerOpeners();
+	}
+
+	#onRefused(problem: Failure): void {
+		if (!this.#claims.placing) return;
+		this.#claims.placed();
+		this.#fail(problem, null);
+	}
+
+	// ── running ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+	#onGranted(news: Extract<PlacementNews, { type: 'granted' }>): void {
+		const { lease, replica } = news;
+		if (this.#claims.isStale(lease)) return;
+		this.#claims.placed();
+		if (this.#ending !== null || this.#claims.lease !== null) return this.#claims.giveBack(lease, this.#reason());
+		const record = this.#record;
+		const { request } = record;
+		record.place(replica, news.standing);
+		this.#admit();
+		const outputMax = Math.min(request.maxTokens ?? news.maxTokensOut, news.ctx);
+		if (!this.#resizeLog(logBytesFor(request, outputMax))) {
+			this.#claims.giveBack(lease, 'log');
+			return this.#fail(logFull(), null);
+		}
+		this.#claims.take(lease);
+		record.run(this.#ctx.now());
+		record.log.append('started', startedJson(record, news.standing));
+		this.#telemetry.placed();
+		this.#watchdog = new Watchdog(this.#ctx, news.timeouts);
+		this.#generation = this.#around.decode.start(
+			replica,
+			{
+				lease,
+				input: request.input,
+				workload: request.workload,
+				maxTokens: request.maxTokens ?? news.maxTokensOut,
+				maxTokensExplicit: request.maxTokens !== null,
+				ctx: news.ctx,
+				sampling: request.sampling,
+				seed: request.seed,
+				strict: request.strict,
+				kvHint: request.kvHint,
+			},
+			this.#ctx.self,
+		);
+	}
+
+	/** The hot path: once per batch of tokens. */
+	#onPieces(pieces: Pieces): void {
+		if (this.#ending !== null || this.#generation === null) return;
+		const record = this.#record;
+		const { log } = record;
+		const now = this.#ctx.now();
+		this.#watchdog?.heard(now);
+		if (record.firstTokenAt === null) {
+			record.decode(now);
+			this.#telemetry.firstToken(now);
+		}
+		const before = log.tokens;
+		const whole = log.appendPieces(pieces);
+		this.#telemetry.tokens(now, log.tokens - before);
+		if (!whole) this.#fail(failure('WORKER_RESET', 'the engine sent a token record that is not whole'), 'watchdog');
+		else if (log.bytes > record.logLease.bytes && !this.#growLog()) this.#fail(logFull(), 'watchdog');
+	}
+
+	#onDecodeNews(news: Exclude<DecodeNews, Pieces>): void {
+		if (news.type === 'decode-started') {
+			this.#record.tokensIn = news.tokensIn;
+			if (this.#ending === null) this.#telemetry.started(news.tokensCached);
+			return;
+		}
+		this.#generation = null;
+		switch (news.type) {
+			case 'embedded':
+			case 'decode-ended':
+				this.#record.tokensIn = news.usage.tokensIn;
+				if (this.#ending === null) {
+					if (news.type === 'embedded') this.#record.vectors = news.vectors;
+					this.#end({ kind: 'done', finishReason: news.type === 'embedded' ? 'stop' : news.finishReason, usage: news.usage });
+				}
+				return this.#settle('free', news.usage);
+			case 'decode-failed':
+				this.#fail(news.failure, null);
+				return this.#settle(news.slot, null);
+			case 'decode-cancelled':
+				// Our cancel's answer, as a rule; else the engine has dropped the task by itself.
+				this.#fail(failure('WORKER_RESET', 'the engine gave the task up'), null);
+				return this.#settle('free', news.usage);
+		}
+	}
+
+	#onReplicaLost(lease: Lease, problem: Failure): void {
+		if (!this.#claims.holds(lease)) return;
+		// Its connection may live a little longer: nothing that still comes of it counts.
+		const generation = this.#generation;
+		this.#generation = null;
+		this.#fail(problem.code === 'WORKER_RESET' ? problem : failure('WORKER_RESET', problem.message), null);
+		generation?.cancel();
+		this.#settle('unknown', null);
+	}
+
+	#timedOut(problem: string | null): void {
+		if (problem !== null) this.#fail(failure('DECODE_TIMEOUT', problem), 'watchdog');
+	}
+
+	#resizeLog(bytes: number): boolean {
+		const { log, logLease } = this.#record;
+		if (!this.#around.logSpace.resize(logLease, Math.max(bytes, log.bytes))) return false;
+		log.bytesExpected = logLease.bytes;
+		return true;
+	}
+
+	/** The texts are longer than what was reserved for them. */
+	#growLog(): boolean {
+		const { bytes } = this.#record.log;
+		return this.#resizeLog(bytes + logGrowthBytes) || this.#resizeLog(bytes + logHeadBytes);
+	}
+
+	// ── watchers ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+	#onWatcherGone(): void {
+		const record = this.#record;
+		if (record.watchers === 0) return this.#telemetry.odd('watcher-miscounted', 'More watchers left than came.');
+		record.watchers--;
+		if (record.watchers > 0 || record.request.onDisconnect === 'detach' || this.#ending !== null) return;
+		if (record.request.disconnectGraceMs <= 0) this.#cancel('disconnect');
+		else this.#ctx.setTimer('grace', record.request.disconnectGraceMs, { type: 'grace-over' });
+	}
+
+	// ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+	#cancel(reason: CancelReason): void {
+		if (this.#ending !== null) return;
+		if (reason === 'drain') this.#fail(failure('WORKER_RESET', 'the daemon is shutting down'), 'drain');
+		else this.#end({ kind: 'canceled', reason });
+	}
+
+	#fail(problem: Failure, cut: CancelReason | null): void {
+		if (this.#ending !== null) return;
+		const { engine, poolId } = this.#record;
+		const where = { ...(engine === null ? {} : { engine }), ...(poolId === null ? {} : { poolId }) };
+		this.#end({ kind: 'failed', failure: { ...where, ...problem }, cut });
+	}
+
+	/** The one place where a task ends. What it still owes (an answer from the pool, its slot) comes back afterwards. */
+	#end(ending: Ending): void {
+		if (this.#ending !== null) throw new Error('task: a second end');
+		this.#ending = ending;
+		const record = this.#record;
+		const now = this.#ctx.now();
+		record.refused = ending.kind === 'failed' && !this.#admission.admitted;
+		record.end(ending, now);
+		if (ending.kind === 'failed') record.log.append('error', errorJson(ending.failure));
+		else record.log.append('end', endJson(record));
+		for (const key of ['deadline', 'count', 'grace']) this.#ctx.cancelTimer(key);
+		this.#watchdog?.stop();
+		if (record.refused) this.#telemetry.refused();
+		else this.#telemetry.ended(now, ending.kind === 'done' ? null : ending.kind === 'canceled' ? ending.reason : ending.cut);
+		if (this.#admission.admitted) this.#around.roll.ended(record.request.taskId);
+		this.#admission.answerOpeners();
+		this.#withdraw();
+		if (this.#generation !== null) {
+			this.#generation.cancel();
+			this.#ctx.setTimer('cancel', cancelAcknowledgeMs, { type: 'cancel-overdue' });
+		}
+	}
+
+	/** Until it is known which pool has the task, its first answer is waited for. */
+	#withdraw(): void {
+		const { poolId, request } = this.#record;
+		if (poolId !== null) this.#claims.withdraw(poolId, request.taskId, this.#reason());
+	}
+
+	/** Ends our lease, exactly once. */
+	#settle(slot: 'free' | 'unknown', usage: GenerationUsage | null): void {
+		this.#ctx.cancelTimer('cancel');
+		const record = this.#record;
+		const ending = this.#ending;
+		if (ending === null) throw new Error('task: settled before its end');
+		const now = this.#ctx.now();
+		const cut = ending.kind === 'canceled' || (ending.kind === 'failed' && ending.cut !== null);
+		if (cut) this.#telemetry.slotBack(now - (record.endedAt ?? now), slot);
+		if (cut && usage !== null) this.#telemetry.wasted(usage, this.#reason());
+		this.#claims.settle({
+			outcome: ending.kind === 'done' ? 'completed' : ending.kind,
+			slot,
+			tokensIn: record.tokensIn,
+			tokensOut: record.tokensOut,
+			prefillMs: usage?.prefillMs ?? (record.firstTokenAt ?? now) - (record.startedAt ?? now),
+			decodeMs: usage?.decodeMs ?? record.decodeMs,
+			reason: this.#reason(),
+		});
+	}
+
+	#reason(): string {
+		const ending = this.#ending;
+		if (ending === null) return 'duplicate';
+		return ending.kind === 'done' ? ending.finishReason : ending.kind === 'canceled' ? ending.reason : (ending.cut ?? ending.failure.code);
+	}
+
+	// ── the control thread's deaths ──────────────────────────────────────────────────────────────────────────────
+
+	/** A running stream goes on; a queued task waits to be submitted again; one without its 202 is refused. */
+	#onControlLost(): void {
+		this.#claims.controlLost();
+		if (this.#record.state === 'admitting') this.#fail(unreachable(), null);
+	}
+
+	#report(control: Control): void {
+		const held = this.#claims.controlBack(control, this.#admission.summary());
+		if (!held && this.#ending === null) this.#admission.submit();
+	}
+
+	#restWhenDone(): void {
+		if (this.#resting || this.#ending === null) return;
+		if (this.#claims.open || this.#generation !== null) return;
+		// What was told before this turn is still read; from here on the record says `closed`.
+		if (this.#ctx.self.tell({ type: 'rest' }) !== 'accepted') return;
+		this.#resting = true;
+		this.#record.leave();
+	}
+}
