@@ -26,6 +26,8 @@ const transport = /^src\/transport\//;
 const engines = /^src\/engines\//;
 const config = /^src\/config[a-z-]*\.ts$/;
 const cli = /^src\/cli\//;
+/** Pure functions over words that know nothing of us. */
+const words = /^src\/nearest\.ts$/;
 
 export const layers: readonly Layer[] = [
 	{
@@ -55,7 +57,7 @@ export const layers: readonly Layer[] = [
 	{
 		name: 'transport',
 		holds: transport,
-		imports: [kernel, servingFace, transport],
+		imports: [kernel, servingFace, transport, words],
 		node: 'all',
 		packages: 'all',
 		instead: 'use a message, a view or a port of actors/serving; engines are reached through DecodePort',
@@ -71,7 +73,7 @@ export const layers: readonly Layer[] = [
 	{
 		name: 'config',
 		holds: config,
-		imports: [config],
+		imports: [config, words],
 		node: 'all',
 		packages: 'all',
 		instead: 'let a role map the configuration to what others need',
@@ -79,7 +81,7 @@ export const layers: readonly Layer[] = [
 	{
 		name: 'cli',
 		holds: cli,
-		imports: [cli, config],
+		imports: [cli, config, words],
 		node: 'all',
 		packages: 'all',
 		instead: 'take it as a function in CliEffects: the client side runs without the daemon',
