@@ -1,0 +1,134 @@
+/**
+ * A real daemon for end-to-end tests: the command a user types, in its own process tree, on a free loopback port. Waits for
+ * what the daemon says, never for the clock; ends what it started, by id.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const repository = fileURLToPath(new URL('../../..', import.meta.url));
+export const binary = join(repository, 'bin/orchestratord.js');
+
+export async function freePort(): Promise<number> {
+	const server = createServer();
+	await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+	const address = server.address();
+	await new Promise((resolve) => server.close(resolve));
+	if (address === null || typeof address === 'string') throw new Error('no port');
+	return address.port;
+}
+
+export interface Daemon {
+	readonly url: string;
+	readonly port: number;
+	/** Of the process that was started: with `supervise`, the tiny parent. */
+	readonly pid: number;
+	readonly child: ChildProcess;
+	/** What it printed so far, both streams. */
+	output(): string;
+	/** Resolves once the output matches. */
+	said(pattern: RegExp): Promise<void>;
+	/** SIGTERM, then the exit code. */
+	stop(): Promise<number | null>;
+}
+
+export interface DaemonOptions {
+	readonly config?: Readonly<Record<string, unknown>>;
+	readonly args?: readonly string[];
+	readonly supervise?: boolean;
+}
+
+/** Starts `orchestratord serve` and waits until it is ready. */
+export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> {
+	const port = await freePort();
+	const folder = mkdtempSync(join(tmpdir(), 'orchestratord-e2e-'));
+	const args = [binary, 'serve'];
+	if (options.supervise !== true) args.push('--no-supervise');
+	if (options.config === undefined) args.push('--addr', `127.0.0.1:${port}`);
+	else {
+		const file = join(folder, 'config.yaml');
+		writeFileSync(file, JSON.stringify({ listen: { addr: `127.0.0.1:${port}` }, ...options.config }));
+		args.push('--config', file);
+	}
+	args.push(...(options.args ?? []));
+	const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+	let output = '';
+	const listeners = new Set<() => void>();
+	for (const stream of [child.stdout, child.stderr]) {
+		stream.setEncoding('utf8').on('data', (text: string) => {
+			output += text;
+			for (const listener of listeners) listener();
+		});
+	}
+	const said = (pattern: RegExp): Promise<void> =>
+		new Promise((resolve, reject) => {
+			const look = (): void => {
+				if (!pattern.test(output)) return;
+				listeners.delete(look);
+				resolve();
+			};
+			listeners.add(look);
+			child.once('exit', (code, signal) => reject(new Error(`the daemon ended (${code ?? signal}) before it said ${pattern}:\n${output}`)));
+			look();
+		});
+	const daemon: Daemon = {
+		url: `http://127.0.0.1:${port}`,
+		port,
+		pid: child.pid ?? 0,
+		child,
+		output: () => output,
+		said,
+		async stop() {
+			if (child.exitCode === null && child.signalCode === null) {
+				const gone = once(child, 'exit');
+				child.kill('SIGTERM');
+				const force = setTimeout(() => child.kill('SIGKILL'), 20_000);
+				await gone;
+				clearTimeout(force);
+			}
+			rmSync(folder, { recursive: true, force: true });
+			return child.exitCode;
+		},
+	};
+	await said(/ready/i);
+	return daemon;
+}
+
+/** Process ids below `pid`, whole tree. */
+export function descendants(pid: number): number[] {
+	const found: number[] = [];
+	const look = (parent: number): void => {
+		for (const thread of readdirSync(`/proc/${parent}/task`)) {
+			const children = readFileSync(`/proc/${parent}/task/${thread}/children`, 'utf8').trim();
+			for (const child of children === '' ? [] : children.split(' ').map(Number)) {
+				found.push(child);
+				look(child);
+			}
+		}
+	};
+	look(pid);
+	return found;
+}
+
+export function isAlive(pid: number): boolean {
+	try {
+		process.kill(pid, 0);
+	} catch {
+		return false;
+	}
+	// A zombie has ended: only its parent has not asked yet.
+	return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+}
+
+/** Resolves when the process has ended. */
+export async function ended(pid: number, withinMs = 20_000): Promise<void> {
+	const deadline = performance.now() + withinMs;
+	while (isAlive(pid)) {
+		if (performance.now() > deadline) throw new Error(`process ${pid} still runs after ${withinMs} ms`);
+		await new Promise((resolve) => setTimeout(resolve, 20));
+	}
+}
