@@ -64,10 +64,10 @@ export class Exchange {
 	}
 
 	/** Waits for `promise` outside the handler. */
-	later<T>(promise: Promise<T>, done: (value: T) => void): void {
+	later<T>(promise: Promise<T>, use: (value: T) => void): void {
 		promise.then(
 			(value) => {
-				this.guarded(() => done(value));
+				this.guarded(() => use(value));
 			},
 			(error: unknown) => this.bug(error),
 		);
