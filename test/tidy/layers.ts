@@ -18,9 +18,12 @@ interface Layer {
 
 const kernel = /^src\/actors\/kernel\//;
 const threads = /^src\/actors\/threads\//;
-/** What serving shows to the edges: messages, schemas, views and the ports that the edges implement. Not its actors. */
+/**
+ * What serving shows to the edges: messages, schemas, views, the ports that the edges implement, and the pure bounds of
+ * a prompt, which a preview needs before there is a task. Not its actors.
+ */
 const servingFace =
-	/^src\/actors\/serving\/(messages|decode|failure|task-request|task-directory|event-log-view|[a-z-]+-(schema|view|messages))\.ts$/;
+	/^src\/actors\/serving\/(messages|decode|failure|task-request|task-directory|event-log-view|prompt-bounds|[a-z-]+-(schema|view|messages))\.ts$/;
 const serving = /^src\/actors\/serving\//;
 const transport = /^src\/transport\//;
 const engines = /^src\/engines\//;
