@@ -67,7 +67,9 @@ function isBarrel(code: string): boolean {
 }
 
 /** Files that may be longer than the soft cap, each with its reason. */
-const longFiles: ReadonlyMap<string, string> = new Map([]);
+const longFiles: ReadonlyMap<string, string> = new Map([
+	['test/kernel/system.test.ts', 'one behaviour of the kernel after another; they share their small actors'],
+]);
 const softCap = 450;
 const hardCap = 850;
 
