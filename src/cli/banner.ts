@@ -54,7 +54,7 @@ export function banner(facts: DaemonFacts, paint: Paint): string {
 			'',
 			`${engine} on ${pool.device ?? 'its device'}, ${count(pool.replicas, 'replica')} with ${count(pool.slots, 'slot')}${size}`,
 		]);
-		if (pool.trouble !== null) rows.push(['', paint.red(`not ready: ${pool.trouble}`)]);
+		if (pool.trouble !== null) rows.push(['', paint.red(`does not serve yet: ${pool.trouble}`)]);
 	}
 	const port = new URL(facts.url).port;
 	const where = port === '8080' ? '' : ` --url ${facts.url}`;
@@ -64,7 +64,7 @@ export function banner(facts: DaemonFacts, paint: Paint): string {
 			: '';
 	rows.push(['try', paint.cyan(`npx orchestratord run${where}${model} "Tell me a story about a fox"`)]);
 	const lines = rows.map(([label, text]) => `  ${paint.dim(label.padEnd(8))} ${text}`);
-	return `${paint.bold(`orchestratord ${facts.version}`)} serves on ${paint.bold(facts.url)}\n${lines.join('\n')}\n`;
+	return `${paint.bold(`orchestratord ${facts.version}`)} is ready on ${paint.bold(facts.url)}\n${lines.join('\n')}\n`;
 }
 
 function namesOf(pool: PoolFacts): string {

@@ -82,7 +82,7 @@ test('serve hands its flags on to a child under the parent, and its exit code ba
 test('serve --no-supervise serves here and prints the banner', async () => {
 	const { code, served, said } = await cli('serve', '--no-supervise', '--slots', '2');
 	assert.deepEqual([code, served[0]?.pools[0]?.slots], [0, 2]);
-	assert.match(said, /orchestratord 0\.1\.0 serves on http:\/\/127\.0\.0\.1:8080/);
+	assert.match(said, /orchestratord 0\.1\.0 is ready on http:\/\/127\.0\.0\.1:8080/);
 });
 
 test('a configuration that cannot be used is told before anything starts', async () => {
@@ -193,7 +193,7 @@ test('the banner says what runs where and gives one line to try', () => {
 	const paint = { bold: plain, dim: plain, red: plain, cyan: plain };
 	assert.equal(
 		banner(facts, paint),
-		`orchestratord 0.1.0 serves on http://127.0.0.1:8080
+		`orchestratord 0.1.0 is ready on http://127.0.0.1:8080
   threads  main, 1 front, 1 control, 1 engine (HTTP by uws)
   config   built-in defaults (no file)
   pool     default: builtin:tiny-chat, asked for as "default"
@@ -206,7 +206,7 @@ test('the banner says what runs where and gives one line to try', () => {
 		url: 'http://127.0.0.1:9000',
 		pools: facts.pools.map((pool) => ({ ...pool, aliases: ['fox'], trouble: 'still loading' })),
 	};
-	assert.match(banner(elsewhere, paint), /not ready: still loading\n.*run --url http:\/\/127\.0\.0\.1:9000 --model fox "Tell/);
+	assert.match(banner(elsewhere, paint), /does not serve yet: still loading\n.*run --url http:\/\/127\.0\.0\.1:9000 --model fox "Tell/);
 });
 
 test('what a model writes cannot steer the terminal', () => {
