@@ -1,0 +1,84 @@
+/**
+ * The only place that starts processes. Gives a child with its pipes, its end as plain data, and an end that is asked for
+ * politely, then forced. Ends nothing it did not start.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Readable, Writable } from 'node:stream';
+
+export interface ChildSpec {
+	readonly command: string;
+	readonly args: readonly string[];
+	readonly env: Readonly<Record<string, string>>;
+	/** What stdin, stdout, stderr and fd 3 are. `status`: a pipe on fd 3 that we read. */
+	readonly stdio: { readonly stdin: 'pipe' | 'inherit' | 'ignore'; readonly output: 'pipe' | 'inherit'; readonly status: boolean };
+}
+
+/** How a process ended. */
+export interface ChildExit {
+	/** Null when a signal ended it, or when it could not be started. */
+	readonly code: number | null;
+	readonly signal: string | null;
+	/** Why it could not be started; null when it was. */
+	readonly notStarted: string | null;
+}
+
+export interface Child {
+	readonly pid: number;
+	readonly stdin: Writable | null;
+	readonly stdout: Readable | null;
+	readonly stderr: Readable | null;
+	readonly status: Readable | null;
+	/** Calls back once, also when it ended before. */
+	onExit(done: (exit: ChildExit) => void): void;
+	signal(signal: NodeJS.Signals): void;
+	/** SIGTERM, and SIGKILL when that has not ended it after `forceAfterMs`. */
+	end(forceAfterMs: number): void;
+}
+
+export function spawnChild(spec: ChildSpec): Child {
+	const { stdin, output, status } = spec.stdio;
+	const child: ChildProcess = spawn(spec.command, spec.args, {
+		env: { ...spec.env },
+		stdio: status ? [stdin, output, output, 'pipe'] : [stdin, output, output],
+	});
+	let exit: ChildExit | null = null;
+	const waiting: ((exit: ChildExit) => void)[] = [];
+	const ended = (how: ChildExit): void => {
+		if (exit !== null) return;
+		exit = how;
+		for (const done of waiting.splice(0)) done(how);
+	};
+	child.once('exit', (code, signal) => ended({ code, signal, notStarted: null }));
+	child.once('error', (error) => ended({ code: null, signal: null, notStarted: error.message }));
+	// A pipe to a child that has just ended breaks; its exit tells the rest.
+	child.stdin?.on('error', () => {});
+	const signal = (name: NodeJS.Signals): void => {
+		if (exit === null) child.kill(name);
+	};
+	return {
+		pid: child.pid ?? 0,
+		stdin: child.stdin,
+		stdout: child.stdout,
+		stderr: child.stderr,
+		status: status ? (child.stdio[3] as Readable) : null,
+		onExit(done) {
+			if (exit === null) waiting.push(done);
+			else done(exit);
+		},
+		signal,
+		end(forceAfterMs) {
+			signal('SIGTERM');
+			const force = setTimeout(() => signal('SIGKILL'), forceAfterMs);
+			force.unref();
+			waiting.push(() => clearTimeout(force));
+		},
+	};
+}
+
+/** Words for an end that nobody asked for. */
+export function describeExit(exit: ChildExit): string {
+	if (exit.notStarted !== null) return `could not be started: ${exit.notStarted}`;
+	if (exit.signal === 'SIGKILL') return 'was killed (SIGKILL; out of memory?)';
+	if (exit.signal !== null) return `ended on ${exit.signal}`;
+	return `ended with exit code ${exit.code ?? 'unknown'}`;
+}

@@ -1,0 +1,34 @@
+/** What a scripted engine is told: its pace, its length, its faults. Plain data, from the pool's configuration. */
+
+/**
+ * A fault, and which requests have it: all, or those that `nth` or `promptContains` choose.
+ * - `stall`: no token after `afterTokens`, though the engine lives and acknowledges a cancel
+ * - `die`: the process ends with SIGKILL after `afterTokens`
+ * - `error`: the generation fails after `afterTokens`
+ * - `ignore-cancel`: a cancel changes nothing; generation runs to its end
+ * - `flood`: after `afterTokens`, the rest at once
+ */
+export interface ScriptedFault {
+	readonly kind: 'stall' | 'die' | 'error' | 'ignore-cancel' | 'flood';
+	readonly afterTokens: number;
+	/** Only the n-th request of this process, from 1; null: every one. */
+	readonly nth: number | null;
+	/** Only requests whose prompt holds this; null: every one. */
+	readonly promptContains: string | null;
+}
+
+export interface ScriptedSettings {
+	readonly modelName: string;
+	readonly slots: number;
+	readonly ctx: number;
+	/** Tokens a second; from 1 000 000 on, without any wait. */
+	readonly prefillTokensPerS: number;
+	readonly decodeTokensPerS: number;
+	/** Tokens of an answer that nothing cuts. */
+	readonly tokens: number;
+	/** How long the engine takes to load. */
+	readonly loadMs: number;
+	/** `words`: text from prompt and seed. `clock`: each token is the moment it was made, µs on the monotonic clock. */
+	readonly text: 'words' | 'clock';
+	readonly faults: readonly ScriptedFault[];
+}
