@@ -1,0 +1,81 @@
+/** Requests, pools and replicas for tests of the serving actors. */
+import type { PoolView, ReplicaFacts } from '../../src/actors/serving/messages.ts';
+import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
+
+export function taskRequest(taskId: string, more: Partial<TaskRequest> = {}): TaskRequest {
+	return {
+		taskId,
+		sessionId: null,
+		correlationId: `c-${taskId}`,
+		workload: 'completion',
+		modelRef: 'default',
+		engine: null,
+		ctx: null,
+		priority: 'interactive',
+		tenant: 'default',
+		input: { kind: 'prompt', text: 'secret-prompt', raw: true },
+		maxTokens: 64,
+		deadlineMs: null,
+		sampling: {
+			temperature: 0.8,
+			topP: 0.95,
+			topK: 40,
+			minP: 0,
+			repeatPenalty: 1,
+			presencePenalty: 0,
+			frequencyPenalty: 0,
+			stop: [],
+			logprobs: false,
+			jsonSchema: null,
+			grammar: null,
+		},
+		seed: 7,
+		strict: false,
+		samplerProfileVersion: null,
+		expectedTokens: null,
+		kvHint: 'reuse',
+		placement: { mode: 'auto', pinPoolId: null, preferPools: [], avoidPools: [], requireDeviceMask: null, allowFallback: true },
+		outputMode: null,
+		onDisconnect: 'detach',
+		disconnectGraceMs: 2000,
+		idempotencyKey: null,
+		bodyHash: 'hash',
+		...more,
+	};
+}
+
+export const replicaFacts: ReplicaFacts = {
+	replicaId: 'pool-0',
+	poolId: 'pool',
+	engine: 'scripted',
+	engineVersion: '1.2',
+	modelDigest: 'sha256:ab',
+	modelName: 'demo',
+	address: 'nowhere',
+	slots: 2,
+	ctx: 512,
+	workloads: ['completion', 'embedding'],
+	samplerProfileVersion: '1',
+	chatTemplate: { baseBytes: 20, perMessageBytes: 10 },
+	device: 'CPU',
+	features: [],
+};
+
+export function poolView(more: Partial<PoolView> = {}): PoolView {
+	return {
+		poolId: 'pool',
+		engine: 'scripted',
+		provider: 'embedded',
+		model: 'scripted:demo',
+		aliases: ['default'],
+		ctx: 512,
+		maxTokensOut: 256,
+		slotsTotal: 2,
+		slotsFree: 2,
+		queueDepth: { interactive: 0, batch: 0 },
+		state: 'ready',
+		lastError: null,
+		replicas: [{ replicaId: 'pool-0', state: 'ready', facts: replicaFacts, lastError: null }],
+		...more,
+	};
+}
