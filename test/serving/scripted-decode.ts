@@ -1,8 +1,8 @@
 /** A decode port whose generations do what the test says, in the order of a real one: started, pieces*, one end. */
 import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import type { CountNews, DecodeNews, DecodePort, GenerateRequest, Generation, GenerationUsage } from '../../src/actors/serving/decode.ts';
-import { failure } from '../../src/actors/serving/failure.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
+import { failure } from '../../src/actors/serving/failure.ts';
 import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
 import { pieceRecords, type TestPiece } from './piece-records.ts';
 

@@ -70,8 +70,13 @@ export class TaskAdmission {
 		this.submit();
 	}
 
+	/** To a new control thread. */
+	submitAgain(): void {
+		if (this.admitted) this.#claims.submitAgain(this.summary());
+		else if (!this.#counting) this.submit();
+	}
+
 	submit(): void {
-		if (this.#counting) return;
 		const sent = this.#claims.submit(this.summary());
 		if (sent === 'closed') this.#refuse(unreachable());
 		else if (sent === 'full') {

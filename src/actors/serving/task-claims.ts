@@ -45,6 +45,11 @@ export class TaskClaims {
 		return this.#placing;
 	}
 
+	/** The link had no room for something. */
+	get behind(): boolean {
+		return this.#unsent.length > 0;
+	}
+
 	/** Something is still to come back, or to be sent: the task may not go yet. */
 	get open(): boolean {
 		return this.#placing || this.#lease !== null || this.#unsent.length > 0;
@@ -54,6 +59,12 @@ export class TaskClaims {
 		const sent = this.#tell({ type: 'submit', summary, replyTo: this.#self });
 		this.#placing = sent === 'accepted';
 		return sent;
+	}
+
+	/** To a new control thread: a task that has its 202 is not refused for a full link, it waits for room. */
+	submitAgain(summary: TaskSummary): void {
+		this.#placing = true;
+		this.#send({ type: 'submit', summary, replyTo: this.#self });
 	}
 
 	/** The submission has its last answer. */
@@ -79,6 +90,12 @@ export class TaskClaims {
 	/** Out of the queue, if still in it. Until the pool has answered, a grant may be on its way to us. */
 	withdraw(poolId: string, taskId: string, reason: string): void {
 		if (!this.#placing || this.#withdrawal !== null) return;
+		const unsent = this.#unsent.findIndex((command) => command.type === 'submit');
+		if (unsent >= 0) {
+			this.#unsent.splice(unsent, 1);
+			this.placed();
+			return;
+		}
 		this.#withdrawal = { type: 'withdraw', poolId, taskId, reason };
 		this.#sendWithdrawal();
 	}
@@ -112,14 +129,12 @@ export class TaskClaims {
 		this.#unsent = [];
 	}
 
-	/** A new control thread: true when it now knows of our lease, false when there is none. */
+	/** A new control thread, which is told of our lease. False when there is none. */
 	controlBack(control: Control, summary: TaskSummary): boolean {
 		this.controlLost();
 		this.#control = control;
 		if (this.#lease === null) return false;
-		const report: DispatcherCommand = { type: 'report-lease', lease: this.#lease, summary, replyTo: this.#self };
-		// Behind it in the same lane: the settlement. So it may wait its turn, but not be lost.
-		this.#send(report);
+		this.#send({ type: 'report-lease', lease: this.#lease, summary, replyTo: this.#self });
 		return true;
 	}
 

@@ -12,6 +12,7 @@
  * At rest the actor stops; its record stays with the registry.
  */
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
+import type { ActorRef } from '../kernel/ref.ts';
 import type { DecodeNews, Generation, GenerationUsage, Pieces } from './decode.ts';
 import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
@@ -48,6 +49,8 @@ class Task implements Behavior<TaskMessage> {
 	#watchdog: Watchdog | null = null;
 	#ending: Ending | null = null;
 	#resting = false;
+	/** Waits to hear that a new control thread knows all that we hold. */
+	#reporter: ActorRef<'reported'> | null = null;
 
 	constructor(ctx: ActorContext<TaskMessage>, record: TaskRecord, control: Control | null, around: TaskSurroundings) {
 		this.#ctx = ctx;
@@ -62,6 +65,10 @@ class Task implements Behavior<TaskMessage> {
 		if (message.type === 'rest') return 'stopped';
 		if (message.type === 'pieces') this.#onPieces(message);
 		else this.#onOther(message);
+		if (this.#reporter !== null && !this.#claims.behind) {
+			this.#reporter.tell('reported');
+			this.#reporter = null;
+		}
 		this.#restWhenDone();
 		return 'same';
 	}
@@ -72,8 +79,11 @@ class Task implements Behavior<TaskMessage> {
 		const bug = signal.reason.kind === 'failed';
 		const problem = bug ? failure('INTERNAL', 'the task failed inside the daemon') : failure('WORKER_RESET', 'the daemon is shutting down');
 		if (this.#ending === null) this.#end({ kind: 'failed', failure: problem, cut: bug ? null : 'drain' });
-		else if (!this.#record.log.ended) this.#record.log.append('error', errorJson(problem));
-		this.#generation?.cancel();
+		else {
+			// Ended, or failed while ending.
+			if (!this.#record.log.ended) this.#record.log.append('error', errorJson(problem));
+			this.#generation?.cancel();
+		}
 		if (this.#claims.lease !== null) this.#settle('unknown', null);
 		this.#record.leave();
 		return 'same';
@@ -136,9 +146,8 @@ class Task implements Behavior<TaskMessage> {
 			case 'control-lost':
 				return this.#onControlLost();
 			case 'report':
-				this.#report(message.control);
-				message.replyTo.tell('reported');
-				return;
+				this.#reporter = message.replyTo;
+				return this.#report(message.control);
 		}
 	}
 
@@ -372,7 +381,7 @@ class Task implements Behavior<TaskMessage> {
 
 	#report(control: Control): void {
 		const held = this.#claims.controlBack(control, this.#admission.summary());
-		if (!held && this.#ending === null) this.#admission.submit();
+		if (!held && this.#ending === null) this.#admission.submitAgain();
 	}
 
 	#restWhenDone(): void {
