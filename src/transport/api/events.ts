@@ -1,0 +1,57 @@
+/**
+ * `GET /v2/tasks/{id}/events`: checks where the reader wants to begin, then hands the response to a watcher. On the front
+ * thread.
+ */
+import { type Failure, failure } from '../../actors/serving/failure.ts';
+import type { TaskView } from '../../actors/serving/task-directory.ts';
+import type { Handler } from '../http/application.ts';
+import type { Exchange } from '../http/exchange.ts';
+import { emptyComment, sseHeaders } from '../stream/sse.ts';
+import { httpStatus } from './errors.ts';
+import { shown } from './field-problems.ts';
+import type { FrontParts } from './front-parts.ts';
+import type { Parsed } from './json-body.ts';
+import { refused } from './json-body.ts';
+import { type QueryFields, queryOf } from './query.ts';
+import { taskIn } from './task-lookup.ts';
+
+export const eventsQuery = {
+	verbose: { kind: 'flag', description: 'Adds sentences for people to `metrics`' },
+} as const satisfies QueryFields;
+
+export function eventsHandler(parts: FrontParts): Handler {
+	return (exchange) => {
+		const problem = attach(parts, exchange);
+		if (problem !== null) exchange.fail(problem);
+		return null;
+	};
+}
+
+function attach(parts: FrontParts, exchange: Exchange): Failure | null {
+	const query = queryOf(exchange.request.query, eventsQuery);
+	if (!query.ok) return query.failure;
+	const found = taskIn(parts.directory, exchange.params['id'] ?? '');
+	if (!found.ok) return found.failure;
+	const after = resumePoint(exchange.request.header('last-event-id'), found.value);
+	if (!after.ok) return after.failure;
+	if (parts.watchers.full) {
+		return failure('ADMISSION_REJECT', `${parts.watchers.count} event streams are open, the most that is allowed`, {
+			retryAfterMs: 1000,
+			policyLabel: 'watchers',
+		});
+	}
+	exchange.sink.start(httpStatus.ok, exchange.headers(sseHeaders), emptyComment);
+	parts.watchers.attach(found.value, exchange.sink, after.value, query.value.verbose);
+	return null;
+}
+
+/** The seq behind which the reader begins. */
+function resumePoint(header: string | undefined, task: TaskView): Parsed<number> {
+	if (header === undefined || header === '') return { ok: true, value: 0 };
+	const { lastSeq } = task.log;
+	const seq = /^\d{1,15}$/.test(header) ? Number(header) : Number.NaN;
+	if (Number.isNaN(seq))
+		return refused(`Last-Event-ID is ${shown(header)}; it must be the id of an event, a whole number from 0 to ${lastSeq}`);
+	if (seq > lastSeq) return refused(`Last-Event-ID is ${seq}; the last event of this task is ${lastSeq}`);
+	return { ok: true, value: seq };
+}

@@ -1,0 +1,204 @@
+/**
+ * The native API as a table: every path that the daemon answers, its handler, and what the OpenAPI document says of it.
+ */
+import { failureCodes } from '../../actors/serving/failure.ts';
+import { httpStatus } from './errors.ts';
+import { eventsHandler, eventsQuery } from './events.ts';
+import type { FrontParts } from './front-parts.ts';
+import { type DocumentedRoute, openApiOf } from './openapi.ts';
+import { healthHandler, metricsHandler, readyHandler, versionHandler } from './operations.ts';
+import { apiVersion, capabilitiesHandler, getPoolHandler, listPoolsHandler, poolHealthHandler } from './pools.ts';
+import * as answers from './response-schemas.ts';
+import { resultHandler, resultQuery } from './result.ts';
+import { taskBodySchema, tokenizeBodySchema } from './schemas.ts';
+import { previewHandler, submitHandler } from './submit.ts';
+import { cancelHandler, explainHandler, getTaskHandler, listQuery, listTasksHandler } from './tasks.ts';
+import { tokenizeHandler } from './tokenize.ts';
+
+export function nativeRoutes(parts: FrontParts): readonly DocumentedRoute[] {
+	const routes: DocumentedRoute[] = [...taskRoutes(parts), ...poolRoutes(parts), ...operationRoutes(parts)];
+	let document: unknown;
+	routes.push({
+		method: 'GET',
+		path: '/openapi.json',
+		handler: (exchange) => {
+			document ??= openApiOf(routes, apiVersion);
+			exchange.json(httpStatus.ok, document);
+			return null;
+		},
+		doc: { summary: 'This document', success: 'ok', answer: { contentType: 'application/json' }, failures: [] },
+	});
+	return routes;
+}
+
+function taskRoutes(parts: FrontParts): readonly DocumentedRoute[] {
+	const cancel = cancelHandler(parts);
+	return [
+		{
+			method: 'POST',
+			path: '/v2/tasks',
+			handler: submitHandler(parts),
+			doc: {
+				summary: 'Enqueues a task; it runs whether or not anyone watches it',
+				headers: { 'Idempotency-Key': 'The same key and body is the same task; at most 128 characters' },
+				body: taskBodySchema,
+				success: 'accepted',
+				answer: answers.acceptedSchema,
+				failures: failureCodes.filter((code) => code !== 'DECODE_TIMEOUT' && code !== 'WORKER_RESET'),
+			},
+		},
+		{
+			method: 'GET',
+			path: '/v2/tasks',
+			handler: listTasksHandler(parts),
+			doc: {
+				summary: 'Tasks that are known, newest first',
+				query: listQuery,
+				success: 'ok',
+				answer: answers.taskListSchema,
+				failures: ['INVALID_PARAMS'],
+			},
+		},
+		{
+			method: 'POST',
+			path: '/v2/tasks/preview',
+			handler: previewHandler(parts),
+			doc: {
+				summary: 'What would become of a task; enqueues nothing',
+				body: taskBodySchema,
+				success: 'ok',
+				answer: answers.previewSchema,
+				failures: ['INVALID_PARAMS', 'DEADLINE_UNMET', 'PAYLOAD_TOO_LARGE', 'POOL_UNREADY'],
+			},
+		},
+		{
+			method: 'GET',
+			path: '/v2/tasks/{id}',
+			handler: getTaskHandler(parts),
+			doc: {
+				summary: 'State, timings and placement of a task',
+				success: 'ok',
+				answer: answers.taskSchema,
+				failures: ['NOT_FOUND', 'EVENTS_EXPIRED'],
+			},
+		},
+		{
+			method: 'DELETE',
+			path: '/v2/tasks/{id}',
+			handler: cancel,
+			doc: { summary: 'Cancels a task; the same as cancel', success: 'noContent', failures: [] },
+		},
+		{
+			method: 'POST',
+			path: '/v2/tasks/{id}/cancel',
+			handler: cancel,
+			doc: { summary: 'Cancels a task, queued or running; idempotent, an unknown id included', success: 'noContent', failures: [] },
+		},
+		{
+			method: 'GET',
+			path: '/v2/tasks/{id}/events',
+			handler: eventsHandler(parts),
+			doc: {
+				summary: 'Events of a task from its first one on: started, token, metrics, end, error',
+				query: eventsQuery,
+				headers: { 'Last-Event-ID': 'Resumes behind this event' },
+				success: 'ok',
+				answer: { contentType: 'text/event-stream' },
+				failures: ['INVALID_PARAMS', 'NOT_FOUND', 'EVENTS_EXPIRED', 'ADMISSION_REJECT'],
+			},
+		},
+		{
+			method: 'GET',
+			path: '/v2/tasks/{id}/result',
+			handler: resultHandler(parts),
+			doc: {
+				summary: 'Waits for the end of a task, then the whole of it; 202 when it has not ended by then',
+				query: resultQuery,
+				success: 'ok',
+				answer: answers.resultSchema,
+				failures: failureCodes,
+			},
+		},
+		{
+			method: 'GET',
+			path: '/v2/tasks/{id}/explain',
+			handler: explainHandler(parts),
+			doc: {
+				summary: 'Why a task waits, and what each pool is to it',
+				success: 'ok',
+				answer: answers.explainSchema,
+				failures: ['NOT_FOUND', 'EVENTS_EXPIRED'],
+			},
+		},
+		{
+			method: 'POST',
+			path: '/v2/tokenize',
+			handler: tokenizeHandler(parts),
+			doc: {
+				summary: 'A text as the tokens of a model',
+				body: tokenizeBodySchema,
+				success: 'ok',
+				answer: answers.tokenizedSchema,
+				failures: ['INVALID_PARAMS', 'NOT_FOUND', 'PAYLOAD_TOO_LARGE', 'POOL_UNREADY'],
+			},
+		},
+	];
+}
+
+function poolRoutes(parts: FrontParts): readonly DocumentedRoute[] {
+	return [
+		{
+			method: 'GET',
+			path: '/v2/pools',
+			handler: listPoolsHandler(parts),
+			doc: { summary: 'All pools', success: 'ok', answer: answers.poolListSchema, failures: [] },
+		},
+		{
+			method: 'GET',
+			path: '/v2/pools/{id}',
+			handler: getPoolHandler(parts),
+			doc: { summary: 'One pool', success: 'ok', answer: answers.poolSchema, failures: ['NOT_FOUND'] },
+		},
+		{
+			method: 'GET',
+			path: '/v2/pools/{id}/health',
+			handler: poolHealthHandler(parts),
+			doc: { summary: 'Whether a pool lives and is ready', success: 'ok', answer: answers.poolHealthSchema, failures: ['NOT_FOUND'] },
+		},
+		{
+			method: 'GET',
+			path: '/v2/meta/capabilities',
+			handler: capabilitiesHandler(parts),
+			doc: { summary: 'What the running engines can do', success: 'ok', answer: answers.capabilitiesSchema, failures: [] },
+		},
+	];
+}
+
+function operationRoutes(parts: FrontParts): readonly DocumentedRoute[] {
+	return [
+		{
+			method: 'GET',
+			path: '/v2/meta/version',
+			handler: versionHandler(parts),
+			doc: { summary: 'Versions of the API and of the daemon', success: 'ok', answer: answers.versionSchema, failures: [] },
+		},
+		{
+			method: 'GET',
+			path: '/health',
+			handler: healthHandler(parts),
+			doc: { summary: 'The daemon answers', success: 'ok', answer: answers.healthSchema, failures: [] },
+		},
+		{
+			method: 'GET',
+			path: '/ready',
+			handler: readyHandler(parts),
+			doc: { summary: 'Whether a pool can take tasks', success: 'ok', answer: answers.readySchema, failures: ['POOL_UNREADY'] },
+		},
+		{
+			method: 'GET',
+			path: '/metrics',
+			handler: metricsHandler(parts),
+			doc: { summary: 'Metrics as Prometheus reads them', success: 'ok', answer: { contentType: 'text/plain' }, failures: [] },
+		},
+	];
+}

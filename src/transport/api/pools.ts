@@ -1,0 +1,119 @@
+/**
+ * Pools and what the daemon can do, from the views that the control thread tells its fronts. Pure but for the handlers.
+ */
+import { failure } from '../../actors/serving/failure.ts';
+import type { PoolView, ReplicaFacts } from '../../actors/serving/messages.ts';
+import type { Handler } from '../http/application.ts';
+import type { Exchange } from '../http/exchange.ts';
+import { httpStatus } from './errors.ts';
+import type { FrontParts } from './front-parts.ts';
+
+export const apiVersion = '2.0.0';
+
+export function listPoolsHandler(parts: FrontParts): Handler {
+	return (exchange) => {
+		exchange.json(httpStatus.ok, { pools: parts.directory.pools.map(poolJson) });
+		return null;
+	};
+}
+
+export function getPoolHandler(parts: FrontParts): Handler {
+	return withPool(parts, (exchange, pool) => exchange.json(httpStatus.ok, poolJson(pool)));
+}
+
+export function poolHealthHandler(parts: FrontParts): Handler {
+	return withPool(parts, (exchange, pool) =>
+		exchange.json(httpStatus.ok, {
+			live: pool.replicas.some(({ state }) => state === 'starting' || state === 'ready'),
+			ready: pool.state === 'ready',
+			draining: false,
+			metrics: {
+				queue_depth: pool.queueDepth.interactive + pool.queueDepth.batch,
+				slots_total: pool.slotsTotal,
+				slots_free: pool.slotsFree,
+			},
+			last_error: pool.lastError,
+		}),
+	);
+}
+
+function withPool(parts: FrontParts, use: (exchange: Exchange, pool: PoolView) => void): Handler {
+	return (exchange) => {
+		const { id } = exchange.params;
+		const pool = parts.directory.pools.find(({ poolId }) => poolId === id);
+		if (pool === undefined) exchange.fail(failure('NOT_FOUND', 'there is no such pool; /v2/pools lists them'));
+		else use(exchange, pool);
+		return null;
+	};
+}
+
+/** Without the address of a replica: that is for our decode connections alone. */
+function poolJson(pool: PoolView) {
+	return {
+		pool_id: pool.poolId,
+		engine: pool.engine,
+		provider: pool.provider,
+		model: pool.model,
+		aliases: pool.aliases,
+		state: pool.state,
+		ctx: pool.ctx,
+		max_tokens_out: pool.maxTokensOut,
+		slots_total: pool.slotsTotal,
+		slots_free: pool.slotsFree,
+		queue_depth: pool.queueDepth,
+		last_error: pool.lastError,
+		replicas: pool.replicas.map(({ replicaId, state, facts, lastError }) => ({
+			replica_id: replicaId,
+			state,
+			engine_version: facts?.engineVersion ?? null,
+			model_name: facts?.modelName ?? null,
+			model_digest: facts?.modelDigest ?? null,
+			slots: facts?.slots ?? null,
+			ctx: facts?.ctx ?? null,
+			device: facts?.device ?? null,
+			workloads: facts?.workloads ?? [],
+			features: facts?.features ?? [],
+			sampler_profile_version: facts?.samplerProfileVersion ?? null,
+			last_error: lastError,
+		})),
+	};
+}
+
+/** `GET /v2/meta/capabilities`: one entry for each engine and version that serves right now. */
+export function capabilitiesHandler(parts: FrontParts): Handler {
+	return (exchange) => {
+		exchange.json(httpStatus.ok, { api_version: apiVersion, engines: engines(parts.directory.pools) });
+		return null;
+	};
+}
+
+function engines(pools: readonly PoolView[]) {
+	const byEngine = new Map<string, { readonly pool: PoolView; readonly facts: ReplicaFacts }[]>();
+	for (const pool of pools) {
+		for (const { facts } of pool.replicas) {
+			if (facts === null) continue;
+			const key = `${pool.engine} ${facts.engineVersion}`;
+			byEngine.set(key, [...(byEngine.get(key) ?? []), { pool, facts }]);
+		}
+	}
+	return [...byEngine.values()].map((members) => {
+		const served = [...new Set(members.map(({ pool }) => pool))];
+		const facts = members.map((member) => member.facts);
+		return {
+			engine: served[0]?.engine,
+			engine_version: facts[0]?.engineVersion,
+			pools: served.map(({ poolId }) => poolId),
+			ctx_max: Math.max(...served.map(({ ctx }) => ctx)),
+			max_tokens_out: Math.max(...served.map(({ maxTokensOut }) => maxTokensOut)),
+			slots_total: facts.reduce((sum, { slots }) => sum + slots, 0),
+			supported_workloads: union(facts.map(({ workloads }) => workloads)),
+			sampler_profile_version: facts[0]?.samplerProfileVersion,
+			features: union(facts.map(({ features }) => features)),
+			rate_limits: {},
+		};
+	});
+}
+
+function union(lists: readonly (readonly string[])[]): string[] {
+	return [...new Set(lists.flat())].sort();
+}

@@ -1,0 +1,211 @@
+/**
+ * The shapes of answers, for `/openapi.json` and for the tests that hold the answers to them. No behaviour.
+ */
+import { type TSchema, Type } from '@sinclair/typebox';
+import { engineKinds, failureCodes } from '../../actors/serving/failure.ts';
+
+function nullable(schema: TSchema) {
+	return Type.Union([schema, Type.Null()]);
+}
+
+function oneOf(values: readonly string[]) {
+	return Type.Union(values.map((value) => Type.Literal(value)));
+}
+
+const engine = oneOf(engineKinds);
+const count = Type.Integer({ minimum: 0 });
+const text = Type.String();
+const texts = Type.Array(text);
+
+const standing = {
+	queue_position: count,
+	predicted_start_ms: count,
+	predicted_end_ms: count,
+	estimated: oneOf(['prior', 'measured']),
+};
+
+const streams = Type.Object({ sse: text, sse_verbose: text, websocket: text });
+
+export const envelopeSchema = Type.Object({
+	code: oneOf(failureCodes),
+	message: text,
+	engine: Type.Optional(engine),
+	pool_id: Type.Optional(text),
+	retriable: Type.Boolean(),
+	retry_after_ms: Type.Optional(count),
+	policy_label: Type.Optional(text),
+	correlation_id: text,
+});
+
+export const acceptedSchema = Type.Object({
+	task_id: text,
+	...standing,
+	on_time_probability: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),
+	backoff_ms: count,
+	pool_id: text,
+	streams,
+	preparation: Type.Object({
+		steps: Type.Array(
+			Type.Object({
+				id: text,
+				kind: oneOf(['engine_provision', 'model_fetch', 'pool_warmup']),
+				group: text,
+				description: text,
+				estimated_ms: nullable(count),
+				bytes_total: nullable(count),
+				status: text,
+			}),
+		),
+	}),
+});
+
+const taskFields = {
+	task_id: text,
+	state: oneOf(['admitting', 'queued', 'running', 'done', 'canceled', 'failed']),
+	phase: oneOf(['admitting', 'queued', 'prefill', 'decode', 'ended']),
+	workload: oneOf(['completion', 'embedding', 'rerank']),
+	model_ref: text,
+	priority: oneOf(['interactive', 'batch']),
+	tenant: text,
+	session_id: nullable(text),
+	correlation_id: text,
+	output_mode: nullable(text),
+	pool_id: nullable(text),
+	replica_id: nullable(text),
+	engine: nullable(engine),
+	engine_version: nullable(text),
+	model_digest: nullable(text),
+	queue_position: Type.Optional(count),
+	predicted_start_ms: Type.Optional(count),
+	predicted_end_ms: Type.Optional(count),
+	estimated: Type.Optional(standing.estimated),
+	max_tokens: nullable(count),
+	deadline_ms: nullable(count),
+	seed: count,
+	determinism: oneOf(['strict', 'best_effort']),
+	on_disconnect: oneOf(['detach', 'cancel']),
+	watchers: count,
+	last_event_id: count,
+	tokens_in: count,
+	tokens_out: count,
+	decode_time_ms: count,
+	finish_reason: nullable(oneOf(['stop', 'length', 'canceled'])),
+	error: nullable(envelopeSchema),
+	timings: Type.Object({
+		admitted_at_ms: count,
+		started_at_ms: nullable(count),
+		first_token_at_ms: nullable(count),
+		ended_at_ms: nullable(count),
+		queue_ms: nullable(count),
+		first_token_ms: nullable(count),
+		total_ms: nullable(count),
+	}),
+	streams,
+};
+
+export const taskSchema = Type.Object(taskFields);
+export const taskListSchema = Type.Object({ tasks: Type.Array(taskSchema), next_cursor: nullable(text) });
+
+export const resultSchema = Type.Object({
+	...taskFields,
+	text: Type.Optional(text),
+	logprobs: Type.Optional(
+		Type.Array(Type.Object({ token: text, id: Type.Optional(Type.Integer()), logprob: Type.Optional(Type.Number()) })),
+	),
+	vectors: Type.Optional(Type.Array(Type.Array(Type.Number()))),
+});
+
+export const previewSchema = Type.Union([
+	Type.Object({
+		feasible: Type.Literal(true),
+		pool_id: text,
+		engine,
+		...standing,
+		queue_depth: count,
+		on_time_probability: Type.Optional(Type.Number()),
+	}),
+	Type.Object({ feasible: Type.Literal(false), error: envelopeSchema }),
+]);
+
+export const explainSchema = Type.Object({
+	task_id: text,
+	state: taskFields.state,
+	phase: taskFields.phase,
+	human: text,
+	pool_id: nullable(text),
+	control_reachable: Type.Boolean(),
+	pools: Type.Array(Type.Object({ pool_id: text, engine, state: text, chosen: Type.Boolean(), reason: text })),
+});
+
+export const tokenizedSchema = Type.Object({
+	model_ref: text,
+	pool_id: text,
+	count,
+	tokens: Type.Array(Type.Object({ id: Type.Integer(), text })),
+});
+
+export const poolSchema = Type.Object({
+	pool_id: text,
+	engine,
+	provider: oneOf(['embedded', 'managed', 'external']),
+	model: text,
+	aliases: texts,
+	state: oneOf(['starting', 'ready', 'failed']),
+	ctx: count,
+	max_tokens_out: count,
+	slots_total: count,
+	slots_free: count,
+	queue_depth: Type.Object({ interactive: count, batch: count }),
+	last_error: nullable(text),
+	replicas: Type.Array(
+		Type.Object({
+			replica_id: text,
+			state: oneOf(['starting', 'ready', 'failed', 'stopped']),
+			engine_version: nullable(text),
+			model_name: nullable(text),
+			model_digest: nullable(text),
+			slots: nullable(count),
+			ctx: nullable(count),
+			device: nullable(text),
+			workloads: texts,
+			features: texts,
+			sampler_profile_version: nullable(text),
+			last_error: nullable(text),
+		}),
+	),
+});
+
+export const poolListSchema = Type.Object({ pools: Type.Array(poolSchema) });
+
+export const poolHealthSchema = Type.Object({
+	live: Type.Boolean(),
+	ready: Type.Boolean(),
+	draining: Type.Boolean(),
+	metrics: Type.Object({ queue_depth: count, slots_total: count, slots_free: count }),
+	last_error: nullable(text),
+});
+
+export const capabilitiesSchema = Type.Object({
+	api_version: text,
+	engines: Type.Array(
+		Type.Object({
+			engine,
+			engine_version: text,
+			pools: texts,
+			ctx_max: count,
+			max_tokens_out: count,
+			slots_total: count,
+			supported_workloads: texts,
+			sampler_profile_version: text,
+			features: texts,
+			rate_limits: Type.Object({}),
+		}),
+	),
+});
+
+export const versionSchema = Type.Object({ api_version: text, version: text, build_commit: nullable(text), build_time: nullable(text) });
+export const healthSchema = Type.Object({ status: Type.Literal('ok'), uptime_ms: count });
+export const readySchema = Type.Object({
+	ready: Type.Boolean(),
+	pools: Type.Array(Type.Object({ pool_id: text, state: text, last_error: nullable(text) })),
+});

@@ -1,0 +1,80 @@
+/**
+ * `GET /v2/tasks/{id}/result`: waits for the end of a task, then answers with the whole of it. On the front thread; holds
+ * a subscription and a timer while it waits, no text.
+ */
+import type { TaskView } from '../../actors/serving/task-directory.ts';
+import type { Handler } from '../http/application.ts';
+import type { Exchange } from '../http/exchange.ts';
+import { httpStatus } from './errors.ts';
+import type { FrontParts } from './front-parts.ts';
+import { type QueryFields, queryOf } from './query.ts';
+import { taskJson } from './task-json.ts';
+import { taskIn } from './task-lookup.ts';
+
+export const resultQuery = {
+	wait_ms: { kind: 'integer', minimum: 0, maximum: 60_000, default: 30_000, description: 'How long to wait for the end' },
+} as const satisfies QueryFields;
+
+export function resultHandler(parts: FrontParts): Handler {
+	return (exchange) => {
+		const query = queryOf(exchange.request.query, resultQuery);
+		if (!query.ok) {
+			exchange.fail(query.failure);
+			return null;
+		}
+		const found = taskIn(parts.directory, exchange.params['id'] ?? '');
+		if (!found.ok) exchange.fail(found.failure);
+		else if (found.value.log.ended) answer(exchange, found.value, parts);
+		else waitFor(exchange, found.value, query.value.wait_ms, parts);
+		return null;
+	};
+}
+
+/** Answers at the end of the task or of the waiting, whichever is first. */
+function waitFor(exchange: Exchange, task: TaskView, waitMs: number, parts: FrontParts): void {
+	let waiting = true;
+	const finish = (): void => {
+		if (!waiting) return;
+		waiting = false;
+		unsubscribe();
+		stopTimer();
+		exchange.guarded(() => answer(exchange, task, parts));
+	};
+	// the log may not be read while it tells of a move
+	const unsubscribe = task.log.subscribe(() => {
+		if (waiting) parts.clock.soon(() => (task.log.ended ? finish() : undefined));
+	});
+	const stopTimer = parts.clock.after(waitMs, finish);
+	exchange.sink.onAborted = () => {
+		waiting = false;
+		unsubscribe();
+		stopTimer();
+	};
+}
+
+function answer(exchange: Exchange, task: TaskView, parts: FrontParts): void {
+	if (task.failure !== null) return exchange.fail(task.failure, [], undefined, { task_id: task.request.taskId });
+	if (!task.log.ended) return exchange.json(httpStatus.accepted, taskJson(task, parts.clock));
+	exchange.json(httpStatus.ok, { ...taskJson(task, parts.clock), ...outputOf(task) });
+}
+
+interface TokenJson {
+	readonly t: string;
+	readonly i: number;
+	readonly n?: number;
+	readonly id?: number;
+	readonly logprob?: number;
+}
+
+function outputOf(task: TaskView): Record<string, unknown> {
+	if (task.vectors !== null) return { vectors: task.vectors.map((vector) => [...vector]) };
+	const texts: string[] = [];
+	const logprobs: { readonly token: string; readonly id: number | undefined; readonly logprob: number | undefined }[] = [];
+	task.log.forEach(0, (_seq, name, json) => {
+		if (name !== 'token') return;
+		const token = JSON.parse(json) as TokenJson;
+		texts.push(token.t);
+		if (task.request.sampling.logprobs) logprobs.push({ token: token.t, id: token.id, logprob: token.logprob });
+	});
+	return { text: texts.join(''), ...(task.request.sampling.logprobs ? { logprobs } : {}) };
+}

@@ -1,0 +1,126 @@
+/**
+ * `POST /v2/tasks` and `POST /v2/tasks/preview`: from a body to the 202, or to what would become of it. On the front
+ * thread; holds nothing of a task once it is opened.
+ */
+import { failure } from '../../actors/serving/failure.ts';
+import type { PlacementPreview, TaskSummary } from '../../actors/serving/messages.ts';
+import { promptBytesMax, requestBytes } from '../../actors/serving/prompt-bounds.ts';
+import type { Opening } from '../../actors/serving/task-directory.ts';
+import type { TaskRequest } from '../../actors/serving/task-request.ts';
+import type { Handler } from '../http/application.ts';
+import type { Exchange } from '../http/exchange.ts';
+import { envelopeOf, httpStatus } from './errors.ts';
+import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
+import { parseJsonBody } from './json-body.ts';
+import { taskRequestOf } from './task-body.ts';
+import { acceptedJson, standingJson } from './task-json.ts';
+
+/** Counting a prompt and asking the control thread take well under a second; this is for a thread that is lost. */
+const admissionMs = 10_000;
+const previewMs = 2000;
+
+export function submitHandler(parts: FrontParts): Handler {
+	return (exchange) => {
+		const closed = parts.gate();
+		if (closed !== null) {
+			exchange.fail(closed);
+			return null;
+		}
+		return exchange.body(
+			(body) => withRequest(parts, exchange, body, (request) => open(parts, exchange, request)),
+			parts.options.bodyBytesMax,
+		);
+	};
+}
+
+export function previewHandler(parts: FrontParts): Handler {
+	return (exchange) =>
+		exchange.body((body) => withRequest(parts, exchange, body, (request) => preview(parts, exchange, request)), parts.options.bodyBytesMax);
+}
+
+function withRequest(parts: FrontParts, exchange: Exchange, body: Buffer, use: (request: TaskRequest) => void): void {
+	const json = parseJsonBody(body);
+	if (!json.ok) return exchange.fail(json.failure);
+	const headers = { correlationId: exchange.correlationId, idempotencyKey: exchange.request.header('idempotency-key') };
+	const { onDisconnect, disconnectGraceMs } = parts.options;
+	const request = taskRequestOf(json.value, headers, { onDisconnect, disconnectGraceMs, newTaskId: () => parts.taskIds.next() });
+	if (request.ok) use(request.value);
+	else exchange.fail(request.failure);
+}
+
+function open(parts: FrontParts, exchange: Exchange, request: TaskRequest): void {
+	askFrom<Opening>(
+		parts,
+		admissionMs,
+		(replyTo) => parts.tasks.tell({ type: 'open-task', request, replyTo }),
+		(answer) => {
+			exchange.guarded(() => {
+				if (!answer.ok) exchange.fail(unanswered('the scheduler', answer.reason));
+				else if (answer.reply.type === 'task-refused') exchange.fail(answer.reply.failure);
+				else exchange.json(httpStatus.accepted, acceptedJson(answer.reply, parts.directory.pools));
+			});
+		},
+		// the client was told that it is not admitted: nobody knows of this task
+		(late) => {
+			if (late.type === 'task-opened' && late.fresh) late.task.ref.tell({ type: 'cancel', reason: 'client', replyTo: null });
+		},
+	);
+}
+
+function preview(parts: FrontParts, exchange: Exchange, request: TaskRequest): void {
+	const dispatcher = parts.dispatcher();
+	if (dispatcher === null) return exchange.fail(unanswered('the scheduler', 'closed'));
+	const summary = summaryOf(request, parts);
+	askFrom<PlacementPreview>(
+		parts,
+		previewMs,
+		(replyTo) => dispatcher.tell({ type: 'preview', summary, replyTo }),
+		(answer) => {
+			exchange.guarded(() => {
+				if (!answer.ok) return exchange.fail(unanswered('the scheduler', answer.reason));
+				exchange.json(httpStatus.ok, previewJson(answer.reply, request, exchange.correlationId));
+			});
+		},
+	);
+}
+
+function previewJson(preview: PlacementPreview, request: TaskRequest, correlationId: string) {
+	if (preview.type === 'would-refuse') return { feasible: false, error: envelopeOf(preview.failure, correlationId) };
+	return {
+		feasible: true,
+		pool_id: preview.poolId,
+		engine: preview.engine,
+		...standingJson(preview.standing),
+		queue_depth: preview.standing.queueDepth,
+		...(request.deadlineMs === null || preview.onTimeProbability === null ? {} : { on_time_probability: preview.onTimeProbability }),
+	};
+}
+
+/** As a Task would send it, but for the count of its prompt: what only a tokenizer can tell is left to the real run. */
+function summaryOf(request: TaskRequest, parts: FrontParts): TaskSummary {
+	const now = parts.clock.now();
+	return {
+		taskId: request.taskId,
+		sessionId: request.sessionId,
+		correlationId: request.correlationId,
+		workload: request.workload,
+		modelRef: request.modelRef,
+		engine: request.engine,
+		priority: request.priority,
+		tenant: request.tenant,
+		promptTokens: null,
+		promptBytes: promptBytesMax(request, parts.directory.pools),
+		ctx: request.ctx,
+		maxTokens: request.maxTokens,
+		expectedTokens: request.expectedTokens,
+		deadlineAt: request.deadlineMs === null ? null : now + request.deadlineMs,
+		admittedAt: now,
+		strict: request.strict,
+		samplerProfileVersion: request.samplerProfileVersion,
+		placement: request.placement,
+		queuedBytes: requestBytes(request),
+	};
+}
+
+/** What a draining front answers to new tasks. */
+export const shuttingDown = failure('POOL_UNREADY', 'the daemon is shutting down', { retryAfterMs: 5000 });

@@ -1,0 +1,97 @@
+/**
+ * Tasks as JSON, under the names of the API. Pure. Never a prompt, never an output.
+ */
+import type { PoolView, QueueStanding } from '../../actors/serving/messages.ts';
+import type { Opening, TaskView } from '../../actors/serving/task-directory.ts';
+import type { Clock } from '../clock.ts';
+import { envelopeOf } from './errors.ts';
+
+export function streamsOf(taskId: string) {
+	const sse = `/v2/tasks/${taskId}/events`;
+	return { sse, sse_verbose: `${sse}?verbose=true`, websocket: '/v2/ws' };
+}
+
+/** The body of the 202. */
+export function acceptedJson(opened: Extract<Opening, { type: 'task-opened' }>, pools: readonly PoolView[]) {
+	const { task, standing, poolId } = opened;
+	return {
+		task_id: task.request.taskId,
+		...standingJson(standing),
+		...(task.request.deadlineMs === null || opened.onTimeProbability === null ? {} : { on_time_probability: opened.onTimeProbability }),
+		backoff_ms: 0,
+		pool_id: poolId,
+		streams: streamsOf(task.request.taskId),
+		preparation: { steps: preparationOf(pools.find((pool) => pool.poolId === poolId)) },
+	};
+}
+
+export function standingJson(standing: QueueStanding) {
+	return {
+		queue_position: standing.position,
+		predicted_start_ms: Math.round(standing.predictedStartMs),
+		predicted_end_ms: Math.round(standing.predictedEndMs),
+		estimated: standing.estimated,
+	};
+}
+
+/** What has to happen before the pool can take the task. */
+function preparationOf(pool: PoolView | undefined) {
+	if (pool === undefined || pool.state === 'ready') return [];
+	return [
+		{
+			id: `warmup-${pool.poolId}`,
+			kind: 'pool_warmup',
+			group: pool.poolId,
+			description: pool.state === 'starting' ? `Pool ${pool.poolId} loads ${pool.model}` : `Pool ${pool.poolId} waits for its engine`,
+			estimated_ms: null,
+			bytes_total: null,
+			status: pool.state === 'starting' ? 'running' : 'waiting',
+		},
+	];
+}
+
+export function taskJson(task: TaskView, clock: Clock) {
+	const { request } = task;
+	const wall = (at: number | null): number | null => (at === null ? null : Math.round(clock.wallNow() - (clock.now() - at)));
+	const between = (from: number | null, to: number | null): number | null => (from === null || to === null ? null : Math.round(to - from));
+	return {
+		task_id: request.taskId,
+		state: task.state,
+		phase: task.phase,
+		workload: request.workload,
+		model_ref: request.modelRef,
+		priority: request.priority,
+		tenant: request.tenant,
+		session_id: request.sessionId,
+		correlation_id: request.correlationId,
+		output_mode: request.outputMode,
+		pool_id: task.poolId,
+		replica_id: task.replicaId,
+		engine: task.engine,
+		engine_version: task.engineVersion,
+		model_digest: task.modelDigest,
+		...(task.standing === null || task.state !== 'queued' ? {} : standingJson(task.standing)),
+		max_tokens: request.maxTokens,
+		deadline_ms: request.deadlineMs,
+		seed: request.seed,
+		determinism: request.strict ? 'strict' : 'best_effort',
+		on_disconnect: request.onDisconnect,
+		watchers: task.watchers,
+		last_event_id: task.log.lastSeq,
+		tokens_in: task.tokensIn,
+		tokens_out: task.tokensOut,
+		decode_time_ms: Math.round(task.decodeMs),
+		finish_reason: task.finishReason,
+		error: task.failure === null ? null : envelopeOf(task.failure, request.correlationId),
+		timings: {
+			admitted_at_ms: wall(task.admittedAt),
+			started_at_ms: wall(task.startedAt),
+			first_token_at_ms: wall(task.firstTokenAt),
+			ended_at_ms: wall(task.endedAt),
+			queue_ms: between(task.admittedAt, task.startedAt),
+			first_token_ms: between(task.admittedAt, task.firstTokenAt),
+			total_ms: between(task.admittedAt, task.endedAt),
+		},
+		streams: streamsOf(request.taskId),
+	};
+}

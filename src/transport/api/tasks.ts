@@ -1,0 +1,123 @@
+/**
+ * What can be asked of tasks beside their events: state, list, cancel, explain. On the front thread.
+ */
+import type { PoolView } from '../../actors/serving/messages.ts';
+import { poolsNamed } from '../../actors/serving/prompt-bounds.ts';
+import type { CancelDone, TaskState, TaskView } from '../../actors/serving/task-directory.ts';
+import type { Handler } from '../http/application.ts';
+import { humanPhase } from '../stream/sse.ts';
+import { httpStatus } from './errors.ts';
+import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
+import { type QueryFields, queryOf } from './query.ts';
+import { standingJson, taskJson } from './task-json.ts';
+import { taskIn } from './task-lookup.ts';
+
+const taskStates: readonly TaskState[] = ['admitting', 'queued', 'running', 'done', 'canceled', 'failed'];
+const cancelMs = 5000;
+
+export const listQuery = {
+	state: { kind: 'one-of', values: taskStates, description: 'Only tasks in this state' },
+	pool_id: { kind: 'text', maxLength: 64, description: 'Only tasks of this pool' },
+	tenant: { kind: 'text', maxLength: 64, description: 'Only tasks of this tenant' },
+	limit: { kind: 'integer', minimum: 1, maximum: 1000, default: 100, description: 'Most tasks in one answer' },
+	cursor: { kind: 'text', maxLength: 64, description: '`next_cursor` of the page before' },
+} as const satisfies QueryFields;
+
+export function getTaskHandler(parts: FrontParts): Handler {
+	return (exchange) => {
+		const found = taskIn(parts.directory, exchange.params['id'] ?? '');
+		if (found.ok) exchange.json(httpStatus.ok, taskJson(found.value, parts.clock));
+		else exchange.fail(found.failure);
+		return null;
+	};
+}
+
+export function listTasksHandler(parts: FrontParts): Handler {
+	return (exchange) => {
+		const query = queryOf(exchange.request.query, listQuery);
+		if (!query.ok) {
+			exchange.fail(query.failure);
+			return null;
+		}
+		const { state, pool_id: poolId, tenant, limit, cursor } = query.value;
+		const known = taskStates.find((candidate) => candidate === state);
+		const filter = {
+			...(known === undefined ? {} : { state: known }),
+			...(poolId === null ? {} : { poolId }),
+			...(tenant === null ? {} : { tenant }),
+		};
+		const { tasks, nextCursor } = parts.directory.list(filter, limit, cursor);
+		exchange.json(httpStatus.ok, { tasks: tasks.map((task) => taskJson(task, parts.clock)), next_cursor: nextCursor });
+		return null;
+	};
+}
+
+/** 204 once the log gains no token any more; 204 as well for what has ended and for what was never here. */
+export function cancelHandler(parts: FrontParts): Handler {
+	return (exchange) => {
+		const found = taskIn(parts.directory, exchange.params['id'] ?? '');
+		if (!found.ok || found.value.log.ended) {
+			exchange.empty(httpStatus.noContent);
+			return null;
+		}
+		const task = found.value;
+		askFrom<CancelDone>(
+			parts,
+			cancelMs,
+			(replyTo) => task.ref.tell({ type: 'cancel', reason: 'client', replyTo }),
+			(answer) => {
+				exchange.guarded(() => {
+					if (answer.ok || task.log.ended || answer.reason === 'closed') exchange.empty(httpStatus.noContent);
+					else exchange.fail(unanswered('the task', answer.reason));
+				});
+			},
+		);
+		return null;
+	};
+}
+
+export function explainHandler(parts: FrontParts): Handler {
+	return (exchange) => {
+		const found = taskIn(parts.directory, exchange.params['id'] ?? '');
+		if (!found.ok) {
+			exchange.fail(found.failure);
+			return null;
+		}
+		const task = found.value;
+		const { pools } = parts.directory;
+		exchange.json(httpStatus.ok, {
+			task_id: task.request.taskId,
+			state: task.state,
+			phase: task.phase,
+			human: humanPhase(task),
+			pool_id: task.poolId,
+			...(task.standing === null || task.state !== 'queued'
+				? {}
+				: { ...standingJson(task.standing), queue_depth: task.standing.queueDepth }),
+			control_reachable: parts.directory.controlReachable,
+			pools: pools.map((pool) => ({ pool_id: pool.poolId, engine: pool.engine, state: pool.state, ...verdictOn(pool, task, pools) })),
+		});
+		return null;
+	};
+}
+
+/** As far as this thread can tell: the decision itself is taken where the queues are. */
+function verdictOn(pool: PoolView, task: TaskView, pools: readonly PoolView[]): { readonly chosen: boolean; readonly reason: string } {
+	const { request } = task;
+	if (pool.poolId === task.poolId) return { chosen: true, reason: busyWords(pool, task) };
+	const no = (reason: string) => ({ chosen: false, reason });
+	if (!poolsNamed(request.modelRef, pools).includes(pool)) return no(`it serves ${pool.model}, not ${request.modelRef}`);
+	if (request.engine !== null && request.engine !== pool.engine) return no(`its engine is ${pool.engine}, not ${request.engine}`);
+	if (request.placement.pinPoolId !== null && request.placement.pinPoolId !== pool.poolId) return no('the task is pinned to another pool');
+	if (request.placement.avoidPools.includes(pool.poolId)) return no('the task avoids it');
+	if (request.ctx !== null && request.ctx > pool.ctx) return no(`its context is ${pool.ctx}, less than ${request.ctx}`);
+	if (pool.state !== 'ready')
+		return no(pool.state === 'starting' ? 'it is starting' : `it has failed: ${pool.lastError ?? 'no reason known'}`);
+	return no('another pool was to finish sooner');
+}
+
+function busyWords(pool: PoolView, task: TaskView): string {
+	if (task.state !== 'queued') return `the task is ${task.state} there`;
+	if (pool.state !== 'ready') return pool.state === 'starting' ? 'it is starting' : `it has failed: ${pool.lastError ?? 'no reason known'}`;
+	return `${pool.slotsFree} of its ${pool.slotsTotal} slots are free`;
+}

@@ -1,0 +1,123 @@
+/**
+ * Puts the HTTP surface of a front thread together: host, guard, routes, watchers. What role code calls; it brings the
+ * actors and the options, and drives what is returned here.
+ */
+import type { ActorRef } from '../actors/kernel/ref.ts';
+import type { ActorSystem } from '../actors/kernel/system.ts';
+import type { DecodePort } from '../actors/serving/decode.ts';
+import type { DispatcherCommand } from '../actors/serving/messages.ts';
+import type { TaskDirectory, TasksCommand } from '../actors/serving/task-directory.ts';
+import type { ApiOptions, FrontParts } from './api/front-parts.ts';
+import { nativeRoutes } from './api/native.ts';
+import { shuttingDown } from './api/submit.ts';
+import { TaskIds } from './api/task-id.ts';
+import { OriginGuard } from './auth/origin-guard.ts';
+import { type Clock, realClock } from './clock.ts';
+import { Application } from './http/application.ts';
+import type { HttpHost } from './http/http-host.ts';
+import { MemoryGate } from './http/memory-gate.ts';
+import { Router } from './http/routes.ts';
+import { Watchers, type WatchersOptions } from './stream/watchers.ts';
+import type { MetricsSnapshot } from './telemetry/metrics-merge.ts';
+
+export interface FrontOptions extends ApiOptions {
+	/** 0 … 255: part of the ids of the tasks that are made here. */
+	readonly front: number;
+	/** As bound: what `Host` must name, beside localhost and the loopback addresses. */
+	readonly hostname: string;
+	/** Further names the daemon is reached by. */
+	readonly hosts: readonly string[];
+	readonly headerCountMax: number;
+	readonly sse: WatchersOptions;
+}
+
+export interface FrontSources {
+	readonly host: HttpHost;
+	/** Its host's clock and telemetry are used too. */
+	readonly system: ActorSystem;
+	readonly tasks: ActorRef<TasksCommand>;
+	readonly directory: TaskDirectory;
+	readonly decode: DecodePort;
+	/** Null while the control thread is away. */
+	readonly dispatcher: () => ActorRef<DispatcherCommand> | null;
+	/** The metrics of all threads of the daemon, this one's included. */
+	readonly collectMetrics: () => Promise<readonly MetricsSnapshot[]>;
+	readonly options: FrontOptions;
+	readonly clock?: Clock;
+}
+
+export interface Front {
+	/** Rejects with a `ListenError`. */
+	listen(): Promise<{ readonly port: number }>;
+	/** No new tasks and `/ready` says 503; everything else goes on. */
+	drain(): void;
+	/** No new connections; each answer ends its connection. */
+	stopListening(): void;
+	/** Ends every connection, now. Callable at any time, also twice. */
+	close(): void;
+	readonly watchers: number;
+}
+
+export function buildFront(sources: FrontSources): Front {
+	const { host, system, tasks, directory, decode, dispatcher, collectMetrics, options } = sources;
+	const { telemetry } = system.host;
+	const clock = sources.clock ?? realClock(() => system.host.now());
+	const memory = new MemoryGate(() => clock.now());
+	let draining = false;
+	let guard = new OriginGuard({ hostname: options.hostname, port: 0, hosts: options.hosts });
+
+	const onBug = (where: string, correlationId: string | undefined, error: unknown): void => {
+		telemetry.count('http_bugs_total', {});
+		const { message, stack } = error instanceof Error ? error : { message: String(error), stack: undefined };
+		telemetry.log('error', 'bug', { where, correlation_id: correlationId, message, stack });
+	};
+	const watchers = new Watchers(
+		options.sse,
+		clock,
+		(hook) => system.onTurnEnd(hook),
+		telemetry,
+		(where, error) => onBug(where, undefined, error),
+	);
+	const parts: FrontParts = {
+		system,
+		tasks,
+		directory,
+		decode,
+		dispatcher,
+		collectMetrics,
+		options,
+		clock,
+		watchers,
+		taskIds: new TaskIds(options.front, () => clock.wallNow()),
+		gate: () => (draining ? shuttingDown : memory.refusal()),
+		startedAt: clock.now(),
+		draining: () => draining,
+	};
+	const application = new Application({
+		router: new Router(nativeRoutes(parts)),
+		guard: () => guard,
+		headerCountMax: options.headerCountMax,
+		onBug,
+	});
+
+	return {
+		async listen() {
+			const listening = await host.listen(application);
+			guard = new OriginGuard({ hostname: options.hostname, port: listening.port, hosts: options.hosts });
+			return listening;
+		},
+		drain() {
+			draining = true;
+		},
+		stopListening() {
+			host.stopListening();
+		},
+		close() {
+			watchers.close();
+			host.close();
+		},
+		get watchers() {
+			return watchers.count;
+		},
+	};
+}

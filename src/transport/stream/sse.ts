@@ -1,0 +1,53 @@
+/**
+ * Server-sent events as bytes: headers, comments, and the `metrics` frame. The numbered frames come ready from the event
+ * log. Pure.
+ */
+import type { TaskView } from '../../actors/serving/task-directory.ts';
+import type { Header } from '../http/http-host.ts';
+
+export const sseHeaders: readonly Header[] = [
+	['Content-Type', 'text/event-stream; charset=utf-8'],
+	['Cache-Control', 'no-cache'],
+	['X-Accel-Buffering', 'no'],
+];
+
+/** Means nothing to any reader; opens a stream, and keeps a slow one open. */
+export const emptyComment = Buffer.from(':\n\n');
+export const keepAliveComment = Buffer.from(': keep-alive\n\n');
+
+/** Not numbered, never logged: where the task stands right now. */
+export function metricsFrame(task: TaskView, verbose: boolean): Buffer {
+	const { standing, phase } = task;
+	return Buffer.from(
+		`event: metrics\ndata: ${JSON.stringify({
+			phase,
+			queue_position: standing?.position,
+			queue_depth: standing?.queueDepth,
+			predicted_start_ms: standing === null ? undefined : Math.round(standing.predictedStartMs),
+			predicted_end_ms: standing === null ? undefined : Math.round(standing.predictedEndMs),
+			on_time_probability: task.onTimeProbability ?? undefined,
+			...(verbose ? { estimated: standing?.estimated, human: humanPhase(task) } : {}),
+		})}\n\n`,
+	);
+}
+
+/** One sentence for people. */
+export function humanPhase(task: TaskView): string {
+	const pool = task.poolId === null ? '' : ` in pool ${task.poolId}`;
+	switch (task.phase) {
+		case 'admitting':
+			return 'Being admitted.';
+		case 'queued': {
+			const before = task.standing?.position ?? 0;
+			const seconds = ((task.standing?.predictedStartMs ?? 0) / 1000).toFixed(1);
+			const place = before === 0 ? 'next to start' : before === 1 ? 'one task before it' : `${before} tasks before it`;
+			return `Queued${pool}: ${place}, about ${seconds} s to go.`;
+		}
+		case 'prefill':
+			return `Reading the prompt${pool}.`;
+		case 'decode':
+			return `Answering${pool}.`;
+		case 'ended':
+			return 'Ended.';
+	}
+}

@@ -1,0 +1,61 @@
+/**
+ * The log: one JSON line per event, to stderr. Only fields of the list get through, and only scalars, so that a prompt, an
+ * output or a key cannot be logged by a slip; what was held back is named in `dropped`. Writes are synchronous: a line
+ * of a thread that dies is not lost.
+ */
+import { type DestinationStream, destination, type Logger, pino } from 'pino';
+import type { LogLevel } from '../../actors/kernel/telemetry.ts';
+
+export type Log = (level: LogLevel, event: string, fields: Readonly<Record<string, unknown>>) => void;
+
+export interface LogOptions {
+	readonly thread: string;
+	readonly level: LogLevel;
+	/** Default: the process's stderr. */
+	readonly to?: DestinationStream;
+}
+
+const textMax = 1000;
+
+/** Names of what may stand in a line beside `level`, `time`, `thread` and `event`. */
+export const loggedFields: ReadonlySet<string> = new Set(
+	[
+		['correlation_id', 'task_id', 'session_id', 'engine', 'engine_version', 'pool_id', 'replica_id'],
+		['queue_position', 'predicted_start_ms', 'tokens_in', 'tokens_out', 'tokens_cached', 'decode_time_ms'],
+		['human', 'code', 'reason', 'finish_reason', 'outcome', 'state', 'phase', 'decision'],
+		['message', 'stack', 'where', 'during', 'method', 'route', 'status', 'actor', 'name', 'count', 'total', 'restarts'],
+		['from', 'to', 'front_id', 'worker', 'epoch', 'lease', 'slots', 'model', 'device', 'pid', 'exit_code', 'signal'],
+		['address', 'port', 'version', 'ms', 'retry_in_ms', 'bytes', 'host'],
+	].flat(),
+);
+
+export function threadLog({ thread, level, to = destination({ fd: 2, sync: true }) }: LogOptions): Log {
+	const logger: Logger = pino(
+		{
+			level,
+			base: { thread },
+			timestamp: () => `,"time":"${new Date().toISOString()}"`,
+			formatters: { level: (label) => ({ level: label }) },
+		},
+		to,
+	);
+	return (lineLevel, event, fields) => {
+		if (logger.isLevelEnabled(lineLevel)) logger[lineLevel]({ event, ...allowed(fields) });
+	};
+}
+
+function allowed(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
+	const line: Record<string, unknown> = {};
+	const dropped: string[] = [];
+	for (const [name, value] of Object.entries(fields)) {
+		if (value === undefined || value === null) continue;
+		if (!loggedFields.has(name) || !isScalar(value)) dropped.push(name);
+		else line[name] = typeof value === 'string' && value.length > textMax ? `${value.slice(0, textMax)}…` : value;
+	}
+	if (dropped.length > 0) line['dropped'] = dropped.join(',').slice(0, textMax);
+	return line;
+}
+
+function isScalar(value: unknown): value is string | number | boolean {
+	return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
+}

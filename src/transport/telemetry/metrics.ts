@@ -1,0 +1,126 @@
+/**
+ * The kernel's `Telemetry` port on a real thread: a registry of its own for metrics, and the log. One per thread; `main`
+ * merges their snapshots for the scrape. A metric or label that is not in the table is a bug.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { Labels, LogLevel, Telemetry } from '../../actors/kernel/telemetry.ts';
+import type { Log } from './logs.ts';
+import { type MetricSpec, metricSpecs } from './metric-names.ts';
+import { type MetricsSnapshot, snapshotOf } from './metrics-merge.ts';
+
+export interface TelemetryOptions {
+	/** Name of the thread: `front-0`, `control`, … */
+	readonly thread: string;
+	readonly log: Log;
+	/** Metrics of the whole process (CPU, memory, collections): on one thread of the process only. */
+	readonly processDefaults?: boolean;
+	/** How often the lag of the event loop is looked at; 0 = never. Default 500. */
+	readonly lagMs?: number;
+}
+
+export interface ThreadTelemetry extends Telemetry {
+	/** Plain data, for `main`. Changes nothing. */
+	snapshot(): Promise<MetricsSnapshot>;
+	close(): void;
+}
+
+type Recorder =
+	| { readonly type: 'counter'; readonly spec: MetricSpec; readonly metric: Counter }
+	| { readonly type: 'gauge'; readonly spec: MetricSpec; readonly metric: Gauge }
+	| { readonly type: 'histogram'; readonly spec: MetricSpec; readonly metric: Histogram };
+
+const lagMsDefault = 500;
+
+export function threadTelemetry(options: TelemetryOptions): ThreadTelemetry {
+	return new PromTelemetry(options);
+}
+
+class PromTelemetry implements ThreadTelemetry {
+	readonly #registry = new Registry();
+	readonly #recorders = new Map<string, Recorder>();
+	readonly #log: Log;
+	readonly #lagTimer: NodeJS.Timeout | null;
+
+	constructor({ thread, log, processDefaults, lagMs = lagMsDefault }: TelemetryOptions) {
+		this.#log = log;
+		for (const spec of metricSpecs) this.#recorders.set(spec.name, recorderOf(spec, this.#registry));
+		if (processDefaults === true) collectProcessDefaults(this.#registry);
+		this.#lagTimer = lagMs > 0 ? this.#watchLag(thread, lagMs) : null;
+	}
+
+	count(metric: string, labels: Labels, by = 1): void {
+		const recorder = this.#recorder(metric, labels);
+		if (recorder.type !== 'counter') throw new Error(`telemetry: ${metric} is a ${recorder.type}, not a counter`);
+		recorder.metric.inc(complete(recorder.spec, labels), by);
+	}
+
+	gauge(metric: string, labels: Labels, value: number): void {
+		const recorder = this.#recorder(metric, labels);
+		if (recorder.type !== 'gauge') throw new Error(`telemetry: ${metric} is a ${recorder.type}, not a gauge`);
+		recorder.metric.set(complete(recorder.spec, labels), value);
+	}
+
+	observe(metric: string, labels: Labels, value: number): void {
+		const recorder = this.#recorder(metric, labels);
+		if (recorder.type !== 'histogram') throw new Error(`telemetry: ${metric} is a ${recorder.type}, not a histogram`);
+		recorder.metric.observe(complete(recorder.spec, labels), value);
+	}
+
+	log(level: LogLevel, event: string, fields: Readonly<Record<string, unknown>>): void {
+		this.#log(level, event, fields);
+	}
+
+	snapshot(): Promise<MetricsSnapshot> {
+		return snapshotOf(this.#registry);
+	}
+
+	close(): void {
+		if (this.#lagTimer !== null) clearInterval(this.#lagTimer);
+		this.#registry.clear();
+	}
+
+	#recorder(metric: string, labels: Labels): Recorder {
+		const recorder = this.#recorders.get(metric);
+		if (recorder === undefined) throw new Error(`telemetry: there is no metric ${metric}; add it to metric-names.ts`);
+		for (const label in labels) {
+			if (!recorder.spec.labels.includes(label)) throw new Error(`telemetry: ${metric} has no label ${label}`);
+		}
+		return recorder;
+	}
+
+	#watchLag(thread: string, lagMs: number): NodeJS.Timeout {
+		let due = performance.now() + lagMs;
+		const timer = setInterval(() => {
+			const now = performance.now();
+			this.gauge('event_loop_lag_ms', { thread }, Math.max(0, now - due));
+			due = now + lagMs;
+		}, lagMs);
+		return timer.unref();
+	}
+}
+
+/** The library's own, without the event loop's lag: that one starts anew with each scrape, and a scrape changes nothing. */
+function collectProcessDefaults(registry: Registry): void {
+	collectDefaultMetrics({ register: registry });
+	for (const { name } of registry.getMetricsAsArray()) if (name.startsWith('nodejs_eventloop_lag_')) registry.removeSingleMetric(name);
+}
+
+function recorderOf(spec: MetricSpec, registry: Registry): Recorder {
+	const base = { name: spec.name, help: spec.help, labelNames: [...spec.labels], registers: [registry] };
+	switch (spec.type) {
+		case 'counter':
+			return { type: 'counter', spec, metric: new Counter(base) };
+		case 'gauge':
+			return { type: 'gauge', spec, metric: new Gauge({ ...base, aggregator: spec.merge }) };
+		case 'histogram':
+			return { type: 'histogram', spec, metric: new Histogram({ ...base, buckets: [...spec.buckets] }) };
+	}
+}
+
+/** Every label of the metric, '' where nothing is known, so that series are comparable. */
+function complete(spec: MetricSpec, labels: Labels): Labels {
+	let missing = false;
+	for (const label of spec.labels) if (!(label in labels)) missing = true;
+	if (!missing) return labels;
+	return Object.fromEntries(spec.labels.map((label) => [label, labels[label] ?? '']));
+}
