@@ -288,3 +288,13 @@ export const lastOf = (task: TaskView): Event => {
 	assert.ok(last);
 	return last;
 };
+
+/** Ends a task with no slot: the pool answers its withdrawal. */
+export function withdrawn(world: FrontWorld, taskId: string): void {
+	assert.deepEqual(
+		world.control.of('withdraw').map((command) => [command.taskId, command.poolId]),
+		[[taskId, 'pool']],
+	);
+	world.control.tell(taskId, { type: 'withdrawn' });
+	world.assertAtRest();
+}
