@@ -265,6 +265,10 @@ export class FrontWorld {
 		assert.equal(this.registry.liveCount, 0);
 		assert.equal(this.roll.size, 0);
 		assert.equal(this.system.stats.failures, 0);
+		assert.deepEqual(
+			this.telemetry.lines.filter((line) => line.level === 'error'),
+			[],
+		);
 		this.registry.check();
 		this.assertNothingSecret();
 	}

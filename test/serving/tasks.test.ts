@@ -44,9 +44,8 @@ test('all who wait for one admission hear its refusal, and the next request star
 	const waiting = [world.send(taskRequest('a')), world.send(taskRequest('a'))];
 	world.run();
 	world.control.refuse('a');
-	// In the same turn as the refusal: its actor is not gone yet.
-	const again = world.send(taskRequest('a'));
-	world.run();
+	// In the turn of the refusal.
+	const again = world.open('a');
 	for (const { answers } of waiting) assert.ok(answers[0]?.type === 'task-refused' && answers[0].failure.code === 'ADMISSION_REJECT');
 	assert.equal(again.answers.length, 0);
 	world.control.queue('a', 0);
@@ -55,6 +54,22 @@ test('all who wait for one admission hear its refusal, and the next request star
 	world.control.grant('a');
 	world.run();
 	world.decode.generations.at(-1)?.end();
+	world.assertAtRest();
+});
+
+test('a task that was refused while a pool may have it keeps its id until the pool has answered', () => {
+	const world = new FrontWorld();
+	world.open('a', { deadlineMs: 10 });
+	world.host.advance(10);
+	const early = world.open('a');
+	assert.ok(early.answers[0]?.type === 'task-refused' && early.answers[0].failure.code === 'DEADLINE_UNMET');
+	assert.equal(world.control.of('submit').length, 1);
+	world.control.queue('a', 0);
+	world.run();
+	assert.equal(world.control.of('withdraw').length, 1);
+	world.control.tell('a', { type: 'withdrawn' });
+	world.run();
+	world.running('a').generation.end();
 	world.assertAtRest();
 });
 

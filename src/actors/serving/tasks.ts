@@ -114,12 +114,7 @@ class Tasks implements Behavior<TasksMessage> {
 
 	#onOpenTask(command: Extract<TasksCommand, { type: 'open-task' }>): void {
 		const { request, replyTo } = command;
-		let claim = this.#registry.claim(request);
-		if (claim.kind === 'known' && claim.task.refused) {
-			// Its actor is about to go; the id is free again.
-			this.#registry.withdraw(claim.task);
-			claim = this.#registry.claim(request);
-		}
+		const claim = this.#registry.claim(request);
 		if (claim.kind === 'known') return this.#attach(claim.task, replyTo);
 		if (claim.kind === 'refused') return this.#refuse(replyTo, claim.failure);
 		if (this.#draining) return this.#refuse(replyTo, failure('POOL_UNREADY', 'the daemon is shutting down', { retryAfterMs: 1000 }));
@@ -136,6 +131,8 @@ class Tasks implements Behavior<TasksMessage> {
 
 	/** The same request again: while it is being admitted it waits for the same answer. */
 	#attach(known: TaskRecord, replyTo: ActorRef<Opening>): void {
+		// Refused, and not yet out of the pool's hands: the id is free again only then, for a withdrawal names no more than it.
+		if (known.refused && known.failure !== null) return this.#refuse(replyTo, known.failure);
 		const actor = this.#live.get(known);
 		const waits = known.state === 'admitting' && actor?.tell({ type: 'open', replyTo }) === 'accepted';
 		if (!waits) replyTo.tell(known.opening(false));
