@@ -141,6 +141,16 @@ test('slices concatenated from any cursor with any limit equal the log', () => {
 	);
 });
 
+test('a slice takes as many frames as the limit holds, to the byte', () => {
+	const log = logOf([[{ text: 'a' }, { text: 'bc' }, { text: 'd' }, { text: 'e' }]], false, null, 4096);
+	const frame = (log.slice(0, 1)?.end ?? 0) - (log.slice(0, 1)?.start ?? 0);
+	const two = 2 * frame + 1;
+	assert.deepEqual(
+		[1, two - 1, two, two + frame - 1, two + frame].map((limit) => log.slice(0, limit)?.lastSeq),
+		[1, 1, 2, 2, 3],
+	);
+});
+
 test('merged slices carry the same events, a batch under the seq of its last token, in fewer bytes', () => {
 	fc.assert(
 		fc.property(anyLog, fc.double({ min: 0, max: 1, noNaN: true }), fc.integer({ min: 1, max: 5000 }), (spec, share, maxBytes) => {
