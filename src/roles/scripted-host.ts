@@ -1,0 +1,23 @@
+/**
+ * Composition root of a scripted engine's host process: boot line in, backend and server up, gone when the daemon is.
+ * Started by the engine thread, never by hand.
+ */
+import { setTimeout as wait } from 'node:timers/promises';
+import { ScriptedBackend } from '../engines/scripted/scripted-backend.ts';
+import type { ScriptedSettings } from '../engines/scripted/scripted-settings.ts';
+import { readBoot, tellStatus } from '../engines/wire/host-boot.ts';
+import { HostServer } from '../engines/wire/host-server.ts';
+
+const boot = await readBoot(() => process.exit(0));
+const settings = boot.settings as ScriptedSettings;
+await wait(settings.loadMs);
+const backend = new ScriptedBackend(settings);
+const server = new HostServer(backend, {
+	socketPath: boot.socketPath,
+	secret: Buffer.from(boot.secret, 'hex'),
+	stepped: true,
+	onTrouble: (words) => process.stderr.write(`${words}\n`),
+});
+backend.onStep = () => server.flush();
+await server.listen();
+tellStatus({ type: 'listening' });
