@@ -84,6 +84,8 @@ export type DispatcherCommand =
 	| { readonly type: 'front-joined'; readonly frontId: string; readonly replyTo: ActorRef<FrontCommand> }
 	/** Every task of the front has submitted again or reported its lease: nothing older will come from it. */
 	| { readonly type: 'front-reported'; readonly frontId: string }
+	/** An engine thread is there to run replicas. Its end is heard by death watch. */
+	| { readonly type: 'engine-joined'; readonly engineId: string; readonly replyTo: ActorRef<EngineThreadCommand> }
 	| { readonly type: 'submit'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> }
 	/** Dry run of `submit`: answers what would happen, enqueues nothing. */
 	| { readonly type: 'preview'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementPreview> }
@@ -150,10 +152,12 @@ export type PlacementPreview =
 	  }
 	| { readonly type: 'would-refuse'; readonly failure: Failure };
 
-/** Pool → the engine thread's guardian. */
-export type EngineThreadCommand =
-	| { readonly type: 'start-replica'; readonly replica: ReplicaSpec; readonly replyTo: ActorRef<ReplicaNews> }
-	| { readonly type: 'report-replicas'; readonly replyTo: ActorRef<ReplicaNews> };
+/** Dispatcher → the engine thread's guardian. A replica that runs already is attached to: it reports anew. */
+export type EngineThreadCommand = {
+	readonly type: 'start-replica';
+	readonly replica: ReplicaSpec;
+	readonly replyTo: ActorRef<ReplicaNews>;
+};
 
 /** What the engine thread needs to run a replica. Read-only after start. */
 export interface ReplicaSpec {

@@ -1,10 +1,10 @@
 /**
  * The life half of an engine: what a Replica actor, on an engine thread, can do with the process or endpoint it looks
- * after. The byte half is `actors/serving/decode.ts`, on the front threads. News comes back as messages.
+ * after. The byte half is `decode.ts`, on the front threads. Implemented in `engines/`; news comes back as messages.
  */
-import type { ActorRef } from '../actors/kernel/ref.ts';
-import type { Failure } from '../actors/serving/failure.ts';
-import type { ReplicaFacts, ReplicaSpec } from '../actors/serving/messages.ts';
+import type { ActorRef } from '../kernel/ref.ts';
+import type { Failure } from './failure.ts';
+import type { ReplicaFacts, ReplicaSpec } from './messages.ts';
 
 export type LifeNews =
 	/** Artifacts verified, process up, health answered and one token generated: it can serve. */

@@ -1,0 +1,191 @@
+/**
+ * The Dispatcher: one a daemon, on the control thread. Decides which pool a task goes to, hands the task's messages on, and
+ * keeps the fronts told of the pools. Parent of every Pool actor.
+ *
+ * After a restart (epoch above 1) pools grant nothing until every expected front has said what it still holds.
+ */
+import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
+import type { ActorRef } from '../kernel/ref.ts';
+import { failure } from './failure.ts';
+import type { DispatcherCommand, EngineThreadCommand, FrontCommand, PoolView, TaskSummary } from './messages.ts';
+import { type Decision, decide, type PoolSnapshot } from './placement.ts';
+import { pool } from './pool.ts';
+import type { PoolMessage, PoolNews } from './pool-messages.ts';
+import type { PoolSpec } from './pool-spec.ts';
+
+export interface DispatcherOptions {
+	/** 1 for the first control thread of the daemon, one more for each that follows. */
+	readonly epoch: number;
+	readonly pools: readonly PoolSpec[];
+	/** Front threads that must report before anything is granted. */
+	readonly expectedFronts: readonly string[];
+}
+
+export type DispatcherMessage = DispatcherCommand | PoolNews | { readonly type: 'broadcast-due' };
+
+interface PoolRow {
+	readonly ref: ActorRef<PoolMessage>;
+	snapshot: PoolSnapshot | null;
+	view: PoolView | null;
+}
+
+/** Counts may be this old at the fronts; a change of state is told at once. */
+const broadcastMs = 250;
+const poolMailboxMax = 65_536;
+
+export function dispatcher(options: DispatcherOptions): Setup<DispatcherMessage> {
+	return (ctx) => new Dispatcher(ctx, options);
+}
+
+class Dispatcher implements Behavior<DispatcherMessage> {
+	readonly #ctx: ActorContext<DispatcherMessage>;
+	readonly #epoch: number;
+	readonly #pools = new Map<string, PoolRow>();
+	readonly #fronts = new Map<string, ActorRef<FrontCommand>>();
+	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
+	readonly #unreported: Set<string>;
+	#broadcastDue = false;
+	#states = '';
+
+	constructor(ctx: ActorContext<DispatcherMessage>, options: DispatcherOptions) {
+		this.#ctx = ctx;
+		this.#epoch = options.epoch;
+		this.#unreported = new Set(options.expectedFronts);
+		for (const spec of options.pools) {
+			const setup = pool({ spec, epoch: options.epoch, dispatcher: ctx.self });
+			this.#pools.set(spec.poolId, { ref: ctx.spawn(spec.poolId, setup, { mailboxMax: poolMailboxMax }), snapshot: null, view: null });
+		}
+		if (this.#unreported.size === 0) this.#openGrants();
+	}
+
+	onMessage(_ctx: ActorContext<DispatcherMessage>, message: DispatcherMessage): Next<DispatcherMessage> {
+		switch (message.type) {
+			case 'submit':
+				this.#onSubmit(message);
+				break;
+			case 'preview':
+				this.#onPreview(message);
+				break;
+			case 'withdraw':
+				this.#pools.get(message.poolId)?.ref.tell(message);
+				break;
+			case 'settle':
+			case 'report-lease':
+				this.#pools.get(message.lease.poolId)?.ref.tell(message);
+				break;
+			case 'front-joined':
+				this.#onFrontJoined(message.frontId, message.replyTo);
+				break;
+			case 'front-reported':
+				this.#onFrontReported(message.frontId);
+				break;
+			case 'engine-joined':
+				this.#onEngineJoined(message.engineId, message.replyTo);
+				break;
+			case 'pool-changed':
+				this.#onPoolChanged(message);
+				break;
+			case 'broadcast-due':
+				this.#broadcastDue = false;
+				this.#broadcast();
+				break;
+		}
+		return 'same';
+	}
+
+	onSignal(ctx: ActorContext<DispatcherMessage>, signal: Signal): Next<DispatcherMessage> {
+		if (signal.type !== 'terminated') return 'same';
+		for (const [frontId, ref] of this.#fronts) {
+			if (ref !== signal.ref) continue;
+			this.#fronts.delete(frontId);
+			// A front that died before it reported has nothing left to report: its tasks died with it.
+			this.#onFrontReported(frontId);
+		}
+		for (const [engineId, ref] of this.#engines) if (ref === signal.ref) this.#engines.delete(engineId);
+		ctx.telemetry.log('warn', 'peer-lost', { human: 'A thread is gone; it is being started again.' });
+		return 'same';
+	}
+
+	#onSubmit({ summary, replyTo }: Extract<DispatcherCommand, { type: 'submit' }>): void {
+		const decision = this.#decide(summary);
+		if (decision.kind === 'none') {
+			replyTo.tell({ type: 'refused', failure: decision.failure });
+			return;
+		}
+		const delivery = this.#pools.get(decision.poolId)?.ref.tell({ type: 'enqueue', summary, replyTo });
+		if (delivery === 'accepted') return;
+		const words = `${decision.poolId} has more than ${poolMailboxMax} messages waiting`;
+		replyTo.tell({
+			type: 'refused',
+			failure: failure('ADMISSION_REJECT', words, { poolId: decision.poolId, policyLabel: 'reject', retryAfterMs: 1_000 }),
+		});
+	}
+
+	#onPreview({ summary, replyTo }: Extract<DispatcherCommand, { type: 'preview' }>): void {
+		const decision = this.#decide(summary);
+		if (decision.kind === 'none') replyTo.tell({ type: 'would-refuse', failure: decision.failure });
+		else this.#pools.get(decision.poolId)?.ref.tell({ type: 'foresee', summary, replyTo });
+	}
+
+	#decide(summary: TaskSummary): Decision {
+		const snapshots = [...this.#pools.values()].flatMap((row) => (row.snapshot === null ? [] : [row.snapshot]));
+		const decision = decide(snapshots, summary);
+		this.#ctx.telemetry.count('placement_decisions_total', {
+			outcome: decision.kind,
+			pinned: String(summary.placement.pinPoolId !== null),
+			fallback: String(decision.kind === 'assigned' && decision.fallback),
+		});
+		this.#ctx.telemetry.gauge('placement_candidates_considered', {}, decision.considered.length);
+		return decision;
+	}
+
+	#onFrontJoined(frontId: string, ref: ActorRef<FrontCommand>): void {
+		this.#fronts.set(frontId, ref);
+		this.#ctx.watch(ref);
+		ref.tell({ type: 'pools-changed', epoch: this.#epoch, pools: this.#views() });
+	}
+
+	#onFrontReported(frontId: string): void {
+		if (!this.#unreported.delete(frontId) || this.#unreported.size > 0) return;
+		this.#openGrants();
+	}
+
+	#openGrants(): void {
+		for (const { ref } of this.#pools.values()) ref.tell({ type: 'open-grants' });
+	}
+
+	#onEngineJoined(engineId: string, ref: ActorRef<EngineThreadCommand>): void {
+		this.#engines.set(engineId, ref);
+		this.#ctx.watch(ref);
+		for (const row of this.#pools.values()) row.ref.tell({ type: 'use-engine', replyTo: ref });
+	}
+
+	#onPoolChanged({ snapshot, view }: PoolNews): void {
+		const row = this.#pools.get(snapshot.poolId);
+		if (row === undefined) return;
+		row.snapshot = snapshot;
+		row.view = view;
+		const states = this.#views()
+			.map(
+				(each) =>
+					`${each.state} ${each.replicas.map((replica) => `${replica.state} ${replica.facts?.address ?? ''} ${replica.lastError ?? ''}`).join()}`,
+			)
+			.join();
+		if (states !== this.#states) {
+			this.#states = states;
+			this.#broadcast();
+		} else if (!this.#broadcastDue) {
+			this.#broadcastDue = true;
+			this.#ctx.setTimer('broadcast', broadcastMs, { type: 'broadcast-due' });
+		}
+	}
+
+	#broadcast(): void {
+		const pools = this.#views();
+		for (const front of this.#fronts.values()) front.tell({ type: 'pools-changed', epoch: this.#epoch, pools });
+	}
+
+	#views(): PoolView[] {
+		return [...this.#pools.values()].flatMap((row) => (row.view === null ? [] : [row.view]));
+	}
+}

@@ -1,0 +1,46 @@
+/**
+ * The guardian of an engine thread: starts Replica actors as pools ask for them, and attaches pools of a new control thread
+ * to those that run already. Their parent; it restarts none of them, for a Replica sees to its engine itself.
+ */
+import type { Setup } from '../kernel/behavior.ts';
+import type { ActorRef } from '../kernel/ref.ts';
+import type { EngineDriver } from './engine-life.ts';
+import type { EngineKind } from './failure.ts';
+import type { EngineThreadCommand } from './messages.ts';
+import { type ReplicaMessage, replica } from './replica.ts';
+
+/** The driver of each engine kind that this thread can run. */
+export type EngineDrivers = Readonly<Partial<Record<EngineKind, EngineDriver>>>;
+
+export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadCommand> {
+	return () => {
+		const replicas = new Map<string, ActorRef<ReplicaMessage>>();
+		let draining = false;
+		return {
+			onMessage(ctx, message) {
+				const { replica: spec, replyTo } = message;
+				const running = replicas.get(spec.replicaId);
+				if (running !== undefined) {
+					running.tell({ type: 'attach', replyTo });
+					return 'same';
+				}
+				const driver = drivers[spec.engine];
+				if (driver === undefined) throw new Error(`no driver for engine ${spec.engine}`);
+				const ref = ctx.spawn(spec.replicaId, replica({ spec, driver, pool: replyTo }));
+				replicas.set(spec.replicaId, ref);
+				ctx.watch(ref);
+				return 'same';
+			},
+			onSignal(ctx, signal) {
+				if (signal.type === 'terminated') {
+					for (const [replicaId, ref] of replicas) if (ref === signal.ref) replicas.delete(replicaId);
+				}
+				if (signal.type === 'drain') {
+					draining = true;
+					for (const ref of replicas.values()) ctx.drain(ref);
+				}
+				return draining && replicas.size === 0 ? 'stopped' : 'same';
+			},
+		};
+	};
+}

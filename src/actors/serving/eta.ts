@@ -1,0 +1,102 @@
+/**
+ * When a waiting task will start: predicted work ahead over the slots, from what the pool was measured to do. Pure; one
+ * `PaceMeter` a pool, on the control thread. No constant per position.
+ */
+
+/** Weight of the newest sample in the moving averages. */
+const newest = 0.2;
+/** Before anything was measured: a small model on a plain CPU. */
+const prior = { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 } as const;
+const ratiosKept = 256;
+/** Waits below this are alike: keeps ratios of tiny waits from being all noise. */
+const ratioFloorMs = 50;
+const retryPriorMs = 1_000;
+const retryMaxMs = 30_000;
+
+export interface WorkEstimate {
+	readonly promptTokens: number;
+	/** What the client expects, or null. */
+	readonly expectedTokens: number | null;
+	readonly maxTokens: number;
+}
+
+/** What a pool was measured to do: moving averages of finished runs. */
+export class PaceMeter {
+	#prefillTokensPerS: number | null = null;
+	#decodeTokensPerS: number | null = null;
+	#tokensOut: number | null = null;
+	#finishEveryMs: number | null = null;
+	#lastFinishAt: number | null = null;
+	readonly #ratios = new Float64Array(ratiosKept);
+	#ratioCount = 0;
+
+	get estimated(): 'prior' | 'measured' {
+		return this.#decodeTokensPerS === null ? 'prior' : 'measured';
+	}
+
+	/** A task that started: what was predicted when it was queued, and what it came to. Returns real over predicted. */
+	started(predictedMs: number, waitedMs: number): number {
+		const ratio = (waitedMs + ratioFloorMs) / (predictedMs + ratioFloorMs);
+		this.#ratios[this.#ratioCount % ratiosKept] = ratio;
+		this.#ratioCount += 1;
+		return ratio;
+	}
+
+	/**
+	 * How likely a task that is predicted to end in `predictedEndMs` ends within `allowedMs`: the part of past predictions
+	 * whose error would have let it. Without any: whether the prediction itself fits.
+	 */
+	onTimeProbability(predictedEndMs: number, allowedMs: number): number {
+		const known = Math.min(this.#ratioCount, ratiosKept);
+		if (known === 0) return predictedEndMs <= allowedMs ? 1 : 0;
+		let onTime = 0;
+		for (let index = 0; index < known; index += 1) if (predictedEndMs * (this.#ratios[index] ?? 1) <= allowedMs) onTime += 1;
+		return onTime / known;
+	}
+
+	/** A run that ended. Runs without tokens say nothing of the pace. */
+	finished(run: {
+		readonly now: number;
+		readonly tokensIn: number;
+		readonly tokensOut: number;
+		readonly prefillMs: number;
+		readonly decodeMs: number;
+		readonly completed: boolean;
+	}): void {
+		if (this.#lastFinishAt !== null) this.#finishEveryMs = blend(this.#finishEveryMs, run.now - this.#lastFinishAt);
+		this.#lastFinishAt = run.now;
+		if (run.prefillMs > 0 && run.tokensIn > 0)
+			this.#prefillTokensPerS = blend(this.#prefillTokensPerS, (run.tokensIn * 1000) / run.prefillMs);
+		if (run.decodeMs > 0 && run.tokensOut > 1)
+			this.#decodeTokensPerS = blend(this.#decodeTokensPerS, ((run.tokensOut - 1) * 1000) / run.decodeMs);
+		if (run.completed) this.#tokensOut = blend(this.#tokensOut, run.tokensOut);
+	}
+
+	/** Milliseconds that a task will hold a slot. */
+	serviceMs(work: WorkEstimate): number {
+		const out = Math.min(work.maxTokens, work.expectedTokens ?? this.#tokensOut ?? prior.tokensOut);
+		const prefill = work.promptTokens / (this.#prefillTokensPerS ?? prior.prefillTokensPerS);
+		return (prefill + out / (this.#decodeTokensPerS ?? prior.decodeTokensPerS)) * 1000;
+	}
+
+	/** After how long a refused client may find a place: the measured time between two ends. */
+	get retryAfterMs(): number {
+		if (this.#finishEveryMs === null) return retryPriorMs;
+		return Math.ceil(Math.min(retryMaxMs, Math.max(1, this.#finishEveryMs)));
+	}
+}
+
+function blend(average: number | null, sample: number): number {
+	return average === null ? sample : average + newest * (sample - average);
+}
+
+/**
+ * Milliseconds until a task starts that has `workAheadMs` of queued work before it.
+ * @param runningLeftMs what is left of each running task, ms
+ * @param slots slots that serve; 0: nobody knows, so the work itself is the answer
+ */
+export function predictStartMs(workAheadMs: number, runningLeftMs: readonly number[], slots: number): number {
+	if (slots > runningLeftMs.length && workAheadMs === 0) return 0;
+	const running = runningLeftMs.reduce((sum, left) => sum + Math.max(0, left), 0);
+	return (running + workAheadMs) / Math.max(1, slots);
+}

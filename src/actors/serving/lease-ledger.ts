@@ -1,0 +1,171 @@
+/**
+ * The slots of a pool's replicas, as leases: every slot in use is named by the lease that holds it. Pure, owned by the Pool
+ * actor on the control thread; in use = the sum of leases, asserted.
+ *
+ * ```
+ *  (free) ──grant──► granted ──settle free──► (free)
+ *                      ├──settle unknown, task died──► quarantined ──audit: idle──► (free)
+ *                      └──replica lost──► void ──settle, task died──► (gone)
+ *  after a control restart: ──adopt──► granted
+ * ```
+ */
+import { leaseKey } from './engine-life.ts';
+import type { Lease } from './messages.ts';
+
+export type LeaseState = 'granted' | 'quarantined' | 'void';
+
+export interface HeldLease {
+	readonly lease: Lease;
+	readonly taskId: string;
+	/** Slots it holds: 1, or all of the replica. */
+	readonly slots: number;
+	state: LeaseState;
+}
+
+interface ReplicaSlots {
+	slots: number;
+	inUse: number;
+	exclusive: boolean;
+}
+
+export class LeaseLedger {
+	readonly #poolId: string;
+	readonly #epoch: number;
+	readonly #replicas = new Map<string, ReplicaSlots>();
+	readonly #leases = new Map<string, HeldLease>();
+	#lastId = 0;
+
+	constructor(poolId: string, epoch: number) {
+		this.#poolId = poolId;
+		this.#epoch = epoch;
+	}
+
+	addReplica(replicaId: string, slots: number): void {
+		this.#replicas.set(replicaId, { slots, inUse: 0, exclusive: false });
+	}
+
+	/** Its process is gone: its leases hold nothing any more. Returns those that tasks still think they have. */
+	dropReplica(replicaId: string): HeldLease[] {
+		this.#replicas.delete(replicaId);
+		const lost: HeldLease[] = [];
+		for (const [name, held] of this.#leases) {
+			if (held.lease.replicaId !== replicaId) continue;
+			if (held.state === 'granted') {
+				held.state = 'void';
+				lost.push(held);
+			} else if (held.state === 'quarantined') this.#leases.delete(name);
+		}
+		return lost;
+	}
+
+	free(replicaId: string): number {
+		const replica = this.#replicas.get(replicaId);
+		return replica === undefined || replica.exclusive ? 0 : replica.slots - replica.inUse;
+	}
+
+	isIdle(replicaId: string): boolean {
+		return this.#replicas.get(replicaId)?.inUse === 0;
+	}
+
+	/** The caller has made sure that there is room. */
+	grant(replicaId: string, taskId: string, exclusive: boolean): Lease {
+		const replica = this.#replicas.get(replicaId);
+		if (replica === undefined || this.free(replicaId) < 1 || (exclusive && replica.inUse > 0))
+			throw new Error(`no slot of ${replicaId} for ${taskId}`);
+		this.#lastId += 1;
+		const lease: Lease = { epoch: this.#epoch, id: this.#lastId, poolId: this.#poolId, replicaId, exclusive };
+		this.#hold(lease, taskId, replica);
+		return lease;
+	}
+
+	/** A lease that an earlier control thread granted and a front reports. False when its replica is not there. */
+	adopt(lease: Lease, taskId: string): boolean {
+		const replica = this.#replicas.get(lease.replicaId);
+		if (replica === undefined) return false;
+		const held = this.#leases.get(leaseKey(lease));
+		if (held !== undefined) {
+			held.state = 'granted';
+			return true;
+		}
+		this.#hold(lease, taskId, replica);
+		return true;
+	}
+
+	#hold(lease: Lease, taskId: string, replica: ReplicaSlots): void {
+		const slots = lease.exclusive ? replica.slots : 1;
+		replica.inUse += slots;
+		if (lease.exclusive) replica.exclusive = true;
+		this.#leases.set(leaseKey(lease), { lease, taskId, slots, state: 'granted' });
+	}
+
+	get(lease: Pick<Lease, 'epoch' | 'id'>): HeldLease | undefined {
+		return this.#leases.get(leaseKey(lease));
+	}
+
+	/** The slot is free again, or was already. False when the lease is not known: settled before, or of an older epoch. */
+	release(lease: Pick<Lease, 'epoch' | 'id'>): boolean {
+		const name = leaseKey(lease);
+		const held = this.#leases.get(name);
+		if (held === undefined) return false;
+		this.#leases.delete(name);
+		if (held.state === 'void') return true;
+		const replica = this.#replicas.get(held.lease.replicaId);
+		if (replica === undefined) return true;
+		replica.inUse -= held.slots;
+		if (held.lease.exclusive) replica.exclusive = false;
+		return true;
+	}
+
+	/** Nobody uses the slot, and nobody knows whether the engine does. */
+	quarantine(lease: Pick<Lease, 'epoch' | 'id'>): boolean {
+		const held = this.#leases.get(leaseKey(lease));
+		if (held === undefined) return false;
+		if (held.state === 'void') this.#leases.delete(leaseKey(lease));
+		else held.state = 'quarantined';
+		return true;
+	}
+
+	/** What an engine said to be busy with, by `leaseKey`: the quarantined rest is free. Returns how many came free. */
+	audited(replicaId: string, busy: ReadonlySet<string>): number {
+		let freed = 0;
+		for (const [name, held] of [...this.#leases]) {
+			if (held.state !== 'quarantined' || held.lease.replicaId !== replicaId || busy.has(name)) continue;
+			this.release(held.lease);
+			freed += 1;
+		}
+		return freed;
+	}
+
+	/** Work of an engine that no task has reported: held in quarantine until it is over. */
+	quarantineUnknown(replicaId: string, busy: ReadonlySet<string>): void {
+		const replica = this.#replicas.get(replicaId);
+		if (replica === undefined) return;
+		for (const name of busy) {
+			if (this.#leases.has(name) || replica.inUse >= replica.slots) continue;
+			const [epoch = 0, id = 0] = name.split('.').map(Number);
+			this.#hold({ epoch, id, poolId: this.#poolId, replicaId, exclusive: false }, '', replica);
+			this.quarantine({ epoch, id });
+		}
+	}
+
+	/** Slots of a replica in a state. */
+	slotsIn(replicaId: string, state: 'granted' | 'quarantined'): number {
+		let sum = 0;
+		for (const held of this.#leases.values()) if (held.lease.replicaId === replicaId && held.state === state) sum += held.slots;
+		return sum;
+	}
+
+	held(state: LeaseState): HeldLease[] {
+		return [...this.#leases.values()].filter((held) => held.state === state);
+	}
+
+	/** In use = the sum of leases, never above what there is. Returns what is wrong, in words; null when nothing is. */
+	drift(): string | null {
+		for (const [replicaId, replica] of this.#replicas) {
+			const sum = this.slotsIn(replicaId, 'granted') + this.slotsIn(replicaId, 'quarantined');
+			if (sum !== replica.inUse) return `${replicaId}: ${replica.inUse} slots in use, leases hold ${sum}`;
+			if (replica.inUse > replica.slots) return `${replicaId}: ${replica.inUse} slots in use of ${replica.slots}`;
+		}
+		return null;
+	}
+}

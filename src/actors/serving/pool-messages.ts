@@ -1,0 +1,37 @@
+/** What a Pool actor hears and says on the control thread, besides `messages.ts`. Types only. */
+import type { ActorRef } from '../kernel/ref.ts';
+import type {
+	EngineThreadCommand,
+	Lease,
+	PlacementNews,
+	PlacementPreview,
+	PoolView,
+	ReplicaNews,
+	Settlement,
+	TaskSummary,
+} from './messages.ts';
+import type { PoolSnapshot } from './placement.ts';
+
+/** Dispatcher → Pool: a task's own messages, once it is decided whose they are. */
+export type PoolCommand =
+	| { readonly type: 'enqueue'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> }
+	| { readonly type: 'foresee'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementPreview> }
+	| { readonly type: 'withdraw'; readonly poolId: string; readonly taskId: string; readonly reason: string }
+	| { readonly type: 'settle'; readonly lease: Lease; readonly settlement: Settlement }
+	| { readonly type: 'report-lease'; readonly lease: Lease; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> }
+	/** An engine thread that runs replicas: those without one are started there. */
+	| { readonly type: 'use-engine'; readonly replyTo: ActorRef<EngineThreadCommand> }
+	/** Every front has reported what it holds: slots may be granted. */
+	| { readonly type: 'open-grants' };
+
+/** Pool → itself. */
+export type PoolTick =
+	| { readonly type: 'publish-due' }
+	| { readonly type: 'standings-due' }
+	| { readonly type: 'audit-due'; readonly replicaId: string }
+	| { readonly type: 'ledger-due' };
+
+export type PoolMessage = PoolCommand | ReplicaNews | PoolTick;
+
+/** Pool → Dispatcher, after every turn that changed something. */
+export type PoolNews = { readonly type: 'pool-changed'; readonly snapshot: PoolSnapshot; readonly view: PoolView };

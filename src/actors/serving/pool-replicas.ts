@@ -1,0 +1,90 @@
+/**
+ * The replicas of one pool, as the Pool actor knows them: their state, their refs, what they are. Pure bookkeeping, on the
+ * control thread.
+ */
+import type { ActorRef } from '../kernel/ref.ts';
+import type { Failure } from './failure.ts';
+import type { EngineThreadCommand, ReplicaCommand, ReplicaFacts, ReplicaState } from './messages.ts';
+import type { PoolSpec } from './pool-spec.ts';
+
+export interface ReplicaRow {
+	readonly replicaId: string;
+	/** The engine thread that runs it; null: none does. */
+	engine: ActorRef<EngineThreadCommand> | null;
+	ref: ActorRef<ReplicaCommand> | null;
+	state: ReplicaState;
+	facts: ReplicaFacts | null;
+	lastError: Failure | null;
+	everReady: boolean;
+	failuresInRow: number;
+	/** Whether its slots may be granted: after a control restart only once the engine told what it is busy with. */
+	grantable: boolean;
+}
+
+export class PoolReplicas {
+	readonly rows: readonly ReplicaRow[];
+
+	constructor(spec: PoolSpec) {
+		this.rows = Array.from({ length: spec.replicas }, (_, index) => ({
+			replicaId: `${spec.poolId}-${index}`,
+			engine: null,
+			ref: null,
+			state: 'starting' as const,
+			facts: null,
+			lastError: null,
+			everReady: false,
+			failuresInRow: 0,
+			grantable: false,
+		}));
+	}
+
+	find(replicaId: string): ReplicaRow | undefined {
+		return this.rows.find((row) => row.replicaId === replicaId);
+	}
+
+	withRef(ref: ActorRef<never>): ReplicaRow | undefined {
+		return this.rows.find((row) => row.ref === ref);
+	}
+
+	/** Facts of any replica, alive or not: what the pool is made of does not change with a restart. */
+	get facts(): ReplicaFacts | null {
+		return this.rows.find((row) => row.facts !== null)?.facts ?? null;
+	}
+
+	get lastError(): string | null {
+		return this.rows.find((row) => row.lastError !== null)?.lastError?.message ?? null;
+	}
+
+	/** Ready when one is; failed when each has failed at its start, or twice in a row; else tasks may wait for it. */
+	get state(): 'starting' | 'ready' | 'failed' {
+		if (this.rows.some((row) => row.state === 'ready')) return 'ready';
+		return this.rows.every((row) => row.failuresInRow >= (row.everReady ? 2 : 1)) ? 'failed' : 'starting';
+	}
+
+	get readySlots(): number {
+		return this.rows.reduce((sum, row) => sum + (row.state === 'ready' ? (row.facts?.slots ?? 0) : 0), 0);
+	}
+
+	ready(row: ReplicaRow, facts: ReplicaFacts): void {
+		row.state = 'ready';
+		row.facts = facts;
+		row.lastError = null;
+		row.everReady = true;
+		row.failuresInRow = 0;
+	}
+
+	failed(row: ReplicaRow, failure: Failure): void {
+		row.state = 'failed';
+		row.lastError = failure;
+		row.failuresInRow += 1;
+		row.grantable = false;
+	}
+
+	/** Its engine thread is gone, and it with it. */
+	lost(row: ReplicaRow): void {
+		row.state = 'starting';
+		row.engine = null;
+		row.ref = null;
+		row.grantable = false;
+	}
+}

@@ -1,0 +1,82 @@
+/** What a pool reports of itself: its metrics and its log lines. Part of the Pool actor, control thread. */
+import type { Labels, Telemetry } from '../kernel/telemetry.ts';
+import type { LeaseLedger } from './lease-ledger.ts';
+import type { Lease, PoolView, ReplicaFacts, ReplicaState, TaskSummary } from './messages.ts';
+import type { ReplicaRow } from './pool-replicas.ts';
+import type { PoolSpec } from './pool-spec.ts';
+import type { PriorityClass } from './task-request.ts';
+
+const replicaStates: readonly ReplicaState[] = ['starting', 'ready', 'failed', 'stopped'];
+
+export class PoolTelemetry {
+	readonly #telemetry: Telemetry;
+	readonly #spec: PoolSpec;
+	/** Last value of each gauge, so that a turn in which nothing moved costs nothing. */
+	readonly #shown = new Map<string, number>();
+
+	constructor(telemetry: Telemetry, spec: PoolSpec) {
+		this.#telemetry = telemetry;
+		this.#spec = spec;
+	}
+
+	enqueued(summary: TaskSummary, facts: ReplicaFacts | null): void {
+		this.#telemetry.count('tasks_enqueued_total', { ...this.#labels(facts), replica_id: '', priority: summary.priority });
+	}
+
+	started(summary: TaskSummary, facts: ReplicaFacts, etaErrorRatio: number): void {
+		this.#telemetry.count('tasks_started_total', { ...this.#labels(facts), replica_id: facts.replicaId, priority: summary.priority });
+		this.#telemetry.observe('eta_error_ratio', { pool_id: this.#spec.poolId }, etaErrorRatio);
+	}
+
+	dropped(summary: TaskSummary): void {
+		this.#telemetry.count('tasks_dropped_total', { engine: this.#spec.engine, pool_id: this.#spec.poolId, priority: summary.priority });
+	}
+
+	backpressure(): void {
+		this.#telemetry.count('admission_backpressure_events_total', { engine: this.#spec.engine, policy: this.#spec.queue.fullPolicy });
+	}
+
+	staleSettlement(lease: Lease): void {
+		this.#telemetry.count('stale_settlements_total', { pool_id: this.#spec.poolId });
+		this.#telemetry.log('warn', 'stale-settlement', {
+			pool_id: this.#spec.poolId,
+			replica_id: lease.replicaId,
+			epoch: lease.epoch,
+			lease: lease.id,
+		});
+	}
+
+	drift(words: string): void {
+		this.#telemetry.count('ledger_drift_total', { pool_id: this.#spec.poolId });
+		this.#telemetry.log('error', 'ledger-drift', { pool_id: this.#spec.poolId, human: words });
+	}
+
+	/** The gauges, after a turn. */
+	stands(view: PoolView, rows: readonly ReplicaRow[], ledger: LeaseLedger): void {
+		const facts = rows.find((row) => row.facts !== null)?.facts ?? null;
+		for (const priority of ['interactive', 'batch'] satisfies PriorityClass[]) {
+			this.#gauge('queue_depth', { ...this.#labels(facts), priority }, view.queueDepth[priority]);
+		}
+		for (const row of rows) {
+			const labels = { pool_id: this.#spec.poolId, replica_id: row.replicaId };
+			for (const state of replicaStates) this.#gauge('replica_state', { ...labels, state }, row.state === state ? 1 : 0);
+			const granted = ledger.slotsIn(row.replicaId, 'granted');
+			const quarantined = ledger.slotsIn(row.replicaId, 'quarantined');
+			const total = row.state === 'ready' ? (row.facts?.slots ?? 0) : 0;
+			this.#gauge('slots', { ...labels, state: 'busy' }, granted);
+			this.#gauge('slots', { ...labels, state: 'quarantined' }, quarantined);
+			this.#gauge('slots', { ...labels, state: 'free' }, Math.max(0, total - granted - quarantined));
+		}
+	}
+
+	#gauge(metric: string, labels: Labels, value: number): void {
+		const key = `${metric} ${Object.values(labels).join(' ')}`;
+		if (this.#shown.get(key) === value) return;
+		this.#shown.set(key, value);
+		this.#telemetry.gauge(metric, labels, value);
+	}
+
+	#labels(facts: ReplicaFacts | null): Labels {
+		return { engine: this.#spec.engine, engine_version: facts?.engineVersion ?? '', pool_id: this.#spec.poolId };
+	}
+}

@@ -1,0 +1,158 @@
+/**
+ * The Replica actor: keeps one engine alive, on an engine thread. It starts the engine's life, starts it again with growing
+ * delays when it ends, and tells its pool. It owns the life, never a byte of what the engine says.
+ *
+ * ```
+ *  starting ──life-ready──► ready ──life-ended──► failed ──(delay)──► starting
+ *      └──────life-ended──────────────────────────► failed
+ *  any ──stop──► stopping ──life-ended──► stopped
+ * ```
+ */
+import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
+import type { ActorRef } from '../kernel/ref.ts';
+import type { EngineDriver, EngineLife, LifeNews } from './engine-life.ts';
+import type { Failure } from './failure.ts';
+import type { ReplicaCommand, ReplicaFacts, ReplicaNews, ReplicaSpec } from './messages.ts';
+
+export interface ReplicaOptions {
+	readonly spec: ReplicaSpec;
+	readonly driver: EngineDriver;
+	readonly pool: ActorRef<ReplicaNews>;
+}
+
+export type ReplicaMessage =
+	| ReplicaCommand
+	| LifeNews
+	/** The pool that wants to know has changed: a new control thread. */
+	| { readonly type: 'attach'; readonly replyTo: ActorRef<ReplicaNews> }
+	| { readonly type: 'retry-due' };
+
+const backoffFirstMs = 1_000;
+const backoffMaxMs = 60_000;
+const backoffJitter = 0.1;
+/** A life of this length starts the delays anew. */
+const stableMs = 300_000;
+const startsMax = 10;
+const startsWithinMs = 60_000;
+
+/** Delay before the next start: 1 s ×2 to 60 s ±10 %, and never more than 10 starts a minute. */
+export function restartDelayMs(failuresInRow: number, starts: readonly number[], now: number, random: number): number {
+	const base = Math.min(backoffMaxMs, backoffFirstMs * 2 ** Math.min(failuresInRow - 1, 16));
+	const delay = base * (1 + backoffJitter * (2 * random - 1));
+	const recent = starts.filter((at) => now - at < startsWithinMs);
+	const tenth = recent.length >= startsMax ? recent[recent.length - startsMax] : undefined;
+	return tenth === undefined ? delay : Math.max(delay, tenth + startsWithinMs - now);
+}
+
+export function replica(options: ReplicaOptions): Setup<ReplicaMessage> {
+	return (ctx) => new Replica(ctx, options);
+}
+
+class Replica implements Behavior<ReplicaMessage> {
+	readonly #ctx: ActorContext<ReplicaMessage>;
+	readonly #spec: ReplicaSpec;
+	readonly #driver: EngineDriver;
+	#pool: ActorRef<ReplicaNews>;
+	#life: EngineLife | null = null;
+	#facts: ReplicaFacts | null = null;
+	#lastFailure: { readonly failure: Failure; readonly retryInMs: number } | null = null;
+	#readyAt = 0;
+	#failuresInRow = 0;
+	#starts: readonly number[] = [];
+	#stopping = false;
+
+	constructor(ctx: ActorContext<ReplicaMessage>, options: ReplicaOptions) {
+		this.#ctx = ctx;
+		this.#spec = options.spec;
+		this.#driver = options.driver;
+		this.#pool = options.pool;
+		this.#tell({ type: 'replica-started', replicaId: this.#spec.replicaId, replyTo: ctx.self });
+		this.#start();
+	}
+
+	onMessage(_ctx: ActorContext<ReplicaMessage>, message: ReplicaMessage): Next<ReplicaMessage> {
+		switch (message.type) {
+			case 'attach':
+				this.#attach(message.replyTo);
+				return 'same';
+			case 'audit':
+				this.#life?.audit();
+				return 'same';
+			case 'stop':
+				return this.#stop();
+			case 'retry-due':
+				this.#start();
+				return 'same';
+			case 'life-ready':
+				this.#facts = message.facts;
+				this.#lastFailure = null;
+				this.#readyAt = this.#ctx.now();
+				this.#log('info', 'replica-ready', `${this.#spec.replicaId} is ready: ${message.facts.modelName} on ${message.facts.device}.`);
+				this.#tell({ type: 'replica-ready', replicaId: this.#spec.replicaId, facts: message.facts });
+				return 'same';
+			case 'life-audited':
+				this.#tell({ type: 'audited', replicaId: this.#spec.replicaId, busyLeases: message.busyLeases });
+				return 'same';
+			case 'life-ended':
+				return this.#onLifeEnded(message.failure);
+		}
+	}
+
+	onSignal(_ctx: ActorContext<ReplicaMessage>, signal: Signal): Next<ReplicaMessage> {
+		if (signal.type === 'drain') return this.#stop();
+		if (signal.type === 'post-stop') this.#life?.stop();
+		return 'same';
+	}
+
+	#start(): void {
+		this.#starts = [...this.#starts.slice(1 - startsMax), this.#ctx.now()];
+		this.#life = this.#driver.start(this.#spec, this.#ctx.self);
+	}
+
+	#stop(): Next<ReplicaMessage> {
+		this.#stopping = true;
+		this.#ctx.cancelTimer('retry');
+		if (this.#life !== null) {
+			this.#life.stop();
+			return 'same';
+		}
+		this.#tell({ type: 'replica-stopped', replicaId: this.#spec.replicaId });
+		return 'stopped';
+	}
+
+	#onLifeEnded(why: Failure): Next<ReplicaMessage> {
+		this.#life = null;
+		if (this.#stopping) {
+			this.#tell({ type: 'replica-stopped', replicaId: this.#spec.replicaId });
+			return 'stopped';
+		}
+		const now = this.#ctx.now();
+		const wasStable = this.#facts !== null && now - this.#readyAt >= stableMs;
+		this.#facts = null;
+		this.#failuresInRow = wasStable ? 1 : this.#failuresInRow + 1;
+		const retryInMs = restartDelayMs(this.#failuresInRow, this.#starts, now, this.#ctx.random());
+		this.#lastFailure = { failure: why, retryInMs };
+		this.#ctx.setTimer('retry', retryInMs, { type: 'retry-due' });
+		this.#log('error', 'replica-failed', `${this.#spec.replicaId}: ${why.message}. Next try in ${(retryInMs / 1000).toFixed(1)} s.`);
+		this.#tell({ type: 'replica-failed', replicaId: this.#spec.replicaId, failure: why, retryInMs });
+		return 'same';
+	}
+
+	/** Tells a new control thread all that it must know. */
+	#attach(pool: ActorRef<ReplicaNews>): void {
+		this.#pool = pool;
+		const { replicaId } = this.#spec;
+		this.#tell({ type: 'replica-started', replicaId, replyTo: this.#ctx.self });
+		if (this.#facts !== null) this.#tell({ type: 'replica-ready', replicaId, facts: this.#facts });
+		else if (this.#lastFailure !== null) this.#tell({ type: 'replica-failed', replicaId, ...this.#lastFailure });
+	}
+
+	#tell(news: ReplicaNews): void {
+		this.#pool.tell(news);
+	}
+
+	#log(level: 'info' | 'error', event: string, human: string): void {
+		const { engine, poolId, replicaId } = this.#spec;
+		this.#ctx.telemetry.log(level, event, { engine, pool_id: poolId, replica_id: replicaId, human });
+	}
+}
