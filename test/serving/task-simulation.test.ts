@@ -259,7 +259,7 @@ test(`${seeds} random runs: one terminal event a task, tokens in order, every sl
 		try {
 			assert.equal(simulate(seed), simulate(seed), 'the same seed made another run');
 		} catch (error) {
-			throw new Error(`seed ${seed}: ${error instanceof Error ? error.stack : error}`, { cause: error });
+			throw new Error(`seed ${seed}: ${error instanceof Error ? error.stack : String(error)}`, { cause: error });
 		}
 	}
 });

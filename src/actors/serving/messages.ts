@@ -129,7 +129,10 @@ export type PlacementNews =
 			readonly timeouts: WatchdogTimeouts;
 			readonly standing: QueueStanding;
 	  }
-	/** Refused before it was queued, or dropped from the queue to make room: the code tells which. */
+	/**
+	 * Refused before it was queued, or dropped from the queue to make room: the code tells which. Refusals are counted
+	 * (`tasks_rejected_total`) by the front, which has more of them; drops by the pool.
+	 */
 	| { readonly type: 'refused'; readonly failure: Failure }
 	/** Answer to `withdraw`: the task is out of the queue and no grant will come. */
 	| { readonly type: 'withdrawn' }

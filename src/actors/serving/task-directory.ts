@@ -12,7 +12,7 @@ export type TaskState = 'admitting' | 'queued' | 'running' | 'done' | 'canceled'
 
 /** One task, as it stands: the same object for its whole life. Times are on `Host.now`; null = not reached. */
 export interface TaskView {
-	/** Once the task has ended its prompt, schema and grammar are dropped: `input` is then an empty `inputs`. */
+	/** Once the task has ended its prompt, stop strings, schema and grammar are dropped: `input` is then an empty `inputs`. */
 	readonly request: TaskRequest;
 	readonly state: TaskState;
 	readonly log: EventLogView;

@@ -100,7 +100,7 @@ export class TaskRecord implements TaskView {
 		this.standingVersion++;
 	}
 
-	/** What an ended task no longer needs may be megabytes: prompt, schema and grammar go. */
+	/** What an ended task no longer needs may be megabytes: prompt, stop strings, schema and grammar go. */
 	end(ending: Ending, now: number): void {
 		this.state = ending.kind;
 		this.endedAt = now;
@@ -113,7 +113,7 @@ export class TaskRecord implements TaskView {
 			this.finishReason = ending.finishReason;
 			this.decodeMs = ending.usage.decodeMs;
 		}
-		const sampling = { ...this.request.sampling, jsonSchema: null, grammar: null };
+		const sampling = { ...this.request.sampling, stop: [], jsonSchema: null, grammar: null };
 		this.request = { ...this.request, input: { kind: 'inputs', inputs: [], query: null }, sampling };
 	}
 
