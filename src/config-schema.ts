@@ -65,19 +65,24 @@ const timeouts = section(
 	'Watchdogs of a running task',
 );
 
+const fault = Type.Object(
+	{
+		kind: oneOf(['stall', 'die', 'error', 'ignore-cancel', 'flood'], undefined, 'What goes wrong'),
+		after_tokens: Type.Integer({ minimum: 0, default: 0, description: 'Tokens made before it does' }),
+		nth: Type.Optional(Type.Integer({ minimum: 1, description: 'Only the n-th request of the process; omitted: each' })),
+		prompt_contains: Type.Optional(Type.String({ minLength: 1, description: 'Only requests whose prompt holds this' })),
+	},
+	{ additionalProperties: false, description: 'A fault, and which requests have it' },
+);
+
 const scripted = section(
 	{
 		prefill_tokens_per_s: Type.Number({ exclusiveMinimum: 0, default: 5000, description: 'Prompt tokens taken in a second' }),
 		decode_tokens_per_s: Type.Number({ exclusiveMinimum: 0, default: 50, description: 'Tokens made in a second, each slot' }),
 		tokens: Type.Integer({ minimum: 0, maximum: 1_000_000, default: 64, description: 'Tokens of an answer, unless max_tokens is lower' }),
 		load_ms: milliseconds(0, 'How long a replica takes to become ready'),
-		faults: Type.Array(
-			Type.Object(
-				{},
-				{ additionalProperties: true, description: 'A fault: its kind, and when it happens', allowed: 'a mapping that names a kind' },
-			),
-			{ default: [], description: 'Faults to act out, for tests' },
-		),
+		text: oneOf(['words', 'clock'], 'words', 'What a token says: words made from prompt and seed, or the moment it was made in µs'),
+		faults: Type.Array(fault, { default: [], description: 'Faults to act out, for tests', allowed: 'a list of faults' }),
 	},
 	'Settings of the scripted engine',
 );
@@ -173,7 +178,7 @@ export const configSchema = Type.Object(
 				body_bytes: bytes('4MiB', 'Longest request body'),
 				inflight_body_bytes: bytes('256MiB', 'Bodies being received at once'),
 				header_count: Type.Integer({ minimum: 8, maximum: 1000, default: 100, description: 'Headers of a request' }),
-				connections: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 100_000, description: 'Client connections' }),
+				watchers_per_key: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 10_000, description: 'Event streams open at once' }),
 			},
 			'Bounds on what clients may send',
 		),
@@ -202,7 +207,7 @@ export const laterKeys: readonly string[] = [
 	'catalog',
 	'artifacts',
 	'store',
-	'limits.watchers_per_key',
+	'limits.connections',
 	'limits.ws_message_bytes',
 	'pools.url',
 	'pools.idle_ms',

@@ -31,7 +31,7 @@ export interface DaemonConfig {
 		readonly bodyBytes: number;
 		readonly inflightBodyBytes: number;
 		readonly headerCount: number;
-		readonly connections: number;
+		readonly watchersPerKey: number;
 	};
 	readonly shutdown: { readonly graceMs: number };
 	readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
@@ -63,7 +63,7 @@ export interface PoolConfig {
 	readonly queue: {
 		readonly capacity: number;
 		readonly bytesMax: number;
-		readonly fullPolicy: 'reject' | 'drop-lru' | 'shed-low-priority';
+		readonly fullPolicy: 'reject';
 		readonly batchMaxWaitMs: number;
 	};
 	readonly timeouts: { readonly firstTokenMs: number; readonly idleMs: number; readonly wallMs: number };
@@ -76,8 +76,14 @@ export interface ScriptedSettings {
 	readonly decodeTokensPerS: number;
 	readonly tokens: number;
 	readonly loadMs: number;
-	/** As written: the scripted engine knows what they mean. */
-	readonly faults: readonly Readonly<Record<string, unknown>>[];
+	readonly text: 'words' | 'clock';
+	readonly faults: readonly {
+		readonly kind: 'stall' | 'die' | 'error' | 'ignore-cancel' | 'flood';
+		readonly afterTokens: number;
+		/** Null: every request. */
+		readonly nth: number | null;
+		readonly promptContains: string | null;
+	}[];
 }
 
 /** Tokens of a slot when neither the pool nor a smaller model says otherwise. */
@@ -168,7 +174,7 @@ function resolve(file: ConfigFile, configFile: string | null, withScript: readon
 			bodyBytes: parseBytes(file.limits.body_bytes),
 			inflightBodyBytes: parseBytes(file.limits.inflight_body_bytes),
 			headerCount: file.limits.header_count,
-			connections: file.limits.connections,
+			watchersPerKey: file.limits.watchers_per_key,
 		},
 		shutdown: { graceMs: file.shutdown.grace_ms },
 		log: { level: file.log.level },
@@ -189,6 +195,7 @@ function resolvePool(pool: PoolFile, path: string, hasScript: boolean, room: Thr
 	if (pool.engine !== 'llamacpp' && pool.engine !== 'scripted') later('engine', pool.engine);
 	if (pool.provider !== 'embedded') later('provider', pool.provider);
 	if (pool.residency !== 'always') later('residency', pool.residency);
+	if (pool.queue.full_policy !== 'reject') later('queue.full_policy', pool.queue.full_policy);
 	if (pool.queue.order !== 'fifo') later('queue.order', pool.queue.order);
 	if (pool.queue.preemption !== 'off') later('queue.preemption', pool.queue.preemption);
 	if (hasScript && pool.engine !== 'scripted')
@@ -220,7 +227,7 @@ function resolvePool(pool: PoolFile, path: string, hasScript: boolean, room: Thr
 		queue: {
 			capacity: pool.queue.capacity,
 			bytesMax: parseBytes(pool.queue.bytes_max),
-			fullPolicy: pool.queue.full_policy,
+			fullPolicy: 'reject',
 			batchMaxWaitMs: pool.queue.batch_max_wait_ms,
 		},
 		timeouts: { firstTokenMs: pool.timeouts.first_token_ms, idleMs: pool.timeouts.idle_ms, wallMs: pool.timeouts.wall_ms },
@@ -230,7 +237,13 @@ function resolvePool(pool: PoolFile, path: string, hasScript: boolean, room: Thr
 					decodeTokensPerS: pool.scripted.decode_tokens_per_s,
 					tokens: pool.scripted.tokens,
 					loadMs: pool.scripted.load_ms,
-					faults: pool.scripted.faults,
+					text: pool.scripted.text,
+					faults: pool.scripted.faults.map((fault) => ({
+						kind: fault.kind,
+						afterTokens: fault.after_tokens,
+						nth: fault.nth ?? null,
+						promptContains: fault.prompt_contains ?? null,
+					})),
 				}
 			: null,
 	};

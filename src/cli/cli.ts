@@ -105,7 +105,7 @@ function addServe(
 		const config = loadConfig(flags ?? []);
 		checkModelFiles(config);
 		if (options.supervise) return done(await effects.supervise(['serve', '--no-supervise', ...flagWords(flags)]));
-		done(await effects.serve(config, (facts) => terminal.say(banner(facts, terminal.paint).trimEnd())));
+		done(await effects.serve(config, (facts) => terminal.out(banner(facts, terminal.paintOut))));
 	});
 }
 

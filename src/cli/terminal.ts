@@ -20,7 +20,10 @@ export interface Terminal {
 	readAll(): Promise<string>;
 	/** Calls `interrupted` on Ctrl-C, SIGTERM, and when the reader of stdout has left; returns the unsubscribe. */
 	onInterrupt(interrupted: () => void): () => void;
+	/** For stderr. */
 	readonly paint: Paint;
+	/** For stdout. */
+	readonly paintOut: Paint;
 }
 
 export interface TerminalStreams {
@@ -82,5 +85,6 @@ export function terminalOf(streams: TerminalStreams): Terminal {
 			};
 		},
 		paint,
+		paintOut: pc.createColors(stdout.isTTY === true && pc.isColorSupported),
 	};
 }

@@ -80,9 +80,9 @@ test('serve hands its flags on to a child under the parent, and its exit code ba
 });
 
 test('serve --no-supervise serves here and prints the banner', async () => {
-	const { code, served, said } = await cli('serve', '--no-supervise', '--slots', '2');
+	const { code, served, out } = await cli('serve', '--no-supervise', '--slots', '2');
 	assert.deepEqual([code, served[0]?.pools[0]?.slots], [0, 2]);
-	assert.match(said, /orchestratord 0\.1\.0 is ready on http:\/\/127\.0\.0\.1:8080/);
+	assert.match(out, /orchestratord 0\.1\.0 is ready on http:\/\/127\.0\.0\.1:8080/);
 });
 
 test('a configuration that cannot be used is told before anything starts', async () => {

@@ -93,5 +93,6 @@ export function fakeTerminal(input = ''): FakeTerminal {
 			};
 		},
 		paint: { bold: plain, dim: plain, red: plain, cyan: plain },
+		paintOut: { bold: plain, dim: plain, red: plain, cyan: plain },
 	};
 }

@@ -59,7 +59,7 @@ test('without a file there is one pool with the built-in model, called default',
 });
 
 test('the result is plain data that crosses to a worker unchanged', () => {
-	const config = load([], 'pools: [{ id: a, engine: scripted, scripted: { faults: [{ kind: stall, at: 3 }] } }, { id: b }]');
+	const config = load([], 'pools: [{ id: a, engine: scripted, scripted: { faults: [{ kind: stall, after_tokens: 3 }] } }, { id: b }]');
 	assert.deepEqual(structuredClone(config), config);
 });
 
@@ -171,6 +171,20 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 		'pools: [{ id: a, engine: vllm }]',
 		{},
 		/^pools\[0\]\.engine is vllm, which is not available in this version$/,
+	],
+	[
+		'a queue policy of a later version',
+		[],
+		'',
+		{ ORCHD_ADMISSION_POLICY: 'drop-lru' },
+		/^pools\[0\]\.queue\.full_policy is drop-lru, which is not available/,
+	],
+	[
+		'an unknown fault',
+		[],
+		'pools: [{ id: a, engine: scripted, scripted: { faults: [{ kind: sulk }] } }]',
+		{},
+		/faults\[0\]\.kind is "sulk"; it must be one of stall, die/,
 	],
 	['an unknown engine', [], 'pools: [{ id: a, engine: vlm }]', {}, /must be one of llamacpp, vllm, tgi/],
 	[

@@ -4,9 +4,9 @@
  */
 import type { ActorRef } from '../../actors/kernel/ref.ts';
 import type { CountNews, DecodeNews, DecodePort, GenerateRequest, Generation, TokenizeNews } from '../../actors/serving/decode.ts';
+import { leaseKey } from '../../actors/serving/engine-life.ts';
 import type { ReplicaFacts } from '../../actors/serving/messages.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
-import { leaseKey } from '../../actors/serving/engine-life.ts';
 import { HostConnection, parseAddress } from './host-connection.ts';
 
 export class HostDecodePort implements DecodePort {
