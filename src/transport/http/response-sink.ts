@@ -22,7 +22,8 @@ export interface RawResponse {
 	/** False: the socket refused some of it, now kept by the library. */
 	write(chunk: Uint8Array): boolean;
 	end(body?: string | Uint8Array, closeConnection?: boolean): unknown;
-	endWithoutBody(reportedContentLength?: number, closeConnection?: boolean): unknown;
+	/** Only without arguments: a length leaves the response open, and `undefined` for it is sent as a number. */
+	endWithoutBody(): unknown;
 	cork(writes: () => void): unknown;
 	/** Calls the aborted handler before it returns. */
 	close(): unknown;
@@ -71,7 +72,7 @@ export class UwsResponseSink implements ResponseSink {
 			this.#writeHead(status, headers);
 			if (this.#head && !bodiless.includes(status)) this.#raw.writeHeader('Content-Length', String(Buffer.byteLength(body)));
 			this.#state = 'ended';
-			if (this.#head || bodiless.includes(status)) this.#raw.endWithoutBody(undefined, this.#closing());
+			if (this.#head || bodiless.includes(status)) this.#endWithoutBody();
 			else this.#raw.end(body, this.#closing());
 		});
 	}
@@ -108,7 +109,7 @@ export class UwsResponseSink implements ResponseSink {
 		if (this.#state !== 'started') return;
 		this.#cork(() => {
 			this.#state = 'ended';
-			if (this.#head) this.#raw.endWithoutBody(undefined, this.#closing());
+			if (this.#head) this.#endWithoutBody();
 			else this.#raw.end(undefined, this.#closing());
 		});
 	}
@@ -135,6 +136,11 @@ export class UwsResponseSink implements ResponseSink {
 	#writeHead(status: number, headers: readonly Header[]): void {
 		this.#raw.writeStatus(`${status} ${STATUS_CODES[status] ?? 'Unknown'}`);
 		for (const [name, value] of headers) this.#raw.writeHeader(name, value);
+	}
+
+	#endWithoutBody(): void {
+		if (this.#closing()) this.#raw.writeHeader('Connection', 'close');
+		this.#raw.endWithoutBody();
 	}
 
 	readonly #writePending = (): void => {
