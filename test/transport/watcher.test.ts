@@ -251,6 +251,7 @@ describe('a watcher whose socket refuses', () => {
 			clock.runSoon();
 		}
 		assert.ok(reader.raw.ended);
+		reader.raw.peerReads(enough);
 		checkStream(reader.seen());
 		assert.equal(textOf(reader.seen()), 'slow '.repeat(5000));
 	});
