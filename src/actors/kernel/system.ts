@@ -6,7 +6,7 @@ import { addressOf } from './address.ts';
 import type { Setup, SpawnOptions, StopReason } from './behavior.ts';
 import { Cell, type Relative } from './cell.ts';
 import { Edge, type EdgeRef } from './edge.ts';
-import { type ForeignCarrier, ForeignTable } from './foreign.ts';
+import { type ForeignCarrier, ForeignRef, ForeignTable } from './foreign.ts';
 import type { Host } from './host.ts';
 import type { ActorRef, Delivery } from './ref.ts';
 import { Scheduler } from './scheduler.ts';
@@ -36,6 +36,8 @@ export interface SystemStats {
 }
 
 const deadLetterLogMs = 1_000;
+
+const endedRef: ActorRef<unknown> = { tell: () => 'closed' };
 
 export class ActorSystem {
 	readonly host: Host;
@@ -133,7 +135,13 @@ export class ActorSystem {
 
 	/** The id under which others may name a local ref; the same while it lives. */
 	exportId(ref: ActorRef<never>): number {
+		if (ref instanceof ForeignRef) throw new Error('a ref of a third thread cannot cross: its messages would take a detour');
 		return this.#core.exports.idOf(addressOf(ref));
+	}
+
+	/** The local ref of an exported id: one that answers `closed` when it has ended. */
+	exported<M>(id: number): ActorRef<M> {
+		return (this.#core.exports.find(id) as ActorRef<M> | undefined) ?? endedRef;
 	}
 
 	/** A message from elsewhere for an exported ref. */

@@ -1,0 +1,218 @@
+/**
+ * The threads of the daemon, as main keeps them: started, linked with each other, watched, started again. Runs on the main
+ * thread; it moves no messages of actors, only the ports they travel through.
+ *
+ * A control or engine thread that is lost or stuck is started again and linked anew; its peers are told first. A front that
+ * is stuck ends the daemon, for its open sockets make killing it fatal to the process.
+ */
+import { MessageChannel, Worker } from 'node:worker_threads';
+import { type Remote, transfer, wrap } from 'comlink';
+import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
+import { decideRestart, rememberFailure, type SupervisionSpec } from '../kernel/supervision.ts';
+import { SharedTable } from './shared-table.ts';
+import type { ThreadApi, ThreadBirth, ThreadFailed } from './thread-api.ts';
+import { type Verdict, Watchdog, type WatchdogLimits } from './watchdog.ts';
+
+export interface ThreadSpec {
+	readonly name: string;
+	/** The role's entry file. */
+	readonly entry: URL;
+	/** The role's configuration, for each incarnation. */
+	config(incarnation: number): unknown;
+	/** Threads it talks with directly. Named on one side is enough. */
+	readonly peers: readonly string[];
+	/** False for fronts: see above. */
+	readonly mayKill: boolean;
+	readonly supervision: SupervisionSpec;
+}
+
+export interface CrewEvents {
+	/** A thread is gone and will be started again after `delayMs`. */
+	onLost(name: string, why: string, delayMs: number): void;
+	onRestarted(name: string, incarnation: number, facts: unknown): void;
+	/** The daemon cannot go on. */
+	onGivenUp(name: string, why: string): void;
+}
+
+interface Member {
+	readonly spec: ThreadSpec;
+	readonly row: number;
+	incarnation: number;
+	worker: Worker | null;
+	api: Remote<ThreadApi<unknown, unknown>> | null;
+	facts: unknown;
+	failures: readonly number[];
+	/** Why it is being ended, when we end it. */
+	why: string | null;
+}
+
+const watchMs = 500;
+const defaultLimits: WatchdogLimits = { stuckMs: 10_000, graceMs: 20_000 };
+
+export class Crew {
+	readonly #members = new Map<string, Member>();
+	readonly #events: CrewEvents;
+	readonly #table: SharedTable;
+	readonly #watchdog: Watchdog;
+	readonly #watching: NodeJS.Timeout;
+	#linkIncarnation = 0;
+	#closing = false;
+
+	constructor(specs: readonly ThreadSpec[], events: CrewEvents, limits: WatchdogLimits = defaultLimits) {
+		this.#events = events;
+		this.#table = SharedTable.forThreads(specs.length);
+		this.#watchdog = new Watchdog(limits);
+		specs.forEach((spec, row) => {
+			this.#members.set(spec.name, { spec, row, incarnation: 0, worker: null, api: null, facts: null, failures: [], why: null });
+		});
+		this.#watching = setInterval(() => this.#watch(), watchMs);
+	}
+
+	/** Starts and links all; rejects with the reason when one cannot start. */
+	async start(): Promise<void> {
+		for (const member of this.#members.values()) {
+			await this.#startMember(member);
+			await this.#linkMember(member);
+		}
+	}
+
+	/** What a thread answered at its start. */
+	facts(name: string): unknown {
+		return this.#member(name).facts;
+	}
+
+	incarnation(name: string): number {
+		return this.#member(name).incarnation;
+	}
+
+	/** Metrics of all threads that answer. */
+	async metrics(): Promise<unknown[]> {
+		const all = [...this.#members.values()].map((member) => member.api?.metrics().catch(() => undefined));
+		return (await Promise.all(all)).filter((metrics) => metrics !== undefined);
+	}
+
+	async drain(name: string, graceMs: number): Promise<void> {
+		await this.#member(name).api?.drain(graceMs);
+	}
+
+	/** Ends a control or engine thread by force; it is started again. */
+	kill(name: string, why: string): void {
+		const member = this.#member(name);
+		if (!member.spec.mayKill) throw new Error(`${name} holds open sockets: killing it would end the process`);
+		member.why = why;
+		void member.worker?.terminate();
+	}
+
+	/** Stops all in order, last started first. */
+	async stop(): Promise<void> {
+		this.#closing = true;
+		clearInterval(this.#watching);
+		for (const member of [...this.#members.values()].reverse()) {
+			await member.api?.stop().catch(() => undefined);
+			await member.worker?.terminate();
+		}
+	}
+
+	async #startMember(member: Member): Promise<void> {
+		member.incarnation += 1;
+		const birth: ThreadBirth = { name: member.spec.name, row: member.row, table: this.#table.buffer, incarnation: member.incarnation };
+		const worker = new Worker(member.spec.entry, { workerData: birth, name: member.spec.name });
+		member.worker = worker;
+		member.why = null;
+		let failed: (why: Error) => void = () => {};
+		const early = new Promise<never>((_resolve, reject) => {
+			failed = reject;
+		});
+		early.catch(() => undefined);
+		worker.on('message', (message: unknown) => {
+			if (!isThreadFailed(message) || member.worker !== worker) return;
+			member.why = message.stack || message.message;
+			// It has closed what makes termination dangerous.
+			void worker.terminate();
+		});
+		worker.on('error', (error: Error) => {
+			member.why ??= error.stack ?? error.message;
+		});
+		worker.on('exit', (code) => {
+			const why = member.why ?? `the thread ended with code ${code}`;
+			failed(new Error(why));
+			if (member.worker === worker) this.#onExit(member, why);
+		});
+		const api = wrap<ThreadApi<unknown, unknown>>(nodeEndpoint(worker));
+		this.#watchdog.expect(member.spec.name, performance.now());
+		member.facts = await Promise.race([api.start(member.spec.config(member.incarnation)), early]);
+		member.api = api;
+	}
+
+	/** Links a member with its peers that run. */
+	async #linkMember(member: Member): Promise<void> {
+		for (const other of this.#members.values()) {
+			if (other === member || !this.#arePeers(member, other) || other.api === null || member.api === null) continue;
+			this.#linkIncarnation += 1;
+			const { port1, port2 } = new MessageChannel();
+			await member.api.connect(other.spec.name, this.#linkIncarnation, transfer(port1, [port1]));
+			await other.api.connect(member.spec.name, this.#linkIncarnation, transfer(port2, [port2]));
+		}
+	}
+
+	#arePeers(a: Member, b: Member): boolean {
+		return a.spec.peers.includes(b.spec.name) || b.spec.peers.includes(a.spec.name);
+	}
+
+	#onExit(member: Member, why: string): void {
+		member.worker = null;
+		this.#watchdog.forget(member.spec.name);
+		if (this.#closing || member.api === null) return;
+		member.api = null;
+		for (const other of this.#members.values()) {
+			if (other !== member && this.#arePeers(member, other)) other.api?.peerLost(member.spec.name).catch(() => undefined);
+		}
+		const { spec } = member;
+		const now = performance.now();
+		const verdict = decideRestart(spec.supervision, member.failures, now, Math.random());
+		member.failures = rememberFailure(spec.supervision, member.failures, now);
+		if (verdict.decision === 'stop') {
+			this.#events.onGivenUp(spec.name, why);
+			return;
+		}
+		this.#events.onLost(spec.name, why, verdict.delayMs);
+		setTimeout(() => void this.#restart(member), verdict.delayMs);
+	}
+
+	async #restart(member: Member): Promise<void> {
+		if (this.#closing) return;
+		try {
+			await this.#startMember(member);
+			await this.#linkMember(member);
+			this.#events.onRestarted(member.spec.name, member.incarnation, member.facts);
+		} catch (error) {
+			if (this.#closing) return;
+			this.#events.onGivenUp(member.spec.name, error instanceof Error ? error.message : String(error));
+		}
+	}
+
+	#watch(): void {
+		const threads = [...this.#members.values()].map(({ spec, row }) => ({
+			name: spec.name,
+			beats: this.#table.beats(row),
+			mayKill: spec.mayKill,
+		}));
+		for (const verdict of this.#watchdog.judge(threads, performance.now())) this.#onVerdict(verdict);
+	}
+
+	#onVerdict({ name, verdict, silentMs }: Verdict): void {
+		const why = `no sign of life for ${(silentMs / 1000).toFixed(1)} s`;
+		if (verdict === 'kill') this.kill(name, why);
+		else this.#events.onGivenUp(name, why);
+	}
+
+	#member(name: string): Member {
+		const member = this.#members.get(name);
+		if (member === undefined) throw new Error(`there is no thread ${name}`);
+		return member;
+	}
+}
+
+function isThreadFailed(message: unknown): message is ThreadFailed {
+	return typeof message === 'object' && message !== null && 'kind' in message && message.kind === 'thread-failed';
+}

@@ -1,0 +1,108 @@
+/**
+ * A worker thread's own side: its actor system, its heartbeat, its links, and the calls of main. A role's entry file gives
+ * what is special about it. Runs on the worker thread.
+ */
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { expose } from 'comlink';
+import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
+import { RealHost } from '../kernel/real-host.ts';
+import type { ActorRef } from '../kernel/ref.ts';
+import { ActorSystem } from '../kernel/system.ts';
+import type { Telemetry } from '../kernel/telemetry.ts';
+import { Link, type Peer } from './link.ts';
+import { messagePortLink } from './link-port.ts';
+import { SharedTable } from './shared-table.ts';
+import type { ThreadApi, ThreadBirth, ThreadFailed } from './thread-api.ts';
+
+/** What a role is, once built. */
+export interface Role<Facts> {
+	readonly facts: Facts;
+	/** Refs that peers may ask for by name. */
+	readonly names: Readonly<Record<string, ActorRef<never>>>;
+	/** `type`s of messages that must get through. */
+	readonly urgent: ReadonlySet<string>;
+	onPeer(name: string, peer: Peer): void;
+	metrics(): Promise<unknown>;
+	drain(graceMs: number): Promise<void>;
+	stop(): Promise<void>;
+	/** After an uncaught error, before the thread is ended: let go of what may not be open then. Must not throw. */
+	onUncaught(): void;
+}
+
+export interface RoleSurroundings {
+	readonly name: string;
+	readonly incarnation: number;
+	readonly system: ActorSystem;
+}
+
+const beatMs = 250;
+
+/** Serves main. `telemetryOf` and `build` run when main calls `start`. */
+export function runRole<Config, Facts>(
+	telemetryOf: (config: Config, name: string) => Telemetry,
+	build: (config: Config, around: RoleSurroundings) => Promise<Role<Facts>>,
+): void {
+	const port = parentPort;
+	if (port === null) throw new Error('a role runs on a worker thread');
+	const birth = workerData as ThreadBirth;
+	const table = SharedTable.over(birth.table);
+	let system: ActorSystem | null = null;
+	let role: Role<Facts> | null = null;
+	const links = new Map<string, Link>();
+
+	let dueAt = performance.now() + beatMs;
+	setInterval(() => {
+		const lateMs = Math.max(0, performance.now() - dueAt);
+		dueAt = performance.now() + beatMs;
+		table.beat(birth.row, lateMs);
+		system?.host.telemetry.gauge('event_loop_lag_ms', { thread: birth.name }, lateMs);
+	}, beatMs);
+
+	process.on('uncaughtException', (error: unknown) => {
+		const words: ThreadFailed = {
+			kind: 'thread-failed',
+			message: error instanceof Error ? error.message : String(error),
+			stack: error instanceof Error ? (error.stack ?? '') : '',
+		};
+		role?.onUncaught();
+		port.postMessage(words);
+	});
+
+	const api: ThreadApi<Config, Facts> = {
+		async start(config) {
+			system = new ActorSystem(new RealHost(telemetryOf(config, birth.name)));
+			role = await build(config, { name: birth.name, incarnation: birth.incarnation, system });
+			return role.facts;
+		},
+		connect(peer: string, incarnation: number, channel: MessagePort) {
+			if (role === null || system === null) throw new Error('connect before start');
+			const { names, urgent, onPeer } = role;
+			links.get(peer)?.lose();
+			const link = new Link(system, messagePortLink(channel), {
+				incarnation,
+				names,
+				urgent,
+				onPeer: (each) => onPeer(peer, each),
+				onLost: () => {
+					if (links.get(peer) === link) links.delete(peer);
+				},
+			});
+			links.set(peer, link);
+		},
+		peerLost(peer: string) {
+			links.get(peer)?.lose();
+		},
+		async metrics() {
+			return role?.metrics();
+		},
+		async drain(graceMs: number) {
+			await role?.drain(graceMs);
+		},
+		async stop() {
+			await role?.stop();
+			system?.shutdown();
+			for (const link of [...links.values()]) link.lose();
+		},
+	};
+	expose(api, nodeEndpoint(port));
+}
