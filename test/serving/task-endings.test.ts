@@ -111,6 +111,21 @@ test('a limit of 0 is no limit', () => {
 
 // ── refusals and failures ────────────────────────────────────────────────────────────────────────────────────────
 
+for (const cancelled of [false, true]) {
+	test(`a dispatcher that never answers keeps no task${cancelled ? ', nor one that was cancelled meanwhile' : ''}`, () => {
+		const world = new FrontWorld();
+		const opened = world.open('a');
+		if (cancelled) world.cancel(world.view('a'));
+		world.host.advance(8999);
+		assert.equal(world.registry.liveCount, 1);
+		world.host.advance(1);
+		const [answer] = opened.answers;
+		if (cancelled) assert.ok(answer?.type === 'task-opened' && answer.task.state === 'canceled');
+		else assert.ok(answer?.type === 'task-refused' && answer.failure.code === 'POOL_UNREADY');
+		world.assertAtRest();
+	});
+}
+
 test('a refused task was never there: its opener hears why, those who watched see the error, its id is free', () => {
 	const world = new FrontWorld();
 	const opened = world.open('a');

@@ -111,11 +111,16 @@ test('log space: finished tasks are forgotten for a new one, running ones never 
 	registry.check();
 });
 
-test('an absurd max_tokens reserves no more than the context of its pools can hold', () => {
+test('an absurd max_tokens reserves no more than its pools allow, also before they are ready', () => {
 	const registry = registryOf();
 	const absurd = add(registry, taskRequest('a', { maxTokens: 1e15 }));
-	const whole = add(registry, taskRequest('b', { maxTokens: 512 }));
+	const whole = add(registry, taskRequest('b', { maxTokens: null }));
 	assert.equal(absurd.logLease.bytes, whole.logLease.bytes);
+	registry.pools = [poolView({ ctx: 0, maxTokensOut: 100, state: 'starting' })];
+	const early = add(registry, taskRequest('c', { maxTokens: null }));
+	const known = add(registry, taskRequest('d', { maxTokens: 100 }));
+	assert.equal(early.logLease.bytes, known.logLease.bytes);
+	assert.ok(early.logLease.bytes > 9600);
 });
 
 test('expired ids are remembered within a bound, then nothing is known of them', () => {

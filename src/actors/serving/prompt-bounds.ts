@@ -3,6 +3,7 @@
  * prompt whose bytes fit the context fits it; only where they do not must somebody count.
  */
 import type { PoolView, ReplicaFacts } from './messages.ts';
+import { answersTo } from './placement.ts';
 import type { PromptInput, TaskRequest } from './task-request.ts';
 
 /** UTF-8 bytes of all text in it. */
@@ -27,9 +28,9 @@ export function templateBytesMax(input: PromptInput, template: ReplicaFacts['cha
 	return template.baseBytes + template.perMessageBytes * (input.kind === 'messages' ? input.messages.length : 1);
 }
 
-/** The pools that answer to a model ref: by alias, model name or id. */
+/** The pools that answer to a model ref. */
 export function poolsNamed(modelRef: string, pools: readonly PoolView[]): readonly PoolView[] {
-	return pools.filter((pool) => pool.aliases.includes(modelRef) || pool.model === modelRef || pool.poolId === modelRef);
+	return pools.filter((pool) => answersTo(pool, modelRef));
 }
 
 /** What a waiting task holds in memory, near enough: its texts, and a little for the rest. */
@@ -68,12 +69,16 @@ export function counterFor(request: TaskRequest, promptBytes: number, pools: rea
 	return fits ? null : counter;
 }
 
-/** The most tokens the task can generate on any pool that might take it; 0 when none would. */
+/**
+ * The most tokens the task can generate on any pool that might take it; 0 when none would. A pool that has not been ready
+ * yet does not know its ctx: 0.
+ */
 export function outputTokensMax(request: TaskRequest, pools: readonly PoolView[]): number {
 	if (request.workload !== 'completion') return 0;
 	let most = 0;
 	for (const pool of poolsNamed(request.modelRef, pools)) {
-		most = Math.max(most, Math.min(request.maxTokens ?? pool.maxTokensOut, request.ctx ?? pool.ctx, pool.ctx));
+		const room = pool.ctx === 0 ? Number.POSITIVE_INFINITY : pool.ctx;
+		most = Math.max(most, Math.min(request.maxTokens ?? pool.maxTokensOut, pool.maxTokensOut, request.ctx ?? room, room));
 	}
 	return most;
 }

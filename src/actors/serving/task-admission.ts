@@ -14,6 +14,8 @@ import type { TaskMessage, TaskSurroundings } from './task-messages.ts';
 import type { TaskRecord } from './task-record.ts';
 
 const countMs = 250;
+/** The dispatcher answers within a turn or two. One that does not must not keep a task here for ever. */
+const answerMs = 9000;
 /** Clients that wait for one admission: the same id or key sent again and again. */
 const openersMax = 1000;
 const retryAfterMs = 1000;
@@ -81,7 +83,20 @@ export class TaskAdmission {
 		if (sent === 'closed') this.#refuse(unreachable());
 		else if (sent === 'full') {
 			this.#refuse(failure('ADMISSION_REJECT', 'the scheduler is behind', { retryAfterMs, policyLabel: 'reject' }));
+		} else {
+			this.#ctx.setTimer('answer', answerMs, { type: 'answer-overdue' });
 		}
+	}
+
+	/** The submission was answered. */
+	answered(): void {
+		this.#ctx.cancelTimer('answer');
+	}
+
+	/** Nobody ever said where the task went: if it was queued, its end is noticed there by death watch. */
+	unanswered(): void {
+		this.#claims.placed();
+		this.#refuse(unreachable());
 	}
 
 	summary(): TaskSummary {

@@ -36,5 +36,13 @@ export type TaskMessage =
 	| { readonly type: 'rest' };
 
 export interface TaskTimer {
-	readonly type: 'deadline-passed' | 'count-overdue' | 'watch' | 'wall-reached' | 'grace-over' | 'cancel-overdue' | 'send-again';
+	readonly type:
+		| 'deadline-passed'
+		| 'count-overdue'
+		| 'answer-overdue'
+		| 'watch'
+		| 'wall-reached'
+		| 'grace-over'
+		| 'cancel-overdue'
+		| 'send-again';
 }

@@ -98,6 +98,8 @@ class Task implements Behavior<TaskMessage> {
 			case 'count-failed':
 			case 'count-overdue':
 				return this.#admission.counted(null);
+			case 'answer-overdue':
+				return this.#admission.unanswered();
 			case 'queued':
 				return this.#onQueued(message);
 			case 'standing-changed':
@@ -155,6 +157,7 @@ class Task implements Behavior<TaskMessage> {
 
 	#onQueued(news: Extract<PlacementNews, { type: 'queued' }>): void {
 		if (!this.#claims.placing) return;
+		this.#admission.answered();
 		const record = this.#record;
 		record.poolId = news.poolId;
 		if (this.#ending !== null) return this.#withdraw();
@@ -175,6 +178,7 @@ class Task implements Behavior<TaskMessage> {
 
 	#onRefused(problem: Failure): void {
 		if (!this.#claims.placing) return;
+		this.#admission.answered();
 		this.#claims.placed();
 		this.#fail(problem, null);
 	}
@@ -184,6 +188,7 @@ class Task implements Behavior<TaskMessage> {
 	#onGranted(news: Extract<PlacementNews, { type: 'granted' }>): void {
 		const { lease, replica } = news;
 		if (this.#claims.isStale(lease)) return;
+		this.#admission.answered();
 		this.#claims.placed();
 		if (this.#ending !== null || this.#claims.lease !== null) return this.#claims.giveBack(lease, this.#reason());
 		const record = this.#record;
