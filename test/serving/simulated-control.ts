@@ -63,6 +63,7 @@ export class SimulatedControl {
 		assert.ok(this.#alive);
 		switch (command.type) {
 			case 'front-joined':
+			case 'engine-joined':
 			case 'preview':
 				return;
 			case 'front-reported':
