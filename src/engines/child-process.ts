@@ -8,7 +8,8 @@ import type { Readable, Writable } from 'node:stream';
 export interface ChildSpec {
 	readonly command: string;
 	readonly args: readonly string[];
-	readonly env: Readonly<Record<string, string>>;
+	/** Null: ours. */
+	readonly env: Readonly<Record<string, string>> | null;
 	/** What stdin, stdout, stderr and fd 3 are. `status`: a pipe on fd 3 that we read. */
 	readonly stdio: { readonly stdin: 'pipe' | 'inherit' | 'ignore'; readonly output: 'pipe' | 'inherit'; readonly status: boolean };
 }
@@ -38,7 +39,7 @@ export interface Child {
 export function spawnChild(spec: ChildSpec): Child {
 	const { stdin, output, status } = spec.stdio;
 	const child: ChildProcess = spawn(spec.command, spec.args, {
-		env: { ...spec.env },
+		...(spec.env === null ? {} : { env: { ...spec.env } }),
 		stdio: status ? [stdin, output, output, 'pipe'] : [stdin, output, output],
 	});
 	let exit: ChildExit | null = null;

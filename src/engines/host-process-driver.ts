@@ -1,0 +1,233 @@
+/**
+ * The life of an engine host process of ours, from an engine thread: private folder and secret, start, readiness, watch, end.
+ * The same for every engine that speaks the host frames; what differs is the entry file, its settings and environment. When
+ * this thread dies, the pipe to the host's stdin closes and the host ends itself.
+ */
+import { randomBytes } from 'node:crypto';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { ActorRef } from '../actors/kernel/ref.ts';
+import type { DecodeNews } from '../actors/serving/decode.ts';
+import type { EngineDriver, EngineLife, LifeNews } from '../actors/serving/engine-life.ts';
+import { type Failure, failure } from '../actors/serving/failure.ts';
+import type { ReplicaFacts, ReplicaSpec } from '../actors/serving/messages.ts';
+import { type Child, describeExit, spawnChild } from './child-process.ts';
+import { formatAddress, type HostAddress, HostConnection } from './wire/host-connection.ts';
+import { type HostBoot, type HostFacts, type HostRequest, type HostStatus, secretBytes } from './wire/host-protocol.ts';
+
+export interface HostProcessOptions {
+	/** The host's entry file. */
+	readonly entry: URL;
+	/** What its boot line says of the pool. */
+	settings(spec: ReplicaSpec): unknown;
+	env(spec: ReplicaSpec): Readonly<Record<string, string>>;
+	/** Where private folders are made. */
+	readonly runtimeDir: string;
+	/** One line that the host wrote to its log. */
+	onLine(replicaId: string, line: string): void;
+	/** From its start to readiness, ms. */
+	readonly readyWithinMs?: number;
+}
+
+const readyDefaultMs = 600_000;
+const pingEveryMs = 5_000;
+/** A host that answers no ping for so long is stopped or stuck. */
+const silentMs = 30_000;
+const forceAfterMs = 3_000;
+/** Node cuts longer socket paths off, silently. */
+const socketPathBytesMax = 100;
+const linesKept = 5;
+
+export class HostProcessDriver implements EngineDriver {
+	readonly #options: HostProcessOptions;
+
+	constructor(options: HostProcessOptions) {
+		this.#options = options;
+	}
+
+	start(spec: ReplicaSpec, replica: ActorRef<LifeNews>): EngineLife {
+		return new HostProcessLife(spec, replica, this.#options);
+	}
+}
+
+class HostProcessLife implements EngineLife {
+	readonly #spec: ReplicaSpec;
+	readonly #replica: ActorRef<LifeNews>;
+	readonly #options: HostProcessOptions;
+	readonly #timers: NodeJS.Timeout[] = [];
+	readonly #lastLines: string[] = [];
+	#folder: string | null = null;
+	#child: Child | null = null;
+	#control: HostConnection | null = null;
+	/** Why we end it, or what it said was wrong. */
+	#cause: Failure | null = null;
+	#ended = false;
+
+	constructor(spec: ReplicaSpec, replica: ActorRef<LifeNews>, options: HostProcessOptions) {
+		this.#spec = spec;
+		this.#replica = replica;
+		this.#options = options;
+		try {
+			this.#launch();
+		} catch (error) {
+			this.#end(failure('POOL_UNREADY', `the engine could not be started: ${error instanceof Error ? error.message : String(error)}`));
+		}
+	}
+
+	audit(): void {
+		this.#control?.audit((busyLeases) => this.#replica.tell({ type: 'life-audited', busyLeases }));
+	}
+
+	stop(): void {
+		this.#cause ??= failure('WORKER_RESET', 'the engine was stopped');
+		this.#child?.stdin?.end();
+		this.#child?.end(forceAfterMs);
+	}
+
+	#launch(): void {
+		this.#folder = mkdtempSync(join(this.#options.runtimeDir, 'orchd-'));
+		chmodSync(this.#folder, 0o700);
+		const address: HostAddress = { socketPath: join(this.#folder, 'host.sock'), secret: randomBytes(secretBytes) };
+		if (Buffer.byteLength(address.socketPath) > socketPathBytesMax) {
+			throw new Error(`the socket path ${address.socketPath} is longer than ${socketPathBytesMax} bytes; set a shorter XDG_RUNTIME_DIR`);
+		}
+		const child = spawnChild({
+			command: process.execPath,
+			args: [fileURLToPath(this.#options.entry), this.#spec.replicaId],
+			env: this.#options.env(this.#spec),
+			stdio: { stdin: 'pipe', output: 'pipe', status: true },
+		});
+		this.#child = child;
+		child.onExit((exit) =>
+			this.#end(this.#cause ?? failure('WORKER_RESET', `the engine process ${describeExit(exit)}${this.#lastWords()}`)),
+		);
+		const boot: HostBoot = {
+			socketPath: address.socketPath,
+			secret: address.secret.toString('hex'),
+			replicaId: this.#spec.replicaId,
+			settings: this.#options.settings(this.#spec),
+		};
+		child.stdin?.write(`${JSON.stringify(boot)}\n`);
+		for (const output of [child.stdout, child.stderr]) {
+			if (output !== null) createInterface({ input: output }).on('line', (line) => this.#onLine(line));
+		}
+		if (child.status !== null)
+			createInterface({ input: child.status }).on('line', (line) => this.#onStatus(JSON.parse(line) as HostStatus, address));
+		const readyWithinMs = this.#options.readyWithinMs ?? readyDefaultMs;
+		this.#after(readyWithinMs, () => {
+			if (this.#control === null) this.#kill(failure('POOL_UNREADY', `the engine was not ready within ${readyWithinMs / 1000} s`));
+		});
+	}
+
+	#onLine(line: string): void {
+		this.#lastLines.push(line);
+		if (this.#lastLines.length > linesKept) this.#lastLines.shift();
+		this.#options.onLine(this.#spec.replicaId, line);
+	}
+
+	#lastWords(): string {
+		const line = this.#lastLines.at(-1);
+		return line === undefined ? '' : `; its last words: ${line.slice(0, 300)}`;
+	}
+
+	#onStatus(status: HostStatus, address: HostAddress): void {
+		if (status.type === 'failed') this.#cause = status.failure;
+		if (status.type === 'listening' && !this.#ended) this.#meet(address);
+	}
+
+	/** The control connection: facts, a first token, then pings. */
+	#meet(address: HostAddress): void {
+		const control = new HostConnection(address, {
+			onWelcome: (facts) => this.#selfTest(control, facts, address),
+			onClosed: (why) => this.#kill(failure('WORKER_RESET', `the engine process closed its control connection: ${why}`)),
+			onBug: (words) => this.#onLine(words),
+		});
+		this.#control = control;
+	}
+
+	#selfTest(control: HostConnection, host: HostFacts, address: HostAddress): void {
+		const replica = this.#replica;
+		const facts: ReplicaFacts = {
+			...host,
+			replicaId: this.#spec.replicaId,
+			poolId: this.#spec.poolId,
+			engine: this.#spec.engine,
+			address: formatAddress(address),
+		};
+		control.start(selfTestRequest(host), {
+			tell: (news: DecodeNews) => {
+				if (news.type === 'decode-ended' || news.type === 'embedded') {
+					replica.tell({ type: 'life-ready', facts });
+					this.#ping(control);
+				}
+				if (news.type === 'decode-failed') this.#kill(failure('POOL_UNREADY', `the engine failed its self-test: ${news.failure.message}`));
+				return 'accepted';
+			},
+		});
+	}
+
+	#ping(control: HostConnection): void {
+		let answeredAt = performance.now();
+		const ping = setInterval(() => {
+			if (performance.now() - answeredAt > silentMs) {
+				clearInterval(ping);
+				this.#kill(failure('WORKER_RESET', `the engine process did not answer for ${silentMs / 1000} s`));
+				return;
+			}
+			control.ping(() => {
+				answeredAt = performance.now();
+			});
+		}, pingEveryMs);
+		this.#timers.push(ping.unref());
+	}
+
+	#kill(cause: Failure): void {
+		if (this.#ended) return;
+		this.#cause ??= cause;
+		this.#child?.signal('SIGKILL');
+	}
+
+	#after(delayMs: number, act: () => void): void {
+		this.#timers.push(setTimeout(act, delayMs).unref());
+	}
+
+	#end(why: Failure): void {
+		if (this.#ended) return;
+		this.#ended = true;
+		for (const timer of this.#timers) clearInterval(timer);
+		this.#control?.close('the engine process has ended');
+		if (this.#folder !== null) rmSync(this.#folder, { recursive: true, force: true });
+		this.#replica.tell({ type: 'life-ended', failure: { ...why, engine: this.#spec.engine, poolId: this.#spec.poolId } });
+	}
+}
+
+/** One greedy token: shows that weights, context and sampler work together. */
+function selfTestRequest(facts: HostFacts): HostRequest {
+	const completion = facts.workloads.includes('completion');
+	return {
+		leaseKey: 'self-test',
+		input: completion ? { kind: 'prompt', text: 'Hello', raw: true } : { kind: 'inputs', inputs: ['Hello'], query: null },
+		workload: completion ? 'completion' : 'embedding',
+		maxTokens: 1,
+		maxTokensExplicit: false,
+		ctx: facts.ctx,
+		sampling: {
+			temperature: 0,
+			topP: 1,
+			topK: 1,
+			minP: 0,
+			repeatPenalty: 1,
+			presencePenalty: 0,
+			frequencyPenalty: 0,
+			stop: [],
+			logprobs: false,
+			jsonSchema: null,
+			grammar: null,
+		},
+		seed: 0,
+		strict: false,
+		kvHint: 'cold',
+	};
+}
