@@ -1,12 +1,12 @@
 /**
  * What stands behind every ref: something that takes messages and can be watched. Actors, edges, reply slots and refs to
- * other threads extend it, so that a watcher need not know which it is.
+ * other threads extend it, so that a watcher need not know which it is. Nothing here runs an actor.
  */
 import type { StopReason } from './behavior.ts';
 import type { ActorRef, Delivery } from './ref.ts';
 
 export interface Watcher {
-	/** At most once per `addWatcher`; never inside the call itself. */
+	/** At most once per `addWatcher`, maybe inside it. Must not throw. */
 	watchedEnded(address: Address<never>, reason: StopReason): void;
 }
 
@@ -18,40 +18,48 @@ export abstract class Address<in M> implements ActorRef<M> {
 	abstract removeWatcher(watcher: Watcher): void;
 }
 
-/** The watchable thing behind a ref. A ref that is none is a bug of its maker: only the kernel makes refs. */
-export function addressOf<M>(ref: ActorRef<M>): Address<M> {
-	if (ref instanceof Address) return ref;
-	throw new Error('this ref was not made by the kernel: it can be told, not watched or exported');
-}
-
-/** Watchers of one address that is alive, and what became of it. */
-export class Watchers {
+/** An address on this thread: it knows its watchers, and after its end what became of it. */
+export abstract class LocalAddress<in M> extends Address<M> {
 	#watchers: Set<Watcher> | null = null;
 	#ended: StopReason | null = null;
 
-	get size(): number {
-		return this.#watchers?.size ?? 0;
-	}
-
-	add(watcher: Watcher, address: Address<never>): void {
+	addWatcher(watcher: Watcher): void {
 		if (this.#ended !== null) {
-			watcher.watchedEnded(address, this.#ended);
+			watcher.watchedEnded(this, this.#ended);
 			return;
 		}
 		this.#watchers ??= new Set();
 		this.#watchers.add(watcher);
 	}
 
-	remove(watcher: Watcher): void {
+	removeWatcher(watcher: Watcher): void {
 		this.#watchers?.delete(watcher);
 	}
 
-	/** Tells all, once; those who come later are told at once. */
-	end(address: Address<never>, reason: StopReason): void {
+	/** Tells all watchers, once; those who come later are told at once. By the owner of the address only. */
+	end(reason: StopReason): void {
 		if (this.#ended !== null) return;
 		this.#ended = reason;
 		const watchers = this.#watchers;
 		this.#watchers = null;
-		if (watchers !== null) for (const watcher of watchers) watcher.watchedEnded(address, reason);
+		if (watchers !== null) for (const watcher of watchers) watcher.watchedEnded(this, reason);
 	}
+}
+
+/** One that ended before anybody asked. */
+export class EndedAddress extends LocalAddress<unknown> {
+	constructor(reason: StopReason) {
+		super();
+		this.end(reason);
+	}
+
+	tell(): Delivery {
+		return 'closed';
+	}
+}
+
+/** The watchable thing behind a ref. A ref that is none is a bug of its maker: only the kernel makes refs. */
+export function addressOf<M>(ref: ActorRef<M>): Address<M> {
+	if (ref instanceof Address) return ref;
+	throw new Error('this ref was not made by the kernel: it can be told, not watched or exported');
 }

@@ -33,18 +33,22 @@ export type Signal =
 			readonly message: string;
 			readonly decision: 'restart' | 'stop';
 	  }
-	/** Asked to drain: refuse new work, finish the old, then return `stopped`. */
+	/**
+	 * Asked to drain: refuse new work, finish the old, then return `stopped`. A behaviour without `onSignal` is closed to
+	 * new messages and ends when it has read the waiting ones and the outcomes of its asks.
+	 */
 	| { readonly type: 'drain' }
-	/** Last call before the cell is gone; also before a restart. Release what is held; tells still leave. */
+	/** Last call before the cell is gone, its children before it; also before a restart. Release what is held; tells still leave. */
 	| { readonly type: 'post-stop'; readonly reason: StopReason };
 
 export interface SpawnOptions {
-	/** Messages that may wait; above it `tell` answers `full`. Default 1 024. */
+	/** Messages that may wait; above it `tell` answers `full`. Timers and outcomes of asks always find room. Default 1 024. */
 	readonly mailboxMax?: number;
-	/** Default: stop on a bug and tell the watchers. */
+	/** What follows a bug. Default: the actor ends and its watchers are told. A restart keeps the ref and what waits in the mailbox. */
 	readonly supervision?: SupervisionSpec;
 }
 
+/** For use inside the actor's own turn only: code that runs elsewhere keeps `self` and tells it. */
 export interface ActorContext<in out M> {
 	readonly self: ActorRef<M>;
 	/** Path from the root, `/pools/default`: for logs and `mailbox_depth{actor}`. */
@@ -55,21 +59,28 @@ export interface ActorContext<in out M> {
 	/** A number in [0, 1): seeded under simulation. */
 	random(): number;
 
+	/** A child. Its name is taken until it has ended, that is until `terminated` can be heard; taken twice is a bug. */
 	spawn<N>(name: string, setup: Setup<N>, options?: SpawnOptions): ActorRef<N>;
-	/** Stops a child after its current turn: what waits in its mailbox becomes dead letters. */
+	/** Stops a child after its current turn, its children first: what waits in its mailbox becomes dead letters. */
 	stop(child: ActorRef<never>): void;
-	/** Sends a child the `drain` signal. */
+	/** Sends a child the `drain` signal; after `shutdownMs` of its supervision it is stopped. */
 	drain(child: ActorRef<never>): void;
+	/** One `terminated` follows, whatever `ref` is and whenever it ends or ended. Watching twice is watching once. */
 	watch(ref: ActorRef<never>): void;
+	/** No `terminated` of it follows, not even one that is under way. */
 	unwatch(ref: ActorRef<never>): void;
 
-	/** One timer a key: setting it again replaces the old one, whose message can no longer arrive. */
+	/**
+	 * One timer a key: setting it again replaces the old one, whose message can no longer arrive. The message waits its turn
+	 * in the inbox like a told one, never refused, never before its time. A restart cancels all timers.
+	 */
 	setTimer(key: string, delayMs: number, message: M): void;
 	cancelTimer(key: string): void;
 
 	/**
-	 * tell + reply slot + timer. `build` gets the ref to answer to; the outcome arrives as a message of this actor,
-	 * exactly once, also when the target is full, closed or dies.
+	 * tell + reply slot + timer. `build` gets the ref to answer to (put it in `replyTo`); the outcome arrives as a message of
+	 * this actor, exactly once, also when the target is full, closed or dies, in the order of its coming and never refused.
+	 * Only a restart or the end of this actor forgets it.
 	 */
 	ask<Q, R>(target: ActorRef<Q>, timeoutMs: number, build: (replyTo: ActorRef<R>) => Q, toMessage: (outcome: AskOutcome<R>) => M): void;
 }

@@ -1,180 +1,162 @@
 /**
- * One actor, alive: its inbox, its lifecycle lane, its children, timers, watches and asks. Runs only inside a turn of its
- * system's scheduler, never re-entered: `tell` queues, always. Nothing outside the kernel sees a cell.
+ * One actor, alive: its two lanes, its behaviour, its children, and the states between its first message and its end. Runs
+ * only inside a turn of its system's scheduler, never re-entered: `tell` queues, always. Nothing outside the kernel sees it.
  *
  * ```
- *  starting ──► running ──(bug, supervisor: restart)──► restarting ──(delay over, children gone)──► running
- *      │           │                                        │
- *      └───────────┴──────────(stop, or a bug)──────────────┴──► stopping ──(children gone)──► ended
+ *  starting ──(setup)──► running ──(bug, supervisor: restart)──► restarting ──(delay over, children gone)──► starting
+ *      │                    │                                        │
+ *      └────────────────────┴────(stop; a bug given up)──────────────┴──► stopping ──(children gone)──► ended
  * ```
- * The lifecycle lane (signals, timers, answers to asks) is read before the inbox and has no bound of its own: what is in it
- * is bounded by what the actor itself asked for.
+ * The news lane (starts, stops, deaths) is read before the inbox and never refuses: its items are bounded by what the actor
+ * watches and spawned. While restarting the inbox waits; from `stopping` on it is closed, and at the end what is left in it
+ * becomes dead letters.
  */
-import { Address, addressOf, type Watcher, Watchers } from './address.ts';
-import { AskSlot } from './ask.ts';
-import type { ActorContext, Behavior, Next, Setup, Signal, SpawnOptions, StopReason } from './behavior.ts';
-import type { ActorRef, AskOutcome, Delivery } from './ref.ts';
+import type { Address } from './address.ts';
+import { answerUnread } from './ask.ts';
+import type { Behavior, Next, Setup, Signal, SpawnOptions, StopReason } from './behavior.ts';
+import { CellContext, type ContextOwner } from './context.ts';
+import type { TimerHandle } from './host.ts';
+import { LocalRef, type Relative } from './local-ref.ts';
+import type { ActorRef, Delivery } from './ref.ts';
+import { Reserved } from './reserved.ts';
 import { Ring } from './ring.ts';
 import type { Runnable } from './scheduler.ts';
-import { decideRestart, rememberFailure, type SupervisionSpec, stopOnFailure } from './supervision.ts';
+import { decideRestart, noFailures, type SupervisionSpec, stopOnFailure } from './supervision.ts';
 import type { SystemCore } from './system-core.ts';
-import type { Telemetry } from './telemetry.ts';
-import { Timers } from './timers.ts';
+import { errorFields } from './telemetry.ts';
 
 const mailboxDefault = 1024;
 const stopped: StopReason = { kind: 'stopped' };
 
-/** What waits in the lifecycle lane. */
-type Urgent<M> =
-	| { readonly kind: 'start' }
-	| { readonly kind: 'stop' }
-	| { readonly kind: 'drain'; readonly shutdownMs: number }
+/** What waits in the news lane. */
+type News =
+	| { readonly kind: 'start' | 'stop' | 'drain' | 'restart-due' | 'children-gone' }
 	| { readonly kind: 'terminated'; readonly address: Address<never>; readonly reason: StopReason }
-	| { readonly kind: 'child-failed'; readonly signal: Signal }
-	| { readonly kind: 'timer'; readonly key: string; readonly generation: number; readonly message: M }
-	| { readonly kind: 'answer'; readonly message: M };
+	| { readonly kind: 'child-failed'; readonly signal: Signal };
 
 type CellState = 'starting' | 'running' | 'restarting' | 'stopping' | 'ended';
 
-/** The ref of a local actor. */
-export class LocalRef<in M> extends Address<M> {
-	readonly #cell: { tell(message: M): Delivery; readonly watchers: Watchers };
-
-	constructor(cell: { tell(message: M): Delivery; readonly watchers: Watchers }) {
-		super();
-		this.#cell = cell;
-	}
-
-	tell(message: M): Delivery {
-		return this.#cell.tell(message);
-	}
-
-	addWatcher(watcher: Watcher): void {
-		this.#cell.watchers.add(watcher, this);
-	}
-
-	removeWatcher(watcher: Watcher): void {
-		this.#cell.watchers.remove(watcher);
-	}
-}
-
-/** A cell as its parent and children see it: whatever it understands. */
-export interface Relative {
-	readonly self: Address<never>;
-	readonly path: string;
-	readonly inboxLength: number;
-	readonly children: Iterable<Relative>;
-	requestStop(): void;
-	requestDrain(shutdownMs?: number): void;
-	childFailed(signal: Signal): void;
-	childEnded(name: string): void;
-}
-
-export class Cell<M> implements ActorContext<M>, Runnable, Watcher, Relative {
+export class Cell<M> implements Runnable, Relative, ContextOwner<M> {
 	scheduled = false;
-	readonly self: LocalRef<M>;
+	readonly ref: LocalRef<M>;
 	readonly path: string;
-	readonly watchers = new Watchers();
-	readonly #system: SystemCore;
+	readonly #core: SystemCore;
 	readonly #parent: Relative | null;
-	readonly #name: string;
 	readonly #setup: Setup<M>;
 	readonly #supervision: SupervisionSpec;
-	readonly #inbox: Ring<M>;
-	readonly #urgent = new Ring<Urgent<M>>(Number.POSITIVE_INFINITY);
-	readonly #children = new Map<string, Relative>();
-	readonly #watching = new Set<Address<never>>();
-	readonly #asks = new Set<AskSlot<never>>();
-	readonly #timers: Timers<M>;
+	readonly #inbox: Ring<M | Reserved<M>>;
+	readonly #news = new Ring<News>(Number.POSITIVE_INFINITY);
+	readonly #context: CellContext<M>;
+	#children: Map<string, Relative> | null = null;
 	#state: CellState = 'starting';
-	#draining = false;
 	#behavior: Behavior<M> | null = null;
-	#failures: readonly number[] = [];
+	/** Draining on behalf of a behaviour that has no `onSignal`: nothing more comes in. */
+	#closing = false;
+	#drainAsked = false;
 	#stopReason: StopReason = stopped;
-	#restartDue = false;
-	/** Host timers of the cell itself (drain deadline, restart delay), to clear at its next end. */
-	readonly #onEnd: (() => void)[] = [];
+	#history = noFailures;
+	#restartTimer: TimerHandle | null = null;
+	#drainTimer: TimerHandle | null = null;
 
-	constructor(system: SystemCore, parent: Relative | null, name: string, setup: Setup<M>, options: SpawnOptions) {
-		this.#system = system;
+	constructor(core: SystemCore, parent: Relative | null, basePath: string, name: string, setup: Setup<M>, options: SpawnOptions) {
+		this.#core = core;
 		this.#parent = parent;
-		this.#name = name;
-		this.path = parent === null ? `/${name}` : `${parent.path}/${name}`;
+		this.path = `${basePath}/${name}`;
 		this.#setup = setup;
 		this.#supervision = options.supervision ?? stopOnFailure;
 		this.#inbox = new Ring(options.mailboxMax ?? mailboxDefault);
-		this.#timers = new Timers(system, (key, generation, message) => this.#push({ kind: 'timer', key, generation, message }));
-		this.self = new LocalRef(this);
-		system.actors += 1;
-		this.#push({ kind: 'start' });
+		this.ref = new LocalRef<M>(this, name, parent?.ref ?? null);
+		this.#context = new CellContext(core, this);
+		core.actors += 1;
+		this.#hear({ kind: 'start' });
 	}
 
 	// --- what others do to it -------------------------------------------------------------------------------------
 
 	tell(message: M): Delivery {
-		if (this.#state === 'stopping' || this.#state === 'ended' || this.#draining) return 'closed';
+		if (this.#closing || this.#state === 'stopping' || this.#state === 'ended') return 'closed';
 		if (!this.#inbox.push(message)) return 'full';
-		if (!this.scheduled) this.#system.scheduler.schedule(this);
+		if (!this.scheduled) this.#core.scheduler.schedule(this);
 		return 'accepted';
 	}
 
+	arrived(item: Reserved<M>): void {
+		if (this.#state === 'stopping' || this.#state === 'ended') return;
+		this.#inbox.pushBeyond(item);
+		if (!this.scheduled) this.#core.scheduler.schedule(this);
+	}
+
 	requestStop(): void {
-		if (this.#state !== 'ended') this.#push({ kind: 'stop' });
+		this.#hear({ kind: 'stop' });
 	}
 
-	requestDrain(shutdownMs = this.#supervision.shutdownMs): void {
-		if (this.#state !== 'ended') this.#push({ kind: 'drain', shutdownMs });
-	}
-
-	get inboxLength(): number {
-		return this.#inbox.length;
-	}
-
-	get children(): Iterable<Relative> {
-		return this.#children.values();
+	requestDrain(): void {
+		this.#hear({ kind: 'drain' });
 	}
 
 	watchedEnded(address: Address<never>, reason: StopReason): void {
-		this.#push({ kind: 'terminated', address, reason });
+		this.#hear({ kind: 'terminated', address, reason });
+	}
+
+	childFailed(signal: Signal): void {
+		this.#hear({ kind: 'child-failed', signal });
+	}
+
+	/** The name is free at once: who hears `terminated` may use it again. */
+	childEnded(name: string): void {
+		this.#children?.delete(name);
+		if (this.#hasChildren || this.#state === 'running') return;
+		this.#hear({ kind: 'children-gone' });
+	}
+
+	#hear(news: News): void {
+		if (this.#state === 'ended') return;
+		this.#news.pushBeyond(news);
+		if (!this.scheduled) this.#core.scheduler.schedule(this);
 	}
 
 	// --- its turn -------------------------------------------------------------------------------------------------
 
 	get hasWork(): boolean {
-		return this.#urgent.length > 0 || (this.#inbox.length > 0 && this.#state === 'running');
+		return this.#news.length > 0 || (this.#inbox.length > 0 && this.#state === 'running');
 	}
 
 	run(max: number): number {
 		let handled = 0;
-		while (handled < max) {
-			const urgent = this.#urgent.shift();
-			if (urgent !== undefined) {
-				this.#onUrgent(urgent);
-				handled += 1;
-				continue;
+		for (;;) {
+			try {
+				while (handled < max) {
+					if (this.#news.length > 0) {
+						handled += 1;
+						this.#onNews(this.#news.shift() as News);
+					} else if (this.#inbox.length > 0 && this.#state === 'running') {
+						handled += 1;
+						this.#onItem(this.#inbox.shift() as M | Reserved<M>);
+					} else break;
+				}
+				if (this.#closing) this.#endWhenDrained();
+				return handled;
+			} catch (error) {
+				this.#fail(error);
 			}
-			if (this.#state !== 'running') break;
-			const message = this.#inbox.shift();
-			if (message === undefined) break;
-			handled += 1;
-			this.#onMessage(message);
 		}
-		if (this.#draining && this.#inbox.length === 0 && this.#state === 'running') this.#beginStop(stopped);
-		return handled;
+	}
+
+	#onItem(item: M | Reserved<M>): void {
+		if (!(item instanceof Reserved)) this.#onMessage(item);
+		else if (item.claim()) this.#onMessage(item.open());
 	}
 
 	#onMessage(message: M): void {
+		if (this.#core.trace !== undefined) this.#core.trace(this.path, 'message', message);
 		const behavior = this.#behavior;
 		if (behavior === null) return;
-		try {
-			this.#become(behavior.onMessage(this, message));
-		} catch (error) {
-			this.#fail(error);
-		}
+		const next = behavior.onMessage(this.#context, message);
+		if (next !== 'same') this.#become(next);
 	}
 
-	#onUrgent(urgent: Urgent<M>): void {
-		switch (urgent.kind) {
+	#onNews(news: News): void {
+		switch (news.kind) {
 			case 'start':
 				if (this.#state === 'starting') this.#start();
 				return;
@@ -182,30 +164,32 @@ export class Cell<M> implements ActorContext<M>, Runnable, Watcher, Relative {
 				this.#beginStop(stopped);
 				return;
 			case 'drain':
-				this.#drain(urgent.shutdownMs);
+				this.#drain();
+				return;
+			case 'restart-due':
+			case 'children-gone':
+				this.#goOn();
 				return;
 			case 'terminated':
-				this.#onTerminated(urgent.address, urgent.reason);
+				if (this.#context.takeWatch(news.address)) this.#signal({ type: 'terminated', ref: news.address, reason: news.reason });
 				return;
 			case 'child-failed':
-				this.#signal(urgent.signal);
-				return;
-			case 'timer':
-				if (this.#timers.take(urgent.key, urgent.generation) && this.#state === 'running') this.#onMessage(urgent.message);
-				return;
-			case 'answer':
-				if (this.#state === 'running') this.#onMessage(urgent.message);
+				this.#signal(news.signal);
 				return;
 		}
 	}
 
 	#start(): void {
 		this.#state = 'running';
-		try {
-			this.#behavior = this.#setup(this);
-		} catch (error) {
-			this.#fail(error);
-		}
+		this.#behavior = this.#setup(this.#context);
+		if (this.#drainAsked) this.#passOnDrain();
+	}
+
+	#signal(signal: Signal): void {
+		if (this.#core.trace !== undefined) this.#core.trace(this.path, 'signal', signal);
+		const behavior = this.#behavior;
+		if (this.#state !== 'running' || behavior?.onSignal === undefined) return;
+		this.#become(behavior.onSignal(this.#context, signal));
 	}
 
 	#become(next: Next<M>): void {
@@ -214,185 +198,155 @@ export class Cell<M> implements ActorContext<M>, Runnable, Watcher, Relative {
 		else this.#behavior = next;
 	}
 
-	#signal(signal: Signal): void {
-		const behavior = this.#behavior;
-		if (this.#state !== 'running' || behavior?.onSignal === undefined) return;
-		try {
-			this.#become(behavior.onSignal(this, signal));
-		} catch (error) {
-			this.#fail(error);
-		}
+	// --- draining -------------------------------------------------------------------------------------------------
+
+	#drain(): void {
+		if (this.#drainAsked || this.#state === 'stopping' || this.#state === 'ended') return;
+		this.#drainAsked = true;
+		this.#drainTimer = this.#core.host.setTimer(this.#supervision.shutdownMs, () => this.requestStop());
+		if (this.#state === 'running') this.#passOnDrain();
 	}
 
-	#drain(shutdownMs: number): void {
-		if (this.#state === 'starting') this.#start();
-		if (this.#state !== 'running') return;
-		const deadline = this.#system.host.setTimer(shutdownMs, () => this.requestStop());
-		this.#onEnd.push(() => this.#system.host.clearTimer(deadline));
-		if (this.#behavior?.onSignal === undefined) this.#draining = true;
+	#passOnDrain(): void {
+		if (this.#behavior?.onSignal === undefined) this.#closing = true;
 		else this.#signal({ type: 'drain' });
 	}
 
-	#onTerminated(address: Address<never>, reason: StopReason): void {
-		if (!this.#watching.delete(address)) return;
-		this.#signal({ type: 'terminated', ref: address, reason });
+	#endWhenDrained(): void {
+		if (this.#state === 'running' && this.#inbox.length === 0 && this.#context.asks === 0) this.#beginStop(stopped);
 	}
 
 	// --- failing and ending ---------------------------------------------------------------------------------------
 
+	/** A bug, in its turn. One who is to end anyway is not started again. */
 	#fail(error: unknown): void {
-		const message = error instanceof Error ? error.message : String(error);
-		const stack = error instanceof Error ? error.stack : undefined;
-		const now = this.#system.host.now();
-		const verdict = decideRestart(this.#supervision, this.#failures, now, this.#system.host.random());
-		this.#system.host.telemetry.log('error', 'actor-failed', { actor: this.path, message, stack, decision: verdict.decision });
-		this.#system.failures += 1;
-		this.#parent?.childFailed({ type: 'child-failed', ref: this.self, name: this.#name, message, decision: verdict.decision });
-		const reason: StopReason = { kind: 'failed', message };
-		if (verdict.decision === 'stop' || this.#state !== 'running') {
-			this.#beginStop(reason);
+		if (this.#state !== 'running') {
+			this.#core.host.telemetry.log('error', 'actor-failed', { actor: this.path, ...errorFields(error), state: this.#state });
 			return;
 		}
-		this.#failures = rememberFailure(this.#supervision, this.#failures, now);
+		const now = this.#core.host.now();
+		const verdict = this.#drainAsked
+			? ({ decision: 'stop' } as const)
+			: decideRestart(this.#supervision, this.#history, now, this.#core.host.random());
+		const { decision } = verdict;
+		const fields = errorFields(error);
+		const retryInMs = verdict.decision === 'restart' ? verdict.delayMs : null;
+		this.#core.failures += 1;
+		this.#core.host.telemetry.log('error', 'actor-failed', { actor: this.path, ...fields, decision, retryInMs });
+		this.#parent?.childFailed({ type: 'child-failed', ref: this.ref, name: this.ref.name, message: fields.message, decision });
+		this.#stopReason = { kind: 'failed', message: fields.message };
+		if (verdict.decision === 'stop') {
+			this.#beginStop(this.#stopReason);
+			return;
+		}
+		this.#history = verdict.history;
 		this.#state = 'restarting';
-		this.#release(reason);
-		this.#restartDue = false;
-		const timer = this.#system.host.setTimer(verdict.delayMs, () => {
-			this.#restartDue = true;
-			this.#maybeRestart();
+		this.#restartTimer = this.#core.host.setTimer(verdict.delayMs, () => {
+			this.#restartTimer = null;
+			this.#hear({ kind: 'restart-due' });
 		});
-		this.#onEnd.push(() => this.#system.host.clearTimer(timer));
-		for (const child of this.#children.values()) child.requestStop();
-	}
-
-	/** By a child, in its turn. */
-	childFailed(signal: Signal): void {
-		this.#push({ kind: 'child-failed', signal });
-	}
-
-	#maybeRestart(): void {
-		if (this.#state !== 'restarting' || !this.#restartDue || this.#children.size > 0) return;
-		this.#state = 'starting';
-		this.#push({ kind: 'start' });
+		this.#letGo();
 	}
 
 	#beginStop(reason: StopReason): void {
 		if (this.#state === 'stopping' || this.#state === 'ended') return;
 		this.#state = 'stopping';
 		this.#stopReason = reason;
-		for (const child of this.#children.values()) child.requestStop();
-		this.#maybeEnd();
+		this.#letGo();
 	}
 
-	/** By a child that has ended, in its turn. */
-	childEnded(name: string): void {
-		this.#children.delete(name);
-		if (this.#state === 'stopping') this.#maybeEnd();
-		else this.#maybeRestart();
+	/** Gives back what it holds, then waits for its children, if any. */
+	#letGo(): void {
+		this.#context.release();
+		if (this.#children !== null) for (const child of this.#children.values()) child.requestStop();
+		this.#goOn();
 	}
 
-	#maybeEnd(): void {
-		if (this.#children.size > 0) return;
-		this.#release(this.#stopReason);
-		this.#state = 'ended';
-		if (this.#inbox.length > 0) this.#system.deadLetter(this.path, this.#inbox.length);
-		this.#inbox.clear();
-		this.#urgent.clear();
-		this.#behavior = null;
-		this.#system.actors -= 1;
-		this.#system.exports.remove(this.self);
-		this.watchers.end(this.self, this.#stopReason);
-		this.#parent?.childEnded(this.#name);
-		if (this.#parent === null) this.#system.rootEnded(this.#name);
+	/** The next step of a restart or an end, once there are no children. */
+	#goOn(): void {
+		if (this.#hasChildren || (this.#state !== 'restarting' && this.#state !== 'stopping')) return;
+		this.#sayLast();
+		if (this.#state === 'stopping') this.#end();
+		else if (this.#restartTimer === null) {
+			this.#state = 'starting';
+			this.#hear({ kind: 'start' });
+		}
 	}
 
-	/** Last words of the behaviour, then everything it held: timers, asks, watches. */
-	#release(reason: StopReason): void {
+	/** Last words of the behaviour, once. What it sets in them, it loses. */
+	#sayLast(): void {
 		const behavior = this.#behavior;
 		this.#behavior = null;
-		if (behavior?.onSignal !== undefined) {
-			try {
-				behavior.onSignal(this, { type: 'post-stop', reason });
-			} catch (error) {
-				const message = error instanceof Error ? error.message : String(error);
-				this.#system.host.telemetry.log('error', 'actor-failed', { actor: this.path, message, during: 'post-stop' });
-			}
+		if (behavior?.onSignal === undefined) return;
+		const signal: Signal = { type: 'post-stop', reason: this.#stopReason };
+		if (this.#core.trace !== undefined) this.#core.trace(this.path, 'signal', signal);
+		try {
+			behavior.onSignal(this.#context, signal);
+		} catch (error) {
+			this.#core.host.telemetry.log('error', 'actor-failed', { actor: this.path, ...errorFields(error), during: 'post-stop' });
 		}
-		for (const end of this.#onEnd.splice(0)) end();
-		this.#timers.cancelAll();
-		for (const ask of this.#asks) ask.abandon();
-		this.#asks.clear();
-		for (const address of this.#watching) address.removeWatcher(this);
-		this.#watching.clear();
+		this.#context.release();
 	}
 
-	#push(urgent: Urgent<M>): void {
-		if (this.#state === 'ended') return;
-		this.#urgent.push(urgent);
-		if (!this.scheduled) this.#system.scheduler.schedule(this);
+	#end(): void {
+		this.#state = 'ended';
+		this.#context.end();
+		if (this.#restartTimer !== null) this.#core.host.clearTimer(this.#restartTimer);
+		if (this.#drainTimer !== null) this.#core.host.clearTimer(this.#drainTimer);
+		this.#news.clear();
+		this.#dropInbox();
+		this.#core.actors -= 1;
+		if (this.#parent === null) this.#core.rootEnded(this.ref.name);
+		else this.#parent.childEnded(this.ref.name);
+		this.ref.end(this.#stopReason);
 	}
 
-	// --- what its behaviour may do: ActorContext ------------------------------------------------------------------
-
-	get telemetry(): Telemetry {
-		return this.#system.host.telemetry;
+	#dropInbox(): void {
+		const unread: M[] = [];
+		while (this.#inbox.length > 0) {
+			const item = this.#inbox.shift() as M | Reserved<M>;
+			if (!(item instanceof Reserved)) unread.push(item);
+		}
+		this.#inbox.clear();
+		for (const message of unread) answerUnread(message);
+		if (unread.length > 0) this.#core.deadLetters(this.path, unread);
 	}
 
-	now(): number {
-		return this.#system.host.now();
+	// --- its children ---------------------------------------------------------------------------------------------
+
+	get #hasChildren(): boolean {
+		return this.#children !== null && this.#children.size > 0;
 	}
 
-	random(): number {
-		return this.#system.host.random();
+	get inboxLength(): number {
+		return this.#inbox.length;
 	}
 
-	spawn<N>(name: string, setup: Setup<N>, options: SpawnOptions = {}): ActorRef<N> {
+	get children(): Iterable<Relative> {
+		return this.#children?.values() ?? [];
+	}
+
+	spawn<N>(name: string, setup: Setup<N>, options: SpawnOptions): ActorRef<N> {
+		if (this.#state !== 'running') throw new Error(`${this.path} is ${this.#state}: it cannot spawn ${name}`);
+		this.#children ??= new Map();
 		if (this.#children.has(name)) throw new Error(`${this.path} has a child named ${name} already`);
-		if (this.#state !== 'running') throw new Error(`${this.path} is ${this.#state}: it cannot spawn`);
-		const child = new Cell(this.#system, this, name, setup, options);
+		const child = new Cell(this.#core, this, this.path, name, setup, options);
 		this.#children.set(name, child);
-		return child.self;
+		return child.ref;
 	}
 
-	stop(child: ActorRef<never>): void {
-		this.#childOf(child).requestStop();
+	stopChild(ref: ActorRef<never>): void {
+		this.#childOf(ref)?.requestStop();
 	}
 
-	drain(child: ActorRef<never>): void {
-		this.#childOf(child).requestDrain();
+	drainChild(ref: ActorRef<never>): void {
+		this.#childOf(ref)?.requestDrain();
 	}
 
-	#childOf(ref: ActorRef<never>): { requestStop(): void; requestDrain(): void } {
-		for (const child of this.#children.values()) if (child.self === ref) return child;
-		return { requestStop() {}, requestDrain() {} };
-	}
-
-	watch(ref: ActorRef<never>): void {
-		const address = addressOf(ref);
-		if (this.#watching.has(address)) return;
-		this.#watching.add(address);
-		address.addWatcher(this);
-	}
-
-	unwatch(ref: ActorRef<never>): void {
-		const address = addressOf(ref);
-		if (this.#watching.delete(address)) address.removeWatcher(this);
-	}
-
-	setTimer(key: string, delayMs: number, message: M): void {
-		this.#timers.set(key, delayMs, message);
-	}
-
-	cancelTimer(key: string): void {
-		this.#timers.cancel(key);
-	}
-
-	ask<Q, R>(target: ActorRef<Q>, timeoutMs: number, build: (replyTo: ActorRef<R>) => Q, toMessage: (outcome: AskOutcome<R>) => M): void {
-		const slot = new AskSlot<R>(this.#system, (outcome) => {
-			this.#asks.delete(slot);
-			this.#push({ kind: 'answer', message: toMessage(outcome) });
-		});
-		this.#asks.add(slot);
-		slot.begin(target, timeoutMs, build);
+	/** Undefined when it has ended. Another's child is a bug: only a parent ends its children. */
+	#childOf(ref: ActorRef<never>): Relative | undefined {
+		if (!(ref instanceof LocalRef) || ref.parent !== this.ref) throw new Error(`${this.path} can stop or drain its own children only`);
+		const child = this.#children?.get(ref.name);
+		return child?.ref === ref ? child : undefined;
 	}
 }

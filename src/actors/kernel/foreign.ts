@@ -1,52 +1,118 @@
 /**
  * Refs to actors of other systems. A carrier (a link to another thread) takes their messages and tells of their ends; here
- * is only the address and who watches it. Only watched refs are kept, so that the table is bounded by the watches.
+ * are only the addresses and who watches them. A ref is kept strongly while it is watched, and weakly else: as long as
+ * anybody holds it, its (carrier, id) gives the same object, so refs may be compared and used as keys.
  */
 import { Address, type Watcher } from './address.ts';
 import type { StopReason } from './behavior.ts';
 import type { ActorRef, Delivery } from './ref.ts';
 
 export interface ForeignCarrier {
+	/** A message for the actor that the other side exported under `id`. Never throws. */
 	tell(id: number, message: unknown): Delivery;
-	/** Answered, sooner or later, by `ActorSystem.foreignTerminated`. */
+	/** Answered, sooner or later, by `ActorSystem.foreignTerminated`, also when it had ended before. */
 	watch(id: number): void;
 	unwatch(id: number): void;
 }
 
 const lost: StopReason = { kind: 'lost' };
+const sweepLeast = 64;
+
+/** What is known of one carrier. */
+class Far {
+	readonly carrier: ForeignCarrier;
+	readonly watched = new Map<number, ForeignRef<never>>();
+	readonly #known = new Map<number, WeakRef<ForeignRef<never>>>();
+	#sweepAbove = sweepLeast;
+	lost = false;
+
+	constructor(carrier: ForeignCarrier) {
+		this.carrier = carrier;
+	}
+
+	ref(id: number): ForeignRef<never> {
+		const known = this.#known.get(id)?.deref();
+		if (known !== undefined) return known;
+		const ref = new ForeignRef<never>(this, id);
+		this.#known.set(id, new WeakRef(ref));
+		if (this.#known.size > this.#sweepAbove) this.#sweep();
+		return ref;
+	}
+
+	/** Drops the ids whose refs nobody holds; as often as their number doubles, so at a constant cost a ref. */
+	#sweep(): void {
+		for (const [id, weak] of this.#known) if (weak.deref() === undefined) this.#known.delete(id);
+		this.#sweepAbove = Math.max(sweepLeast, this.#known.size * 2);
+	}
+}
 
 export class ForeignRef<in M> extends Address<M> {
-	readonly carrier: ForeignCarrier;
 	readonly id: number;
-	readonly #table: ForeignTable;
-	readonly watchers = new Set<Watcher>();
+	readonly #far: Far;
+	readonly #watchers = new Set<Watcher>();
+	#ended: StopReason | null = null;
 
-	constructor(table: ForeignTable, carrier: ForeignCarrier, id: number) {
+	constructor(far: Far, id: number) {
 		super();
-		this.#table = table;
-		this.carrier = carrier;
+		this.#far = far;
 		this.id = id;
 	}
 
+	get carrier(): ForeignCarrier {
+		return this.#far.carrier;
+	}
+
 	tell(message: M): Delivery {
-		return this.#table.isLost(this.carrier) ? 'closed' : this.carrier.tell(this.id, message);
+		return this.#ended !== null || this.#far.lost ? 'closed' : this.#far.carrier.tell(this.id, message);
 	}
 
 	addWatcher(watcher: Watcher): void {
-		this.#table.addWatcher(this, watcher);
+		if (this.#ended !== null || this.#far.lost) {
+			watcher.watchedEnded(this, this.#ended ?? lost);
+			return;
+		}
+		const first = this.#watchers.size === 0;
+		this.#watchers.add(watcher);
+		if (!first) return;
+		this.#far.watched.set(this.id, this);
+		this.#far.carrier.watch(this.id);
 	}
 
 	removeWatcher(watcher: Watcher): void {
-		this.#table.removeWatcher(this, watcher);
+		if (!this.#watchers.delete(watcher) || this.#watchers.size > 0) return;
+		this.#far.watched.delete(this.id);
+		if (!this.#far.lost) this.#far.carrier.unwatch(this.id);
+	}
+
+	/** By its table. Ids are never used again: what has ended stays so. */
+	end(reason: StopReason): void {
+		if (this.#ended !== null) return;
+		this.#ended = reason;
+		this.#far.watched.delete(this.id);
+		const watchers = [...this.#watchers];
+		this.#watchers.clear();
+		for (const watcher of watchers) watcher.watchedEnded(this, reason);
 	}
 }
 
 export class ForeignTable {
-	readonly #watched = new Map<ForeignCarrier, Map<number, ForeignRef<never>>>();
-	readonly #lost = new WeakSet<ForeignCarrier>();
+	readonly #fars = new Map<ForeignCarrier, Far>();
+	readonly #lost = new WeakMap<ForeignCarrier, Far>();
 
-	ref<M>(carrier: ForeignCarrier, id: number): ForeignRef<M> {
-		return (this.#watched.get(carrier)?.get(id) as ForeignRef<M> | undefined) ?? new ForeignRef<M>(this, carrier, id);
+	/** Refs of other systems that are watched here. */
+	get watched(): number {
+		let sum = 0;
+		for (const far of this.#fars.values()) sum += far.watched.size;
+		return sum;
+	}
+
+	ref<M>(carrier: ForeignCarrier, id: number): ActorRef<M> {
+		let far = this.#fars.get(carrier) ?? this.#lost.get(carrier);
+		if (far === undefined) {
+			far = new Far(carrier);
+			this.#fars.set(carrier, far);
+		}
+		return far.ref(id);
 	}
 
 	/** The id of a ref that lives behind `carrier`; null for any other ref. */
@@ -54,45 +120,16 @@ export class ForeignTable {
 		return ref instanceof ForeignRef && ref.carrier === carrier ? ref.id : null;
 	}
 
-	isLost(carrier: ForeignCarrier): boolean {
-		return this.#lost.has(carrier);
-	}
-
-	addWatcher(ref: ForeignRef<never>, watcher: Watcher): void {
-		if (this.#lost.has(ref.carrier)) {
-			watcher.watchedEnded(ref, lost);
-			return;
-		}
-		const first = ref.watchers.size === 0;
-		ref.watchers.add(watcher);
-		if (!first) return;
-		let ofCarrier = this.#watched.get(ref.carrier);
-		if (ofCarrier === undefined) {
-			ofCarrier = new Map();
-			this.#watched.set(ref.carrier, ofCarrier);
-		}
-		ofCarrier.set(ref.id, ref);
-		ref.carrier.watch(ref.id);
-	}
-
-	removeWatcher(ref: ForeignRef<never>, watcher: Watcher): void {
-		if (!ref.watchers.delete(watcher) || ref.watchers.size > 0) return;
-		this.#watched.get(ref.carrier)?.delete(ref.id);
-		if (!this.#lost.has(ref.carrier)) ref.carrier.unwatch(ref.id);
-	}
-
 	terminated(carrier: ForeignCarrier, id: number, reason: StopReason): void {
-		const ref = this.#watched.get(carrier)?.get(id);
-		if (ref === undefined) return;
-		this.#watched.get(carrier)?.delete(id);
-		const watchers = [...ref.watchers];
-		ref.watchers.clear();
-		for (const watcher of watchers) watcher.watchedEnded(ref, reason);
+		this.#fars.get(carrier)?.watched.get(id)?.end(reason);
 	}
 
 	carrierLost(carrier: ForeignCarrier): void {
-		this.#lost.add(carrier);
-		for (const id of [...(this.#watched.get(carrier)?.keys() ?? [])]) this.terminated(carrier, id, lost);
-		this.#watched.delete(carrier);
+		const far = this.#fars.get(carrier) ?? this.#lost.get(carrier) ?? new Far(carrier);
+		if (far.lost) return;
+		far.lost = true;
+		this.#fars.delete(carrier);
+		this.#lost.set(carrier, far);
+		for (const ref of [...far.watched.values()]) ref.end(lost);
 	}
 }

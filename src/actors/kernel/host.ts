@@ -19,4 +19,9 @@ export interface Host {
 	setTimer(delayMs: number, fire: () => void): TimerHandle;
 	clearTimer(handle: TimerHandle): void;
 	readonly telemetry: Telemetry;
+	/**
+	 * Hears of everything that an actor or edge is about to handle, in order: for simulations, which hash it. Absent on the
+	 * real host.
+	 */
+	readonly trace?: (actor: string, kind: 'message' | 'signal', content: unknown) => void;
 }

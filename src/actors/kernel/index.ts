@@ -3,12 +3,13 @@
  * nothing of LLMs; it imports nothing outside its folder.
  */
 export type { ActorContext, Behavior, Next, Setup, Signal, SpawnOptions, StopReason } from './behavior.ts';
-export type { EdgeRef } from './edge.ts';
+export type { EdgeOptions, EdgeRef } from './edge.ts';
 export type { ForeignCarrier } from './foreign.ts';
 export type { Host, TimerHandle } from './host.ts';
-export { RealHost } from './real-host.ts';
+export { RealHost, type RealHostOptions } from './real-host.ts';
 export type { ActorRef, AskFailed, AskOutcome, Delivery } from './ref.ts';
-export { SeededRandom, SimHost, SimWorld } from './sim-host.ts';
-export { decideRestart, type RestartDecision, type SupervisionSpec } from './supervision.ts';
-export { ActorSystem, type SystemOptions, type SystemStats } from './system.ts';
+export { SeededRandom } from './seeded-random.ts';
+export { type SimEvent, SimHost, SimWorld } from './sim-host.ts';
+export { decideRestart, noFailures, type RestartDecision, type RestartHistory, type SupervisionSpec } from './supervision.ts';
+export { ActorSystem, type DeadLetterHook, type SystemOptions, type SystemStats } from './system.ts';
 export { type Labels, type LogLevel, silentTelemetry, type Telemetry } from './telemetry.ts';

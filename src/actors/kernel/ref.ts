@@ -16,7 +16,10 @@ export interface ActorRef<in M> {
 	tell(message: M): Delivery;
 }
 
-/** Asynchronous failure of a request, and whether the work can have begun: `no` is always safe to retry. */
+/**
+ * Asynchronous failure of a request, and whether the work can have begun: `no` is always safe to retry. `terminated` with
+ * `no`: the target ended with the question unread.
+ */
 export interface AskFailed {
 	readonly ok: false;
 	readonly reason: 'full' | 'closed' | 'timeout' | 'terminated';

@@ -1,17 +1,18 @@
 /**
- * A queue with a bound: the inbox of an actor, the run queue of a system. Memory grows by doubling from nothing to the
- * bound and is kept. Owned by one actor or scheduler, single thread; it knows nothing of what it holds.
+ * A queue with a bound: the lanes of an actor, the run queue of a system. Memory grows by doubling from nothing and is
+ * kept. Owned by one actor or scheduler, single thread; it knows nothing of what it holds.
  */
 
 const smallest = 8;
 
 export class Ring<T> {
+	/** Its length is 0 or a power of two. */
 	#slots: (T | undefined)[] = [];
 	#head = 0;
 	#length = 0;
 	readonly #max: number;
 
-	/** `max`: items it may hold, at least 1; `Infinity` for none. */
+	/** `max`: items that `push` lets in; `Infinity` for no bound. */
 	constructor(max: number) {
 		this.#max = max;
 	}
@@ -23,13 +24,18 @@ export class Ring<T> {
 	/** False when full: nothing was queued. */
 	push(item: T): boolean {
 		if (this.#length >= this.#max) return false;
-		if (this.#length === this.#slots.length) this.#grow();
-		this.#slots[(this.#head + this.#length) & (this.#slots.length - 1)] = item;
-		this.#length += 1;
+		this.pushBeyond(item);
 		return true;
 	}
 
-	/** The oldest item; undefined when empty. */
+	/** Queues also above the bound: for items whose number is bounded elsewhere. They count towards `length`. */
+	pushBeyond(item: T): void {
+		if (this.#length === this.#slots.length) this.#grow();
+		this.#slots[(this.#head + this.#length) & (this.#slots.length - 1)] = item;
+		this.#length += 1;
+	}
+
+	/** The oldest item; undefined when empty. Where items may be undefined themselves, ask `length` first. */
 	shift(): T | undefined {
 		if (this.#length === 0) return undefined;
 		const item = this.#slots[this.#head];

@@ -4,11 +4,12 @@
  */
 import type { Host } from './host.ts';
 import { Ring } from './ring.ts';
+import { errorFields } from './telemetry.ts';
 
 export interface Runnable {
-	/** Owned by the scheduler: it waits in the queue. */
+	/** Owned by the scheduler: it waits in the queue, or runs. */
 	scheduled: boolean;
-	/** Handles up to `max` items; returns how many it handled. */
+	/** Handles up to `max` items; returns how many it handled. Must not throw. */
 	run(max: number): number;
 	readonly hasWork: boolean;
 }
@@ -20,7 +21,8 @@ export interface TurnBudget {
 	readonly turnMs: number;
 }
 
-const clockEvery = 256;
+/** Messages between two looks at the clock: one look costs about as much as one message. */
+const clockEvery = 16;
 
 export class Scheduler {
 	readonly #host: Host;
@@ -37,10 +39,14 @@ export class Scheduler {
 		this.#budget = budget;
 	}
 
+	get running(): boolean {
+		return this.#running;
+	}
+
 	schedule(runnable: Runnable): void {
 		if (runnable.scheduled) return;
 		runnable.scheduled = true;
-		this.#queue.push(runnable);
+		this.#queue.pushBeyond(runnable);
 		if (this.#pending || this.#running) return;
 		this.#pending = true;
 		this.#host.defer(this.#turn);
@@ -53,36 +59,53 @@ export class Scheduler {
 		};
 	}
 
-	/** Runs until nothing is left, without regard to budgets: for shutdown, outside any turn. */
+	/** Runs until nothing is left, one turn after the other without the host between them. Outside any turn only. */
 	runToEnd(): void {
-		while (this.#queue.length > 0) this.#runTurn();
+		while (this.#queue.length > 0 && !this.#running) this.#runTurn();
 	}
 
 	#runTurn(): void {
-		this.#pending = false;
 		if (this.#running) return;
+		this.#pending = false;
 		this.#running = true;
-		const { activationMax, turnMessagesMax, turnMs } = this.#budget;
-		let handled = 0;
-		let checkAt = clockEvery;
-		const startedAt = this.#host.now();
-		for (let runnable = this.#queue.shift(); runnable !== undefined; runnable = this.#queue.shift()) {
-			handled += runnable.run(activationMax);
-			runnable.scheduled = false;
-			if (runnable.hasWork) this.schedule(runnable);
-			if (handled >= turnMessagesMax) break;
-			if (handled >= checkAt) {
-				checkAt = handled + clockEvery;
-				if (this.#host.now() - startedAt > turnMs) break;
+		try {
+			this.#runQueue();
+			// Also when the budget ran out: what was made must leave before more is made.
+			for (const hook of this.#hooks) this.#runHook(hook);
+		} finally {
+			this.#running = false;
+			// What hooks told waits for the host as well: else a hook that always tells would never let it in.
+			if (this.#queue.length > 0 && !this.#pending) {
+				this.#pending = true;
+				this.#host.yieldThen(this.#turn);
 			}
 		}
-		this.messages += handled;
-		this.#running = false;
-		// Hooks see a finished turn also when its budget ran out: what was made must leave before more is made.
-		for (const hook of this.#hooks) hook();
-		if (this.#queue.length > 0 && !this.#pending) {
-			this.#pending = true;
-			this.#host.yieldThen(this.#turn);
+	}
+
+	#runQueue(): void {
+		const { activationMax, turnMessagesMax, turnMs } = this.#budget;
+		const until = this.#host.now() + turnMs;
+		let handled = 0;
+		let lookAt = clockEvery;
+		for (let runnable = this.#queue.shift(); runnable !== undefined; runnable = this.#queue.shift()) {
+			const more = runnable.run(activationMax);
+			handled += more;
+			this.messages += more;
+			runnable.scheduled = false;
+			if (runnable.hasWork) this.schedule(runnable);
+			if (handled >= turnMessagesMax) return;
+			if (handled >= lookAt) {
+				lookAt = handled + clockEvery;
+				if (this.#host.now() > until) return;
+			}
+		}
+	}
+
+	#runHook(hook: () => void): void {
+		try {
+			hook();
+		} catch (error) {
+			this.#host.telemetry.log('error', 'turn-end-failed', errorFields(error));
 		}
 	}
 }

@@ -3,66 +3,39 @@
  * hosts of one `SimWorld` are several threads that share the clock: which of them runs next is drawn from the seed.
  */
 import type { Host, TimerHandle } from './host.ts';
+import { SeededRandom } from './seeded-random.ts';
+import { type SimTimer, SimTimers } from './sim-timers.ts';
 import { silentTelemetry, type Telemetry } from './telemetry.ts';
 
-/** xoshiro128** (Blackman, Vigna, 2018), its state filled by splitmix32 from the seed. Not for secrets. */
-export class SeededRandom {
-	readonly #state = new Uint32Array(4);
+/** A simulation draws from the same kind of generator as its hosts. */
+export { SeededRandom } from './seeded-random.ts';
 
-	constructor(seed: number) {
-		let word = seed >>> 0;
-		for (let index = 0; index < 4; index += 1) {
-			word = (word + 0x9e3779b9) >>> 0;
-			let mixed = word;
-			mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b);
-			mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
-			this.#state[index] = mixed ^ (mixed >>> 16);
-		}
-	}
-
-	/** Next 32 bits. */
-	bits(): number {
-		const state = this.#state;
-		const [a = 0, b = 0, c = 0, d = 0] = state;
-		const scaled = Math.imul(b, 5);
-		const result = Math.imul((scaled << 7) | (scaled >>> 25), 9) >>> 0;
-		const mixed = d ^ b;
-		state[2] = c ^ a ^ (b << 9);
-		state[3] = (mixed << 11) | (mixed >>> 21);
-		state[1] = b ^ c ^ a;
-		state[0] = a ^ mixed;
-		return result;
-	}
-
-	/** In [0, 1). */
-	next(): number {
-		return this.bits() / 2 ** 32;
-	}
-
-	/** A whole number in [0, below). */
-	below(below: number): number {
-		return Math.floor(this.next() * below);
-	}
-}
-
-interface SimTimer {
+/** Something an actor is about to handle. Two runs of one seed give the same events in the same order. */
+export interface SimEvent {
+	/** Virtual ms. */
 	readonly at: number;
-	readonly order: number;
-	readonly fire: () => void;
+	/** Which host, in the order of their making, from 0. */
+	readonly host: number;
+	readonly actor: string;
+	readonly kind: 'message' | 'signal';
+	readonly content: unknown;
 }
 
 /** A clock, a generator and what is to run, shared by the hosts of one simulation. */
 export class SimWorld {
 	readonly random: SeededRandom;
-	#now = 0;
-	#order = 0;
-	readonly #timers = new Set<SimTimer>();
+	/** Hears of every event, before it is handled. Must not tell, and must not draw from `random`. */
+	onEvent: ((event: SimEvent) => void) | null = null;
+	readonly #timers = new SimTimers();
 	readonly #hosts: SimHost[] = [];
+	#hostsMade = 0;
+	#now = 0;
 
 	constructor(seed: number) {
 		this.random = new SeededRandom(seed);
 	}
 
+	/** Virtual ms since the start. */
 	get now(): number {
 		return this.#now;
 	}
@@ -71,32 +44,40 @@ export class SimWorld {
 		return this.#timers.size;
 	}
 
-	/** By a host that is made. */
-	adopt(host: SimHost): void {
+	/** By a host that is made. Its number. */
+	adopt(host: SimHost): number {
 		this.#hosts.push(host);
+		this.#hostsMade += 1;
+		return this.#hostsMade - 1;
 	}
 
+	/** A host is no more: what it was to run and its timers are gone. */
 	remove(host: SimHost): void {
 		const index = this.#hosts.indexOf(host);
 		if (index >= 0) this.#hosts.splice(index, 1);
+		this.#timers.removeOf(host);
 	}
 
-	setTimer(delayMs: number, fire: () => void): TimerHandle {
-		this.#order += 1;
-		const timer: SimTimer = { at: this.#now + Math.max(0, delayMs), order: this.#order, fire };
-		this.#timers.add(timer);
-		return timer;
+	setTimer(owner: SimHost, delayMs: number, fire: () => void): TimerHandle {
+		return this.#timers.set(this.#now + (delayMs > 0 ? delayMs : 0), owner, fire);
 	}
 
 	clearTimer(handle: TimerHandle): void {
-		this.#timers.delete(handle as SimTimer);
+		this.#timers.remove(handle as SimTimer);
 	}
 
-	/** Runs one waiting turn of a host drawn from those that have one. False when none has. */
+	/** Runs one waiting turn, of a host drawn from those that have one. False when none has. */
 	step(): boolean {
-		const ready = this.#hosts.filter((host) => host.waiting > 0);
-		const host = ready.length < 2 ? ready[0] : ready[this.random.below(ready.length)];
-		return host?.step() ?? false;
+		let ready = 0;
+		for (const host of this.#hosts) if (host.waiting > 0) ready += 1;
+		if (ready === 0) return false;
+		let drawn = ready === 1 ? 0 : this.random.below(ready);
+		for (const host of this.#hosts) {
+			if (host.waiting === 0) continue;
+			if (drawn === 0) return host.step();
+			drawn -= 1;
+		}
+		return false;
 	}
 
 	/** Runs all waiting turns; time stands still. */
@@ -108,12 +89,7 @@ export class SimWorld {
 	advance(ms: number): void {
 		const until = this.#now + ms;
 		this.run();
-		for (let timer = this.#nextTimer(until); timer !== null; timer = this.#nextTimer(until)) {
-			this.#timers.delete(timer);
-			this.#now = Math.max(this.#now, timer.at);
-			timer.fire();
-			this.run();
-		}
+		while (this.#fireNext(until)) this.run();
 		this.#now = until;
 	}
 
@@ -121,32 +97,33 @@ export class SimWorld {
 	runUntilIdle(maxMs = 86_400_000): boolean {
 		const until = this.#now + maxMs;
 		this.run();
-		for (let timer = this.#nextTimer(until); timer !== null; timer = this.#nextTimer(until)) {
-			this.advance(timer.at - this.#now);
-		}
+		while (this.#fireNext(until)) this.run();
 		return this.#timers.size === 0;
 	}
 
-	#nextTimer(until: number): SimTimer | null {
-		let next: SimTimer | null = null;
-		for (const timer of this.#timers) {
-			if (timer.at > until) continue;
-			if (next === null || timer.at < next.at || (timer.at === next.at && timer.order < next.order)) next = timer;
-		}
-		return next;
+	#fireNext(until: number): boolean {
+		const timer = this.#timers.next;
+		if (timer === undefined || timer.at > until) return false;
+		this.#timers.remove(timer);
+		this.#now = Math.max(this.#now, timer.at);
+		timer.fire();
+		return true;
 	}
 }
 
 export class SimHost implements Host {
 	readonly world: SimWorld;
 	readonly telemetry: Telemetry;
+	/** Its number in the world, from 0. */
+	readonly index: number;
 	#turns: (() => void)[] = [];
+	#alive = true;
 
 	/** A simulated thread: alone in a world of its own made from a seed, or one more of a world. */
 	constructor(seedOrWorld: number | SimWorld, telemetry: Telemetry = silentTelemetry) {
 		this.world = typeof seedOrWorld === 'number' ? new SimWorld(seedOrWorld) : seedOrWorld;
 		this.telemetry = telemetry;
-		this.world.adopt(this);
+		this.index = this.world.adopt(this);
 	}
 
 	now(): number {
@@ -158,19 +135,23 @@ export class SimHost implements Host {
 	}
 
 	defer(turn: () => void): void {
-		this.#turns.push(turn);
+		if (this.#alive) this.#turns.push(turn);
 	}
 
 	yieldThen(turn: () => void): void {
-		this.#turns.push(turn);
+		if (this.#alive) this.#turns.push(turn);
 	}
 
 	setTimer(delayMs: number, fire: () => void): TimerHandle {
-		return this.world.setTimer(delayMs, fire);
+		return this.#alive ? this.world.setTimer(this, delayMs, fire) : {};
 	}
 
 	clearTimer(handle: TimerHandle): void {
 		this.world.clearTimer(handle);
+	}
+
+	trace(actor: string, kind: 'message' | 'signal', content: unknown): void {
+		this.world.onEvent?.({ at: this.world.now, host: this.index, actor, kind, content });
 	}
 
 	/** Turns that wait. */
@@ -186,8 +167,9 @@ export class SimHost implements Host {
 		return true;
 	}
 
-	/** Drops what waits: this thread is dead. */
+	/** This thread dies where it stands: no turn or timer of it runs again, nobody is told. */
 	kill(): void {
+		this.#alive = false;
 		this.#turns = [];
 		this.world.remove(this);
 	}

@@ -23,3 +23,8 @@ export const silentTelemetry: Telemetry = {
 	observe() {},
 	log() {},
 };
+
+/** An error as the fields of a log line. */
+export function errorFields(error: unknown): { readonly message: string; readonly stack?: string | undefined } {
+	return error instanceof Error ? { message: error.message, stack: error.stack } : { message: String(error) };
+}

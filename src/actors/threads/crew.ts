@@ -8,7 +8,7 @@
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { type Remote, transfer, wrap } from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
-import { decideRestart, rememberFailure, type SupervisionSpec } from '../kernel/supervision.ts';
+import { decideRestart, noFailures, type RestartHistory, type SupervisionSpec } from '../kernel/supervision.ts';
 import { SharedTable } from './shared-table.ts';
 import type { ThreadApi, ThreadBirth, ThreadFailed } from './thread-api.ts';
 import { type Verdict, Watchdog, type WatchdogLimits } from './watchdog.ts';
@@ -41,7 +41,7 @@ interface Member {
 	worker: Worker | null;
 	api: Remote<ThreadApi<unknown, unknown>> | null;
 	facts: unknown;
-	failures: readonly number[];
+	failures: RestartHistory;
 	/** Why it is being ended, when we end it. */
 	why: string | null;
 }
@@ -63,7 +63,7 @@ export class Crew {
 		this.#table = SharedTable.forThreads(specs.length);
 		this.#watchdog = new Watchdog(limits);
 		specs.forEach((spec, row) => {
-			this.#members.set(spec.name, { spec, row, incarnation: 0, worker: null, api: null, facts: null, failures: [], why: null });
+			this.#members.set(spec.name, { spec, row, incarnation: 0, worker: null, api: null, facts: null, failures: noFailures, why: null });
 		});
 		this.#watching = setInterval(() => this.#watch(), watchMs);
 	}
@@ -170,11 +170,11 @@ export class Crew {
 		const { spec } = member;
 		const now = performance.now();
 		const verdict = decideRestart(spec.supervision, member.failures, now, Math.random());
-		member.failures = rememberFailure(spec.supervision, member.failures, now);
 		if (verdict.decision === 'stop') {
 			this.#events.onGivenUp(spec.name, why);
 			return;
 		}
+		member.failures = verdict.history;
 		this.#events.onLost(spec.name, why, verdict.delayMs);
 		setTimeout(() => void this.#restart(member), verdict.delayMs);
 	}
