@@ -4,7 +4,7 @@
  * writes to a pipe: `+<id>` as one begins, `-<id>` as it ends.
  */
 import { createInterface } from 'node:readline';
-import { decideRestart, rememberFailure, type SupervisionSpec } from '../actors/kernel/supervision.ts';
+import { decideRestart, noFailures, type SupervisionSpec } from '../actors/kernel/supervision.ts';
 import { type Child, type ChildExit, describeExit, spawnChild } from '../engines/child-process.ts';
 import { exitCodes, mayRestart } from './exit-codes.ts';
 
@@ -41,7 +41,7 @@ export async function superviseDaemon(options: ParentOptions): Promise<number> {
 		return () => process.off(signal, forward);
 	});
 	try {
-		let failures: readonly number[] = [];
+		let history = noFailures;
 		for (;;) {
 			const live = new Set<string>();
 			child = spawnChild({
@@ -56,12 +56,14 @@ export async function superviseDaemon(options: ParentOptions): Promise<number> {
 			options.say(`orchestratord ${describeExit(exit)}`);
 			sayLost(live, options.say);
 			const now = performance.now();
-			const verdict = decideRestart(supervision, failures, now, Math.random());
-			failures = rememberFailure(supervision, failures, now);
+			const verdict = decideRestart(supervision, history, now, Math.random());
 			if (verdict.decision === 'stop') {
-				options.say(`orchestratord failed ${failures.length} times within ${supervision.intensity.withinMs / 1000} s; giving up`);
+				options.say(
+					`orchestratord failed ${history.failedAt.length + 1} times within ${supervision.intensity.withinMs / 1000} s; giving up`,
+				);
 				return code;
 			}
+			history = verdict.history;
 			options.say(`orchestratord is started again in ${(verdict.delayMs / 1000).toFixed(1)} s`);
 			await new Promise((resolve) => setTimeout(resolve, verdict.delayMs));
 			if (stopping) return code;
