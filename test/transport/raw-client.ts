@@ -16,15 +16,14 @@ export function deferred<T>(): Deferred<T> {
 
 export class RawClient {
 	readonly socket: Socket;
-	/** Everything received, as latin1. */
-	received = '';
 	closed = false;
+	#parts: string[] = [];
 	readonly #watching = new Set<() => void>();
 
 	private constructor(socket: Socket) {
 		this.socket = socket;
 		socket.on('data', (bytes) => {
-			this.received += bytes.toString('latin1');
+			this.#parts.push(bytes.toString('latin1'));
 			this.#look();
 		});
 		socket.on('error', () => this.#look());
@@ -32,6 +31,12 @@ export class RawClient {
 			this.closed = true;
 			this.#look();
 		});
+	}
+
+	/** Everything received, as latin1. */
+	get received(): string {
+		if (this.#parts.length > 1) this.#parts = [this.#parts.join('')];
+		return this.#parts[0] ?? '';
 	}
 
 	static async connect(port: number): Promise<RawClient> {
@@ -50,12 +55,12 @@ export class RawClient {
 	}
 
 	/** Resolves once `done` says so of what was received. */
-	async until(done: (received: string) => boolean): Promise<string> {
+	async until(done: (received: string) => boolean, blind = false): Promise<string> {
 		return await new Promise((resolve, reject) => {
 			const look = (): void => {
-				if (done(this.received)) {
+				if (done(blind ? '' : this.received)) {
 					this.#watching.delete(look);
-					resolve(this.received);
+					resolve(blind ? '' : this.received);
 				} else if (this.closed) {
 					this.#watching.delete(look);
 					reject(new Error(`the connection ended first; received: ${this.received.slice(-500)}`));
@@ -64,6 +69,12 @@ export class RawClient {
 			this.#watching.add(look);
 			look();
 		});
+	}
+
+	/** Resolves once the last bytes are these; cheap for long streams. */
+	async untilEndsWith(suffix: string): Promise<string> {
+		await this.until(() => `${this.#parts.at(-2) ?? ''}${this.#parts.at(-1) ?? ''}`.endsWith(suffix), true);
+		return this.received;
 	}
 
 	async untilClosed(): Promise<string> {

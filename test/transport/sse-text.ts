@@ -18,7 +18,11 @@ export function readSse(text: string): Seen {
 	const comments: string[] = [];
 	const parser = createParser({
 		onEvent: ({ id, event, data }) =>
-			events.push({ id: id === undefined ? null : Number(id), name: event ?? 'message', data: JSON.parse(data) as Record<string, unknown> }),
+			events.push({
+				id: id === undefined ? null : Number(id),
+				name: event ?? 'message',
+				data: JSON.parse(data) as Record<string, unknown>,
+			}),
 		onComment: (comment) => comments.push(comment),
 	});
 	parser.feed(text);

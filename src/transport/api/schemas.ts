@@ -48,8 +48,8 @@ function count(maximum: number, description: string, minimum = 1) {
 	return Type.Integer({ minimum, maximum, description });
 }
 
-function strict<T extends Record<string, TSchema>>(properties: T, description: string) {
-	return Type.Object(properties, { additionalProperties: false, description });
+function strict<T extends Record<string, TSchema>>(properties: T, description: string, more: { readonly secret?: boolean } = {}) {
+	return Type.Object(properties, { additionalProperties: false, description, ...more });
 }
 
 const poolIds = (description: string) => Type.Array(text(64, 'Id of a pool'), { maxItems: 64, description });
@@ -61,6 +61,7 @@ const chatMessage = strict(
 		name: Type.Optional(text(64, 'Which of several speakers of that role')),
 	},
 	'One message of a conversation',
+	{ secret: true },
 );
 
 const sampling = strict(
@@ -84,6 +85,7 @@ const sampling = strict(
 			Type.Array(Type.String({ minLength: 1, maxLength: 1024, secret: true, allowed: 'a text of 1 to 1024 characters' }), {
 				maxItems: 32,
 				default: [],
+				secret: true,
 				description: 'Texts that end the answer and are not part of it',
 			}),
 		),
@@ -138,11 +140,14 @@ export const taskBodySchema = strict(
 		priority: Type.Optional(oneOf(['interactive', 'batch'], 'Class in the queue', 'interactive')),
 		tenant: Type.Optional(text(64, 'Whom the queue is fair to')),
 		prompt: Type.Optional(content('Prompt of a completion')),
-		messages: Type.Optional(Type.Array(chatMessage, { minItems: 1, maxItems: 4096, description: 'Conversation to be completed' })),
+		messages: Type.Optional(
+			Type.Array(chatMessage, { minItems: 1, maxItems: 4096, secret: true, description: 'Conversation to be completed' }),
+		),
 		inputs: Type.Optional(
 			Type.Array(content('A text'), {
 				minItems: 1,
 				maxItems: 4096,
+				secret: true,
 				description: 'Texts to be embedded, or ranked by their fit to the query',
 			}),
 		),
