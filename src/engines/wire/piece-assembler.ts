@@ -68,6 +68,13 @@ export class PieceAssembler {
 		return false;
 	}
 
+	/** Text of tokens that were pushed without: what is left of a character that never became whole. */
+	complete(text: string): void {
+		if (this.#carried === 0) return;
+		this.#carried -= 1;
+		this.push(text, -1, Number.NaN);
+	}
+
 	/** The generation ended otherwise: what was held is text after all. */
 	finish(): void {
 		this.#release(this.#held.length);
