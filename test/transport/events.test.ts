@@ -67,7 +67,7 @@ describe('an event stream', () => {
 	it('resumes behind every event id without a gap or a repeat', async () => {
 		const { id, task } = newTask();
 		task.start();
-		task.tokens(...'abcdefgh');
+		task.tokens('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h');
 		task.end();
 		const all = await watch(id);
 		await all.until(whole);

@@ -339,7 +339,7 @@ describe('all watchers of a front', () => {
 		assert.equal(textOf(reader.seen()), '');
 		clock.advance(20);
 		const [frame] = named(reader.seen(), 'token');
-		assert.equal((frame?.data['batch'] as unknown[]).length, 3);
+		assert.equal((frame?.data['batch'] as unknown[] | undefined)?.length, 3);
 		task.tokens('d');
 		task.end();
 		turn();
