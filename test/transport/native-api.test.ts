@@ -353,7 +353,7 @@ describe('the rest of the API', () => {
 
 	it('gives the metrics of all threads as Prometheus reads them', async () => {
 		const log = threadLog({ thread: 't', level: 'error' });
-		const threads = ['a', 'b'].map((thread) => threadTelemetry({ thread, log, lagMs: 0 }));
+		const threads = ['a', 'b'].map((thread) => threadTelemetry({ thread, log }));
 		for (const telemetry of threads) telemetry.count('tasks_rejected_total', { engine: '', reason: 'NOT_FOUND' }, 2);
 		front.metrics = () => Promise.all(threads.map((telemetry) => telemetry.snapshot()));
 		const response = await front.fetch('/metrics');

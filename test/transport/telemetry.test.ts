@@ -1,6 +1,9 @@
 /** Metrics of several threads as one, and a log through which no prompt passes. */
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { packageRoot } from '../../src/config.ts';
 import { loggedFields, threadLog } from '../../src/transport/telemetry/logs.ts';
 import { metricSpecs } from '../../src/transport/telemetry/metric-names.ts';
 import { threadTelemetry } from '../../src/transport/telemetry/metrics.ts';
@@ -9,7 +12,7 @@ import { addRetained, renderMetrics, retained } from '../../src/transport/teleme
 const quiet = threadLog({ thread: 'test', level: 'error' });
 
 function telemetryOf(thread: string) {
-	return threadTelemetry({ thread, log: quiet, lagMs: 0 });
+	return threadTelemetry({ thread, log: quiet });
 }
 
 describe('the metrics', () => {
@@ -31,6 +34,20 @@ describe('the metrics', () => {
 		assert.throws(() => telemetry.count('queue_depth', {}), /gauge, not a counter/);
 		assert.throws(() => telemetry.gauge('tokens_in_total', {}, 1), /counter, not a gauge/);
 		assert.throws(() => telemetry.observe('queue_depth', {}, 1), /gauge, not a histogram/);
+	});
+
+	it('include every one that the sources record', () => {
+		const known = new Set(metricSpecs.map(({ name }) => name));
+		const folder = join(packageRoot(), 'src');
+		const used = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+			.filter((path) => path.endsWith('.ts'))
+			.flatMap((path) => [...readFileSync(join(folder, path), 'utf8').matchAll(/elemetry\.(?:count|gauge|observe)\('([a-z_]+)'/g)])
+			.map((match) => match[1] ?? '');
+		assert.ok(used.length > 10);
+		assert.deepEqual(
+			used.filter((name) => !known.has(name)),
+			[],
+		);
 	});
 
 	it('add up over threads, survive the clone between them, and take the largest where a sum means nothing', async () => {
@@ -69,7 +86,7 @@ describe('the metrics', () => {
 	});
 
 	it('are not changed by a scrape, those of the process included', async () => {
-		const telemetry = threadTelemetry({ thread: 'main', log: quiet, lagMs: 0, processDefaults: true });
+		const telemetry = threadTelemetry({ thread: 'main', log: quiet, processDefaults: true });
 		const names = (await telemetry.snapshot()).map(({ name }) => name);
 		assert.ok(names.includes('process_resident_memory_bytes'));
 		assert.ok(!names.some((name) => name.startsWith('nodejs_eventloop_lag')), 'these start anew with each scrape');
@@ -89,7 +106,14 @@ describe('the log', () => {
 
 	it('is one JSON line an event, with its time, level and thread', () => {
 		const { log, written } = lines('info');
-		log('info', 'task-admitted', { task_id: 't', pool_id: 'p', queue_position: 2, human: 'Queued.\nReally.', session_id: undefined });
+		log('info', 'task-admitted', {
+			task_id: 't',
+			pool_id: 'p',
+			queue_position: 2,
+			human: 'Queued.\nReally.',
+			session_id: undefined,
+			retryInMs: 5,
+		});
 		assert.equal(written.length, 1);
 		assert.ok(written[0]?.endsWith('\n') && !written[0].slice(0, -1).includes('\n'));
 		const { time, ...line } = JSON.parse(written[0] ?? '') as Record<string, unknown>;
@@ -101,6 +125,7 @@ describe('the log', () => {
 			task_id: 't',
 			pool_id: 'p',
 			queue_position: 2,
+			retry_in_ms: 5,
 			human: 'Queued.\nReally.',
 		});
 	});

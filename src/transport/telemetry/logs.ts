@@ -47,13 +47,19 @@ export function threadLog({ thread, level, to = destination({ fd: 2, sync: true 
 function allowed(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
 	const line: Record<string, unknown> = {};
 	const dropped: string[] = [];
-	for (const [name, value] of Object.entries(fields)) {
+	for (const [given, value] of Object.entries(fields)) {
 		if (value === undefined || value === null) continue;
+		const name = snakeCase(given);
 		if (!loggedFields.has(name) || !isScalar(value)) dropped.push(name);
 		else line[name] = typeof value === 'string' && value.length > textMax ? `${value.slice(0, textMax)}…` : value;
 	}
 	if (dropped.length > 0) line['dropped'] = dropped.join(',').slice(0, textMax);
 	return line;
+}
+
+/** Fields of code come as `retryInMs`, those of the API as `pool_id`: a line has one style. */
+function snakeCase(name: string): string {
+	return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 function isScalar(value: unknown): value is string | number | boolean {

@@ -58,6 +58,8 @@ export const metricSpecs: readonly MetricSpec[] = [
 	counter('dead_letters_total', 'Messages that reached nobody', []),
 	histogram('cancel_latency_ms', 'From asking for a cancel to the slot', ['stage'], cancelBuckets),
 	counter('wasted_tokens_total', 'Tokens made for nobody', ['reason']),
+	counter('stale_settlements_total', 'Leases ended under an epoch that is over', ['pool_id']),
+	counter('ledger_drift_total', 'Times the slots of a pool did not add up', ['pool_id']),
 	counter('http_bugs_total', 'Requests that ended in a bug of ours', []),
 ];
 

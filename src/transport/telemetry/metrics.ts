@@ -14,7 +14,7 @@ export interface TelemetryOptions {
 	readonly log: Log;
 	/** Metrics of the whole process (CPU, memory, collections): on one thread of the process only. */
 	readonly processDefaults?: boolean;
-	/** How often the lag of the event loop is looked at; 0 = never. Default 500. */
+	/** How often the lag of the event loop is looked at; default never: threads that heartbeat tell it themselves. */
 	readonly lagMs?: number;
 }
 
@@ -29,8 +29,6 @@ type Recorder =
 	| { readonly type: 'gauge'; readonly spec: MetricSpec; readonly metric: Gauge }
 	| { readonly type: 'histogram'; readonly spec: MetricSpec; readonly metric: Histogram };
 
-const lagMsDefault = 500;
-
 export function threadTelemetry(options: TelemetryOptions): ThreadTelemetry {
 	return new PromTelemetry(options);
 }
@@ -41,7 +39,7 @@ class PromTelemetry implements ThreadTelemetry {
 	readonly #log: Log;
 	readonly #lagTimer: NodeJS.Timeout | null;
 
-	constructor({ thread, log, processDefaults, lagMs = lagMsDefault }: TelemetryOptions) {
+	constructor({ thread, log, processDefaults, lagMs = 0 }: TelemetryOptions) {
 		this.#log = log;
 		for (const spec of metricSpecs) this.#recorders.set(spec.name, recorderOf(spec, this.#registry));
 		if (processDefaults === true) collectProcessDefaults(this.#registry);
