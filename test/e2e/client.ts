@@ -40,7 +40,7 @@ export class Watch {
 	readonly #events: SeenEvent[] = [];
 	readonly comments: string[] = [];
 	#ended = false;
-	#failure: unknown = null;
+	#failure: Error | null = null;
 	#wake: (() => void) | null = null;
 
 	private constructor(body: ReadableStream<Uint8Array>) {
@@ -67,7 +67,7 @@ export class Watch {
 				this.#wake?.();
 			}
 		} catch (error) {
-			this.#failure = error;
+			this.#failure = error instanceof Error ? error : new Error(String(error));
 		}
 		this.#ended = true;
 		this.#wake?.();

@@ -44,11 +44,11 @@ function headWords(text: string): number {
 }
 
 test('files are named by one concept, in kebab-case', () => {
-	const vague = /(^|[-/.])(utils?|helpers?|common|misc|managers?|services?|shared|stuff|base)([-/.]|$)/;
+	const vague = /(^|[-/.])(utils?|helpers?|common|misc|managers?|services?|stuff)([-/.]|$)/;
 	none(
 		files.flatMap(({ path }) => [
 			...(vague.test(path) ? [`${path}: a name for everything owns nothing; name the one thing that it does`] : []),
-			...(/^[a-z0-9]+(-[a-z0-9]+)*(\.test)?\.ts$/.test(basename(path)) ? [] : [`${path}: write it in kebab-case`]),
+			...(/^[a-z0-9]+(-[a-z0-9]+)*(\.test|\.d)?\.ts$/.test(basename(path)) ? [] : [`${path}: write it in kebab-case`]),
 		]),
 	);
 });
@@ -68,6 +68,7 @@ function isBarrel(code: string): boolean {
 
 /** Files that may be longer than the soft cap, each with its reason. */
 const longFiles: ReadonlyMap<string, string> = new Map([
+	['src/actors/serving/pool.ts', 'the one writer of a queue and a ledger; what it decides is in files of their own'],
 	['test/kernel/system.test.ts', 'one behaviour of the kernel after another; they share their small actors'],
 ]);
 const softCap = 450;

@@ -87,7 +87,7 @@ export class Crew {
 
 	/** Metrics of all threads that answer. */
 	async metrics(): Promise<unknown[]> {
-		const all = [...this.#members.values()].map((member) => member.api?.metrics().catch(() => undefined));
+		const all = [...this.#members.values()].flatMap(({ api }) => (api ? [api.metrics().catch(() => undefined)] : []));
 		return (await Promise.all(all)).filter((metrics) => metrics !== undefined);
 	}
 
