@@ -11,6 +11,7 @@ import type { Failure } from '../../src/actors/serving/failure.ts';
 import type { DispatcherCommand, PoolView, ReplicaFacts } from '../../src/actors/serving/messages.ts';
 import type { Lookup, Opening, TaskDirectory, TasksCommand } from '../../src/actors/serving/task-directory.ts';
 import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
+import type { Clock } from '../../src/transport/clock.ts';
 import { buildFront, type Front, type FrontOptions } from '../../src/transport/front.ts';
 import { chooseHost } from '../../src/transport/http/choose-host.ts';
 import type { MetricsSnapshot } from '../../src/transport/telemetry/metrics-merge.ts';
@@ -140,7 +141,7 @@ export interface TestFront {
 	close(): void;
 }
 
-export async function startFront(more: Partial<FrontOptions> & { readonly bodyBytesMax?: number } = {}): Promise<TestFront> {
+export async function startFront(more: Partial<FrontOptions> = {}, clock?: Clock): Promise<TestFront> {
 	const lines: LogLine[] = [];
 	const telemetry: Telemetry = {
 		count: (_metric: string, _labels: Labels) => undefined,
@@ -193,6 +194,7 @@ export async function startFront(more: Partial<FrontOptions> & { readonly bodyBy
 		}),
 		collectMetrics: () => metrics(),
 		options,
+		...(clock === undefined ? {} : { clock }),
 	});
 	const listening = await front.listen();
 	const url = `http://127.0.0.1:${listening.port}`;
