@@ -115,7 +115,7 @@ export const poolSchema = Type.Object(
 		),
 		cpu_threads: autoOr(1, 1024, 'Compute threads of a replica; auto: the cores that the fronts leave, shared by all replicas'),
 		replicas: Type.Integer({ minimum: 1, maximum: 64, default: 1, description: 'Running engines' }),
-		slots: Type.Integer({ minimum: 1, maximum: 256, default: 4, description: 'Tasks that decode at once, each replica' }),
+		slots: Type.Integer({ minimum: 1, maximum: 4096, default: 4, description: 'Tasks that decode at once, each replica' }),
 		ctx: Type.Optional(
 			Type.Integer({
 				minimum: 16,

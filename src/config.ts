@@ -35,6 +35,8 @@ export interface DaemonConfig {
 	};
 	readonly shutdown: { readonly graceMs: number };
 	readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
+	/** Descriptor that the restarting parent reads the task roll from; null: there is none. */
+	readonly taskRollFd: number | null;
 	/** Folder for Unix sockets and the like: per user where the system has one. */
 	readonly runtimeDir: string;
 	/** What engine processes inherit: our environment without our own settings. */
@@ -88,6 +90,8 @@ export interface ScriptedSettings {
 
 /** Tokens of a slot when neither the pool nor a smaller model says otherwise. */
 export const defaultCtx = 2048;
+/** Set by the parent that restarts the daemon, for it alone. */
+const taskRollName = 'ORCHESTRATORD_TASK_ROLL_FD';
 export const builtinModel = 'builtin:tiny-chat';
 
 /** What loading depends on: the process's own, or a test's. */
@@ -178,9 +182,12 @@ function resolve(file: ConfigFile, configFile: string | null, withScript: readon
 		},
 		shutdown: { graceMs: file.shutdown.grace_ms },
 		log: { level: file.log.level },
+		taskRollFd: world.env[taskRollName] === undefined ? null : Number(world.env[taskRollName]),
 		runtimeDir: world.env['XDG_RUNTIME_DIR'] || tmpdir(),
 		childEnv: Object.fromEntries(
-			Object.entries(world.env).filter((entry): entry is [string, string] => entry[1] !== undefined && !entry[0].startsWith('ORCHD_')),
+			Object.entries(world.env).filter(
+				(entry): entry is [string, string] => entry[1] !== undefined && !entry[0].startsWith('ORCHD_') && entry[0] !== taskRollName,
+			),
 		),
 	};
 }
@@ -311,6 +318,12 @@ export function packageRoot(): string {
 export function packageVersion(): string {
 	const manifest: unknown = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'));
 	return isTree(manifest) ? String(manifest['version']) : 'unknown';
+}
+
+/** The environment of the daemon when it runs under the parent that restarts it: ours, and where the task roll goes. */
+export function supervisedEnvironment(env: World['env'] = process.env): Readonly<Record<string, string>> {
+	const own = Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined);
+	return { ...Object.fromEntries(own), [taskRollName]: '3' };
 }
 
 /** Where a client of this machine finds the daemon, unless it is told otherwise. */

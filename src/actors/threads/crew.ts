@@ -6,7 +6,7 @@
  * is stuck ends the daemon, for its open sockets make killing it fatal to the process.
  */
 import { MessageChannel, Worker } from 'node:worker_threads';
-import { type Remote, transfer, wrap } from 'comlink';
+import { proxy, type Remote, transfer, wrap } from 'comlink';
 import nodeEndpoint from 'comlink/dist/esm/node-adapter.mjs';
 import { decideRestart, noFailures, type RestartHistory, type SupervisionSpec } from '../kernel/supervision.ts';
 import { SharedTable } from './shared-table.ts';
@@ -34,6 +34,12 @@ export interface CrewEvents {
 	onGivenUp(name: string, why: string): void;
 }
 
+export interface CrewOptions {
+	/** Adds the metrics of a thread that has ended to those that are kept (null at first), so that no counter falls. */
+	keepMetrics(kept: unknown, ended: unknown): unknown;
+	readonly watchdog?: WatchdogLimits;
+}
+
 interface Member {
 	readonly spec: ThreadSpec;
 	readonly row: number;
@@ -42,11 +48,15 @@ interface Member {
 	api: Remote<ThreadApi<unknown, unknown>> | null;
 	facts: unknown;
 	failures: RestartHistory;
+	/** As last asked for. */
+	metrics: unknown;
 	/** Why it is being ended, when we end it. */
 	why: string | null;
 }
 
 const watchMs = 500;
+/** A thread that is busy for longer is left out of a scrape: its last metrics stand in. */
+const metricsMs = 1_000;
 const defaultLimits: WatchdogLimits = { stuckMs: 10_000, graceMs: 20_000 };
 
 export class Crew {
@@ -55,15 +65,28 @@ export class Crew {
 	readonly #table: SharedTable;
 	readonly #watchdog: Watchdog;
 	readonly #watching: NodeJS.Timeout;
+	readonly #options: CrewOptions;
+	#keptMetrics: unknown = null;
 	#linkIncarnation = 0;
 	#closing = false;
 
-	constructor(specs: readonly ThreadSpec[], events: CrewEvents, limits: WatchdogLimits = defaultLimits) {
+	constructor(specs: readonly ThreadSpec[], events: CrewEvents, options: CrewOptions) {
 		this.#events = events;
+		this.#options = options;
 		this.#table = SharedTable.forThreads(specs.length);
-		this.#watchdog = new Watchdog(limits);
+		this.#watchdog = new Watchdog(options.watchdog ?? defaultLimits);
 		specs.forEach((spec, row) => {
-			this.#members.set(spec.name, { spec, row, incarnation: 0, worker: null, api: null, facts: null, failures: noFailures, why: null });
+			this.#members.set(spec.name, {
+				spec,
+				row,
+				incarnation: 0,
+				worker: null,
+				api: null,
+				facts: null,
+				failures: noFailures,
+				metrics: null,
+				why: null,
+			});
 		});
 		this.#watching = setInterval(() => this.#watch(), watchMs);
 	}
@@ -72,7 +95,7 @@ export class Crew {
 	async start(): Promise<void> {
 		for (const member of this.#members.values()) {
 			await this.#startMember(member);
-			await this.#linkMember(member);
+			this.#linkMember(member);
 		}
 	}
 
@@ -85,10 +108,24 @@ export class Crew {
 		return this.#member(name).incarnation;
 	}
 
-	/** Metrics of all threads that answer. */
+	/** Metrics of all threads that answer, and what is kept of those that have ended. */
 	async metrics(): Promise<unknown[]> {
-		const all = [...this.#members.values()].flatMap(({ api }) => (api ? [api.metrics().catch(() => undefined)] : []));
-		return (await Promise.all(all)).filter((metrics) => metrics !== undefined);
+		await Promise.all([...this.#members.values()].map((member) => this.#askMetrics(member)));
+		const all = [...this.#members.values()].map((member) => member.metrics);
+		return [this.#keptMetrics, ...all].filter((metrics) => metrics !== null);
+	}
+
+	async #askMetrics(member: Member): Promise<void> {
+		const { api, incarnation } = member;
+		if (api === null) return;
+		const late = new Promise<null>((resolve) => setTimeout(resolve, metricsMs, null));
+		const metrics = await Promise.race([api.metrics().catch(() => null), late]);
+		if (metrics !== null && member.incarnation === incarnation && member.api === api) member.metrics = metrics;
+	}
+
+	/** What the role of a thread says of itself now; undefined while it is away. */
+	async inspect(name: string): Promise<unknown> {
+		return this.#member(name).api?.inspect();
 	}
 
 	async drain(name: string, graceMs: number): Promise<void> {
@@ -142,16 +179,18 @@ export class Crew {
 		this.#watchdog.expect(member.spec.name, performance.now());
 		member.facts = await Promise.race([api.start(member.spec.config(member.incarnation)), early]);
 		member.api = api;
+		api.attach(proxy({ metrics: () => this.metrics() })).catch(() => undefined);
 	}
 
 	/** Links a member with its peers that run. */
-	async #linkMember(member: Member): Promise<void> {
+	#linkMember(member: Member): void {
 		for (const other of this.#members.values()) {
 			if (other === member || !this.#arePeers(member, other) || other.api === null || member.api === null) continue;
 			this.#linkIncarnation += 1;
 			const { port1, port2 } = new MessageChannel();
-			await member.api.connect(other.spec.name, this.#linkIncarnation, transfer(port1, [port1]));
-			await other.api.connect(member.spec.name, this.#linkIncarnation, transfer(port2, [port2]));
+			// Not awaited: a thread that dies meanwhile never answers.
+			member.api.connect(other.spec.name, other.incarnation, this.#linkIncarnation, transfer(port1, [port1])).catch(() => undefined);
+			other.api.connect(member.spec.name, member.incarnation, this.#linkIncarnation, transfer(port2, [port2])).catch(() => undefined);
 		}
 	}
 
@@ -164,6 +203,8 @@ export class Crew {
 		this.#watchdog.forget(member.spec.name);
 		if (this.#closing || member.api === null) return;
 		member.api = null;
+		if (member.metrics !== null) this.#keptMetrics = this.#options.keepMetrics(this.#keptMetrics, member.metrics);
+		member.metrics = null;
 		for (const other of this.#members.values()) {
 			if (other !== member && this.#arePeers(member, other)) other.api?.peerLost(member.spec.name).catch(() => undefined);
 		}
@@ -183,7 +224,7 @@ export class Crew {
 		if (this.#closing) return;
 		try {
 			await this.#startMember(member);
-			await this.#linkMember(member);
+			this.#linkMember(member);
 			this.#events.onRestarted(member.spec.name, member.incarnation, member.facts);
 		} catch (error) {
 			if (this.#closing) return;

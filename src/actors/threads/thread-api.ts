@@ -4,16 +4,26 @@ import type { MessagePort } from 'node:worker_threads';
 export interface ThreadApi<Config, Facts> {
 	/** Builds the role. Once, first. */
 	start(config: Config): Promise<Facts>;
-	/** A direct link to another thread. */
-	connect(peer: string, incarnation: number, port: MessagePort): void;
+	/** What the role may ask of main. Once, after `start`. */
+	attach(main: MainApi): void;
+	/** A direct link to another thread, and which incarnation of that thread it is. */
+	connect(peer: string, peerIncarnation: number, linkIncarnation: number, port: MessagePort): void;
 	/** That thread is gone: its refs have ended. */
 	peerLost(peer: string): void;
-	/** Serialisable metrics of this thread. */
+	/** Metrics of this thread: plain data. */
 	metrics(): Promise<unknown>;
+	/** What the role has to say of itself now: plain data. */
+	inspect(): Promise<unknown>;
 	/** Refuse new work, finish the old within `graceMs`. */
 	drain(graceMs: number): Promise<void>;
 	/** End everything, now. The thread may be terminated afterwards. */
 	stop(): Promise<void>;
+}
+
+/** What a thread may ask of main, through Comlink. */
+export interface MainApi {
+	/** Metrics of all threads that answer, and what is kept of those that have ended. */
+	metrics(): Promise<readonly unknown[]>;
 }
 
 /** `workerData` of every thread. */

@@ -12,7 +12,7 @@ import type { Telemetry } from '../kernel/telemetry.ts';
 import { Link, type Peer } from './link.ts';
 import { messagePortLink } from './link-port.ts';
 import { SharedTable } from './shared-table.ts';
-import type { ThreadApi, ThreadBirth, ThreadFailed } from './thread-api.ts';
+import type { MainApi, ThreadApi, ThreadBirth, ThreadFailed } from './thread-api.ts';
 
 /** What a role is, once built. */
 export interface Role<Facts> {
@@ -21,8 +21,11 @@ export interface Role<Facts> {
 	readonly names: Readonly<Record<string, ActorRef<never>>>;
 	/** `type`s of messages that must get through. */
 	readonly urgent: ReadonlySet<string>;
-	onPeer(name: string, peer: Peer): void;
+	/** A thread is linked; `incarnation` is that thread's. */
+	onPeer(name: string, peer: Peer, incarnation: number): void;
+	onMain(main: MainApi): void;
 	metrics(): Promise<unknown>;
+	inspect(): unknown;
 	drain(graceMs: number): Promise<void>;
 	stop(): Promise<void>;
 	/** After an uncaught error, before the thread is ended: let go of what may not be open then. Must not throw. */
@@ -74,15 +77,19 @@ export function runRole<Config, Facts>(
 			role = await build(config, { name: birth.name, incarnation: birth.incarnation, system });
 			return role.facts;
 		},
-		connect(peer: string, incarnation: number, channel: MessagePort) {
+		attach(main: MainApi) {
+			role?.onMain(main);
+		},
+		connect(peer: string, peerIncarnation: number, incarnation: number, channel: MessagePort) {
 			if (role === null || system === null) throw new Error('connect before start');
-			const { names, urgent, onPeer } = role;
+			const { names, urgent } = role;
+			const { onPeer } = role;
 			links.get(peer)?.lose();
 			const link = new Link(system, messagePortLink(channel), {
 				incarnation,
 				names,
 				urgent,
-				onPeer: (each) => onPeer(peer, each),
+				onPeer: (each) => onPeer(peer, each, peerIncarnation),
 				onLost: () => {
 					if (links.get(peer) === link) links.delete(peer);
 				},
@@ -94,6 +101,9 @@ export function runRole<Config, Facts>(
 		},
 		async metrics() {
 			return role?.metrics();
+		},
+		async inspect() {
+			return role?.inspect();
 		},
 		async drain(graceMs: number) {
 			await role?.drain(graceMs);

@@ -1,0 +1,60 @@
+/**
+ * The program: command line in, exit code out. Composition root of the main thread, and the only place that may end the
+ * process.
+ */
+import { fileURLToPath } from 'node:url';
+import type { DaemonFacts } from './cli/banner.ts';
+import { runCli } from './cli/cli.ts';
+import { exitCodes } from './cli/exit-codes.ts';
+import { superviseDaemon } from './cli/parent.ts';
+import { terminalOf } from './cli/terminal.ts';
+import type { DaemonConfig } from './config.ts';
+import { packageRoot, supervisedEnvironment } from './config.ts';
+import { startDaemon } from './daemon.ts';
+import { threadLog } from './transport/telemetry/logs.ts';
+
+/** Runs `argv` (without node and script). */
+export async function main(argv: readonly string[]): Promise<number> {
+	const terminal = terminalOf({
+		stdin: process.stdin,
+		stdout: process.stdout,
+		stderr: process.stderr,
+		on: (signal, handler) => process.on(signal, handler),
+		removeListener: (signal, handler) => process.removeListener(signal, handler),
+	});
+	const code = await runCli(argv, { serve, supervise: (args) => supervise(args, terminal.say) }, terminal);
+	// Threads and pipes that are still open must not keep a finished command alive.
+	process.exit(code);
+}
+
+/** Serves until a signal ends it. A second signal ends it at once. */
+async function serve(config: DaemonConfig, onReady: (facts: DaemonFacts) => void): Promise<number> {
+	const log = threadLog({ thread: 'main', level: config.log.level });
+	const stopped = new Promise<'stopped'>((resolve) => {
+		for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+			let askedAt: number | null = null;
+			process.on(signal, () => {
+				const now = performance.now();
+				// The terminal and a forwarding parent may both pass one Ctrl-C on.
+				if (askedAt !== null && now - askedAt > 500) process.exit(exitCodes.interrupted);
+				askedAt ??= now;
+				resolve('stopped');
+			});
+		}
+	});
+	const daemon = await startDaemon(config, log);
+	void daemon.settled().then(onReady);
+	const end = await Promise.race([stopped, daemon.failed]);
+	if (end !== 'stopped') {
+		log('error', 'daemon-failed', { message: end });
+		return exitCodes.failure;
+	}
+	log('info', 'daemon-stopping', { ms: config.shutdown.graceMs });
+	await daemon.stop(config.shutdown.graceMs);
+	return exitCodes.ok;
+}
+
+function supervise(argv: readonly string[], say: (line: string) => void): Promise<number> {
+	const script = fileURLToPath(new URL('bin/orchestratord.js', `file://${packageRoot()}/`));
+	return superviseDaemon({ command: process.execPath, args: [script, ...argv], env: supervisedEnvironment(), say });
+}

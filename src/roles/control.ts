@@ -1,0 +1,56 @@
+/**
+ * Composition root of the control thread: the Dispatcher with its pools. It sees summaries, grants and facts; never a prompt,
+ * never a token.
+ */
+import type { LogLevel } from '../actors/kernel/telemetry.ts';
+import { dispatcher } from '../actors/serving/dispatcher.ts';
+import type { DispatcherCommand, EngineThreadCommand } from '../actors/serving/messages.ts';
+import type { PoolSpec } from '../actors/serving/pool-spec.ts';
+import { runRole } from '../actors/threads/thread-role.ts';
+import { threadLog } from '../transport/telemetry/logs.ts';
+import { type ThreadTelemetry, threadTelemetry } from '../transport/telemetry/metrics.ts';
+
+export interface ControlConfig {
+	/** Which control thread of the daemon this is: fences the leases of the one before. */
+	readonly epoch: number;
+	readonly pools: readonly PoolSpec[];
+	readonly fronts: readonly string[];
+	readonly logLevel: LogLevel;
+}
+
+/** More than all links together may have under way. */
+const dispatcherMailboxMax = 131_072;
+const urgent = new Set(['granted', 'refused', 'withdrawn', 'replica-lost', 'pools-changed', 'start-replica', 'stop', 'audit']);
+
+let telemetry: ThreadTelemetry;
+
+runRole<ControlConfig, null>(
+	(config, thread) => {
+		telemetry = threadTelemetry({ thread, log: threadLog({ thread, level: config.logLevel }) });
+		return telemetry;
+	},
+	async (config, { system }) => {
+		const { epoch, pools, fronts } = config;
+		const ref = system.spawn('dispatcher', dispatcher({ epoch, pools, expectedFronts: fronts }), { mailboxMax: dispatcherMailboxMax });
+		return {
+			facts: null,
+			names: { dispatcher: ref },
+			urgent,
+			onPeer(name, peer) {
+				// Fronts introduce themselves: only they know what they hold.
+				if (!name.startsWith('engine')) return;
+				ref.tell({
+					type: 'engine-joined',
+					engineId: name,
+					replyTo: peer.remote<EngineThreadCommand>('engine'),
+				} satisfies DispatcherCommand);
+			},
+			onMain() {},
+			metrics: () => telemetry.snapshot(),
+			inspect: () => ({ stats: system.stats, mailboxes: [...system.mailboxDepths()] }),
+			drain: () => Promise.resolve(),
+			stop: () => Promise.resolve(),
+			onUncaught() {},
+		};
+	},
+);

@@ -1,0 +1,77 @@
+/**
+ * Composition root of an engine thread: the guardian of its Replica actors and the drivers of the engines they look after.
+ * It owns the lives of engine processes, not their bytes.
+ */
+import type { LogLevel } from '../actors/kernel/telemetry.ts';
+import { engineGuardian } from '../actors/serving/engine-guardian.ts';
+import type { ReplicaSpec } from '../actors/serving/messages.ts';
+import { runRole } from '../actors/threads/thread-role.ts';
+import { deviceEnv } from '../engines/embedded/device-env.ts';
+import type { EmbeddedSettings } from '../engines/embedded/embedded-settings.ts';
+import { HostProcessDriver } from '../engines/host-process-driver.ts';
+import { threadLog } from '../transport/telemetry/logs.ts';
+import { type ThreadTelemetry, threadTelemetry } from '../transport/telemetry/metrics.ts';
+
+export interface EngineConfig {
+	/** What engine processes inherit. */
+	readonly childEnv: Readonly<Record<string, string>>;
+	readonly runtimeDir: string;
+	readonly logLevel: LogLevel;
+}
+
+const urgent = new Set(['replica-started', 'replica-ready', 'replica-failed', 'replica-stopped', 'audited']);
+/** How long engines may take to end when the daemon does. */
+const shutdownMs = 5_000;
+
+let telemetry: ThreadTelemetry;
+
+runRole<EngineConfig, null>(
+	(config, thread) => {
+		telemetry = threadTelemetry({ thread, log: threadLog({ thread, level: config.logLevel }) });
+		return telemetry;
+	},
+	async (config, { system }) => {
+		const driverOf = (entry: string, env: (spec: ReplicaSpec) => Readonly<Record<string, string>>): HostProcessDriver =>
+			new HostProcessDriver({
+				entry: new URL(`./${entry}${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url),
+				settings: (spec) => spec.settings,
+				env,
+				runtimeDir: config.runtimeDir,
+				onLine: (replicaId, line) => telemetry.log('debug', 'engine-line', { replica_id: replicaId, message: line }),
+			});
+		const guardian = system.spawn(
+			'engines',
+			engineGuardian({
+				llamacpp: driverOf('llama-host', (spec) => deviceEnv(config.childEnv, (spec.settings as EmbeddedSettings).devices)),
+				scripted: driverOf('scripted-host', () => config.childEnv),
+			}),
+		);
+		const ended = new Promise<void>((resolve) => {
+			system.spawn<never>('ending', (ctx) => {
+				ctx.watch(guardian);
+				return {
+					onMessage: () => 'same',
+					onSignal(_ctx, signal) {
+						if (signal.type === 'terminated') resolve();
+						return 'same';
+					},
+				};
+			});
+		});
+		return {
+			facts: null,
+			names: { engine: guardian },
+			urgent,
+			onPeer() {},
+			onMain() {},
+			metrics: () => telemetry.snapshot(),
+			inspect: () => ({ stats: system.stats }),
+			async drain() {
+				system.drain(guardian);
+				await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, shutdownMs))]);
+			},
+			stop: () => Promise.resolve(),
+			onUncaught() {},
+		};
+	},
+);

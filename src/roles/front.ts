@@ -1,0 +1,150 @@
+/**
+ * Composition root of a front thread: sockets, the tasks of its clients, their logs and watchers, and the decode connections
+ * to the engines. A token that arrives here leaves here.
+ */
+import { Socket } from 'node:net';
+import type { ActorRef } from '../actors/kernel/ref.ts';
+import type { LogLevel } from '../actors/kernel/telemetry.ts';
+import type { DispatcherCommand, PoolView } from '../actors/serving/messages.ts';
+import type { TaskRoll } from '../actors/serving/task-messages.ts';
+import { type RetentionLimits, TaskRegistry } from '../actors/serving/task-registry.ts';
+import { tasks } from '../actors/serving/tasks.ts';
+import type { MainApi } from '../actors/threads/thread-api.ts';
+import { runRole } from '../actors/threads/thread-role.ts';
+import { HostDecodePort } from '../engines/wire/host-decode-port.ts';
+import { buildFront, type FrontOptions } from '../transport/front.ts';
+import { chooseHost } from '../transport/http/choose-host.ts';
+import { type HttpHostOptions, ListenError } from '../transport/http/http-host.ts';
+import { threadLog } from '../transport/telemetry/logs.ts';
+import { type ThreadTelemetry, threadTelemetry } from '../transport/telemetry/metrics.ts';
+import type { MetricsSnapshot } from '../transport/telemetry/metrics-merge.ts';
+
+export interface FrontConfig {
+	readonly frontId: string;
+	readonly http: HttpHostOptions;
+	readonly options: FrontOptions;
+	readonly retention: RetentionLimits;
+	/** Descriptor of the restarting parent's task roll; null: nobody wants it. */
+	readonly taskRollFd: number | null;
+	readonly logLevel: LogLevel;
+}
+
+/** What main is told of the start: the port, or why there is none. Errors do not cross threads whole. */
+export type FrontFacts =
+	| { readonly ok: true; readonly port: number; readonly httpHost: string }
+	| { readonly ok: false; readonly code: string; readonly message: string };
+
+export interface FrontInspection {
+	readonly pools: readonly PoolView[];
+	readonly controlReachable: boolean;
+	readonly liveTasks: number;
+	readonly watchers: number;
+}
+
+const tasksMailboxMax = 65_536;
+const urgent = new Set(['settle', 'withdraw', 'report-lease', 'front-joined', 'front-reported']);
+/** After the last task: how long its watchers may take to read the end. */
+const lastReadsMs = 2_000;
+const rollBytesMax = 1024 * 1024;
+
+let telemetry: ThreadTelemetry;
+
+runRole<FrontConfig, FrontFacts>(
+	(config, thread) => {
+		telemetry = threadTelemetry({ thread, log: threadLog({ thread, level: config.logLevel }), processDefaults: true });
+		return telemetry;
+	},
+	async (config, { system }) => {
+		const bug = (where: string, error: unknown): void => {
+			const { message, stack } = error instanceof Error ? error : { message: String(error), stack: undefined };
+			telemetry.log('error', 'bug', { where, message, stack });
+		};
+		const registry = new TaskRegistry(config.retention);
+		const decode = new HostDecodePort((words) => bug('decode', new Error(words)));
+		const tasksRef = system.spawn('tasks', tasks({ frontId: config.frontId, registry, decode, roll: taskRoll(config.taskRollFd) }), {
+			mailboxMax: tasksMailboxMax,
+		});
+		let dispatcher: ActorRef<DispatcherCommand> | null = null;
+		let main: MainApi | null = null;
+
+		const choice = chooseHost(config.http, bug);
+		const front = choice.ok
+			? buildFront({
+					host: choice.host,
+					system,
+					tasks: tasksRef,
+					directory: registry,
+					decode,
+					dispatcher: () => (registry.controlReachable ? dispatcher : null),
+					collectMetrics: async () => ((await main?.metrics()) ?? [await telemetry.snapshot()]) as readonly MetricsSnapshot[],
+					options: config.options,
+				})
+			: null;
+		const facts = await listen();
+
+		async function listen(): Promise<FrontFacts> {
+			if (!choice.ok || front === null) return { ok: false, code: 'NO_BINARY', message: choice.ok ? '' : choice.reason };
+			try {
+				return { ok: true, port: (await front.listen()).port, httpHost: choice.host.name };
+			} catch (error) {
+				if (error instanceof ListenError) return { ok: false, code: error.code, message: error.message };
+				throw error;
+			}
+		}
+
+		return {
+			facts,
+			names: { front: tasksRef },
+			urgent,
+			onPeer(name, peer, incarnation) {
+				if (name !== 'control') return;
+				dispatcher = peer.remote<DispatcherCommand>('dispatcher');
+				tasksRef.tell({ type: 'control-connected', control: { epoch: incarnation, dispatcher } });
+			},
+			onMain(api) {
+				main = api;
+			},
+			metrics: () => telemetry.snapshot(),
+			inspect: (): FrontInspection => ({
+				pools: registry.pools,
+				controlReachable: registry.controlReachable,
+				liveTasks: registry.liveCount,
+				watchers: front?.watchers ?? 0,
+			}),
+			async drain(graceMs) {
+				front?.drain();
+				const deadline = performance.now() + graceMs;
+				await until(() => registry.liveCount === 0, deadline);
+				if (registry.liveCount > 0) tasksRef.tell({ type: 'cancel-all', reason: 'drain' });
+				front?.stopListening();
+				await until(() => registry.liveCount === 0 && (front?.watchers ?? 0) === 0, performance.now() + lastReadsMs);
+			},
+			async stop() {
+				front?.close();
+				decode.close();
+			},
+			// An App that is open when its thread ends takes the process with it.
+			onUncaught: () => front?.close(),
+		};
+	},
+);
+
+/** Waits for a state that only turns of the event loop bring about. */
+async function until(reached: () => boolean, deadline: number): Promise<void> {
+	while (!reached() && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
+/** `+<id>` and `-<id>` lines for the restarting parent; one that does not read loses lines, never the daemon's time. */
+function taskRoll(fd: number | null): TaskRoll {
+	if (fd === null) return { started() {}, ended() {} };
+	const pipe = new Socket({ fd, readable: false, writable: true });
+	pipe.unref();
+	pipe.on('error', () => pipe.destroy());
+	const write = (line: string): void => {
+		if (!pipe.destroyed && pipe.writableLength < rollBytesMax) pipe.write(line);
+	};
+	return {
+		started: (taskId) => write(`+${taskId}\n`),
+		ended: (taskId) => write(`-${taskId}\n`),
+	};
+}
