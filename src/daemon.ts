@@ -39,7 +39,6 @@ const threadSupervision: SupervisionSpec = {
 	shutdownMs: 0,
 };
 const settleLookMs = 50;
-const watchersMax = 100_000;
 
 /** Starts all threads. Throws a `Problem` when the address cannot be had. */
 export async function startDaemon(config: DaemonConfig, log: DaemonLog): Promise<Daemon> {
@@ -140,7 +139,7 @@ function frontConfig(config: DaemonConfig, port: number): FrontConfig {
 			hostname: listen.hostname,
 			hosts: [],
 			headerCountMax: limits.headerCount,
-			sse: { ...sse, watchersMax },
+			sse: { ...sse, watchersMax: limits.watchersPerKey },
 		},
 		retention: { logBytesMax: tasks.logBytesMax, retentionMs: tasks.retentionMs, retentionCount: tasks.retentionCount },
 		taskRollFd: config.taskRollFd,

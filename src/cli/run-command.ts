@@ -101,11 +101,12 @@ function jsonView(terminal: Terminal): View {
 
 function textView(terminal: Terminal): View {
 	let wrote = false;
+	let phase = '';
 	let lastText = '\n';
 	return ({ event, data }) => {
 		switch (event) {
 			case 'started':
-				terminal.status('reading the prompt');
+				if (phase === '' || phase === 'queued') terminal.status(phaseWords['prefill'] ?? null);
 				return null;
 			case 'token': {
 				const piece = pieceText(data);
@@ -117,7 +118,8 @@ function textView(terminal: Terminal): View {
 				return null;
 			}
 			case 'metrics':
-				if (!wrote) showMetrics(terminal, data);
+				phase = text(data['phase']) || phase;
+				if (!wrote) showMetrics(terminal, data, phase);
 				return null;
 			case 'end':
 				finishLine(terminal, lastText);
@@ -153,12 +155,13 @@ function showPlace(terminal: Terminal, position: number, predictedStartMs: numbe
 	terminal.status(predictedStartMs > 0 ? `queued: ${before}, about ${(predictedStartMs / 1000).toFixed(1)} s` : `queued: ${before}`);
 }
 
-function showMetrics(terminal: Terminal, data: JsonObject): void {
+const phaseWords: Readonly<Record<string, string>> = { admitting: 'being admitted', prefill: 'reading the prompt', decode: 'answering' };
+
+function showMetrics(terminal: Terminal, data: JsonObject, phase: string): void {
+	const words = phaseWords[phase];
 	const position = number(data['queue_position']);
-	const phase = text(data['phase']);
-	if (position !== null && (phase === '' || phase === 'queued')) showPlace(terminal, position, number(data['predicted_start_ms']) ?? 0);
-	else if (text(data['human']) !== '') terminal.status(text(data['human']));
-	else if (phase !== '') terminal.status(phase);
+	if (words !== undefined) terminal.status(words);
+	else if (position !== null) showPlace(terminal, position, number(data['predicted_start_ms']) ?? 0);
 }
 
 function summary(data: JsonObject): string {

@@ -61,7 +61,7 @@ export function terminalOf(streams: TerminalStreams): Terminal {
 		status(line) {
 			clear();
 			if (!live || line === null) return;
-			stderr.write(paint.dim(line.slice(0, (stderr.columns ?? 80) - 1)));
+			stderr.write(paint.dim(line.slice(0, (stderr.columns || 80) - 1)));
 			statusShown = true;
 		},
 		safe(text) {

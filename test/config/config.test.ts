@@ -140,8 +140,8 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 	['a key of a later version', [], 'auth: { keys: [] }', {}, /^auth is not available in this version$/],
 	['a key of a later version inside a pool', [], 'pools: [{ id: a, url: x }]', {}, /^pools\[0\]\.url is not available in this version$/],
 	['a wrong type', [], 'sse: { stall_ms: soon }', {}, /^sse\.stall_ms is "soon"; it must be a whole number from 1 to 2147483647$/],
-	['a fraction', [], 'pools: [{ id: a, slots: 1.5 }]', {}, /^pools\[0\]\.slots is 1\.5; it must be a whole number from 1 to 256$/],
-	['a number out of range', ['--slots', '0'], '', {}, /^pools\[0\]\.slots is 0; .* from 1 to 256 \(from --slots\)$/],
+	['a fraction', [], 'pools: [{ id: a, slots: 1.5 }]', {}, /^pools\[0\]\.slots is 1\.5; it must be a whole number from 1 to 4096$/],
+	['a number out of range', ['--slots', '0'], '', {}, /^pools\[0\]\.slots is 0; .* from 1 to 4096 \(from --slots\)$/],
 	[
 		'a word that is none of the allowed',
 		[],
