@@ -29,6 +29,8 @@ export interface Daemon {
 	readonly failed: Promise<string>;
 	/** Running tasks may finish for `graceMs`; then all ends. */
 	stop(graceMs: number): Promise<void>;
+	/** Ends all now, as far as the threads still answer. A process that ends with an open server aborts. */
+	halt(): Promise<void>;
 }
 
 const frontId = 'front-0';
@@ -39,6 +41,7 @@ const threadSupervision: SupervisionSpec = {
 	shutdownMs: 0,
 };
 const settleLookMs = 50;
+const haltMs = 3_000;
 
 /** Starts all threads. Throws a `Problem` when the address cannot be had. */
 export async function startDaemon(config: DaemonConfig, log: DaemonLog): Promise<Daemon> {
@@ -86,6 +89,9 @@ export async function startDaemon(config: DaemonConfig, log: DaemonLog): Promise
 			await crew.drain(frontId, graceMs);
 			await crew.drain('engine-0', graceMs);
 			await crew.stop();
+		},
+		async halt() {
+			await Promise.race([crew.stop(), new Promise((resolve) => setTimeout(resolve, haltMs))]);
 		},
 	};
 }

@@ -27,31 +27,47 @@ export async function main(argv: readonly string[]): Promise<number> {
 	process.exit(code);
 }
 
-/** Serves until a signal ends it. A second signal ends it at once. */
+/** Serves until a signal ends it: running tasks may finish. A second signal ends it at once. */
 async function serve(config: DaemonConfig, onReady: (facts: DaemonFacts) => void): Promise<number> {
 	const log = threadLog({ thread: 'main', level: config.log.level });
-	const stopped = new Promise<'stopped'>((resolve) => {
-		for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-			let askedAt: number | null = null;
-			process.on(signal, () => {
-				const now = performance.now();
-				// The terminal and a forwarding parent may both pass one Ctrl-C on.
-				if (askedAt !== null && now - askedAt > 500) process.exit(exitCodes.interrupted);
-				askedAt ??= now;
-				resolve('stopped');
-			});
-		}
-	});
+	const signals = stopSignals();
 	const daemon = await startDaemon(config, log);
 	void daemon.settled().then(onReady);
-	const end = await Promise.race([stopped, daemon.failed]);
-	if (end !== 'stopped') {
+	const end = await Promise.race([signals.first, daemon.failed]);
+	if (end !== null) {
 		log('error', 'daemon-failed', { message: end });
+		await daemon.halt();
 		return exitCodes.failure;
 	}
 	log('info', 'daemon-stopping', { ms: config.shutdown.graceMs });
-	await daemon.stop(config.shutdown.graceMs);
-	return exitCodes.ok;
+	const how = await Promise.race([daemon.stop(config.shutdown.graceMs), signals.second]);
+	if (how !== null) return exitCodes.ok;
+	await daemon.halt();
+	return exitCodes.interrupted;
+}
+
+/** Ctrl-C comes twice where the terminal and a parent both pass it on: what follows at once is the same one. */
+const sameSignalMs = 500;
+
+function stopSignals(): { readonly first: Promise<null>; readonly second: Promise<null> } {
+	let onFirst: (value: null) => void = () => {};
+	let onSecond: (value: null) => void = () => {};
+	const first = new Promise<null>((resolve) => {
+		onFirst = resolve;
+	});
+	const second = new Promise<null>((resolve) => {
+		onSecond = resolve;
+	});
+	let askedAt: number | null = null;
+	for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+		process.on(signal, () => {
+			const now = performance.now();
+			if (askedAt !== null && now - askedAt > sameSignalMs) onSecond(null);
+			askedAt ??= now;
+			onFirst(null);
+		});
+	}
+	return { first, second };
 }
 
 function supervise(argv: readonly string[], say: (line: string) => void): Promise<number> {

@@ -85,7 +85,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 		async stop() {
 			if (child.exitCode === null && child.signalCode === null) {
 				const gone = once(child, 'exit');
-				child.kill('SIGTERM');
+				if (!child.killed) child.kill('SIGTERM');
 				const force = setTimeout(() => child.kill('SIGKILL'), 20_000);
 				await gone;
 				clearTimeout(force);
@@ -94,7 +94,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 			return child.exitCode;
 		},
 	};
-	await said(/ready/i);
+	await said(/is ready on/);
 	return daemon;
 }
 

@@ -74,7 +74,7 @@ describe('the process tree', () => {
 		process.kill(child, 'SIGKILL');
 		await assert.rejects(watch.all());
 		await daemon.said(new RegExp(task_id));
-		await daemon.said(/ready[\s\S]*ready/i);
+		await daemon.said(/is ready on[\s\S]*is ready on/);
 		const next = await submit(daemon.url, { model_ref: 'scripted:slow', prompt: 'x', max_tokens: 5 });
 		assert.equal((await (await Watch.open(daemon.url, next.task_id)).all()).at(-1)?.name, 'end');
 		assert.equal(await daemon.stop(), 0);
