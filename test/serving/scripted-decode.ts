@@ -61,7 +61,7 @@ export class ScriptedGeneration implements Generation {
 	}
 
 	failed(problem: Failure = failure('WORKER_RESET', 'the engine died'), slot: 'free' | 'unknown' = 'unknown'): void {
-		this.#last({ type: 'decode-failed', failure: problem, slot });
+		this.#last({ type: 'decode-failed', failure: problem, slot, began: 'maybe' });
 	}
 
 	#last(news: DecodeNews): void {

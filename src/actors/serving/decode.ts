@@ -59,8 +59,11 @@ export type DecodeNews =
 	| Pieces
 	| { readonly type: 'embedded'; readonly vectors: readonly Float32Array[]; readonly usage: GenerationUsage }
 	| { readonly type: 'decode-ended'; readonly finishReason: 'stop' | 'length'; readonly usage: GenerationUsage }
-	/** Nothing follows. `slot` says whether the engine is known to be done with it. */
-	| { readonly type: 'decode-failed'; readonly failure: Failure; readonly slot: 'free' | 'unknown' }
+	/**
+	 * Nothing follows. `slot` says whether the engine is known to be done with it; `began: 'no'` that the request never
+	 * reached it, so that another try repeats nothing.
+	 */
+	| { readonly type: 'decode-failed'; readonly failure: Failure; readonly slot: 'free' | 'unknown'; readonly began: 'no' | 'maybe' }
 	/** Answer to `cancel`: the engine's acknowledgement, the slot is idle. Nothing follows. */
 	| { readonly type: 'decode-cancelled'; readonly usage: GenerationUsage };
 

@@ -44,5 +44,6 @@ export interface TaskTimer {
 		| 'wall-reached'
 		| 'grace-over'
 		| 'cancel-overdue'
-		| 'send-again';
+		| 'send-again'
+		| 'try-again';
 }

@@ -32,6 +32,10 @@ const cancelAcknowledgeMs = 2000;
 /** A full link, or an answer to `withdraw` that does not come. */
 const sendAgainMs = 200;
 const logGrowthBytes = 65_536;
+/** A replica that cannot be reached is known to its pool within this many tries, as a rule. */
+const attemptsMax = 20;
+const tryAgainMs = 100;
+const noWork = { tokensIn: 0, tokensOut: 0, prefillMs: 0, decodeMs: 0 } as const;
 
 export function task(record: TaskRecord, control: Control | null, surroundings: TaskSurroundings): Setup<TaskMessage> {
 	return (ctx) => new Task(ctx, record, control, surroundings);
@@ -49,6 +53,8 @@ class Task implements Behavior<TaskMessage> {
 	#watchdog: Watchdog | null = null;
 	#ending: Ending | null = null;
 	#resting = false;
+	/** Leases whose engine could not be reached. */
+	#attempts = 0;
 	/** Waits to hear that a new control thread knows all that we hold. */
 	#reporter: ActorRef<'reported'> | null = null;
 
@@ -145,6 +151,9 @@ class Task implements Behavior<TaskMessage> {
 				return this.#settle('unknown', null);
 			case 'send-again':
 				return this.#claims.sendAgain();
+			case 'try-again':
+				if (this.#ending === null && !this.#claims.open) this.#admission.submitAgain();
+				return;
 			case 'control-lost':
 				return this.#onControlLost();
 			case 'report':
@@ -202,7 +211,7 @@ class Task implements Behavior<TaskMessage> {
 		}
 		this.#claims.take(lease);
 		record.run(this.#ctx.now());
-		record.log.append('started', startedJson(record, news.standing));
+		if (record.log.lastSeq === 0) record.log.append('started', startedJson(record, news.standing));
 		this.#telemetry.placed();
 		this.#watchdog = new Watchdog(this.#ctx, news.timeouts);
 		this.#generation = this.#around.decode.start(
@@ -258,6 +267,7 @@ class Task implements Behavior<TaskMessage> {
 				}
 				return this.#settle('free', news.usage);
 			case 'decode-failed':
+				if (news.began === 'no' && this.#ending === null && this.#attempts < attemptsMax) return this.#tryAgain();
 				this.#fail(news.failure, null);
 				return this.#settle(news.slot, null);
 			case 'decode-cancelled':
@@ -265,6 +275,14 @@ class Task implements Behavior<TaskMessage> {
 				this.#fail(failure('WORKER_RESET', 'the engine gave the task up'), null);
 				return this.#settle('free', news.usage);
 		}
+	}
+
+	/** The engine was gone before it had the request, and its pool does not know yet: back to the queue, at the old place. */
+	#tryAgain(): void {
+		this.#attempts++;
+		this.#watchdog?.stop();
+		this.#claims.settle({ ...noWork, outcome: 'unused', slot: 'free', reason: 'unreachable' });
+		this.#ctx.setTimer('again', tryAgainMs, { type: 'try-again' });
 	}
 
 	#onReplicaLost(lease: Lease, problem: Failure): void {
@@ -330,7 +348,7 @@ class Task implements Behavior<TaskMessage> {
 		record.end(ending, now);
 		if (ending.kind === 'failed') record.log.append('error', errorJson(ending.failure));
 		else record.log.append('end', endJson(record));
-		for (const key of ['deadline', 'count', 'grace']) this.#ctx.cancelTimer(key);
+		for (const key of ['deadline', 'count', 'grace', 'again']) this.#ctx.cancelTimer(key);
 		this.#watchdog?.stop();
 		if (record.refused) this.#telemetry.refused();
 		else this.#telemetry.ended(now, ending.kind === 'done' ? null : ending.kind === 'canceled' ? ending.reason : ending.cut);

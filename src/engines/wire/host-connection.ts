@@ -57,6 +57,8 @@ export class HostConnection {
 	#lastStream = 0;
 	#flushScheduled = false;
 	#closed = false;
+	/** Before the host's welcome no request has reached it. */
+	#welcomed = false;
 
 	constructor(address: HostAddress, events: HostConnectionEvents) {
 		this.#events = events;
@@ -91,7 +93,7 @@ export class HostConnection {
 	start(request: HostRequest, task: ActorRef<DecodeNews>): Generation {
 		const stream = this.#newStream();
 		if (stream < 0) {
-			task.tell({ type: 'decode-failed', failure: lost('the engine host is gone'), slot: 'unknown' });
+			task.tell({ type: 'decode-failed', failure: lost('the engine host is gone'), slot: 'unknown', began: 'no' });
 			return { cancel() {} };
 		}
 		this.#waiting.set(stream, { kind: 'generation', task });
@@ -150,7 +152,7 @@ export class HostConnection {
 		const what = lost(`connection to the engine host lost: ${why}`);
 		switch (waiting.kind) {
 			case 'generation':
-				waiting.task.tell({ type: 'decode-failed', failure: what, slot: 'unknown' });
+				waiting.task.tell({ type: 'decode-failed', failure: what, slot: 'unknown', began: this.#welcomed ? 'maybe' : 'no' });
 				return;
 			case 'count':
 				clearTimeout(waiting.timer);
@@ -216,6 +218,7 @@ export class HostConnection {
 	#onFrame(kind: number, stream: number, bytes: Buffer, start: number, end: number): void {
 		if (this.#closed) return;
 		if (kind === fromHost.welcome) {
+			this.#welcomed = true;
 			this.#events.onWelcome?.(readJson(bytes, start, end) as HostFacts);
 			return;
 		}
@@ -270,7 +273,7 @@ export class HostConnection {
 				news = readVectors(bytes, start, end);
 				break;
 			case fromHost.failed:
-				news = { type: 'decode-failed', failure: failureIn(kind, bytes, start, end), slot: 'free' };
+				news = { type: 'decode-failed', failure: failureIn(kind, bytes, start, end), slot: 'free', began: 'maybe' };
 				break;
 			default:
 				throw new ProtocolError(`frame of unknown kind ${kind} in a stream`);
