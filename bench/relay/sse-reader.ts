@@ -30,6 +30,8 @@ export class SseReader {
 	#text = '';
 	#headDone = false;
 	#nextIndex = 0;
+	/** Bytes of the chunk at hand that have not come yet. */
+	#chunkLeft = 0;
 	#lastTokenAtUs = 0;
 	status = 0;
 	ended = false;
@@ -53,21 +55,32 @@ export class SseReader {
 			this.#raw = this.#raw.slice(end + 4);
 			this.#headDone = true;
 		}
+		this.#takeChunks();
+		this.#scan(at);
+	}
+
+	/** Data counts when it is there: the line end behind a chunk may come with the next one. */
+	#takeChunks(): void {
+		const raw = this.#raw;
 		let from = 0;
 		for (;;) {
-			const line = this.#raw.indexOf('\r\n', from);
-			if (line < 0) break;
-			const size = Number.parseInt(this.#raw.slice(from, line), 16);
-			if (this.#raw.length < line + 4 + size) break;
-			this.#text += this.#raw.slice(line + 2, line + 2 + size);
-			from = line + 4 + size;
-			if (size === 0) {
-				this.ended = true;
-				break;
+			if (this.#chunkLeft > 0) {
+				const taken = Math.min(this.#chunkLeft, raw.length - from);
+				this.#text += raw.slice(from, from + taken);
+				this.#chunkLeft -= taken;
+				from += taken;
+				if (this.#chunkLeft > 0) break;
 			}
+			while (raw[from] === '\r' || raw[from] === '\n') from += 1;
+			const line = raw.indexOf('\r\n', from);
+			if (line < 0) break;
+			this.#chunkLeft = Number.parseInt(raw.slice(from, line), 16);
+			from = line + 2;
+			if (this.#chunkLeft > 0) continue;
+			this.ended = true;
+			break;
 		}
-		this.#raw = this.#raw.slice(from);
-		this.#scan(at);
+		this.#raw = raw.slice(from);
 	}
 
 	#scan(at: number): void {

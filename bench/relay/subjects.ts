@@ -131,6 +131,7 @@ http {
 					},
 				],
 				tasks: { retention_ms: retentionMs },
+				log: { level: 'error' },
 			}),
 		);
 		const child = this.#spawn(process.execPath, [join(repository, 'bin/orchestratord.js'), 'serve', '--no-supervise', '--config', config]);
