@@ -8,6 +8,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 export const repository = fileURLToPath(new URL('../../..', import.meta.url));
@@ -41,6 +42,12 @@ export interface DaemonOptions {
 	readonly args?: readonly string[];
 	readonly supervise?: boolean;
 }
+
+/** A test that fails before it stops its daemon must not leave it running, nor wait for it. */
+const running = new Set<Daemon>();
+after(async () => {
+	await Promise.all([...running].map((daemon) => daemon.stop()));
+});
 
 /** Starts `orchestratord serve` and waits until it is ready. */
 export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> {
@@ -83,6 +90,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 		output: () => output,
 		said,
 		async stop() {
+			running.delete(daemon);
 			if (child.exitCode === null && child.signalCode === null) {
 				const gone = once(child, 'exit');
 				if (!child.killed) child.kill('SIGTERM');
@@ -94,6 +102,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 			return child.exitCode;
 		},
 	};
+	running.add(daemon);
 	await said(/is ready on/);
 	return daemon;
 }
