@@ -1,21 +1,34 @@
 /**
- * Composition root of a llama.cpp host process: boot line in, model loaded and checked, server up, gone when the daemon is.
- * Started by the engine thread, never by hand. Everything it says goes to stderr or, for the daemon, to fd 3.
+ * Composition root of a llama.cpp host process: boot line in, model checked and loaded, server up, gone when the daemon is.
+ * Started by the engine thread, never by hand. What it has to say goes to stderr or, for the daemon, to fd 3.
  */
-import { type Failure, failure } from '../actors/serving/failure.ts';
+import { failure } from '../actors/serving/failure.ts';
 import type { EmbeddedSettings } from '../engines/embedded/embedded-settings.ts';
 import { LlamaBackend } from '../engines/embedded/llama-backend.ts';
 import { LoadError, loadModel } from '../engines/embedded/llama-model.ts';
 import { readBoot, tellStatus } from '../engines/wire/host-boot.ts';
 import { HostServer } from '../engines/wire/host-server.ts';
 
-const say = (line: string): void => {
+function say(line: string): void {
 	process.stderr.write(`${line}\n`);
-};
+}
 
-const boot = await readBoot(() => process.exit(0));
+/** At once and for certain: leaving while the library computes runs into its destructors. */
+function vanish(): void {
+	process.kill(process.pid, 'SIGKILL');
+}
+
+let leave = (): void => process.exit(0);
+process.on('SIGTERM', () => leave());
+// A terminal's Ctrl-C reaches every process in it; ours is the daemon's to stop.
+process.on('SIGINT', () => {});
+
+const boot = await readBoot(vanish);
 try {
-	const loaded = await loadModel(boot.settings as EmbeddedSettings, say, (progress) => tellStatus({ type: 'loading', progress }));
+	const loaded = await loadModel(boot.settings as EmbeddedSettings, {
+		onLog: say,
+		onProgress: (progress) => tellStatus({ type: 'loading', progress }),
+	});
 	const backend = new LlamaBackend(loaded);
 	const server = new HostServer(backend, {
 		socketPath: boot.socketPath,
@@ -25,10 +38,18 @@ try {
 	});
 	backend.onStep = () => server.flush();
 	await server.listen();
+	leave = () => {
+		server.close().then(
+			() => process.exit(0),
+			() => process.exit(1),
+		);
+	};
 	tellStatus({ type: 'listening' });
 } catch (error) {
 	const words = error instanceof Error ? error.message : String(error);
-	const what: Failure = error instanceof LoadError ? error.failure : failure('POOL_UNREADY', `the model cannot be loaded: ${words}`);
-	tellStatus({ type: 'failed', failure: what });
+	tellStatus({
+		type: 'failed',
+		failure: error instanceof LoadError ? error.failure : failure('POOL_UNREADY', `the engine cannot start: ${words}`),
+	});
 	process.exit(1);
 }

@@ -1,21 +1,25 @@
 /**
- * From chat messages to tokens by the model's own template. What a user writes stays text: a special token's name inside a
- * message is tokenized as the letters it is made of. Runs in the llama.cpp host.
+ * From chat messages to tokens by the model's own template. What a user writes stays text: the name of a special token inside
+ * a message is tokenized as the letters it is made of. Runs in the llama.cpp host.
  *
- * The template is rendered with a mark in place of each message's content; special tokens are looked for only between the
- * marks; the contents are put back as plain text, next to the template's own plain text, so that words at the seams are
- * tokenized as one.
+ * The template sees the real messages, so whatever it asks of them (trims, splits, compares) is answered truly, and the whole
+ * prompt is tokenized at once, as llama.cpp's own server does. Only what could become a special token is taken out first: a
+ * mark that nobody can guess stands for it while the template is rendered, and it comes back as plain text.
  */
+import { randomBytes } from 'node:crypto';
 import { Template } from '@huggingface/jinja';
 import type { ChatMessage } from '../../actors/serving/task-request.ts';
+import { SpecialGuard } from './special-guard.ts';
 
 export interface TemplateTokens {
-	/** Names of all special tokens, with their ids. */
-	readonly special: ReadonlyMap<string, number>;
+	/** Names that must not come out of a message. */
+	readonly specialNames: readonly string[];
 	readonly bosText: string;
 	readonly eosText: string;
-	/** Plain text to ids, special names not parsed. */
-	tokenize(text: string): readonly number[];
+	/** The template's words: special tokens are parsed. `continued`: other text goes before. */
+	tokenizeMarkup(text: string, continued: boolean): readonly number[];
+	/** A user's words: no special tokens. */
+	tokenizeText(text: string, continued: boolean): readonly number[];
 }
 
 /** The messages cannot be put into the template; the message says why. */
@@ -23,58 +27,94 @@ export class TemplateError extends Error {
 	override readonly name = 'TemplateError';
 }
 
-/** Private-use characters around a number: nothing that a template or a tokenizer looks at. */
-const markOpen = '\u{F0001}';
-const markClose = '\u{F0002}';
+/** Tokens that a tokenizer may add by itself: one at the beginning, one for a space before the first word. */
+const addedTokens = 2;
+const wordsMax = 200;
 
 export class ChatTemplate {
 	readonly #template: Template;
 	readonly #tokens: TemplateTokens;
-	readonly #specialNames: RegExp | null;
+	readonly #guard: SpecialGuard;
+	/** Letters and digits only: templates pass them on as they are. */
+	readonly #markBegin = `mark${randomBytes(12).toString('hex')}x`;
+	readonly #marks = new RegExp(`${this.#markBegin}([0-9]+)z`, 'g');
 
+	/** Throws `TemplateError` when the template cannot be parsed. */
 	constructor(source: string, tokens: TemplateTokens) {
-		this.#template = new Template(source);
 		this.#tokens = tokens;
-		const names = [...tokens.special.keys()].filter((name) => name !== '').sort((a, b) => b.length - a.length);
-		this.#specialNames = names.length === 0 ? null : new RegExp(`(${names.map(escapeForRegExp).join('|')})`, 'u');
+		this.#guard = new SpecialGuard(tokens.specialNames);
+		try {
+			this.#template = new Template(source);
+		} catch (error) {
+			throw new TemplateError(`the model's chat template cannot be read: ${words(error)}`);
+		}
 	}
 
 	/** Token ids of a conversation, ready for the assistant's answer. */
 	tokenize(messages: readonly ChatMessage[]): number[] {
-		const contents = messages.map((message) => message.content.replaceAll(markOpen, '').replaceAll(markClose, ''));
-		const rendered = this.#render(messages.map((message, index) => ({ ...message, content: `${markOpen}${index}${markClose}` })));
+		const taken: string[] = [];
+		const guarded = messages.map((message) => ({
+			role: this.#guarded(message.role, taken),
+			content: this.#guarded(message.content, taken),
+			...(message.name === undefined ? {} : { name: this.#guarded(message.name, taken) }),
+		}));
+		const rendered = this.#render(guarded);
+		if (taken.length === 0) return [...this.#tokens.tokenizeMarkup(rendered, false)];
 		const ids: number[] = [];
-		let plain = '';
-		const flush = (): void => {
-			if (plain !== '') ids.push(...this.#tokens.tokenize(plain));
-			plain = '';
-		};
-		for (const [index, part] of rendered.split(markOpen).entries()) {
-			let between = part;
-			if (index > 0) {
-				const close = part.indexOf(markClose);
-				plain += contents[Number(part.slice(0, close))] ?? '';
-				between = part.slice(close + markClose.length);
-			}
-			for (const piece of this.#specialNames === null ? [between] : between.split(this.#specialNames)) {
-				const special = this.#tokens.special.get(piece);
-				if (special === undefined) plain += piece;
-				else {
-					flush();
-					ids.push(special);
-				}
-			}
+		let at = 0;
+		for (const mark of rendered.matchAll(this.#marks)) {
+			this.#addMarkup(ids, rendered.slice(at, mark.index), at > 0);
+			for (const id of this.#tokens.tokenizeText(taken[Number(mark[1])] ?? '', mark.index > 0)) ids.push(id);
+			at = mark.index + mark[0].length;
 		}
-		flush();
+		this.#addMarkup(ids, rendered.slice(at), at > 0);
 		return ids;
 	}
 
-	/** Bytes that the template adds, at most: for one message, and for each more. */
+	/** Bytes that the template adds, at most: once, and for each message. */
 	bounds(): { readonly baseBytes: number; readonly perMessageBytes: number } {
-		const user: ChatMessage = { role: 'user', content: '' };
-		const base = Buffer.byteLength(this.#render([user]));
-		const three = Buffer.byteLength(this.#render([user, { role: 'assistant', content: '' }, user]));
-		return { baseBytes: base, perMessageBytes: Math.max(16, Math.ceil((three - base) / 2) + 8) };
+		const user: ChatMessage = { role: 'user', content: 'x' };
+		const assistant: ChatMessage = { role: 'assistant', content: 'x' };
+		const system: ChatMessage = { role: 'system', content: 'x' };
+		const bytes = (messages: readonly ChatMessage[]): number => this.#bytesOf(messages);
+		const one = bytes([user]);
+		// A system message may take the place of one that the template brings along: then it adds less than it has.
+		const perMessage = Math.max(
+			0,
+			bytes([user, assistant]) - one,
+			bytes([user, assistant, user]) - bytes([user, assistant]),
+			bytes([system, user]) - one,
+		);
+		return { baseBytes: Math.max(0, one) + addedTokens, perMessageBytes: perMessage };
+	}
+
+	/** Of the rendered prompt; a conversation that the template refuses has none. */
+	#bytesOf(messages: readonly ChatMessage[]): number {
+		try {
+			return Buffer.byteLength(this.#render(messages));
+		} catch (error) {
+			if (error instanceof TemplateError) return 0;
+			throw error;
+		}
+	}
+
+	#addMarkup(ids: number[], text: string, continued: boolean): void {
+		if (text === '') return;
+		for (const id of this.#tokens.tokenizeMarkup(text, continued)) ids.push(id);
+	}
+
+	/** The text with marks for what could become a special token. */
+	#guarded(text: string, taken: string[]): string {
+		const spans = this.#guard.spans(text);
+		if (spans.length === 0) return text;
+		let result = '';
+		let at = 0;
+		for (const { from, to } of spans) {
+			result += `${text.slice(at, from)}${this.#markBegin}${taken.length}z`;
+			taken.push(text.slice(from, to));
+			at = to;
+		}
+		return result + text.slice(at);
 	}
 
 	#render(messages: readonly ChatMessage[]): string {
@@ -86,11 +126,12 @@ export class ChatTemplate {
 				eos_token: this.#tokens.eosText,
 			});
 		} catch (error) {
-			throw new TemplateError(`the model's chat template refuses the messages: ${error instanceof Error ? error.message : String(error)}`);
+			throw new TemplateError(`the model's chat template refuses the messages: ${words(error)}`);
 		}
 	}
 }
 
-function escapeForRegExp(text: string): string {
-	return text.replaceAll(/[\\^$.*+?()[\]{}|/-]/gu, '\\$&');
+function words(error: unknown): string {
+	const text = error instanceof Error ? error.message : String(error);
+	return text.length > wordsMax ? `${text.slice(0, wordsMax)}…` : text;
 }

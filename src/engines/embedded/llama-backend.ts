@@ -1,209 +1,172 @@
 /**
- * The `HostBackend` of llama.cpp: runs over the slots of one context, advanced together. A step is one decode of the library
- * for all runs (a token each, or a chunk of a prompt), then one flush; runs join and leave between steps. Runs in the
- * llama.cpp host.
+ * The `HostBackend` of llama.cpp: generations on the slots of one context, stepped together. A step is one decode of the
+ * library for all of them (a token each, or a part of a prompt), then one flush; they join and leave between steps. Runs in
+ * the llama.cpp host.
  */
-import type { LlamaEmbeddingContext, LlamaGrammarEvaluationState, Token } from 'node-llama-cpp';
+import type { LlamaGrammarEvaluationState, Token } from 'node-llama-cpp';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
-import type { PromptInput } from '../../actors/serving/task-request.ts';
+import type { PromptInput, Workload } from '../../actors/serving/task-request.ts';
 import type { GenerationSink, HostBackend, HostFacts, HostGeneration, HostRequest } from '../wire/host-protocol.ts';
 import { TemplateError } from './chat-template.ts';
+import { GrammarError } from './grammar.ts';
 import type { LoadedModel } from './llama-model.ts';
-import { commonPrefix, LlamaRun, type Slot } from './llama-run.ts';
+import { LlamaRun, type Slot } from './llama-run.ts';
+import { PrefillBudget } from './prefill-budget.ts';
+import { chooseSlot } from './slot-choice.ts';
 
-/** Ours: grows when the same seed would give other tokens. */
+/** Ours: grows when the same request and seed would give other tokens. */
 const samplerProfileVersion = 'llamacpp-1';
+
+interface Prepared {
+	readonly prompt: readonly Token[];
+	readonly limit: number;
+	readonly grammar: LlamaGrammarEvaluationState | null;
+}
 
 export class LlamaBackend implements HostBackend {
 	readonly facts: HostFacts;
 	/** Called after each step: the server's flush. */
 	onStep: () => void = () => {};
 	readonly #loaded: LoadedModel;
-	readonly #slots: Slot[];
+	readonly #slots: readonly Slot[];
+	readonly #budget = new PrefillBudget();
+	/** In the order of their arrival. */
 	readonly #runs = new Set<LlamaRun>();
-	#stepping = false;
-	#embedder: LlamaEmbeddingContext | null = null;
-	/** Embeddings are made one at a time. */
-	#embedding: Promise<void> = Promise.resolve();
+	readonly #unprepared: LlamaRun[] = [];
+	#stepping: Promise<void> | null = null;
+	#uses = 0;
+	#closing = false;
 
 	constructor(loaded: LoadedModel) {
 		this.#loaded = loaded;
-		const { context, gguf, prompts } = loaded;
-		this.#slots = Array.from({ length: context.totalSequences }, () => ({ sequence: context.getSequence(), busy: false }));
-		const embeds = gguf.poolingType > 0;
-		this.facts = {
-			engineVersion: loaded.engineVersion,
-			modelName: loaded.name,
-			modelDigest: loaded.digest,
-			slots: this.#slots.length,
-			ctx: loaded.ctx,
-			workloads: embeds ? ['completion', 'embedding'] : ['completion'],
-			samplerProfileVersion,
-			chatTemplate: prompts.template?.bounds() ?? null,
-			device: loaded.device,
-			features: ['logprobs', 'stop', 'seed', 'grammar', 'json_schema', 'strict', ...(embeds ? ['embedding'] : [])],
-		};
+		const { context } = loaded;
+		this.#slots =
+			context === null
+				? []
+				: Array.from({ length: loaded.slots }, () => ({ sequence: context.getSequence(), tokens: [], run: null, lastUsed: 0 }));
+		this.facts = describe(loaded);
 	}
 
 	start(request: HostRequest, sink: GenerationSink): HostGeneration {
-		if (request.workload === 'embedding') return this.#startEmbedding(request, sink);
-		const started = new Starting();
-		this.#begin(request, sink, started).catch((error: unknown) => {
+		const { embedder } = this.#loaded;
+		if (request.workload === 'embedding' && embedder !== null) return embedder.start(request.input, sink);
+		const starting = new Starting();
+		this.#begin(request, sink, starting).catch((error: unknown) => {
 			sink.failed(failure('INTERNAL', `the llama.cpp host failed: ${error instanceof Error ? error.message : String(error)}`));
 		});
-		return started;
+		return starting;
 	}
 
-	count(input: PromptInput): Promise<number> {
-		if (input.kind === 'inputs') {
-			return Promise.resolve(input.inputs.reduce((sum, text) => sum + this.#loaded.model.tokenize(text, false).length, 0));
-		}
-		return new Promise((resolve) => resolve(this.#loaded.prompts.tokenize(input).length));
+	async count(input: PromptInput): Promise<number> {
+		const { embedder, model, prompts } = this.#loaded;
+		if (input.kind !== 'inputs') return prompts.tokenize(input).length;
+		if (embedder !== null) return embedder.count(input);
+		return input.inputs.reduce((sum, text) => sum + model.tokenize(text).length, 0);
 	}
 
-	tokenize(text: string): Promise<readonly { readonly id: number; readonly text: string }[]> {
-		const { model } = this.#loaded;
-		return Promise.resolve(model.tokenize(text, false).map((id) => ({ id, text: model.detokenize([id], true) })));
+	async tokenize(text: string): Promise<readonly { readonly id: number; readonly text: string }[]> {
+		const { model, vocabulary } = this.#loaded;
+		return model.tokenize(text).map((id) => ({ id, text: vocabulary.shown(id) }));
 	}
 
 	async close(): Promise<void> {
+		this.#closing = true;
 		for (const run of this.#runs) run.cancel();
-		await this.#loaded.context.dispose();
-		await this.#loaded.model.dispose();
+		await this.#stepping;
+		await this.#loaded.dispose();
 	}
 
-	async #begin(request: HostRequest, sink: GenerationSink, started: Starting): Promise<void> {
+	async #begin(request: HostRequest, sink: GenerationSink, starting: Starting): Promise<void> {
 		const prepared = await this.#prepare(request);
 		if ('code' in prepared) {
 			sink.failed(prepared);
 			return;
 		}
-		if (started.cancelled) {
+		if (starting.cancelled || this.#closing) {
 			sink.cancelled({ tokensIn: prepared.prompt.length, tokensCached: 0, tokensOut: 0, prefillMs: 0, decodeMs: 0 });
 			return;
 		}
-		const slot = this.#chooseSlot(prepared.prompt);
+		const slot = this.#idleSlot(prepared.prompt);
 		if (slot === null) {
-			sink.failed(failure('INTERNAL', `all ${this.#slots.length} slots are taken`));
+			// Leases are one to a slot: whoever asks for more has lost count.
+			sink.failed(failure('REPLICA_EXHAUSTED', `all ${this.#slots.length} slots are taken`, { retryAfterMs: 1_000 }));
 			return;
 		}
-		slot.busy = true;
-		const run = new LlamaRun({ request, sink, slot, ...prepared });
-		started.run = run;
+		const run = new LlamaRun({ request, sink, slot, vocabulary: this.#loaded.vocabulary, ...prepared });
+		this.#uses += 1;
+		slot.lastUsed = this.#uses;
+		slot.run = run;
+		starting.run = run;
 		this.#runs.add(run);
-		void this.#step();
+		this.#unprepared.push(run);
+		this.#stepping ??= this.#stepAll();
 	}
 
-	/** The prompt as tokens and how much may be made of it, or why not. */
-	async #prepare(request: HostRequest): Promise<{ prompt: Token[]; limit: number; grammar: LlamaGrammarEvaluationState | null } | Failure> {
-		const { input } = request;
-		if (request.workload !== 'completion' || input.kind === 'inputs')
-			return invalid(`workload is ${request.workload}; this model does ${this.facts.workloads.join(' and ')}`);
-		let prompt: Token[];
+	/** The prompt as tokens and how many may be made of it, or why not. */
+	async #prepare(request: HostRequest): Promise<Prepared | Failure> {
+		const { input, workload } = request;
+		if (workload !== 'completion' || this.#slots.length === 0)
+			return invalid(`workload is ${workload}; this model does ${this.facts.workloads.join(' and ')}`);
+		if (input.kind === 'inputs') return invalid('a completion needs a prompt or messages; inputs are for embedding');
 		try {
-			prompt = this.#loaded.prompts.tokenize(input);
+			const prompt = this.#loaded.prompts.tokenize(input);
+			const ctx = Math.min(request.ctx, this.#loaded.ctx);
+			const room = ctx - prompt.length;
+			if (prompt.length === 0) return invalid('the prompt is empty: there is nothing to go on from');
+			if (room < 1) return invalid(`the prompt has ${prompt.length} tokens; the context holds ${ctx}, with at least one for the answer`);
+			if (request.maxTokensExplicit && request.maxTokens > room)
+				return invalid(
+					`max_tokens is ${request.maxTokens}; the prompt has ${prompt.length} tokens, which leaves ${room} of a context of ${ctx}`,
+				);
+			const grammar = await this.#loaded.grammars.stateFor(request.sampling);
+			return { prompt, limit: Math.min(request.maxTokens, room), grammar };
 		} catch (error) {
-			return invalid(error instanceof TemplateError || error instanceof Error ? error.message : String(error));
-		}
-		if (prompt.length === 0) return invalid('the prompt is empty: there is nothing to go on from');
-		const ctx = Math.min(request.ctx, this.#loaded.ctx);
-		const room = ctx - prompt.length;
-		if (room < 1) return invalid(`the prompt has ${prompt.length} tokens; the context holds ${ctx}, with at least one for the answer`);
-		if (request.maxTokensExplicit && request.maxTokens > room) {
-			return invalid(`max_tokens is ${request.maxTokens}; after a prompt of ${prompt.length} tokens there is room for ${room}`);
-		}
-		const grammar = await this.#grammar(request);
-		if (grammar !== null && 'code' in grammar) return grammar;
-		return { prompt, limit: Math.min(request.maxTokens, room), grammar };
-	}
-
-	async #grammar(request: HostRequest): Promise<LlamaGrammarEvaluationState | Failure | null> {
-		const { grammar, jsonSchema } = request.sampling;
-		if (grammar === null && (jsonSchema === null || jsonSchema === undefined)) return null;
-		const { LlamaGrammar, LlamaGrammarEvaluationState } = await import('node-llama-cpp');
-		const { llama, model } = this.#loaded;
-		try {
-			const built =
-				grammar === null
-					? await llama.createGrammarForJsonSchema(jsonSchema as Parameters<typeof llama.createGrammarForJsonSchema>[0])
-					: new LlamaGrammar(llama, { grammar });
-			return new LlamaGrammarEvaluationState({ model, grammar: built });
-		} catch (error) {
-			const field = grammar === null ? 'sampling.json_schema' : 'sampling.grammar';
-			return invalid(`${field} cannot be used: ${error instanceof Error ? error.message : String(error)}`);
+			if (error instanceof TemplateError || error instanceof GrammarError) return invalid(error.message);
+			throw error;
 		}
 	}
 
-	/** The idle slot whose cache shares most with the prompt. */
-	#chooseSlot(prompt: readonly Token[]): Slot | null {
-		let best: Slot | null = null;
-		let bestPrefix = -1;
-		for (const slot of this.#slots) {
-			if (slot.busy) continue;
-			const prefix = commonPrefix(slot.sequence.contextTokens, prompt);
-			if (prefix <= bestPrefix) continue;
-			best = slot;
-			bestPrefix = prefix;
-		}
-		return best;
+	#idleSlot(prompt: readonly Token[]): Slot | null {
+		const idle = this.#slots.filter((slot) => slot.run === null);
+		const best = chooseSlot(
+			idle.map((slot) => ({ cached: slot.tokens.length, shared: commonPrefix(slot.tokens, prompt), lastUsed: slot.lastUsed })),
+			prompt.length,
+		);
+		return idle[best] ?? null;
 	}
 
-	/** Steps while there is anything to step. One at a time. */
-	async #step(): Promise<void> {
-		if (this.#stepping) return;
-		this.#stepping = true;
+	/** Steps while there is anything to step. Never rejects. */
+	async #stepAll(): Promise<void> {
 		while (this.#runs.size > 0) {
-			const runs = [...this.#runs];
-			await Promise.all(runs.map((run) => run.advance()));
-			for (const run of runs) {
+			for (const run of this.#unprepared.splice(0)) if (!run.cancelled) await run.prepare();
+			await this.#step();
+			for (const run of this.#runs) {
 				await run.settle();
 				if (run.over) this.#runs.delete(run);
 			}
 			this.onStep();
-			// Requests and cancels that have arrived are read before the next step.
-			await new Promise((resolve) => setImmediate(resolve));
 		}
-		this.#stepping = false;
+		this.#stepping = null;
 	}
 
-	#startEmbedding(request: HostRequest, sink: GenerationSink): HostGeneration {
-		let cancelled = false;
-		this.#embedding = this.#embedding.then(async () => {
-			if (cancelled) sink.cancelled({ tokensIn: 0, tokensCached: 0, tokensOut: 0, prefillMs: 0, decodeMs: 0 });
-			else await this.#embed(request, sink);
-		});
-		return {
-			cancel() {
-				cancelled = true;
-			},
-		};
-	}
-
-	async #embed(request: HostRequest, sink: GenerationSink): Promise<void> {
-		const { model, gguf, ctx } = this.#loaded;
-		if (gguf.poolingType === 0) {
-			sink.failed(invalid('workload is embedding; this model makes no embeddings'));
-			return;
+	/** All that decode get their token; what room is left in the batch goes to prompts, the earliest first. */
+	async #step(): Promise<void> {
+		const runs = [...this.#runs].filter((run) => !run.over && !run.cancelled);
+		const decoding = runs.filter((run) => run.promptLeft === 0);
+		const strict = runs.some((run) => run.request.strict);
+		let room = this.#budget.tokens(decoding.length, strict);
+		const steps = decoding.map((run) => run.step(0));
+		let promptTokens = 0;
+		for (const run of runs) {
+			const chunk = Math.min(room, run.promptLeft);
+			if (chunk === 0) continue;
+			room -= chunk;
+			promptTokens += chunk;
+			steps.push(run.step(chunk));
 		}
 		const startedAt = performance.now();
-		try {
-			this.#embedder ??= await model.createEmbeddingContext({ contextSize: ctx });
-			const texts = request.input.kind === 'inputs' ? request.input.inputs : [];
-			const vectors: Float32Array[] = [];
-			let tokensIn = 0;
-			for (const [index, text] of texts.entries()) {
-				const tokens = model.tokenize(text, false);
-				if (tokens.length > ctx - 2) {
-					sink.failed(invalid(`inputs[${index}] has ${tokens.length} tokens; at most ${ctx - 2} fit`));
-					return;
-				}
-				tokensIn += tokens.length;
-				vectors.push(unitLength((await this.#embedder.getEmbeddingFor(tokens)).vector));
-			}
-			sink.embedded(vectors, { tokensIn, tokensCached: 0, tokensOut: 0, prefillMs: performance.now() - startedAt, decodeMs: 0 });
-		} catch (error) {
-			sink.failed(failure('WORKER_RESET', `llama.cpp failed: ${error instanceof Error ? error.message : String(error)}`));
-		}
+		await Promise.all(steps);
+		this.#budget.measured(promptTokens, performance.now() - startedAt);
 	}
 }
 
@@ -218,9 +181,29 @@ class Starting implements HostGeneration {
 	}
 }
 
-function unitLength(vector: readonly number[]): Float32Array {
-	const length = Math.hypot(...vector) || 1;
-	return Float32Array.from(vector, (value) => value / length);
+function describe(loaded: LoadedModel): HostFacts {
+	const workloads: Workload[] = [];
+	if (loaded.context !== null) workloads.push('completion');
+	if (loaded.embedder !== null) workloads.push('embedding');
+	return {
+		engineVersion: loaded.engineVersion,
+		modelName: loaded.name,
+		modelDigest: loaded.digest,
+		slots: loaded.slots,
+		ctx: loaded.ctx,
+		workloads,
+		samplerProfileVersion,
+		chatTemplate: loaded.prompts.template?.bounds() ?? null,
+		device: loaded.device,
+		features: loaded.context === null ? workloads : [...workloads, 'logprobs', 'stop', 'seed', 'grammar', 'json_schema', 'strict'],
+	};
+}
+
+function commonPrefix(a: readonly number[], b: readonly number[]): number {
+	const most = Math.min(a.length, b.length);
+	let length = 0;
+	while (length < most && a[length] === b[length]) length += 1;
+	return length;
 }
 
 function invalid(words: string): Failure {

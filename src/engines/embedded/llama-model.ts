@@ -1,21 +1,24 @@
 /**
- * A model in memory through node-llama-cpp: loaded, described, and its tokenizer. The only file, with `llama-run.ts` and
- * `llama-backend.ts`, that knows the library. Runs in the llama.cpp host.
+ * Loads a GGUF file through node-llama-cpp: checked first, hashed meanwhile, described afterwards. Runs in the llama.cpp host.
  *
- * What the library would do by itself and must not: build or download binaries, shift the context, use flash attention (its
- * results depend on the number of threads).
+ * What the library would do by itself and must not: build or download binaries, shift a full context, use flash attention
+ * (its results depend on the number of threads), take more compute threads than were given.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { basename } from 'node:path';
-import type { Llama, LlamaContext, LlamaModel, Token } from 'node-llama-cpp';
+import type { Llama, LlamaContext, LlamaModel } from 'node-llama-cpp';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
-import type { PromptInput } from '../../actors/serving/task-request.ts';
-import { ChatTemplate } from './chat-template.ts';
 import type { EmbeddedSettings } from './embedded-settings.ts';
-import { checkGguf, GgufError, type GgufFacts } from './gguf-check.ts';
+import { LlamaEmbedder } from './embedder.ts';
+import { checkGguf, type GgufFacts } from './gguf-check.ts';
+import { GgufError } from './gguf-header.ts';
+import { Grammars } from './grammar.ts';
+import { batchTokensMax } from './prefill-budget.ts';
+import { Prompts } from './prompts.ts';
+import { Vocabulary } from './vocabulary.ts';
 
-/** Why a model does not load, as the pool will be told. */
+/** Why a model does not load, as its pool will be told. */
 export class LoadError extends Error {
 	override readonly name = 'LoadError';
 	readonly failure: Failure;
@@ -26,139 +29,189 @@ export class LoadError extends Error {
 	}
 }
 
-/** Prompt tokens of one decode: bounds how long a cancel waits in a prefill. */
-export const batchTokens = 512;
-const tokenTypeControl = 3;
-const tokenTypeUserDefined = 4;
-
 export interface LoadedModel {
-	readonly llama: Llama;
 	readonly model: LlamaModel;
-	readonly context: LlamaContext;
+	/** Null: the model makes vectors only. */
+	readonly context: LlamaContext | null;
+	/** Null: the model makes text only. */
+	readonly embedder: LlamaEmbedder | null;
+	readonly vocabulary: Vocabulary;
+	readonly prompts: Prompts;
+	readonly grammars: Grammars;
 	readonly gguf: GgufFacts;
+	/** `sha256:<hex>` of the file. */
 	readonly digest: string;
 	readonly name: string;
+	readonly slots: number;
+	/** Tokens of a slot. */
 	readonly ctx: number;
 	readonly device: string;
 	readonly engineVersion: string;
-	readonly prompts: PromptTokenizer;
+	dispose(): Promise<void>;
 }
 
-export async function loadModel(
-	settings: EmbeddedSettings,
-	onLog: (line: string) => void,
-	onProgress: (progress: number) => void,
-): Promise<LoadedModel> {
-	const gguf = readHeader(settings.modelPath);
+export interface LoadObserver {
+	/** A line for the log; never a prompt. */
+	onLog(line: string): void;
+	/** 0 to 1. */
+	onProgress(progress: number): void;
+}
+
+const hashReadBytes = 1024 * 1024;
+const progressStep = 0.05;
+
+/** Throws `LoadError`. */
+export async function loadModel(settings: EmbeddedSettings, observer: LoadObserver): Promise<LoadedModel> {
+	const gguf = readFacts(settings.modelPath);
+	const ctx = contextSize(settings, gguf);
 	const library = await import('node-llama-cpp').catch((error: unknown) => {
-		const words = `the native library of llama.cpp is missing: ${error instanceof Error ? error.message : String(error)}`;
-		throw new LoadError(failure('POOL_UNAVAILABLE', `${words}; install the optional dependency node-llama-cpp`, { retriable: false }));
+		throw nativeMissing(error);
 	});
-	const llama = await library.getLlama({
-		gpu: settings.devices?.length === 0 ? false : 'auto',
-		build: 'never',
-		skipDownload: true,
-		maxThreads: settings.cpuThreads,
-		logLevel: library.LlamaLogLevel.warn,
-		logger: (level, message) => onLog(`llama.cpp ${level}: ${message.trim()}`),
-	});
+	const llama = await startLibrary(library, settings, observer);
 	const hashing = sha256(settings.modelPath);
-	const model = await llama.loadModel({
-		modelPath: settings.modelPath,
-		defaultContextFlashAttention: false,
-		onLoadProgress: onProgress,
-	});
-	const ctx = Math.min(settings.ctx ?? settings.defaultCtx, model.trainContextSize);
-	if (settings.ctx !== null && settings.ctx > model.trainContextSize) {
-		throw new LoadError(failure('INVALID_PARAMS', `ctx is ${settings.ctx}; the model was trained for ${model.trainContextSize} tokens`));
+	// Awaited below; without this, a failure of the load would leave a failed hash unheard.
+	hashing.catch(() => {});
+	try {
+		const model = await llama.loadModel({
+			modelPath: settings.modelPath,
+			defaultContextFlashAttention: false,
+			onLoadProgress: inSteps(observer),
+		});
+		const context = gguf.generates ? await makeContext(model, settings, ctx) : null;
+		const embedder = gguf.poolingType >= 1 && gguf.poolingType <= 3 ? await LlamaEmbedder.create(model, ctx, settings.cpuThreads) : null;
+		if (context === null && embedder === null)
+			throw new LoadError(unusable(`${gguf.architecture} models are neither for text nor for embeddings`));
+		const vocabulary = new Vocabulary(model);
+		return {
+			model,
+			context,
+			embedder,
+			vocabulary,
+			prompts: new Prompts(model, vocabulary, gguf.chatTemplate),
+			grammars: new Grammars(library, llama, model),
+			gguf,
+			digest: await hashing,
+			name: gguf.name ?? basename(settings.modelPath),
+			slots: settings.slots,
+			ctx,
+			device: await deviceWords(llama, settings),
+			engineVersion: `llama.cpp ${llama.llamaCppRelease.release} via node-llama-cpp ${await library.getModuleVersion()}`,
+			async dispose() {
+				await embedder?.dispose();
+				await context?.dispose();
+				await model.dispose();
+				await llama.dispose();
+			},
+		};
+	} catch (error) {
+		if (error instanceof LoadError) throw error;
+		const words = error instanceof Error ? error.message : String(error);
+		const memory = error instanceof library.InsufficientMemoryError;
+		throw new LoadError(
+			memory
+				? failure('POOL_UNAVAILABLE', `there is not enough memory for the model with ${settings.slots} slots of ${ctx} tokens: ${words}`)
+				: unusable(`llama.cpp cannot load it: ${words}`),
+		);
 	}
-	const context = await model.createContext({
-		sequences: settings.slots,
-		contextSize: ctx,
-		batchSize: Math.min(batchTokens, ctx * settings.slots),
-		flashAttention: false,
-		threads: { ideal: settings.cpuThreads, min: settings.cpuThreads },
-		failedCreationRemedy: false,
-	});
-	const gpuNames = llama.gpu === false ? [] : await llama.getGpuDeviceNames();
-	const threads = `${settings.cpuThreads} thread${settings.cpuThreads === 1 ? '' : 's'}`;
-	return {
-		llama,
-		model,
-		context,
-		gguf,
-		digest: await hashing,
-		name: gguf.name ?? basename(settings.modelPath),
-		ctx,
-		device: gpuNames.length === 0 ? `CPU (${threads})` : gpuNames.join(', '),
-		engineVersion: `llama.cpp ${llama.llamaCppRelease.release}`,
-		prompts: new PromptTokenizer(model, gguf),
-	};
 }
 
-function readHeader(path: string): GgufFacts {
+function readFacts(path: string): GgufFacts {
 	try {
 		return checkGguf(path);
 	} catch (error) {
-		if (error instanceof GgufError)
-			throw new LoadError(failure('INVALID_PARAMS', `the model cannot be loaded: ${error.message} (${path})`));
-		throw new LoadError(failure('NOT_FOUND', `the model cannot be read: ${error instanceof Error ? error.message : String(error)}`));
+		if (error instanceof GgufError) throw new LoadError(unusable(error.message));
+		const words = error instanceof Error ? error.message : String(error);
+		const missing = words.startsWith('ENOENT');
+		throw new LoadError(
+			failure(
+				missing ? 'NOT_FOUND' : 'INVALID_PARAMS',
+				missing ? `model file not found: ${path}` : `model file ${path} cannot be read: ${words}`,
+			),
+		);
 	}
+}
+
+function contextSize(settings: EmbeddedSettings, gguf: GgufFacts): number {
+	const most = gguf.contextLength > 0 ? gguf.contextLength : settings.defaultCtx;
+	if (settings.ctx === null) return Math.min(settings.defaultCtx, most);
+	if (settings.ctx > most)
+		throw new LoadError(failure('INVALID_PARAMS', `ctx is ${settings.ctx}; the model was made for at most ${most} tokens`));
+	return settings.ctx;
+}
+
+async function startLibrary(library: typeof import('node-llama-cpp'), settings: EmbeddedSettings, observer: LoadObserver): Promise<Llama> {
+	const wanted = settings.devices;
+	const llama = await library
+		.getLlama({
+			gpu: wanted?.length === 0 ? false : 'auto',
+			build: 'never',
+			skipDownload: true,
+			progressLogs: false,
+			maxThreads: settings.cpuThreads,
+			logLevel: library.LlamaLogLevel.warn,
+			logger: (level, message) => {
+				const line = message.trim();
+				// Complaints about a grammar quote it, and it is a client's.
+				if (line !== '' && !/grammar/i.test(line)) observer.onLog(`llama.cpp ${level}: ${line}`);
+			},
+		})
+		.catch((error: unknown) => {
+			throw nativeMissing(error);
+		});
+	if (wanted !== null && wanted.length > 0 && llama.gpu === false) {
+		const words = `devices ${wanted.join(', ')} are configured, but no GPU can be used here: no such device, or no llama.cpp binary for it is installed`;
+		throw new LoadError(failure('POOL_UNAVAILABLE', `${words}; leave devices out to use the CPU`, { retriable: false }));
+	}
+	return llama;
+}
+
+async function makeContext(model: LlamaModel, settings: EmbeddedSettings, ctx: number): Promise<LlamaContext> {
+	return model.createContext({
+		sequences: settings.slots,
+		contextSize: ctx,
+		batchSize: batchTokensMax,
+		flashAttention: false,
+		threads: settings.cpuThreads,
+		// A smaller context than was promised is no remedy.
+		failedCreationRemedy: false,
+	});
+}
+
+async function deviceWords(llama: Llama, settings: EmbeddedSettings): Promise<string> {
+	const threads = `${settings.cpuThreads} thread${settings.cpuThreads === 1 ? '' : 's'}`;
+	if (llama.gpu === false) return `CPU (${threads})`;
+	const names = await llama.getGpuDeviceNames();
+	return `GPU ${names.length === 0 ? llama.gpu : names.join(', ')} (${llama.gpu})`;
 }
 
 async function sha256(path: string): Promise<string> {
 	const hash = createHash('sha256');
-	for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) hash.update(chunk as Buffer);
+	for await (const chunk of createReadStream(path, { highWaterMark: hashReadBytes })) hash.update(chunk as Buffer);
 	return `sha256:${hash.digest('hex')}`;
 }
 
-/** Prompts, in whatever form, to token ids. */
-export class PromptTokenizer {
-	readonly template: ChatTemplate | null;
-	readonly #model: LlamaModel;
-
-	constructor(model: LlamaModel, gguf: GgufFacts) {
-		this.#model = model;
-		const special = gguf.chatTemplate === null ? new Map<string, number>() : specialTokens(model);
-		this.template =
-			gguf.chatTemplate === null
-				? null
-				: new ChatTemplate(gguf.chatTemplate, {
-						special,
-						bosText: textOf(model, model.tokens.bos),
-						eosText: textOf(model, model.tokens.eos),
-						tokenize: (text) => model.tokenize(text, false),
-					});
-	}
-
-	/** Throws when messages meet a model without a template, or one that refuses them. */
-	tokenize(input: Exclude<PromptInput, { kind: 'inputs' }>): Token[] {
-		const ids = this.#withoutBos(input) as Token[];
-		const { bos, shouldPrependBosToken } = this.#model.tokens;
-		return shouldPrependBosToken && bos !== null && ids[0] !== bos ? [bos, ...ids] : ids;
-	}
-
-	#withoutBos(input: Exclude<PromptInput, { kind: 'inputs' }>): readonly number[] {
-		if (input.kind === 'messages') {
-			if (this.template === null) throw new Error('messages were given, and the model has no chat template; send a prompt instead');
-			return this.template.tokenize(input.messages);
-		}
-		// A raw prompt is its author's own: special tokens in it are meant.
-		if (input.raw || this.template === null) return this.#model.tokenize(input.text, true);
-		return this.template.tokenize([{ role: 'user', content: input.text }]);
-	}
+function inSteps(observer: LoadObserver): (progress: number) => void {
+	let told = -1;
+	return (progress) => {
+		if (progress < told + progressStep) return;
+		told = progress;
+		observer.onProgress(progress);
+	};
 }
 
-function specialTokens(model: LlamaModel): Map<string, number> {
-	const special = new Map<string, number>();
-	const { tokens, token_type: types } = model.fileInfo.metadata.tokenizer.ggml;
-	tokens.forEach((name, id) => {
-		const type = types?.[id];
-		if (type === tokenTypeControl || type === tokenTypeUserDefined) special.set(String(name), id);
-	});
-	return special;
+function nativeMissing(error: unknown): LoadError {
+	const words = error instanceof Error ? error.message : String(error);
+	return new LoadError(
+		failure(
+			'POOL_UNAVAILABLE',
+			`native binary missing: llama.cpp cannot be started: ${words}; reinstall with the optional dependency node-llama-cpp`,
+			{
+				retriable: false,
+			},
+		),
+	);
 }
 
-function textOf(model: LlamaModel, token: Token | null): string {
-	return token === null ? '' : model.detokenize([token], true);
+function unusable(words: string): Failure {
+	return failure('INVALID_PARAMS', words);
 }

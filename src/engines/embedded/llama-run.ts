@@ -1,26 +1,33 @@
 /**
- * One generation on one slot of a llama.cpp context: prefill in chunks, then a token a step, until it ends. Advanced step by
- * step by `llama-backend.ts`, together with all others, so that one decode serves all. Runs in the llama.cpp host.
+ * One generation on one slot of a llama.cpp context: its prompt in chunks, then a token a step, until it ends. Stepped by
+ * `llama-backend.ts`, together with all others, so that one decode of the library serves all. Runs in the llama.cpp host.
+ *
+ * ```
+ *  waiting ──prepare──► prefill ──(prompt taken)──► decode ──stop, length──► over
+ *     └──────── cancel, at the next boundary of a step ────────► over ◄── failure
+ * ```
+ * `tokensOut` counts the tokens of what was given out. Tokens that end the text (end of turn) are not text and not counted;
+ * those of a stop string neither.
  */
 import type { LlamaContextSequence, LlamaGrammarEvaluationState, SequenceEvaluateOptions, Token } from 'node-llama-cpp';
 import type { GenerationUsage } from '../../actors/serving/decode.ts';
 import { failure } from '../../actors/serving/failure.ts';
 import type { Sampling } from '../../actors/serving/task-request.ts';
-import type { GenerationSink, HostRequest } from '../wire/host-protocol.ts';
+import type { GenerationSink, HostGeneration, HostRequest } from '../wire/host-protocol.ts';
 import { PieceAssembler } from '../wire/piece-assembler.ts';
-import { batchTokens } from './llama-model.ts';
-import { TokenText } from './token-text.ts';
+import { type TokenBytes, TokenText } from './token-text.ts';
 
-/** Tokens that the penalties look back at, as llama.cpp's own default. */
-const penaltyTokens = 64;
-
-/** A sequence of the context, and whether a run has it. */
+/** A sequence of the context. `run` is null while it is idle; its cache stays for the next prompt. */
 export interface Slot {
 	readonly sequence: LlamaContextSequence;
-	busy: boolean;
+	/** What is in its cache. */
+	tokens: readonly Token[];
+	run: LlamaRun | null;
+	/** Grows with every use; 0: never used. */
+	lastUsed: number;
 }
 
-export interface RunOptions {
+export interface RunParts {
 	readonly request: HostRequest;
 	readonly sink: GenerationSink;
 	readonly slot: Slot;
@@ -28,132 +35,164 @@ export interface RunOptions {
 	/** Most tokens to make: what was asked for, within the context. */
 	readonly limit: number;
 	readonly grammar: LlamaGrammarEvaluationState | null;
+	readonly vocabulary: TokenBytes;
 }
 
-type Sampled = AsyncGenerator<{ readonly token: Token; readonly confidence?: number }, void, void>;
+interface Sampled {
+	readonly token: Token;
+	readonly confidence?: number;
+}
 
-export class LlamaRun {
-	readonly slot: Slot;
-	readonly #options: RunOptions;
+/** Tokens that the penalties look back at: llama.cpp's own default. */
+const penaltyTokens = 64;
+
+export class LlamaRun implements HostGeneration {
+	readonly request: HostRequest;
+	readonly #parts: RunParts;
 	readonly #assembler: PieceAssembler;
 	readonly #text: TokenText;
 	readonly #startedAt = performance.now();
-	/** What the penalties see: the end of the prompt, then what was made. */
-	readonly #recent: Token[];
+	/** Of the prompt, not evaluated yet. */
 	#rest: readonly Token[];
 	#cached = 0;
-	#prepared = false;
-	#sampled: Sampled | null = null;
+	#made: Token[] = [];
+	#sampling: AsyncGenerator<Sampled, void, void> | null = null;
+	#lastToken = -1;
+	#lastLogprob = Number.NaN;
 	#firstAt = 0;
-	#made = 0;
 	#cancelled = false;
 	over = false;
 
-	constructor(options: RunOptions) {
-		this.#options = options;
-		this.slot = options.slot;
-		this.#rest = options.prompt;
-		this.#recent = options.prompt.slice(-penaltyTokens);
-		this.#assembler = new PieceAssembler(options.request.sampling.stop, options.sink.piece);
-		const { model } = options.slot.sequence;
-		this.#text = new TokenText((ids, before) => model.detokenize(ids as Token[], false, before as Token[]), options.prompt);
+	constructor(parts: RunParts) {
+		this.#parts = parts;
+		this.request = parts.request;
+		this.#rest = parts.prompt;
+		this.#assembler = new PieceAssembler(parts.request.sampling.stop, parts.sink.piece);
+		this.#text = new TokenText(parts.vocabulary);
+	}
+
+	/** Prompt tokens that are still to be evaluated; 0 once it decodes. */
+	get promptLeft(): number {
+		return this.#rest.length;
+	}
+
+	get cancelled(): boolean {
+		return this.#cancelled;
 	}
 
 	cancel(): void {
 		this.#cancelled = true;
 	}
 
-	/** One step: a chunk of the prompt, or a token. Never rejects. */
-	async advance(): Promise<void> {
+	/** Keeps what the slot's cache has in common with the prompt, and erases the rest. Before the first step. */
+	async prepare(): Promise<void> {
+		const { slot, prompt, request, sink } = this.#parts;
+		const { sequence } = slot;
 		try {
-			if (this.#cancelled) return;
-			if (!this.#prepared) await this.#prepare();
-			if (this.#rest.length > batchTokens) await this.#prefill();
-			else await this.#decode();
+			if (request.strict || request.kvHint === 'cold') await sequence.clearHistory();
+			// All but the last token: there is nothing to sample from without evaluating one.
+			else await sequence.adaptStateToTokens(prompt.slice(0, -1), false);
+			// What the library could not cut it has erased, so its own count is the truth.
+			this.#cached = sequence.nextTokenIndex;
+			this.#rest = prompt.slice(this.#cached);
+			sink.started(prompt.length, this.#cached);
 		} catch (error) {
-			await this.#end();
-			this.#options.sink.failed(failure('WORKER_RESET', `llama.cpp failed: ${error instanceof Error ? error.message : String(error)}`));
+			await this.#fail(error);
 		}
 	}
 
-	/** After a step: a cancel that came meanwhile takes effect, and is acknowledged. */
+	/** One step: `promptTokens` of the prompt, or a token when none is left. Never rejects. */
+	async step(promptTokens: number): Promise<void> {
+		try {
+			if (this.#rest.length > promptTokens) await this.#prefill(promptTokens);
+			else await this.#decode();
+		} catch (error) {
+			await this.#fail(error);
+		}
+	}
+
+	/** Between steps: a cancel takes effect, and is acknowledged when the slot is idle. */
 	async settle(): Promise<void> {
 		if (!this.#cancelled || this.over) return;
 		await this.#end();
-		this.#options.sink.cancelled(this.#usage());
+		this.#parts.sink.cancelled(this.#usage());
 	}
 
-	/** Keeps what the slot's cache has in common with the prompt, and erases the rest. */
-	async #prepare(): Promise<void> {
-		this.#prepared = true;
-		const { sequence } = this.slot;
-		const { prompt, request } = this.#options;
-		const reuse = request.strict || request.kvHint === 'cold' ? 0 : commonPrefix(sequence.contextTokens, prompt);
-		// At least one token must be evaluated, for there is nothing to sample from otherwise.
-		this.#cached = Math.min(reuse, prompt.length - 1);
-		if (this.#cached === 0) await sequence.clearHistory();
-		else if (sequence.nextTokenIndex > this.#cached)
-			await sequence.eraseContextTokenRanges([{ start: this.#cached, end: sequence.nextTokenIndex }]);
-		// What could not be erased in place was erased whole.
-		this.#cached = Math.min(this.#cached, sequence.nextTokenIndex);
-		this.#rest = prompt.slice(this.#cached);
-		this.#options.sink.started(prompt.length, this.#cached);
-	}
-
-	async #prefill(): Promise<void> {
-		const chunk = this.#rest.slice(0, batchTokens);
-		await this.slot.sequence.evaluateWithoutGeneratingNewTokens([...chunk]);
+	async #prefill(promptTokens: number): Promise<void> {
+		const chunk = this.#rest.slice(0, promptTokens);
+		await this.#parts.slot.sequence.evaluateWithoutGeneratingNewTokens(chunk);
 		this.#rest = this.#rest.slice(chunk.length);
 	}
 
 	async #decode(): Promise<void> {
-		if (this.#sampled === null) {
-			const { request, grammar } = this.#options;
-			const options = evaluateOptions(request.sampling, request.seed, grammar, () => this.#recent);
-			this.#sampled = this.slot.sequence.evaluateWithMetadata(
-				[...this.#rest],
-				{ confidence: request.sampling.logprobs },
-				options,
-			) as Sampled;
+		if (this.#sampling === null) {
+			this.#sampling = this.#startSampling(this.#rest.slice());
 			this.#rest = [];
 		}
-		const next = await this.#sampled.next();
+		const next = await this.#sampling.next();
 		if (this.#firstAt === 0) this.#firstAt = performance.now();
 		if (this.#cancelled) return;
 		if (next.done === true) await this.#finish('stop');
 		else await this.#onToken(next.value.token, next.value.confidence);
 	}
 
+	#startSampling(tokens: Token[]): AsyncGenerator<Sampled, void, void> {
+		const { request, grammar, slot } = this.#parts;
+		const options = evaluateOptions(request, grammar, () => this.#recent());
+		return request.sampling.logprobs
+			? slot.sequence.evaluateWithMetadata(tokens, { confidence: true }, options)
+			: slot.sequence.evaluateWithMetadata(tokens, {}, options);
+	}
+
 	async #onToken(token: Token, confidence: number | undefined): Promise<void> {
-		this.#made += 1;
-		this.#recent.push(token);
-		if (this.#recent.length > penaltyTokens) this.#recent.shift();
-		const wanted = this.#options.request.sampling.logprobs;
-		const logprob = confidence === undefined ? Number.NaN : Math.log(Math.max(confidence, Number.MIN_VALUE));
-		const stopped = this.#assembler.push(this.#text.push(token), wanted ? token : -1, wanted ? logprob : Number.NaN);
+		this.#made.push(token);
+		if (confidence !== undefined) {
+			this.#lastToken = token;
+			this.#lastLogprob = Math.log(Math.max(confidence, Number.MIN_VALUE));
+		}
+		const stopped = this.#assembler.push(this.#text.push(token), this.#lastToken, this.#lastLogprob);
 		if (stopped) await this.#finish('stop');
-		else if (this.#made >= this.#options.limit) await this.#finish('length');
+		else if (this.#made.length >= this.#parts.limit) await this.#finish('length');
 	}
 
 	async #finish(reason: 'stop' | 'length'): Promise<void> {
 		const left = this.#text.finish();
-		if (left !== '') this.#assembler.complete(left);
+		const stopped = left !== '' && this.#assembler.complete(left, this.#lastToken, this.#lastLogprob);
 		this.#assembler.finish();
 		const usage = this.#usage();
 		await this.#end();
-		this.#options.sink.ended(reason, usage);
+		this.#parts.sink.ended(stopped ? 'stop' : reason, usage);
 	}
 
+	/** The slot is idle afterwards. */
 	async #end(): Promise<void> {
 		this.over = true;
-		await this.#sampled?.return();
-		this.slot.busy = false;
+		await this.#sampling?.return();
+		const { slot, prompt } = this.#parts;
+		slot.tokens = [...prompt, ...this.#made].slice(0, slot.sequence.nextTokenIndex);
+		slot.run = null;
+	}
+
+	async #fail(error: unknown): Promise<void> {
+		await this.#end();
+		const { slot, sink } = this.#parts;
+		// What the failed step has left in the cache is unknown.
+		slot.tokens = [];
+		await slot.sequence.clearHistory();
+		sink.failed(failure('WORKER_RESET', `llama.cpp failed: ${error instanceof Error ? error.message : String(error)}`));
+	}
+
+	/** What the penalties see: the end of the prompt, then what was made. */
+	#recent(): Token[] {
+		const made = this.#made.slice(-penaltyTokens);
+		const fromPrompt = penaltyTokens - made.length;
+		return fromPrompt === 0 ? made : [...this.#parts.prompt.slice(-fromPrompt), ...made];
 	}
 
 	#usage(): GenerationUsage {
 		const now = performance.now();
 		return {
-			tokensIn: this.#options.prompt.length,
+			tokensIn: this.#parts.prompt.length,
 			tokensCached: this.#cached,
 			tokensOut: this.#assembler.tokensOut,
 			prefillMs: (this.#firstAt === 0 ? now : this.#firstAt) - this.#startedAt,
@@ -162,28 +201,22 @@ export class LlamaRun {
 	}
 }
 
-export function commonPrefix(a: readonly number[], b: readonly number[]): number {
-	const most = Math.min(a.length, b.length);
-	let length = 0;
-	while (length < most && a[length] === b[length]) length += 1;
-	return length;
-}
-
 function evaluateOptions(
-	sampling: Sampling,
-	seed: number,
+	request: HostRequest,
 	grammar: LlamaGrammarEvaluationState | null,
 	recent: () => Token[],
 ): SequenceEvaluateOptions {
-	const penalised = sampling.repeatPenalty !== 1 || sampling.presencePenalty !== 0 || sampling.frequencyPenalty !== 0;
+	const { sampling, seed } = request;
 	return {
 		temperature: sampling.temperature,
 		topK: sampling.topK,
 		topP: sampling.topP,
 		minP: sampling.minP,
 		seed,
+		// Second line of defence: the limit keeps a run within its slot, so the library never has to make room.
+		contextShift: { strategy: refuseToShift },
 		...(grammar === null ? {} : { grammarEvaluationState: grammar }),
-		...(penalised
+		...(isPenalised(sampling)
 			? {
 					repeatPenalty: {
 						punishTokens: recent,
@@ -195,4 +228,12 @@ function evaluateOptions(
 				}
 			: {}),
 	};
+}
+
+function isPenalised(sampling: Sampling): boolean {
+	return sampling.repeatPenalty !== 1 || sampling.presencePenalty !== 0 || sampling.frequencyPenalty !== 0;
+}
+
+function refuseToShift(): never {
+	throw new Error('the context is full');
 }

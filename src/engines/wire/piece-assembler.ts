@@ -68,11 +68,10 @@ export class PieceAssembler {
 		return false;
 	}
 
-	/** Text of tokens that were pushed without: what is left of a character that never became whole. */
-	complete(text: string): void {
-		if (this.#carried === 0) return;
-		this.#carried -= 1;
-		this.push(text, -1, Number.NaN);
+	/** Text for the tokens that wait without: a character that never became whole. True: a stop string is there. */
+	complete(text: string, tokenId: number, logprob: number): boolean {
+		this.#carried = Math.max(0, this.#carried - 1);
+		return this.push(text, tokenId, logprob);
 	}
 
 	/** The generation ended otherwise: what was held is text after all. */

@@ -1,0 +1,53 @@
+/** Prompts, in whatever form they come, to the token ids that the model is given. Runs in the llama.cpp host. */
+import type { LlamaModel, Token } from 'node-llama-cpp';
+import type { PromptInput } from '../../actors/serving/task-request.ts';
+import { ChatTemplate, TemplateError } from './chat-template.ts';
+import type { Vocabulary } from './vocabulary.ts';
+
+export class Prompts {
+	/** Null: the model has none, or one that cannot be read. */
+	readonly template: ChatTemplate | null;
+	readonly #model: LlamaModel;
+	readonly #noTemplate: string;
+
+	constructor(model: LlamaModel, vocabulary: Vocabulary, templateSource: string | null) {
+		this.#model = model;
+		let template: ChatTemplate | null = null;
+		let noTemplate = 'the model has no chat template';
+		if (templateSource !== null) {
+			try {
+				template = new ChatTemplate(templateSource, {
+					specialNames: vocabulary.specialNames,
+					bosText: vocabulary.name(model.tokens.bos),
+					eosText: vocabulary.name(model.tokens.eos),
+					tokenizeMarkup: (text, continued) => model.tokenize(text, true, continued ? 'trimLeadingSpace' : undefined),
+					tokenizeText: (text, continued) => model.tokenize(text, false, continued ? 'trimLeadingSpace' : undefined),
+				});
+			} catch (error) {
+				if (!(error instanceof TemplateError)) throw error;
+				noTemplate = error.message;
+			}
+		}
+		this.template = template;
+		this.#noTemplate = noTemplate;
+	}
+
+	/** Throws `TemplateError` when messages meet a model without a template, or one that refuses them. */
+	tokenize(input: Exclude<PromptInput, { readonly kind: 'inputs' }>): Token[] {
+		const ids = this.#withoutBos(input) as Token[];
+		const { bos, shouldPrependBosToken } = this.#model.tokens;
+		// A template, or a raw prompt, may have brought its own.
+		return shouldPrependBosToken && bos !== null && ids[0] !== bos ? [bos, ...ids] : ids;
+	}
+
+	#withoutBos(input: Exclude<PromptInput, { readonly kind: 'inputs' }>): number[] {
+		if (input.kind === 'messages') {
+			if (this.template === null) throw new TemplateError(`${this.#noTemplate}: messages cannot be used, send a prompt instead`);
+			return this.template.tokenize(input.messages);
+		}
+		// A raw prompt is its author's own markup: special tokens in it are meant.
+		if (input.raw) return this.#model.tokenize(input.text, true);
+		if (this.template === null) return this.#model.tokenize(input.text, false);
+		return this.template.tokenize([{ role: 'user', content: input.text }]);
+	}
+}

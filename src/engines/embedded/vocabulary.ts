@@ -1,0 +1,125 @@
+/**
+ * The vocabulary of a loaded model: the exact bytes of each token, and the names of its special tokens. Runs in the llama.cpp
+ * host.
+ *
+ * The library's own detokenizer is not used for text: it drops spaces (before `?`, `!`, `.` and `,`, and at the beginning)
+ * and gives no bytes of characters that are spread over tokens. What is done here is llama.cpp's `token_to_piece`.
+ */
+import type { LlamaModel, Token } from 'node-llama-cpp';
+import type { TokenBytes } from './token-text.ts';
+
+const noBytes: Uint8Array = new Uint8Array(0);
+
+export class Vocabulary implements TokenBytes {
+	/** Names of control tokens: those that must not come out of a user's text. */
+	readonly specialNames: readonly string[];
+	readonly #model: LlamaModel;
+	readonly #names: readonly string[];
+	/** Filled as tokens are met; undefined: not met yet. */
+	readonly #texts: (string | null | undefined)[];
+
+	constructor(model: LlamaModel) {
+		this.#model = model;
+		this.#names = model.fileInfo.metadata.tokenizer.ggml.tokens;
+		this.#texts = new Array<string | null | undefined>(this.#names.length);
+		const special = new Set<string>();
+		for (let id = 0; id < this.#names.length; id += 1) {
+			const attributes = model.getTokenAttributes(id as Token);
+			if (attributes.control || attributes.unknown) special.add(this.#names[id] ?? '');
+		}
+		special.delete('');
+		this.specialNames = [...special];
+	}
+
+	get size(): number {
+		return this.#names.length;
+	}
+
+	text(id: number): string | null {
+		let text = this.#texts[id];
+		if (text === undefined) {
+			const bytes = this.bytes(id);
+			text = Buffer.from(bytes).toString('utf8');
+			if (!Buffer.from(text).equals(bytes)) text = null;
+			this.#texts[id] = text;
+		}
+		return text;
+	}
+
+	/** Empty for control tokens. */
+	bytes(id: number): Uint8Array {
+		const name = this.#names[id];
+		if (name === undefined) return noBytes;
+		const attributes = this.#model.getTokenAttributes(id as Token);
+		if (attributes.control || attributes.unknown) return noBytes;
+		if (attributes.userDefined) return Buffer.from(name);
+		switch (this.#model.vocabularyType) {
+			case 'bpe':
+				return byteLevelBytes(name);
+			case 'spm':
+			case 'wpm':
+			case 'ugm':
+				return attributes.byte ? byteToken(name) : Buffer.from(name.replaceAll('▁', ' '));
+			case 'rwkv':
+				return escapedBytes(name);
+			default:
+				return attributes.byte ? byteToken(name) : Buffer.from(this.#model.detokenize([id as Token]));
+		}
+	}
+
+	/** For people: a special token by its name, a broken character as U+FFFD. */
+	shown(id: number): string {
+		const attributes = this.#model.getTokenAttributes(id as Token);
+		if (attributes.control || attributes.unknown) return this.#names[id] ?? '';
+		return this.text(id) ?? Buffer.from(this.bytes(id)).toString('utf8');
+	}
+
+	name(id: number | null): string {
+		return id === null ? '' : (this.#names[id] ?? '');
+	}
+}
+
+/** `<0x0A>` */
+function byteToken(name: string): Uint8Array {
+	const match = /^<0x([0-9A-Fa-f]{2})>$/.exec(name);
+	return match === null ? Buffer.from(name) : Buffer.from([Number.parseInt(match[1] as string, 16)]);
+}
+
+/** GPT-2's alphabet: printable Latin-1 bytes stand for themselves, the others for U+0100 and on, in their order. */
+const byteOfLetter: ReadonlyMap<string, number> = makeByteAlphabet();
+
+function makeByteAlphabet(): Map<string, number> {
+	const letters = new Map<string, number>();
+	let next = 0x100;
+	for (let byte = 0; byte < 256; byte += 1) {
+		const printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+		letters.set(String.fromCodePoint(printable ? byte : next), byte);
+		if (!printable) next += 1;
+	}
+	return letters;
+}
+
+function byteLevelBytes(name: string): Uint8Array {
+	const bytes: number[] = [];
+	for (const letter of name) {
+		const byte = byteOfLetter.get(letter);
+		// Letters outside the alphabet are in vocabularies that are not byte-level: they mean themselves.
+		if (byte === undefined) bytes.push(...Buffer.from(letter === '▁' ? ' ' : letter));
+		else bytes.push(byte);
+	}
+	return Uint8Array.from(bytes);
+}
+
+const escapes: Readonly<Record<string, number>> = { t: 9, n: 10, r: 13 };
+
+/** RWKV's: `\n`, `\t`, `\r`, `\xHH`, and a backslash before any other character. */
+function escapedBytes(name: string): Uint8Array {
+	const parts: Buffer[] = [];
+	const pattern = /\\x([0-9a-fA-F]{2})|\\(.)|([^\\]+)/gsu;
+	for (const [, hex, escaped, plain] of name.matchAll(pattern)) {
+		if (hex !== undefined) parts.push(Buffer.from([Number.parseInt(hex, 16)]));
+		else if (escaped !== undefined) parts.push(escapes[escaped] === undefined ? Buffer.from(escaped) : Buffer.from([escapes[escaped]]));
+		else parts.push(Buffer.from(plain ?? ''));
+	}
+	return Buffer.concat(parts);
+}
