@@ -2,6 +2,7 @@
  * Grammars of single generations: GBNF as the client wrote it, or made of a JSON Schema. Runs in the llama.cpp host. The
  * grammar decides what may be sampled; its text and its parser's complaints hold what a client wrote and are never logged.
  */
+import type * as Library from 'node-llama-cpp';
 import type { Llama, LlamaGrammarEvaluationState, LlamaModel } from 'node-llama-cpp';
 import type { Sampling } from '../../actors/serving/task-request.ts';
 import { libraryJsonSchema, SchemaError } from './json-schema.ts';
@@ -11,18 +12,16 @@ export class GrammarError extends Error {
 	override readonly name = 'GrammarError';
 }
 
-type Library = typeof import('node-llama-cpp');
-
 const grammarCharsMax = 256 * 1024;
 /** The library ends a JSON grammar with newlines that its own chat session then cuts off; here the end of the value is the end. */
 const newlineEnding = ' "\\n\\n\\n\\n" [\\n]*';
 
 export class Grammars {
-	readonly #library: Library;
+	readonly #library: typeof Library;
 	readonly #llama: Llama;
 	readonly #model: LlamaModel;
 
-	constructor(library: Library, llama: Llama, model: LlamaModel) {
+	constructor(library: typeof Library, llama: Llama, model: LlamaModel) {
 		this.#library = library;
 		this.#llama = llama;
 		this.#model = model;

@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { basename } from 'node:path';
+import type * as Library from 'node-llama-cpp';
 import type { Llama, LlamaContext, LlamaModel } from 'node-llama-cpp';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { EmbeddedSettings } from './embedded-settings.ts';
@@ -139,7 +140,7 @@ function contextSize(settings: EmbeddedSettings, gguf: GgufFacts): number {
 	return settings.ctx;
 }
 
-async function startLibrary(library: typeof import('node-llama-cpp'), settings: EmbeddedSettings, observer: LoadObserver): Promise<Llama> {
+async function startLibrary(library: typeof Library, settings: EmbeddedSettings, observer: LoadObserver): Promise<Llama> {
 	const wanted = settings.devices;
 	const llama = await library
 		.getLlama({
