@@ -125,13 +125,13 @@ export class LeaseLedger {
 		return true;
 	}
 
-	/** What an engine said to be busy with, by `leaseKey`: the quarantined rest is free. Returns how many came free. */
-	audited(replicaId: string, busy: ReadonlySet<string>): number {
-		let freed = 0;
-		for (const [name, held] of [...this.#leases]) {
-			if (held.state !== 'quarantined' || held.lease.replicaId !== replicaId || busy.has(name)) continue;
+	/** What an engine said to be busy with, by `leaseKey`: the quarantined rest is free. Returns the keys that came free. */
+	audited(replicaId: string, busy: ReadonlySet<string>): string[] {
+		const freed: string[] = [];
+		for (const [key, held] of [...this.#leases]) {
+			if (held.state !== 'quarantined' || held.lease.replicaId !== replicaId || busy.has(key)) continue;
 			this.release(held.lease);
-			freed += 1;
+			freed.push(key);
 		}
 		return freed;
 	}

@@ -4,6 +4,7 @@
  */
 import type { ActorRef } from '../kernel/ref.ts';
 import type { Failure } from './failure.ts';
+import type { LeaseLedger } from './lease-ledger.ts';
 import type { EngineThreadCommand, ReplicaCommand, ReplicaFacts, ReplicaState } from './messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
 
@@ -87,4 +88,30 @@ export class PoolReplicas {
 		row.ref = null;
 		row.grantable = false;
 	}
+}
+
+/**
+ * The replica that takes the next task: ready, with most free slots; for a strict task one that is idle. `kept` takes none:
+ * it is becoming idle for a strict task.
+ */
+export function chooseReplica(
+	rows: readonly ReplicaRow[],
+	ledger: LeaseLedger,
+	strict: boolean,
+	kept: ReplicaRow | null,
+): ReplicaRow | null {
+	let best: ReplicaRow | null = null;
+	for (const row of rows) {
+		if (row.state !== 'ready' || !row.grantable || row === kept) continue;
+		const free = ledger.free(row.replicaId);
+		if (free < 1 || (strict && !ledger.isIdle(row.replicaId))) continue;
+		if (best === null || free > ledger.free(best.replicaId)) best = row;
+	}
+	return best;
+}
+
+/** The replica that will be idle first, near enough: the one with the fewest slots in use. */
+export function nextIdle(rows: readonly ReplicaRow[], ledger: LeaseLedger): ReplicaRow | null {
+	const ready = rows.filter((row) => row.state === 'ready' && row.grantable);
+	return ready.toSorted((a, b) => ledger.free(b.replicaId) - ledger.free(a.replicaId))[0] ?? null;
 }

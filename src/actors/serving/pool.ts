@@ -8,16 +8,17 @@
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
 import { leaseKey } from './engine-life.ts';
-import { PaceMeter, predictStartMs } from './eta.ts';
+import { PaceMeter } from './eta.ts';
 import { type Failure, failure } from './failure.ts';
 import { LeaseLedger } from './lease-ledger.ts';
-import type { Lease, PlacementNews, PlacementPreview, PoolView, QueueStanding, ReplicaNews, TaskSummary } from './messages.ts';
-import type { PoolSnapshot } from './placement.ts';
+import type { Lease, PlacementNews, PlacementPreview, QueueStanding, ReplicaNews, TaskSummary } from './messages.ts';
+import { PoolForecast, type PoolNow } from './pool-forecast.ts';
 import type { PoolCommand, PoolMessage, PoolNews } from './pool-messages.ts';
-import { PoolReplicas, type ReplicaRow } from './pool-replicas.ts';
+import { chooseReplica, nextIdle, PoolReplicas, type ReplicaRow } from './pool-replicas.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import { PoolTelemetry } from './pool-telemetry.ts';
-import { type QueueEntry, WaitingQueue } from './queue.ts';
+import { poolNews } from './pool-view.ts';
+import { type QueueEntry, victimOf, WaitingQueue } from './queue.ts';
 
 export interface PoolOptions {
 	readonly spec: PoolSpec;
@@ -59,6 +60,7 @@ class Pool implements Behavior<PoolMessage> {
 	readonly #queue: WaitingQueue<Waiting>;
 	readonly #ledger: LeaseLedger;
 	readonly #pace = new PaceMeter();
+	readonly #forecast: PoolForecast;
 	readonly #replicas: PoolReplicas;
 	readonly #running = new Map<string, Running>();
 	/** Whose death means what: every queued or running task's actor. */
@@ -76,6 +78,7 @@ class Pool implements Behavior<PoolMessage> {
 		this.#queue = new WaitingQueue(options.spec.queue);
 		this.#ledger = new LeaseLedger(options.spec.poolId, options.epoch);
 		this.#replicas = new PoolReplicas(options.spec);
+		this.#forecast = new PoolForecast(this.#pace, this.#queue, options.spec.maxTokensOut);
 		this.#telemetry = new PoolTelemetry(ctx.telemetry, options.spec);
 		ctx.setTimer('ledger', ledgerMs, { type: 'ledger-due' });
 		this.#publish();
@@ -141,19 +144,22 @@ class Pool implements Behavior<PoolMessage> {
 	// --- tasks ----------------------------------------------------------------------------------------------------
 
 	#onEnqueue(summary: TaskSummary, ref: ActorRef<PlacementNews>): void {
-		if (this.#queue.get(summary.taskId) !== undefined) return;
+		if (this.#queue.get(summary.taskId) !== undefined) {
+			ref.tell({ type: 'refused', failure: failure('CONFLICT', `task_id ${summary.taskId} is in the queue already`) });
+			return;
+		}
 		const refusal = this.#makeRoom(summary);
 		if (refusal !== null) {
 			ref.tell({ type: 'refused', failure: refusal });
 			return;
 		}
-		const standing = this.#standingFor(summary);
+		const standing = this.#forecast.standingFor(summary, this.#now());
 		this.#queue.enqueue({
 			taskId: summary.taskId,
 			priority: summary.priority,
 			admittedAt: summary.admittedAt,
 			bytes: summary.queuedBytes,
-			workMs: this.#workMs(summary),
+			workMs: this.#forecast.workMs(summary),
 			summary,
 			ref,
 			predictedStartMs: standing.predictedStartMs,
@@ -166,7 +172,7 @@ class Pool implements Behavior<PoolMessage> {
 			poolId: this.#spec.poolId,
 			engine: this.#spec.engine,
 			standing: { ...standing, queueDepth: this.#queue.length },
-			onTimeProbability: this.#onTime(summary, standing),
+			onTimeProbability: this.#forecast.onTime(summary, standing, this.#ctx.now()),
 		});
 		this.#grant();
 		this.#watchStandings();
@@ -174,43 +180,29 @@ class Pool implements Behavior<PoolMessage> {
 
 	/** Null: there is room, perhaps made by dropping another. */
 	#makeRoom(summary: TaskSummary): Failure | null {
-		const { bytesMax, capacity, fullPolicy } = this.#spec.queue;
-		const where = { engine: this.#spec.engine, poolId: this.#spec.poolId, retryAfterMs: this.#pace.retryAfterMs };
-		if (summary.queuedBytes > bytesMax) {
-			return failure(
-				'INVALID_PARAMS',
-				`the request holds ${summary.queuedBytes} bytes; the queue of ${this.#spec.poolId} allows ${bytesMax}`,
-				where,
-			);
+		const { poolId, engine, queue } = this.#spec;
+		if (summary.queuedBytes > queue.bytesMax) {
+			const words = `the request holds ${summary.queuedBytes} bytes; the queue of ${poolId} allows ${queue.bytesMax}`;
+			return failure('INVALID_PARAMS', words, { engine, poolId });
 		}
 		while (!this.#queue.hasRoom(summary.queuedBytes)) {
-			const victim = this.#victim(summary);
+			const victim = victimOf(queue.fullPolicy, this.#queue, summary.priority);
 			this.#telemetry.backpressure();
-			if (victim === undefined) {
-				const code = fullPolicy === 'drop-lru' ? 'QUEUE_FULL_DROP_LRU' : 'ADMISSION_REJECT';
-				return failure(code, `the queue of ${this.#spec.poolId} is full (${this.#queue.length} of ${capacity} tasks)`, {
-					...where,
-					policyLabel: fullPolicy,
-				});
-			}
+			if (victim === undefined) return this.#full();
 			this.#dequeue(victim);
 			this.#telemetry.dropped(victim.summary);
-			const words = `dropped from the full queue of ${this.#spec.poolId} to make room`;
-			victim.ref.tell({ type: 'refused', failure: failure('QUEUE_FULL_DROP_LRU', words, { ...where, policyLabel: fullPolicy }) });
+			const words = `dropped from the full queue of ${poolId} to make room`;
+			const more = { engine, poolId, retryAfterMs: this.#pace.retryAfterMs, policyLabel: queue.fullPolicy };
+			victim.ref.tell({ type: 'refused', failure: failure('QUEUE_FULL_DROP_LRU', words, more) });
 		}
 		return null;
 	}
 
-	/** Whom the policy drops for a newcomer: the oldest batch task, else (`drop-lru`, for an interactive one) the oldest. */
-	#victim(newcomer: TaskSummary): Waiting | undefined {
-		switch (this.#spec.queue.fullPolicy) {
-			case 'reject':
-				return undefined;
-			case 'shed-low-priority':
-				return newcomer.priority === 'interactive' ? this.#queue.oldest('batch') : undefined;
-			case 'drop-lru':
-				return this.#queue.oldest('batch') ?? (newcomer.priority === 'interactive' ? this.#queue.oldest('interactive') : undefined);
-		}
+	#full(): Failure {
+		const { poolId, engine, queue } = this.#spec;
+		const code = queue.fullPolicy === 'drop-lru' ? 'QUEUE_FULL_DROP_LRU' : 'ADMISSION_REJECT';
+		const words = `the queue of ${poolId} is full (${this.#queue.length} of ${queue.capacity} tasks)`;
+		return failure(code, words, { engine, poolId, retryAfterMs: this.#pace.retryAfterMs, policyLabel: queue.fullPolicy });
 	}
 
 	#onWithdraw(taskId: string): void {
@@ -249,7 +241,13 @@ class Pool implements Behavior<PoolMessage> {
 			replyTo.tell({ type: 'replica-lost', lease, failure: this.#resetFailure(lease.replicaId, 'is gone') });
 			return;
 		}
-		this.#running.set(leaseKey(lease), { lease, summary, ref: replyTo, workMs: this.#workMs(summary), startedAt: this.#ctx.now() });
+		this.#running.set(leaseKey(lease), {
+			lease,
+			summary,
+			ref: replyTo,
+			workMs: this.#forecast.workMs(summary),
+			startedAt: this.#ctx.now(),
+		});
 		this.#follow(replyTo, summary.taskId, leaseKey(lease));
 	}
 
@@ -259,12 +257,15 @@ class Pool implements Behavior<PoolMessage> {
 		this.#taskOf.delete(ref);
 		const waiting = this.#queue.remove(followed.taskId);
 		const running = followed.leaseKey === null ? undefined : this.#running.get(followed.leaseKey);
-		if (running !== undefined) {
+		if (running !== undefined && this.#ledger.get(running.lease)?.state === 'void') {
 			this.#running.delete(leaseKey(running.lease));
+			this.#ledger.release(running.lease);
+		} else if (running !== undefined) {
+			// Its settlement may be on its way through the dispatcher, behind this news: it is taken then; else the engine is asked.
 			this.#ledger.quarantine(running.lease);
-			this.#audit(running.lease.replicaId);
+			this.#auditSoon(running.lease.replicaId);
 		}
-		if (waiting !== undefined || running !== undefined) this.#grant();
+		if (waiting !== undefined) this.#grant();
 	}
 
 	#dequeue(waiting: Waiting): void {
@@ -292,33 +293,16 @@ class Pool implements Behavior<PoolMessage> {
 		while (position < Math.min(this.#queue.length, lookBehind)) {
 			const waiting = this.#queue.at(position);
 			if (waiting === undefined) return;
-			const row = this.#replicaFor(waiting.summary, kept);
+			const row = chooseReplica(this.#replicas.rows, this.#ledger, waiting.summary.strict, kept);
 			if (row !== null) {
 				this.#start(waiting, row);
 				continue;
 			}
 			// Only behind strict tasks may others still find a place: at another replica.
 			if (!waiting.summary.strict) return;
-			kept ??= this.#nextIdle();
+			kept ??= nextIdle(this.#replicas.rows, this.#ledger);
 			position += 1;
 		}
-	}
-
-	#replicaFor(summary: TaskSummary, kept: ReplicaRow | null): ReplicaRow | null {
-		let best: ReplicaRow | null = null;
-		for (const row of this.#replicas.rows) {
-			if (row.state !== 'ready' || !row.grantable || row === kept) continue;
-			const free = this.#ledger.free(row.replicaId);
-			if (free < 1 || (summary.strict && !this.#ledger.isIdle(row.replicaId))) continue;
-			if (best === null || free > this.#ledger.free(best.replicaId)) best = row;
-		}
-		return best;
-	}
-
-	/** The replica that will be idle first, near enough: the one with the fewest slots in use. */
-	#nextIdle(): ReplicaRow | null {
-		const ready = this.#replicas.rows.filter((row) => row.state === 'ready' && row.grantable);
-		return ready.toSorted((a, b) => this.#ledger.free(b.replicaId) - this.#ledger.free(a.replicaId))[0] ?? null;
 	}
 
 	#start(waiting: Waiting, row: ReplicaRow): void {
@@ -359,12 +343,16 @@ class Pool implements Behavior<PoolMessage> {
 		if (row?.ref === null || row?.state !== 'ready') return;
 		if (row.grantable && this.#ledger.slotsIn(replicaId, 'quarantined') === 0) return;
 		row.ref.tell({ type: 'audit' });
+		this.#auditSoon(replicaId);
+	}
+
+	#auditSoon(replicaId: string): void {
 		this.#ctx.setTimer(`audit ${replicaId}`, auditMs, { type: 'audit-due', replicaId });
 	}
 
 	#onAudited(row: ReplicaRow, busyLeases: readonly string[]): void {
 		const busy = new Set(busyLeases);
-		this.#ledger.audited(row.replicaId, busy);
+		for (const key of this.#ledger.audited(row.replicaId, busy)) this.#running.delete(key);
 		if (!row.grantable && this.#grantsOpen) {
 			this.#ledger.quarantineUnknown(row.replicaId, busy);
 			row.grantable = true;
@@ -442,6 +430,10 @@ class Pool implements Behavior<PoolMessage> {
 			const running = this.#running.get(leaseKey(held.lease));
 			running?.ref.tell({ type: 'replica-lost', lease: held.lease, failure: this.#resetFailure(row.replicaId, why) });
 		}
+		// What was in quarantine is over with its engine.
+		for (const [key, { lease }] of this.#running) {
+			if (lease.replicaId === row.replicaId && this.#ledger.get(lease) === undefined) this.#running.delete(key);
+		}
 	}
 
 	#resetFailure(replicaId: string, why: string): Failure {
@@ -464,51 +456,20 @@ class Pool implements Behavior<PoolMessage> {
 
 	// --- what it says of itself -----------------------------------------------------------------------------------
 
-	#workMs(summary: TaskSummary): number {
-		return this.#pace.serviceMs({
-			promptTokens: summary.promptTokens ?? summary.promptBytes / 4,
-			expectedTokens: summary.expectedTokens,
-			maxTokens: summary.maxTokens ?? this.#spec.maxTokensOut,
-		});
-	}
-
-	#runningLeftMs(): number[] {
-		const now = this.#ctx.now();
-		return [...this.#running.values()].map((running) => running.workMs - (now - running.startedAt));
-	}
-
-	/** Of a task that came now. */
-	#standingFor(summary: TaskSummary): QueueStanding {
-		const place = this.#queue.placeFor(summary.priority, summary.admittedAt);
-		const predictedStartMs = this.#predict(place.workAheadMs, this.#runningLeftMs());
-		return {
-			position: place.position,
-			predictedStartMs,
-			predictedEndMs: predictedStartMs + this.#workMs(summary),
-			estimated: this.#pace.estimated,
-			queueDepth: this.#queue.length,
-		};
-	}
-
-	#predict(workAheadMs: number, runningLeftMs: readonly number[]): number {
-		return predictStartMs(workAheadMs, runningLeftMs, this.#replicas.readySlots);
-	}
-
-	#onTime(summary: TaskSummary, standing: QueueStanding): number | null {
-		if (summary.deadlineAt === null) return null;
-		return this.#pace.onTimeProbability(standing.predictedEndMs, summary.deadlineAt - this.#ctx.now());
-	}
-
 	#foresee(summary: TaskSummary): PlacementPreview {
-		const full = !this.#queue.hasRoom(summary.queuedBytes) && this.#victim(summary) === undefined;
-		const { engine, poolId } = this.#spec;
-		if (full) {
-			const words = `the queue of ${poolId} is full (${this.#queue.length} of ${this.#spec.queue.capacity} tasks)`;
-			const more = { engine, poolId, policyLabel: this.#spec.queue.fullPolicy, retryAfterMs: this.#pace.retryAfterMs };
-			return { type: 'would-refuse', failure: failure('ADMISSION_REJECT', words, more) };
+		const { engine, poolId, queue } = this.#spec;
+		if (!this.#queue.hasRoom(summary.queuedBytes) && victimOf(queue.fullPolicy, this.#queue, summary.priority) === undefined) {
+			return { type: 'would-refuse', failure: this.#full() };
 		}
-		const standing = this.#standingFor(summary);
-		return { type: 'would-queue', poolId, engine, standing, onTimeProbability: this.#onTime(summary, standing) };
+		const standing = this.#forecast.standingFor(summary, this.#now());
+		return { type: 'would-queue', poolId, engine, standing, onTimeProbability: this.#forecast.onTime(summary, standing, this.#ctx.now()) };
+	}
+
+	#now(): PoolNow {
+		const now = this.#ctx.now();
+		const runningLeftMs: number[] = [];
+		for (const { workMs, startedAt } of this.#running.values()) runningLeftMs.push(workMs - (now - startedAt));
+		return { runningLeftMs, slots: this.#replicas.readySlots };
 	}
 
 	#watchStandings(): void {
@@ -519,21 +480,13 @@ class Pool implements Behavior<PoolMessage> {
 
 	/** One pass over the queue: who moved is told. */
 	#tellStandings(): void {
-		const left = this.#runningLeftMs();
+		const now = this.#now();
 		let position = 0;
 		let workAheadMs = 0;
 		for (const waiting of this.#queue) {
 			if (waiting.toldPosition !== position) {
 				waiting.toldPosition = position;
-				const predictedStartMs = this.#predict(workAheadMs, left);
-				const standing: QueueStanding = {
-					position,
-					predictedStartMs,
-					predictedEndMs: predictedStartMs + waiting.workMs,
-					estimated: this.#pace.estimated,
-					queueDepth: this.#queue.length,
-				};
-				waiting.ref.tell({ type: 'standing-changed', standing });
+				waiting.ref.tell({ type: 'standing-changed', standing: this.#forecast.standingAt({ position, workAheadMs }, waiting.workMs, now) });
 			}
 			position += 1;
 			workAheadMs += waiting.workMs;
@@ -549,48 +502,14 @@ class Pool implements Behavior<PoolMessage> {
 
 	#tellDispatcher(): void {
 		this.#publishing = false;
-		const facts = this.#replicas.facts;
-		const spec = this.#spec;
-		const slotsFree = this.#replicas.rows.reduce(
-			(sum, row) => sum + (row.state === 'ready' && row.grantable ? this.#ledger.free(row.replicaId) : 0),
-			0,
-		);
-		const snapshot: PoolSnapshot = {
-			poolId: spec.poolId,
-			engine: spec.engine,
-			model: spec.model,
-			aliases: spec.aliases,
-			devices: spec.devices,
-			state: this.#replicas.state,
-			lastError: this.#replicas.lastError,
-			ctx: facts?.ctx ?? null,
-			maxTokensOut: spec.maxTokensOut,
-			workloads: facts?.workloads ?? null,
-			samplerProfileVersion: facts?.samplerProfileVersion ?? null,
-			slotsFree,
-			predictedStartMs: this.#predict(this.#queue.workMs, this.#runningLeftMs()),
+		const { snapshot, view } = poolNews({
+			spec: this.#spec,
+			replicas: this.#replicas,
+			ledger: this.#ledger,
+			queue: this.#queue,
+			predictedStartMs: this.#forecast.startMs(this.#queue.workMs, this.#now()),
 			retryAfterMs: this.#pace.retryAfterMs,
-		};
-		const view: PoolView = {
-			poolId: spec.poolId,
-			engine: spec.engine,
-			provider: spec.provider,
-			model: spec.model,
-			aliases: spec.aliases,
-			ctx: facts?.ctx ?? 0,
-			maxTokensOut: spec.maxTokensOut,
-			slotsTotal: this.#replicas.readySlots,
-			slotsFree,
-			queueDepth: { interactive: this.#queue.depth('interactive'), batch: this.#queue.depth('batch') },
-			state: snapshot.state,
-			lastError: snapshot.lastError,
-			replicas: this.#replicas.rows.map((row) => ({
-				replicaId: row.replicaId,
-				state: row.state,
-				facts: row.state === 'ready' ? row.facts : null,
-				lastError: row.lastError?.message ?? null,
-			})),
-		};
+		});
 		this.#telemetry.stands(view, this.#replicas.rows, this.#ledger);
 		this.#dispatcher.tell({ type: 'pool-changed', snapshot, view });
 	}

@@ -45,6 +45,24 @@ export interface QueuePlace {
 	readonly workAheadMs: number;
 }
 
+/** What a full queue does with a newcomer. */
+export type FullPolicy = 'reject' | 'drop-lru' | 'shed-low-priority';
+
+/**
+ * Whom the policy drops for a newcomer: the oldest batch task, else (`drop-lru`, for an interactive newcomer) the oldest.
+ * Undefined: nobody may be dropped. A batch newcomer never drops an interactive task.
+ */
+export function victimOf<E extends QueueEntry>(policy: FullPolicy, queue: WaitingQueue<E>, newcomer: PriorityClass): E | undefined {
+	switch (policy) {
+		case 'reject':
+			return undefined;
+		case 'shed-low-priority':
+			return newcomer === 'interactive' ? queue.oldest('batch') : undefined;
+		case 'drop-lru':
+			return queue.oldest('batch') ?? (newcomer === 'interactive' ? queue.oldest('interactive') : undefined);
+	}
+}
+
 export class WaitingQueue<E extends QueueEntry> {
 	readonly bounds: QueueBounds;
 	#root: Node<E> | null = null;
