@@ -3,6 +3,7 @@
  * - `flood`: one actor gets batches that fit its mailbox, told from outside between turns
  * - `ring`: 1 000 actors hand 1 000 messages round, one step a message: the scheduler at its worst
  * - `ask`: one actor asks another, one question at a time, answered in the same turn; one question is one operation
+ * - `spawn`: one actor spawns a child, which ends at once, and hears of its end; one life is one operation
  * - `timer`: one actor sets the same timer again with each message, as an idle watchdog does
  * Not measured: anything between threads, and what behaviours do. Each is run once to warm up, then `runs` times.
  *
@@ -126,6 +127,35 @@ const timer: Work = {
 	},
 };
 
+const spawn: Work = {
+	name: 'spawn',
+	operations: 200_000,
+	run(system, done) {
+		let left = spawn.operations;
+		const ephemeral: Setup<Ping> = () => ({ onMessage: () => 'stopped' });
+		system.spawn<Ping>('parent', (ctx) => {
+			const next = (): void => {
+				const child = ctx.spawn('child', ephemeral);
+				ctx.watch(child);
+				child.tell({ type: 'ping', left });
+			};
+			next();
+			return {
+				onMessage: () => 'same',
+				onSignal(_ctx, signal) {
+					if (signal.type !== 'terminated') return 'same';
+					left -= 1;
+					if (left > 0) next();
+					else done();
+					return 'same';
+				},
+			};
+		});
+	},
+};
+
+const works = [flood, ring, ask, timer, spawn];
+
 function once(work: Work): Promise<number> {
 	return new Promise((resolve) => {
 		const system = new ActorSystem(new RealHost(silentTelemetry));
@@ -141,10 +171,9 @@ function once(work: Work): Promise<number> {
 }
 
 const runs = Number(process.argv[2] ?? 5);
-const results: { readonly name: string; readonly perSecond: number[] }[] = [];
-for (const work of [flood, ring, ask, timer]) results.push({ name: work.name, perSecond: [] });
+const results = works.map(({ name }) => ({ name, perSecond: [] as number[] }));
 for (let run = 0; run <= runs; run += 1) {
-	for (const [index, work] of [flood, ring, ask, timer].entries()) {
+	for (const [index, work] of works.entries()) {
 		const perSecond = await once(work);
 		if (run > 0) results[index]?.perSecond.push(perSecond);
 	}

@@ -191,6 +191,31 @@ describe('an actor', () => {
 		assertAtRest(made);
 	});
 
+	it('does not end a child by the ref of another that had the same name', () => {
+		const made = make();
+		const parent = made.system.spawn<'stop the old one'>('parent', (ctx) => {
+			const old = ctx.spawn<'end'>('child', () => ({ onMessage: () => 'stopped' }));
+			ctx.watch(old);
+			old.tell('end');
+			return {
+				onMessage(context) {
+					context.stop(old);
+					context.drain(old);
+					return 'same';
+				},
+				onSignal(context, signal) {
+					if (signal.type === 'terminated') context.spawn('child', idle);
+					return 'same';
+				},
+			};
+		});
+		made.host.run();
+		parent.tell('stop the old one');
+		made.host.run();
+		assert.equal(made.system.stats.actors, 2);
+		assertAtRest(made);
+	});
+
 	it('has a context that is of no use after its end', () => {
 		const made = make();
 		let kept: ActorContext<string> | null = null;

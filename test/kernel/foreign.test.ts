@@ -116,6 +116,25 @@ describe('a foreign ref', () => {
 		assertAtRest(made);
 	});
 
+	it('is watched by an ask no longer than that waits', () => {
+		const made = make();
+		const carrier = new FakeCarrier();
+		made.system.spawn<AskOutcome<string>>('asker', (ctx) => {
+			ctx.ask(
+				made.system.foreign<{ readonly replyTo: ActorRef<string> }>(carrier, 7),
+				1_000,
+				(replyTo: ActorRef<string>) => ({ replyTo }),
+				(outcome) => outcome,
+			);
+			return { onMessage: () => 'same' };
+		});
+		made.host.run();
+		const [, question] = carrier.sent[0] ?? [];
+		(question as { readonly replyTo: ActorRef<string> }).replyTo.tell('yes');
+		assert.deepEqual(carrier.calls, ['watch 7', 'unwatch 7']);
+		assertAtRest(made);
+	});
+
 	it('ends an ask that waits for it when it ends or is lost: the work may have begun', () => {
 		for (const end of ['terminated', 'lost'] as const) {
 			const made = make();

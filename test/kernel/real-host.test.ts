@@ -57,6 +57,15 @@ describe('a real host', () => {
 		assert.equal(ref.tell(0), 'closed');
 	});
 
+	it('counts milliseconds on the clock of the process', () => {
+		const host = new RealHost();
+		const before = Number(process.hrtime.bigint()) / 1e6;
+		const now = host.now();
+		const after = Number(process.hrtime.bigint()) / 1e6;
+		// A microsecond for what the division of a large integer loses.
+		assert.ok(now >= before - 0.001 && now <= after + 0.001, `${before} ≤ ${now} ≤ ${after}`);
+	});
+
 	it('has one clock on every thread', async () => {
 		const source = `
 			const { parentPort } = require('node:worker_threads');

@@ -182,6 +182,24 @@ describe('drain', () => {
 		assertAtRest(made);
 	});
 
+	it('is said once, however often it is asked for', () => {
+		const made = make();
+		const signals: Signal[] = [];
+		const ref = made.system.spawn<never>(
+			'a',
+			() => ({ onMessage: () => 'same', onSignal: (_ctx, signal) => (signals.push(signal), 'same') }),
+			{ supervision: quick },
+		);
+		made.system.drain(ref);
+		made.system.drain(ref);
+		made.host.run();
+		made.system.drain(ref);
+		made.host.run();
+		assert.deepEqual(signals, [{ type: 'drain' }]);
+		assert.equal(made.host.world.timers, 1);
+		assertAtRest(made);
+	});
+
 	it('is a word of the parent to its child', () => {
 		const made = make();
 		const signals: Signal[] = [];
