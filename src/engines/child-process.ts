@@ -29,12 +29,14 @@ export interface Child {
 	readonly stdout: Readable | null;
 	readonly stderr: Readable | null;
 	readonly status: Readable | null;
-	/** Calls back once, also when it ended before. */
+	/** Calls back once, when it has ended and what it wrote has been read; also when that was before. */
 	onExit(done: (exit: ChildExit) => void): void;
 	signal(signal: NodeJS.Signals): void;
 	/** SIGTERM, and SIGKILL when that has not ended it after `forceAfterMs`. */
 	end(forceAfterMs: number): void;
 }
+
+const lastWordsMs = 500;
 
 export function spawnChild(spec: ChildSpec): Child {
 	const { stdin, output, status } = spec.stdio;
@@ -49,12 +51,18 @@ export function spawnChild(spec: ChildSpec): Child {
 		exit = how;
 		for (const done of waiting.splice(0)) done(how);
 	};
-	child.once('exit', (code, signal) => ended({ code, signal, notStarted: null }));
+	let gone = false;
+	child.once('exit', (code, signal) => {
+		gone = true;
+		// Its last words are still in the pipes; a grandchild may hold those open for ever.
+		setTimeout(() => ended({ code, signal, notStarted: null }), lastWordsMs).unref();
+	});
+	child.once('close', (code, signal) => ended({ code, signal, notStarted: null }));
 	child.once('error', (error) => ended({ code: null, signal: null, notStarted: error.message }));
 	// A pipe to a child that has just ended breaks; its exit tells the rest.
 	child.stdin?.on('error', () => {});
 	const signal = (name: NodeJS.Signals): void => {
-		if (exit === null) child.kill(name);
+		if (!gone && exit === null) child.kill(name);
 	};
 	return {
 		pid: child.pid ?? 0,
@@ -71,7 +79,7 @@ export function spawnChild(spec: ChildSpec): Child {
 			signal('SIGTERM');
 			const force = setTimeout(() => signal('SIGKILL'), forceAfterMs);
 			force.unref();
-			waiting.push(() => clearTimeout(force));
+			if (exit === null) waiting.push(() => clearTimeout(force));
 		},
 	};
 }
@@ -80,6 +88,7 @@ export function spawnChild(spec: ChildSpec): Child {
 export function describeExit(exit: ChildExit): string {
 	if (exit.notStarted !== null) return `could not be started: ${exit.notStarted}`;
 	if (exit.signal === 'SIGKILL') return 'was killed (SIGKILL; out of memory?)';
+	if (exit.signal === 'SIGABRT') return 'aborted (SIGABRT)';
 	if (exit.signal !== null) return `ended on ${exit.signal}`;
 	return `ended with exit code ${exit.code ?? 'unknown'}`;
 }

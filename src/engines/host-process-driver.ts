@@ -14,6 +14,7 @@ import type { EngineDriver, EngineLife, LifeNews } from '../actors/serving/engin
 import { type Failure, failure } from '../actors/serving/failure.ts';
 import type { ReplicaFacts, ReplicaSpec } from '../actors/serving/messages.ts';
 import { type Child, describeExit, spawnChild } from './child-process.ts';
+import { hostLinePrefix } from './wire/host-boot.ts';
 import { formatAddress, type HostAddress, HostConnection } from './wire/host-connection.ts';
 import { type HostBoot, type HostFacts, type HostRequest, type HostStatus, secretBytes } from './wire/host-protocol.ts';
 
@@ -25,7 +26,7 @@ export interface HostProcessOptions {
 	env(spec: ReplicaSpec): Readonly<Record<string, string>>;
 	/** Where private folders are made. */
 	readonly runtimeDir: string;
-	/** One line that the host wrote to its log. */
+	/** One line that the host wrote to its log. What native libraries write beside it may quote a client and is not told. */
 	onLine(replicaId: string, line: string): void;
 	/** From its start to readiness, ms. */
 	readonly readyWithinMs?: number;
@@ -38,7 +39,12 @@ const silentMs = 30_000;
 const forceAfterMs = 3_000;
 /** Node cuts longer socket paths off, silently. */
 const socketPathBytesMax = 100;
-const linesKept = 5;
+/** A connection that closes is mostly a host that ends: its exit says more, if it comes within this time. */
+const exitFollowsMs = 1_000;
+/** What a process says last when it goes down by itself: worth telling, whoever wrote it. */
+const lastWordsPattern =
+	/^host: |\b(GGML_ASSERT|terminate called|what\(\)|out of memory|cannot open shared object|undefined symbol)|^\w*Error( \[\w+\])?:|\b(CUDA|ROCm|HIP|Vulkan) error/i;
+const lastWordsMax = 300;
 
 export class HostProcessDriver implements EngineDriver {
 	readonly #options: HostProcessOptions;
@@ -57,7 +63,8 @@ class HostProcessLife implements EngineLife {
 	readonly #replica: ActorRef<LifeNews>;
 	readonly #options: HostProcessOptions;
 	readonly #timers: NodeJS.Timeout[] = [];
-	readonly #lastLines: string[] = [];
+	#lastWords = '';
+	#ready = false;
 	#folder: string | null = null;
 	#child: Child | null = null;
 	#control: HostConnection | null = null;
@@ -82,7 +89,6 @@ class HostProcessLife implements EngineLife {
 
 	stop(): void {
 		this.#cause ??= failure('WORKER_RESET', 'the engine was stopped');
-		this.#child?.stdin?.end();
 		this.#child?.end(forceAfterMs);
 	}
 
@@ -100,9 +106,7 @@ class HostProcessLife implements EngineLife {
 			stdio: { stdin: 'pipe', output: 'pipe', status: true },
 		});
 		this.#child = child;
-		child.onExit((exit) =>
-			this.#end(this.#cause ?? failure('WORKER_RESET', `the engine process ${describeExit(exit)}${this.#lastWords()}`)),
-		);
+		child.onExit((exit) => this.#end(this.#cause ?? failure('WORKER_RESET', `the engine process ${describeExit(exit)}${this.#lastWords}`)));
 		const boot: HostBoot = {
 			socketPath: address.socketPath,
 			secret: address.secret.toString('hex'),
@@ -113,26 +117,23 @@ class HostProcessLife implements EngineLife {
 		for (const output of [child.stdout, child.stderr]) {
 			if (output !== null) createInterface({ input: output }).on('line', (line) => this.#onLine(line));
 		}
-		if (child.status !== null)
-			createInterface({ input: child.status }).on('line', (line) => this.#onStatus(JSON.parse(line) as HostStatus, address));
+		if (child.status !== null) createInterface({ input: child.status }).on('line', (line) => this.#onStatus(readStatus(line), address));
 		const readyWithinMs = this.#options.readyWithinMs ?? readyDefaultMs;
 		this.#after(readyWithinMs, () => {
-			if (this.#control === null) this.#kill(failure('POOL_UNREADY', `the engine was not ready within ${readyWithinMs / 1000} s`));
+			if (!this.#ready) this.#kill(failure('POOL_UNREADY', `the engine was not ready within ${readyWithinMs / 1000} s`));
 		});
 	}
 
 	#onLine(line: string): void {
-		this.#lastLines.push(line);
-		if (this.#lastLines.length > linesKept) this.#lastLines.shift();
-		this.#options.onLine(this.#spec.replicaId, line);
+		if (lastWordsPattern.test(line)) this.#lastWords = `; its last words: ${line.slice(0, lastWordsMax)}`;
+		if (line.startsWith(hostLinePrefix)) this.#options.onLine(this.#spec.replicaId, line.slice(hostLinePrefix.length));
 	}
 
-	#lastWords(): string {
-		const line = this.#lastLines.at(-1);
-		return line === undefined ? '' : `; its last words: ${line.slice(0, 300)}`;
-	}
-
-	#onStatus(status: HostStatus, address: HostAddress): void {
+	#onStatus(status: HostStatus | null, address: HostAddress): void {
+		if (status === null) {
+			this.#kill(failure('WORKER_RESET', 'the engine process does not speak our protocol'));
+			return;
+		}
 		if (status.type === 'failed') this.#cause = status.failure;
 		if (status.type === 'listening' && !this.#ended) this.#meet(address);
 	}
@@ -141,8 +142,9 @@ class HostProcessLife implements EngineLife {
 	#meet(address: HostAddress): void {
 		const control = new HostConnection(address, {
 			onWelcome: (facts) => this.#selfTest(control, facts, address),
-			onClosed: (why) => this.#kill(failure('WORKER_RESET', `the engine process closed its control connection: ${why}`)),
-			onBug: (words) => this.#onLine(words),
+			onClosed: (why) =>
+				this.#after(exitFollowsMs, () => this.#kill(failure('WORKER_RESET', `the engine process closed its control connection: ${why}`))),
+			onBug: (words) => this.#options.onLine(this.#spec.replicaId, words),
 		});
 		this.#control = control;
 	}
@@ -159,10 +161,13 @@ class HostProcessLife implements EngineLife {
 		control.start(selfTestRequest(host), {
 			tell: (news: DecodeNews) => {
 				if (news.type === 'decode-ended' || news.type === 'embedded') {
+					this.#ready = true;
 					replica.tell({ type: 'life-ready', facts });
 					this.#ping(control);
 				}
-				if (news.type === 'decode-failed') this.#kill(failure('POOL_UNREADY', `the engine failed its self-test: ${news.failure.message}`));
+				// Otherwise the connection was lost, which tells of itself.
+				if (news.type === 'decode-failed' && news.slot === 'free')
+					this.#kill(failure('POOL_UNREADY', `the engine failed its self-test: ${news.failure.message}`));
 				return 'accepted';
 			},
 		});
@@ -200,6 +205,15 @@ class HostProcessLife implements EngineLife {
 		this.#control?.close('the engine process has ended');
 		if (this.#folder !== null) rmSync(this.#folder, { recursive: true, force: true });
 		this.#replica.tell({ type: 'life-ended', failure: { ...why, engine: this.#spec.engine, poolId: this.#spec.poolId } });
+	}
+}
+
+function readStatus(line: string): HostStatus | null {
+	try {
+		return JSON.parse(line) as HostStatus;
+	} catch (error) {
+		if (error instanceof SyntaxError) return null;
+		throw error;
 	}
 }
 

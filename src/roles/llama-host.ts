@@ -6,15 +6,13 @@ import { failure } from '../actors/serving/failure.ts';
 import type { EmbeddedSettings } from '../engines/embedded/embedded-settings.ts';
 import { LlamaBackend } from '../engines/embedded/llama-backend.ts';
 import { LoadError, loadModel } from '../engines/embedded/llama-model.ts';
-import { readBoot, tellStatus } from '../engines/wire/host-boot.ts';
+import { readBoot, removeSocket, sayLine, tellStatus } from '../engines/wire/host-boot.ts';
+import type { HostBoot } from '../engines/wire/host-protocol.ts';
 import { HostServer } from '../engines/wire/host-server.ts';
 
-function say(line: string): void {
-	process.stderr.write(`${line}\n`);
-}
-
 /** At once and for certain: leaving while the library computes runs into its destructors. */
-function vanish(): void {
+function vanish(boot: HostBoot | null): void {
+	if (boot !== null) removeSocket(boot.socketPath);
 	process.kill(process.pid, 'SIGKILL');
 }
 
@@ -26,7 +24,7 @@ process.on('SIGINT', () => {});
 const boot = await readBoot(vanish);
 try {
 	const loaded = await loadModel(boot.settings as EmbeddedSettings, {
-		onLog: say,
+		onLog: sayLine,
 		onProgress: (progress) => tellStatus({ type: 'loading', progress }),
 	});
 	const backend = new LlamaBackend(loaded);
@@ -34,7 +32,7 @@ try {
 		socketPath: boot.socketPath,
 		secret: Buffer.from(boot.secret, 'hex'),
 		stepped: true,
-		onTrouble: say,
+		onTrouble: sayLine,
 	});
 	backend.onStep = () => server.flush();
 	await server.listen();

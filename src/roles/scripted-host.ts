@@ -5,10 +5,13 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { ScriptedBackend } from '../engines/scripted/scripted-backend.ts';
 import type { ScriptedSettings } from '../engines/scripted/scripted-settings.ts';
-import { readBoot, tellStatus } from '../engines/wire/host-boot.ts';
+import { readBoot, removeSocket, sayLine, tellStatus } from '../engines/wire/host-boot.ts';
 import { HostServer } from '../engines/wire/host-server.ts';
 
-const boot = await readBoot(() => process.exit(0));
+const boot = await readBoot((known) => {
+	if (known !== null) removeSocket(known.socketPath);
+	process.exit(0);
+});
 const settings = boot.settings as ScriptedSettings;
 await wait(settings.loadMs);
 const backend = new ScriptedBackend(settings);
@@ -16,7 +19,7 @@ const server = new HostServer(backend, {
 	socketPath: boot.socketPath,
 	secret: Buffer.from(boot.secret, 'hex'),
 	stepped: true,
-	onTrouble: (words) => process.stderr.write(`${words}\n`),
+	onTrouble: sayLine,
 });
 backend.onStep = () => server.flush();
 await server.listen();

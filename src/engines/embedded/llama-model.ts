@@ -5,7 +5,7 @@
  * (its results depend on the number of threads), take more compute threads than were given.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import type * as Library from 'node-llama-cpp';
 import type { Llama, LlamaContext, LlamaModel } from 'node-llama-cpp';
@@ -111,24 +111,22 @@ export async function loadModel(settings: EmbeddedSettings, observer: LoadObserv
 		throw new LoadError(
 			memory
 				? failure('POOL_UNAVAILABLE', `there is not enough memory for the model with ${settings.slots} slots of ${ctx} tokens: ${words}`)
-				: unusable(`llama.cpp cannot load it: ${words}`),
+				: unusable(`model file ${settings.modelPath}: llama.cpp cannot load it: ${words}`),
 		);
 	}
 }
 
 function readFacts(path: string): GgufFacts {
 	try {
+		// Opening a pipe would wait for its other end.
+		if (!statSync(path).isFile()) throw new LoadError(unusable(`model file ${path} is not a regular file`));
 		return checkGguf(path);
 	} catch (error) {
-		if (error instanceof GgufError) throw new LoadError(unusable(error.message));
+		if (error instanceof LoadError) throw error;
+		if (error instanceof GgufError) throw new LoadError(unusable(`model file ${path}: ${error.message}`));
 		const words = error instanceof Error ? error.message : String(error);
-		const missing = words.startsWith('ENOENT');
-		throw new LoadError(
-			failure(
-				missing ? 'NOT_FOUND' : 'INVALID_PARAMS',
-				missing ? `model file not found: ${path}` : `model file ${path} cannot be read: ${words}`,
-			),
-		);
+		if (words.startsWith('ENOENT')) throw new LoadError(failure('NOT_FOUND', `model file not found: ${path}`));
+		throw new LoadError(unusable(`model file ${path} cannot be read: ${words}`));
 	}
 }
 
