@@ -1,0 +1,92 @@
+/** The threads of a whole daemon are killed one at a time: what runs goes on, what waits is served, nothing is told twice. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { loadConfig } from '../../src/config.ts';
+import { type Daemon, startDaemon } from '../../src/daemon.ts';
+import { checkOrder, pieces, postJson, submit, textOf, Watch } from './client.ts';
+import { freePort } from './daemon.ts';
+
+const pool = {
+	id: 'slow',
+	engine: 'scripted',
+	model: 'scripted:slow',
+	slots: 2,
+	scripted: { prefill_tokens_per_s: 5000, decode_tokens_per_s: 100, tokens: 200 },
+};
+const task = { model_ref: 'scripted:slow', prompt: 'x', seed: 1 };
+
+/** Submits until it is taken: a scheduler that is away refuses with a retriable 503. */
+async function submitWhenTaken(url: string, body: Readonly<Record<string, unknown>>): Promise<string> {
+	const deadline = performance.now() + 20_000;
+	for (;;) {
+		const response = await postJson(url, '/v2/tasks', body);
+		const answer = (await response.json()) as { task_id: string; retriable?: boolean };
+		if (response.status === 202) return answer.task_id;
+		assert.equal(answer.retriable, true, JSON.stringify(answer));
+		if (performance.now() > deadline) throw new Error('not taken for 20 s');
+		await new Promise((resolve) => setTimeout(resolve, 20));
+	}
+}
+
+describe('a daemon that loses a thread', () => {
+	const folder = mkdtempSync(join(tmpdir(), 'orchestratord-threads-'));
+	let daemon: Daemon;
+	const events: string[] = [];
+	before(async () => {
+		const file = join(folder, 'config.yaml');
+		const port = await freePort();
+		writeFileSync(file, JSON.stringify({ listen: { addr: `127.0.0.1:${port}` }, pools: [pool], log: { level: 'error' } }));
+		daemon = await startDaemon(loadConfig([`--config=${file}`]), (_level, event) => events.push(event));
+		await daemon.settled();
+	});
+	after(async () => {
+		await daemon.stop(1_000);
+		rmSync(folder, { recursive: true, force: true });
+	});
+
+	it('control: running streams do not notice, the queued run afterwards, new ones are admitted again', async () => {
+		const undisturbed = await (await Watch.open(daemon.url, (await submit(daemon.url, task)).task_id)).all();
+		const running = await Promise.all([submit(daemon.url, task), submit(daemon.url, task)]);
+		const watches = await Promise.all(running.map(({ task_id }) => Watch.open(daemon.url, task_id)));
+		const begun = await Promise.all(watches.map((watch) => watch.until('token')));
+		const queued = await submit(daemon.url, { ...task, max_tokens: 10 });
+		const waiting = await Watch.open(daemon.url, queued.task_id);
+		daemon.killThread('control');
+		const fresh = await submitWhenTaken(daemon.url, { ...task, max_tokens: 10 });
+		for (const [index, watch] of watches.entries()) {
+			const seen = [...(begun[index] ?? []), ...(await watch.all())];
+			checkOrder(seen);
+			assert.equal(seen.at(-1)?.name, 'end');
+			assert.equal(textOf(seen), textOf(undisturbed));
+		}
+		const afterwards = await waiting.all();
+		checkOrder(afterwards);
+		assert.equal(pieces(afterwards).length, 10);
+		const seenFresh = await (await Watch.open(daemon.url, fresh)).all();
+		checkOrder(seenFresh);
+		assert.equal(seenFresh.at(-1)?.name, 'end');
+		assert.ok(events.includes('thread-lost') && events.includes('thread-restarted'));
+		// Both slots are there again: two tasks run at once.
+		const both = await Promise.all([submit(daemon.url, { ...task, max_tokens: 50 }), submit(daemon.url, { ...task, max_tokens: 50 })]);
+		const views = await Promise.all(both.map(async ({ task_id }) => (await Watch.open(daemon.url, task_id)).until('token')));
+		assert.equal(views.length, 2);
+		await Promise.all(both.map(({ task_id }) => fetch(`${daemon.url}/v2/tasks/${task_id}`, { method: 'DELETE' })));
+	});
+
+	it('engine: running tasks hear WORKER_RESET, and the next one runs on the engine that comes back', async () => {
+		const { task_id } = await submit(daemon.url, task);
+		const watch = await Watch.open(daemon.url, task_id);
+		await watch.until('token');
+		daemon.killThread('engine-0');
+		const rest = await watch.all();
+		assert.equal(rest.at(-1)?.name, 'error');
+		assert.equal(rest.at(-1)?.data['code'], 'WORKER_RESET');
+		const next = await submitWhenTaken(daemon.url, { ...task, max_tokens: 5 });
+		const seen = await (await Watch.open(daemon.url, next)).all();
+		checkOrder(seen);
+		assert.equal(seen.at(-1)?.name, 'end');
+	});
+});
