@@ -1,0 +1,126 @@
+/**
+ * The command line against a real daemon, as a person and as a script use it: what reaches stdout, what Ctrl-C does, and
+ * which exit code comes back.
+ */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { after, before, describe, it } from 'node:test';
+import { binary, type Daemon, freePort, startDaemon } from './daemon.ts';
+
+interface Ran {
+	readonly code: number | null;
+	readonly out: string;
+	readonly err: string;
+}
+
+/** Runs the command; `onOut` sees stdout as it grows and may signal the child. */
+async function command(
+	argv: readonly string[],
+	options: { input?: string; onOut?: (out: string, child: { kill(signal: 'SIGINT'): unknown }) => void } = {},
+): Promise<Ran> {
+	const child = spawn(process.execPath, [binary, ...argv], { stdio: ['pipe', 'pipe', 'pipe'] });
+	let out = '';
+	let err = '';
+	child.stdout.setEncoding('utf8').on('data', (text: string) => {
+		out += text;
+		options.onOut?.(out, child);
+	});
+	child.stderr.setEncoding('utf8').on('data', (text: string) => {
+		err += text;
+	});
+	child.stdin.end(options.input ?? '');
+	await once(child, 'close');
+	return { code: child.exitCode, out, err };
+}
+
+describe('the command line', () => {
+	let daemon: Daemon;
+	before(async () => {
+		daemon = await startDaemon({
+			config: {
+				pools: [
+					{
+						id: 'demo',
+						engine: 'scripted',
+						model: 'scripted:demo',
+						aliases: ['default'],
+						slots: 1,
+						scripted: { decode_tokens_per_s: 200, tokens: 8 },
+					},
+					{ id: 'slow', engine: 'scripted', model: 'scripted:slow', slots: 1, scripted: { decode_tokens_per_s: 20, tokens: 1000 } },
+				],
+			},
+		});
+	});
+	after(async () => {
+		assert.equal(await daemon.stop(), 0);
+	});
+
+	it('streams the text of a task to stdout, and nothing else', async () => {
+		const whole = await command(['run', '--url', daemon.url, '--seed', '1', 'Hello', 'there']);
+		assert.deepEqual([whole.code, whole.err], [0, '']);
+		assert.match(whole.out, /\S+ \S+.*\n$/);
+		const again = await command(['run', '--url', daemon.url, '--seed', '1', '-'], { input: 'Hello there' });
+		assert.equal(again.out, whole.out);
+	});
+
+	it('prints events as JSON lines that tell the same text', async () => {
+		const lines = (await command(['run', '--url', daemon.url, '--seed', '1', '--json', 'Hello there'])).out.trimEnd().split('\n');
+		const events = lines.map((line) => JSON.parse(line) as { event: string; seq: number | null; data: { t?: string } });
+		assert.deepEqual([events[0]?.event, events.at(-1)?.event], ['accepted', 'end']);
+		const text = events.map(({ event, data }) => (event === 'token' ? (data.t ?? '') : '')).join('');
+		assert.equal(`${text.trimEnd()}\n`, (await command(['run', '--url', daemon.url, '--seed', '1', 'Hello there'])).out);
+	});
+
+	it('cancels its task on Ctrl-C and exits with 130', async () => {
+		let interrupted = false;
+		const ran = await command(['run', '--url', daemon.url, '--model', 'scripted:slow', 'x'], {
+			onOut: (_out, child) => {
+				if (!interrupted) child.kill('SIGINT');
+				interrupted = true;
+			},
+		});
+		assert.equal(ran.code, 130);
+		const listed = await command(['tasks', '--url', daemon.url, '--pool', 'slow', '--json']);
+		assert.equal((JSON.parse(listed.out.split('\n')[0] ?? '') as { state: string }).state, 'canceled');
+	});
+
+	it('lists and cancels tasks that others have submitted', async () => {
+		const { task_id: id } = (await (
+			await fetch(`${daemon.url}/v2/tasks`, { method: 'POST', body: '{"model_ref":"scripted:slow","prompt":"x"}' })
+		).json()) as { task_id: string };
+		assert.match(
+			(await command(['tasks', '--url', daemon.url])).out,
+			new RegExp(`^TASK .*\\n${id} +(queued|running) +scripted:slow +slow`),
+		);
+		assert.deepEqual(await command(['cancel', '--url', daemon.url, id]), { code: 0, out: `${id} canceled\n`, err: '' });
+		assert.equal((await command(['cancel', '--url', daemon.url, '01890a5d-ac96-774b-bcce-b302099a8057'])).code, 1);
+	});
+
+	it('says what a daemon refuses, in its words', async () => {
+		const unknown = await command(['run', '--url', daemon.url, '--model', 'nothing', 'x']);
+		assert.equal(unknown.code, 1);
+		assert.match(unknown.err, /^error: .*nothing.* \[NOT_FOUND\]/);
+	});
+
+	it('says that the port is taken, by a daemon or by another program, and serves nothing', async () => {
+		const other = createServer().listen(0, '127.0.0.1');
+		await once(other, 'listening');
+		const address = other.address();
+		assert.ok(typeof address === 'object' && address !== null);
+		for (const port of [daemon.port, address.port]) {
+			const ran = await command(['serve', '--addr', `127.0.0.1:${port}`]);
+			assert.equal(ran.code, 69);
+			assert.match(ran.err, new RegExp(`error: 127\\.0\\.0\\.1:${port} is in use`));
+		}
+		other.close();
+	});
+
+	it('says when nothing answers', async () => {
+		const ran = await command(['run', '--url', `http://127.0.0.1:${await freePort()}`, 'x']);
+		assert.deepEqual([ran.code, ran.out], [69, '']);
+		assert.match(ran.err, /^error: nothing answers on .*\n.*npm start/);
+	});
+});
