@@ -8,10 +8,11 @@ import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/beha
 import type { ActorRef } from '../kernel/ref.ts';
 import { failure } from './failure.ts';
 import type { DispatcherCommand, EngineThreadCommand, FrontCommand, PoolView, TaskSummary } from './messages.ts';
-import { type Decision, decide, type PoolSnapshot } from './placement.ts';
+import { type Decision, decide, type PoolSnapshot, withOneMore } from './placement.ts';
 import { pool } from './pool.ts';
 import type { PoolMessage, PoolNews } from './pool-messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
+import { startingNews } from './pool-view.ts';
 
 export interface DispatcherOptions {
 	/** 1 for the first control thread of the daemon, one more for each that follows. */
@@ -25,8 +26,9 @@ export type DispatcherMessage = DispatcherCommand | PoolNews | { readonly type: 
 
 interface PoolRow {
 	readonly ref: ActorRef<PoolMessage>;
-	snapshot: PoolSnapshot | null;
-	view: PoolView | null;
+	/** As the pool last told, and what was sent there since. */
+	snapshot: PoolSnapshot;
+	view: PoolView;
 }
 
 /** Counts may be this old at the fronts; a change of state is told at once. */
@@ -45,7 +47,6 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
 	readonly #unreported: Set<string>;
 	#broadcastDue = false;
-	#states = '';
 
 	constructor(ctx: ActorContext<DispatcherMessage>, options: DispatcherOptions) {
 		this.#ctx = ctx;
@@ -53,7 +54,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		this.#unreported = new Set(options.expectedFronts);
 		for (const spec of options.pools) {
 			const setup = pool({ spec, epoch: options.epoch, dispatcher: ctx.self });
-			this.#pools.set(spec.poolId, { ref: ctx.spawn(spec.poolId, setup, { mailboxMax: poolMailboxMax }), snapshot: null, view: null });
+			this.#pools.set(spec.poolId, { ref: ctx.spawn(spec.poolId, setup, { mailboxMax: poolMailboxMax }), ...startingNews(spec) });
 		}
 		if (this.#unreported.size === 0) this.#openGrants();
 	}
@@ -71,7 +72,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				break;
 			case 'settle':
 			case 'report-lease':
-				this.#pools.get(message.lease.poolId)?.ref.tell(message);
+				this.#onLease(message);
 				break;
 			case 'front-joined':
 				this.#onFrontJoined(message.frontId, message.replyTo);
@@ -94,6 +95,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	}
 
 	onSignal(ctx: ActorContext<DispatcherMessage>, signal: Signal): Next<DispatcherMessage> {
+		// A pool that failed has lost its ledger. Who restarts this thread has all leases reported to a new one.
+		if (signal.type === 'child-failed') throw new Error(`pool ${signal.name} failed: ${signal.message}`);
 		if (signal.type !== 'terminated') return 'same';
 		for (const [frontId, ref] of this.#fronts) {
 			if (ref !== signal.ref) continue;
@@ -112,13 +115,24 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			replyTo.tell({ type: 'refused', failure: decision.failure });
 			return;
 		}
-		const delivery = this.#pools.get(decision.poolId)?.ref.tell({ type: 'enqueue', summary, replyTo });
-		if (delivery === 'accepted') return;
+		const row = this.#pools.get(decision.poolId);
+		if (row?.ref.tell({ type: 'enqueue', summary, replyTo }) === 'accepted') {
+			row.snapshot = withOneMore(row.snapshot);
+			return;
+		}
 		const words = `${decision.poolId} has more than ${poolMailboxMax} messages waiting`;
 		replyTo.tell({
 			type: 'refused',
 			failure: failure('ADMISSION_REJECT', words, { poolId: decision.poolId, policyLabel: 'reject', retryAfterMs: 1_000 }),
 		});
+	}
+
+	/** Of a pool that is configured no more, a lease means nothing: neither its end nor its life. */
+	#onLease(message: Extract<DispatcherCommand, { type: 'settle' | 'report-lease' }>): void {
+		const { lease } = message;
+		const row = this.#pools.get(lease.poolId);
+		if (row !== undefined) row.ref.tell(message);
+		else if (message.type === 'settle') this.#ctx.telemetry.count('stale_settlements_total', { pool_id: lease.poolId });
 	}
 
 	#onPreview({ summary, replyTo }: Extract<DispatcherCommand, { type: 'preview' }>): void {
@@ -128,7 +142,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	}
 
 	#decide(summary: TaskSummary): Decision {
-		const snapshots = [...this.#pools.values()].flatMap((row) => (row.snapshot === null ? [] : [row.snapshot]));
+		const snapshots = [...this.#pools.values()].map((row) => row.snapshot);
 		const decision = decide(snapshots, summary);
 		this.#ctx.telemetry.count('placement_decisions_total', {
 			outcome: decision.kind,
@@ -163,29 +177,40 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	#onPoolChanged({ snapshot, view }: PoolNews): void {
 		const row = this.#pools.get(snapshot.poolId);
 		if (row === undefined) return;
+		const before = row.view;
 		row.snapshot = snapshot;
 		row.view = view;
-		const states = this.#views()
-			.map(
-				(each) =>
-					`${each.state} ${each.replicas.map((replica) => `${replica.state} ${replica.facts?.address ?? ''} ${replica.lastError ?? ''}`).join()}`,
-			)
-			.join();
-		if (states !== this.#states) {
-			this.#states = states;
-			this.#broadcast();
-		} else if (!this.#broadcastDue) {
-			this.#broadcastDue = true;
-			this.#ctx.setTimer('broadcast', broadcastMs, { type: 'broadcast-due' });
-		}
+		if (stateOf(before) !== stateOf(view)) this.#broadcast();
+		else if (countsOf(before) !== countsOf(view)) this.#broadcastSoon();
+	}
+
+	#broadcastSoon(): void {
+		if (this.#broadcastDue) return;
+		this.#broadcastDue = true;
+		this.#ctx.setTimer('broadcast', broadcastMs, { type: 'broadcast-due' });
 	}
 
 	#broadcast(): void {
 		const pools = this.#views();
-		for (const front of this.#fronts.values()) front.tell({ type: 'pools-changed', epoch: this.#epoch, pools });
+		let missed = false;
+		for (const front of this.#fronts.values()) {
+			missed = front.tell({ type: 'pools-changed', epoch: this.#epoch, pools }) === 'full' || missed;
+		}
+		if (missed) this.#broadcastSoon();
 	}
 
 	#views(): PoolView[] {
-		return [...this.#pools.values()].flatMap((row) => (row.view === null ? [] : [row.view]));
+		return [...this.#pools.values()].map((row) => row.view);
 	}
+}
+
+/** What the fronts are told at once. */
+function stateOf(view: PoolView): string {
+	const replicas = view.replicas.map(({ state, facts, lastError }) => `${state} ${facts?.address ?? ''} ${lastError ?? ''}`);
+	return `${view.state} ${replicas.join()}`;
+}
+
+/** What they are told now and then. */
+function countsOf({ slotsTotal, slotsFree, queueDepth }: PoolView): string {
+	return `${slotsTotal} ${slotsFree} ${queueDepth.interactive} ${queueDepth.batch}`;
 }

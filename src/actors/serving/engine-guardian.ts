@@ -5,7 +5,7 @@
 import type { Setup } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
 import type { EngineDriver } from './engine-life.ts';
-import type { EngineKind } from './failure.ts';
+import { type EngineKind, failure } from './failure.ts';
 import type { EngineThreadCommand } from './messages.ts';
 import { type ReplicaMessage, replica } from './replica.ts';
 
@@ -25,7 +25,12 @@ export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadComman
 					return 'same';
 				}
 				const driver = drivers[spec.engine];
-				if (driver === undefined) throw new Error(`no driver for engine ${spec.engine}`);
+				if (driver === undefined || draining) {
+					// One pool that cannot be served here is no reason for the others to end.
+					const words = draining ? 'the daemon is shutting down' : `no engine ${spec.engine} can be run here`;
+					replyTo.tell({ type: 'replica-failed', replicaId: spec.replicaId, failure: failure('POOL_UNREADY', words), retryInMs: null });
+					return 'same';
+				}
 				const ref = ctx.spawn(spec.replicaId, replica({ spec, driver, pool: replyTo }));
 				replicas.set(spec.replicaId, ref);
 				ctx.watch(ref);

@@ -25,8 +25,7 @@ export class PaceMeter {
 	#prefillTokensPerS: number | null = null;
 	#decodeTokensPerS: number | null = null;
 	#tokensOut: number | null = null;
-	#finishEveryMs: number | null = null;
-	#lastFinishAt: number | null = null;
+	#heldMs: number | null = null;
 	readonly #ratios = new Float64Array(ratiosKept);
 	#ratioCount = 0;
 
@@ -56,15 +55,15 @@ export class PaceMeter {
 
 	/** A run that ended. Runs without tokens say nothing of the pace. */
 	finished(run: {
-		readonly now: number;
+		/** From the grant of its slot to its end. */
+		readonly heldMs: number;
 		readonly tokensIn: number;
 		readonly tokensOut: number;
 		readonly prefillMs: number;
 		readonly decodeMs: number;
 		readonly completed: boolean;
 	}): void {
-		if (this.#lastFinishAt !== null) this.#finishEveryMs = blend(this.#finishEveryMs, run.now - this.#lastFinishAt);
-		this.#lastFinishAt = run.now;
+		this.#heldMs = blend(this.#heldMs, run.heldMs);
 		if (run.prefillMs > 0 && run.tokensIn > 0)
 			this.#prefillTokensPerS = blend(this.#prefillTokensPerS, (run.tokensIn * 1000) / run.prefillMs);
 		if (run.decodeMs > 0 && run.tokensOut > 1)
@@ -79,10 +78,18 @@ export class PaceMeter {
 		return (prefill + out / (this.#decodeTokensPerS ?? prior.decodeTokensPerS)) * 1000;
 	}
 
-	/** After how long a refused client may find a place: the measured time between two ends. */
-	get retryAfterMs(): number {
-		if (this.#finishEveryMs === null) return retryPriorMs;
-		return Math.ceil(Math.min(retryMaxMs, Math.max(1, this.#finishEveryMs)));
+	/** How long a task holds a slot: as measured, whatever the outcome, else as its like would. */
+	get heldMs(): number {
+		return this.#heldMs ?? this.serviceMs({ promptTokens: 0, expectedTokens: null, maxTokens: prior.tokensOut });
+	}
+
+	/**
+	 * After how long a refused client may find a place: busy slots come free at this rate. Not the time between two ends, which
+	 * would count the hours in which nobody asked.
+	 */
+	retryAfterMs(slots: number): number {
+		if (this.#heldMs === null) return retryPriorMs;
+		return Math.ceil(Math.min(retryMaxMs, Math.max(1, this.#heldMs / Math.max(1, slots))));
 	}
 }
 
@@ -90,13 +97,17 @@ function blend(average: number | null, sample: number): number {
 	return average === null ? sample : average + newest * (sample - average);
 }
 
-/**
- * Milliseconds until a task starts that has `workAheadMs` of queued work before it.
- * @param runningLeftMs what is left of each running task, ms
- * @param slots slots that serve; 0: nobody knows, so the work itself is the answer
- */
-export function predictStartMs(workAheadMs: number, runningLeftMs: readonly number[], slots: number): number {
-	if (slots > runningLeftMs.length && workAheadMs === 0) return 0;
-	const running = runningLeftMs.reduce((sum, left) => sum + Math.max(0, left), 0);
-	return (running + workAheadMs) / Math.max(1, slots);
+/** What a pool is doing at this moment. */
+export interface PoolLoad {
+	/** Slots that serve; 0: nobody knows, so the work itself is the answer. */
+	readonly slots: number;
+	readonly slotsFree: number;
+	/** What is left of the running tasks, ms of one slot. */
+	readonly runningLeftMs: number;
+}
+
+/** Milliseconds until a task starts that has `workAheadMs` of queued work before it. */
+export function predictStartMs(workAheadMs: number, load: PoolLoad): number {
+	if (load.slotsFree > 0 && workAheadMs === 0) return 0;
+	return (load.runningLeftMs + workAheadMs) / Math.max(1, load.slots);
 }

@@ -20,12 +20,17 @@ export interface HeldLease {
 	/** Slots it holds: 1, or all of the replica. */
 	readonly slots: number;
 	state: LeaseState;
+	/** How often its engine had been asked what it is busy with when the lease went to quarantine. */
+	quarantinedAt: number;
 }
 
 interface ReplicaSlots {
 	slots: number;
 	inUse: number;
 	exclusive: boolean;
+	/** Audits sent and answered: answers come in the order of the questions. */
+	asked: number;
+	answered: number;
 }
 
 export class LeaseLedger {
@@ -40,8 +45,14 @@ export class LeaseLedger {
 		this.#epoch = epoch;
 	}
 
+	/** A fresh engine. One that was there before must have been dropped. */
 	addReplica(replicaId: string, slots: number): void {
-		this.#replicas.set(replicaId, { slots, inUse: 0, exclusive: false });
+		if (this.#replicas.has(replicaId)) throw new Error(`${replicaId} is in the ledger already`);
+		this.#replicas.set(replicaId, { slots, inUse: 0, exclusive: false, asked: 0, answered: 0 });
+	}
+
+	has(replicaId: string): boolean {
+		return this.#replicas.has(replicaId);
 	}
 
 	/** Its process is gone: its leases hold nothing any more. Returns those that tasks still think they have. */
@@ -78,14 +89,14 @@ export class LeaseLedger {
 		return lease;
 	}
 
-	/** A lease that an earlier control thread granted and a front reports. False when its replica is not there. */
+	/** A lease that an earlier control thread granted and a front reports. False when its engine is gone. */
 	adopt(lease: Lease, taskId: string): boolean {
 		const replica = this.#replicas.get(lease.replicaId);
 		if (replica === undefined) return false;
 		const held = this.#leases.get(leaseKey(lease));
 		if (held !== undefined) {
-			held.state = 'granted';
-			return true;
+			if (held.state === 'quarantined') held.state = 'granted';
+			return held.state === 'granted';
 		}
 		this.#hold(lease, taskId, replica);
 		return true;
@@ -95,7 +106,7 @@ export class LeaseLedger {
 		const slots = lease.exclusive ? replica.slots : 1;
 		replica.inUse += slots;
 		if (lease.exclusive) replica.exclusive = true;
-		this.#leases.set(leaseKey(lease), { lease, taskId, slots, state: 'granted' });
+		this.#leases.set(leaseKey(lease), { lease, taskId, slots, state: 'granted', quarantinedAt: 0 });
 	}
 
 	get(lease: Pick<Lease, 'epoch' | 'id'>): HeldLease | undefined {
@@ -121,15 +132,31 @@ export class LeaseLedger {
 		const held = this.#leases.get(leaseKey(lease));
 		if (held === undefined) return false;
 		if (held.state === 'void') this.#leases.delete(leaseKey(lease));
-		else held.state = 'quarantined';
+		else if (held.state === 'granted') {
+			held.state = 'quarantined';
+			held.quarantinedAt = this.#replicas.get(held.lease.replicaId)?.asked ?? 0;
+		}
 		return true;
 	}
 
-	/** What an engine said to be busy with, by `leaseKey`: the quarantined rest is free. Returns the keys that came free. */
+	/** The engine is being asked what it is busy with. */
+	asked(replicaId: string): void {
+		const replica = this.#replicas.get(replicaId);
+		if (replica !== undefined) replica.asked += 1;
+	}
+
+	/**
+	 * What an engine said to be busy with, by `leaseKey`: the quarantined rest is free, as far as it was in quarantine when
+	 * this question was asked; an older answer knows nothing of it. Returns the keys that came free.
+	 */
 	audited(replicaId: string, busy: ReadonlySet<string>): string[] {
+		const replica = this.#replicas.get(replicaId);
+		if (replica === undefined) return [];
+		replica.answered += 1;
 		const freed: string[] = [];
 		for (const [key, held] of [...this.#leases]) {
 			if (held.state !== 'quarantined' || held.lease.replicaId !== replicaId || busy.has(key)) continue;
+			if (held.quarantinedAt >= replica.answered) continue;
 			this.release(held.lease);
 			freed.push(key);
 		}

@@ -62,6 +62,8 @@ export interface TaskSummary {
 	readonly admittedAt: number;
 	readonly strict: boolean;
 	readonly samplerProfileVersion: string | null;
+	/** What the engine must be able to do, by names of `ReplicaFacts.features`. */
+	readonly needs: readonly string[];
 	readonly placement: Placement;
 	/** Bytes the task holds on its front while it waits: bounded per pool by `queue.bytes_max`. */
 	readonly queuedBytes: number;
@@ -181,6 +183,7 @@ export type ReplicaState = 'starting' | 'ready' | 'failed' | 'stopped';
 
 /** Replica → Pool. The first message of a replica carries its ref. */
 export type ReplicaNews =
+	/** It is starting its engine, for the first time or again. */
 	| { readonly type: 'replica-started'; readonly replicaId: string; readonly replyTo: ActorRef<ReplicaCommand> }
 	| { readonly type: 'replica-ready'; readonly replicaId: string; readonly facts: ReplicaFacts }
 	/** The engine is gone. The Replica restarts it by itself after `retryInMs`; null: never again. */

@@ -2,16 +2,9 @@
  * What a pool tells of the future: when a task would start and end, and how likely in time. Part of the Pool actor; pure
  * over its queue and its measured pace.
  */
-import { type PaceMeter, predictStartMs } from './eta.ts';
+import { type PaceMeter, type PoolLoad, predictStartMs } from './eta.ts';
 import type { QueueStanding, TaskSummary } from './messages.ts';
 import type { QueueEntry, QueuePlace, WaitingQueue } from './queue.ts';
-
-/** The pool at this moment. */
-export interface PoolNow {
-	/** What is left of each running task, ms. */
-	readonly runningLeftMs: readonly number[];
-	readonly slots: number;
-}
 
 /** Bytes of a token of usual text, for prompts that nobody counted. */
 const bytesPerToken = 4;
@@ -28,7 +21,7 @@ export class PoolForecast {
 	}
 
 	/** Milliseconds that the task will hold a slot. */
-	workMs(summary: TaskSummary): number {
+	serviceMs(summary: TaskSummary): number {
 		return this.#pace.serviceMs({
 			promptTokens: summary.promptTokens ?? summary.promptBytes / bytesPerToken,
 			expectedTokens: summary.expectedTokens,
@@ -36,21 +29,21 @@ export class PoolForecast {
 		});
 	}
 
-	startMs(workAheadMs: number, now: PoolNow): number {
-		return predictStartMs(workAheadMs, now.runningLeftMs, now.slots);
+	startMs(workAheadMs: number, load: PoolLoad): number {
+		return predictStartMs(workAheadMs, load);
 	}
 
 	/** Of a task that came now. */
-	standingFor(summary: TaskSummary, now: PoolNow): QueueStanding {
-		return this.standingAt(this.#queue.placeFor(summary.priority, summary.admittedAt), this.workMs(summary), now);
+	standingFor(summary: TaskSummary, load: PoolLoad): QueueStanding {
+		return this.standingAt(this.#queue.placeFor(summary.priority, summary.admittedAt), this.serviceMs(summary), load);
 	}
 
-	standingAt(place: QueuePlace, workMs: number, now: PoolNow): QueueStanding {
-		const predictedStartMs = this.startMs(place.workAheadMs, now);
+	standingAt(place: QueuePlace, serviceMs: number, load: PoolLoad): QueueStanding {
+		const predictedStartMs = this.startMs(place.workAheadMs, load);
 		return {
 			position: place.position,
 			predictedStartMs,
-			predictedEndMs: predictedStartMs + workMs,
+			predictedEndMs: predictedStartMs + serviceMs,
 			estimated: this.#pace.estimated,
 			queueDepth: this.#queue.length,
 		};

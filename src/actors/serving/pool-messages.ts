@@ -27,9 +27,12 @@ export type PoolCommand =
 /** Pool → itself. */
 export type PoolTick =
 	| { readonly type: 'publish-due' }
-	| { readonly type: 'standings-due' }
+	| { readonly type: 'standings-due'; readonly from: number }
 	| { readonly type: 'audit-due'; readonly replicaId: string }
-	| { readonly type: 'ledger-due' };
+	| { readonly type: 'ledger-due' }
+	/** Somebody could not be told for want of room. */
+	| { readonly type: 'tell-again-due' }
+	| { readonly type: 'start-replicas-due' };
 
 export type PoolMessage = PoolCommand | ReplicaNews | PoolTick;
 

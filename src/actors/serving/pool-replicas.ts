@@ -15,7 +15,10 @@ export interface ReplicaRow {
 	ref: ActorRef<ReplicaCommand> | null;
 	state: ReplicaState;
 	facts: ReplicaFacts | null;
+	/** Of its last failure, also when it has recovered. */
 	lastError: Failure | null;
+	/** When it tries again, on `Host.now`; null: it does not. */
+	retryAt: number | null;
 	everReady: boolean;
 	failuresInRow: number;
 	/** Whether its slots may be granted: after a control restart only once the engine told what it is busy with. */
@@ -33,6 +36,7 @@ export class PoolReplicas {
 			state: 'starting' as const,
 			facts: null,
 			lastError: null,
+			retryAt: null,
 			everReady: false,
 			failuresInRow: 0,
 			grantable: false,
@@ -66,16 +70,43 @@ export class PoolReplicas {
 		return this.rows.reduce((sum, row) => sum + (row.state === 'ready' ? (row.facts?.slots ?? 0) : 0), 0);
 	}
 
+	slotsFree(ledger: LeaseLedger): number {
+		return this.rows.reduce((sum, row) => sum + (row.state === 'ready' && row.grantable ? ledger.free(row.replicaId) : 0), 0);
+	}
+
+	/** Until the next of the failed ones tries again, ms; null: none will. */
+	retryInMs(now: number): number | null {
+		const times = this.rows.flatMap(({ retryAt }) => (retryAt === null ? [] : [Math.max(1, Math.ceil(retryAt - now))]));
+		return times.length === 0 ? null : Math.min(...times);
+	}
+
+	/** Of these engine threads the one that runs fewest of ours; null when there are none. */
+	leastUsed(engines: Iterable<ActorRef<EngineThreadCommand>>): ActorRef<EngineThreadCommand> | null {
+		let best: ActorRef<EngineThreadCommand> | null = null;
+		const runs = (engine: ActorRef<EngineThreadCommand>): number => this.rows.filter((row) => row.engine === engine).length;
+		for (const engine of engines) if (best === null || runs(engine) < runs(best)) best = engine;
+		return best;
+	}
+
+	/** Its engine is being started, for the first time or again. */
+	starting(row: ReplicaRow, ref: ActorRef<ReplicaCommand>): void {
+		row.ref = ref;
+		row.state = 'starting';
+		row.retryAt = null;
+		row.grantable = false;
+	}
+
 	ready(row: ReplicaRow, facts: ReplicaFacts): void {
 		row.state = 'ready';
 		row.facts = facts;
-		row.lastError = null;
+		row.retryAt = null;
 		row.everReady = true;
 		row.failuresInRow = 0;
 	}
 
-	failed(row: ReplicaRow, failure: Failure): void {
+	failed(row: ReplicaRow, failure: Failure, retryAt: number | null): void {
 		row.state = 'failed';
+		row.retryAt = retryAt;
 		row.lastError = failure;
 		row.failuresInRow += 1;
 		row.grantable = false;
@@ -86,6 +117,7 @@ export class PoolReplicas {
 		row.state = 'starting';
 		row.engine = null;
 		row.ref = null;
+		row.retryAt = null;
 		row.grantable = false;
 	}
 }

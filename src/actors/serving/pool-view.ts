@@ -1,28 +1,42 @@
 /** A pool as others see it: the snapshot that placement decides over, and the view that fronts show. Pure. */
-import type { LeaseLedger } from './lease-ledger.ts';
+import { LeaseLedger } from './lease-ledger.ts';
 import type { PoolView } from './messages.ts';
 import type { PoolSnapshot } from './placement.ts';
-import type { PoolReplicas } from './pool-replicas.ts';
+import { PoolReplicas } from './pool-replicas.ts';
 import type { PoolSpec } from './pool-spec.ts';
-import type { QueueEntry, WaitingQueue } from './queue.ts';
+import { type QueueEntry, WaitingQueue } from './queue.ts';
 
 export interface PoolParts {
 	readonly spec: PoolSpec;
 	readonly replicas: PoolReplicas;
 	readonly ledger: LeaseLedger;
 	readonly queue: WaitingQueue<QueueEntry>;
-	/** Of a task that came now and waited for all others. */
-	readonly predictedStartMs: number;
+	/** Of a task of each class that came now. */
+	readonly predictedStartMs: PoolSnapshot['predictedStartMs'];
+	readonly taskEveryMs: number;
 	readonly retryAfterMs: number;
 }
 
-export function poolNews({ spec, replicas, ledger, queue, predictedStartMs, retryAfterMs }: PoolParts): {
+/** Of a pool that has said nothing yet: its tasks wait for it. */
+export function startingNews(spec: PoolSpec): ReturnType<typeof poolNews> {
+	return poolNews({
+		spec,
+		replicas: new PoolReplicas(spec),
+		ledger: new LeaseLedger(spec.poolId, 0),
+		queue: new WaitingQueue(spec.queue),
+		predictedStartMs: { interactive: 0, batch: 0 },
+		taskEveryMs: 0,
+		retryAfterMs: 1_000,
+	});
+}
+
+export function poolNews({ spec, replicas, ledger, queue, predictedStartMs, taskEveryMs, retryAfterMs }: PoolParts): {
 	readonly snapshot: PoolSnapshot;
 	readonly view: PoolView;
 } {
 	const { facts, state, lastError } = replicas;
 	const { poolId, engine, provider, model, aliases, devices, maxTokensOut } = spec;
-	const slotsFree = replicas.rows.reduce((sum, row) => sum + (row.state === 'ready' && row.grantable ? ledger.free(row.replicaId) : 0), 0);
+	const slotsFree = replicas.slotsFree(ledger);
 	return {
 		snapshot: {
 			poolId,
@@ -35,9 +49,11 @@ export function poolNews({ spec, replicas, ledger, queue, predictedStartMs, retr
 			ctx: facts?.ctx ?? null,
 			maxTokensOut,
 			workloads: facts?.workloads ?? null,
+			features: facts?.features ?? null,
 			samplerProfileVersion: facts?.samplerProfileVersion ?? null,
 			slotsFree,
 			predictedStartMs,
+			taskEveryMs,
 			retryAfterMs,
 		},
 		view: {

@@ -8,17 +8,20 @@
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
 import { leaseKey } from './engine-life.ts';
-import { PaceMeter } from './eta.ts';
-import { type Failure, failure } from './failure.ts';
+import { PaceMeter, type PoolLoad } from './eta.ts';
+import type { Failure } from './failure.ts';
 import { LeaseLedger } from './lease-ledger.ts';
-import type { Lease, PlacementNews, PlacementPreview, QueueStanding, ReplicaNews, TaskSummary } from './messages.ts';
-import { PoolForecast, type PoolNow } from './pool-forecast.ts';
+import type { EngineThreadCommand, PlacementNews, PlacementPreview, ReplicaNews, TaskSummary } from './messages.ts';
+import { PoolForecast } from './pool-forecast.ts';
 import type { PoolCommand, PoolMessage, PoolNews } from './pool-messages.ts';
+import { PoolRefusals } from './pool-refusals.ts';
 import { chooseReplica, nextIdle, PoolReplicas, type ReplicaRow } from './pool-replicas.ts';
 import type { PoolSpec } from './pool-spec.ts';
+import { standingsMs, tellStandings } from './pool-standings.ts';
+import { PoolTasks, type Waiting } from './pool-tasks.ts';
 import { PoolTelemetry } from './pool-telemetry.ts';
 import { poolNews } from './pool-view.ts';
-import { type QueueEntry, victimOf, WaitingQueue } from './queue.ts';
+import { victimOf, WaitingQueue } from './queue.ts';
 
 export interface PoolOptions {
 	readonly spec: PoolSpec;
@@ -27,25 +30,13 @@ export interface PoolOptions {
 	readonly dispatcher: ActorRef<PoolNews>;
 }
 
-interface Waiting extends QueueEntry {
-	readonly summary: TaskSummary;
-	readonly ref: ActorRef<PlacementNews>;
-	readonly predictedStartMs: number;
-	toldPosition: number;
-}
-
-interface Running {
-	readonly lease: Lease;
-	readonly summary: TaskSummary;
-	readonly ref: ActorRef<PlacementNews>;
-	readonly workMs: number;
-	readonly startedAt: number;
-}
-
-const standingsMs = 1_000;
 const auditMs = 250;
 const ledgerMs = 5_000;
-/** How far behind a strict task at the head others may be looked for that another replica can take. */
+/** A link without room for a grant has some again by then. */
+const tellAgainMs = 50;
+/** Before a Replica that died of a bug is asked for again. */
+const startAgainMs = 1_000;
+/** How far behind a task that cannot be served now others may be looked for that can. */
 const lookBehind = 32;
 
 export function pool(options: PoolOptions): Setup<PoolMessage> {
@@ -62,24 +53,27 @@ class Pool implements Behavior<PoolMessage> {
 	readonly #pace = new PaceMeter();
 	readonly #forecast: PoolForecast;
 	readonly #replicas: PoolReplicas;
-	readonly #running = new Map<string, Running>();
-	/** Whose death means what: every queued or running task's actor. */
-	readonly #taskOf = new Map<ActorRef<never>, { readonly taskId: string; leaseKey: string | null }>();
+	readonly #tasks: PoolTasks;
+	readonly #refusals: PoolRefusals;
 	readonly #telemetry: PoolTelemetry;
+	readonly #engines = new Set<ActorRef<EngineThreadCommand>>();
 	#grantsOpen = false;
 	#standingsDue = false;
 	#publishing = false;
 
 	constructor(ctx: ActorContext<PoolMessage>, options: PoolOptions) {
+		const { spec, epoch, dispatcher } = options;
 		this.#ctx = ctx;
-		this.#spec = options.spec;
-		this.#epoch = options.epoch;
-		this.#dispatcher = options.dispatcher;
-		this.#queue = new WaitingQueue(options.spec.queue);
-		this.#ledger = new LeaseLedger(options.spec.poolId, options.epoch);
-		this.#replicas = new PoolReplicas(options.spec);
-		this.#forecast = new PoolForecast(this.#pace, this.#queue, options.spec.maxTokensOut);
-		this.#telemetry = new PoolTelemetry(ctx.telemetry, options.spec);
+		this.#spec = spec;
+		this.#epoch = epoch;
+		this.#dispatcher = dispatcher;
+		this.#queue = new WaitingQueue(spec.queue);
+		this.#ledger = new LeaseLedger(spec.poolId, epoch);
+		this.#replicas = new PoolReplicas(spec);
+		this.#forecast = new PoolForecast(this.#pace, this.#queue, spec.maxTokensOut);
+		this.#tasks = new PoolTasks(ctx);
+		this.#refusals = new PoolRefusals(spec);
+		this.#telemetry = new PoolTelemetry(ctx.telemetry, spec);
 		ctx.setTimer('ledger', ledgerMs, { type: 'ledger-due' });
 		this.#publish();
 	}
@@ -96,8 +90,8 @@ class Pool implements Behavior<PoolMessage> {
 	onSignal(_ctx: ActorContext<PoolMessage>, signal: Signal): Next<PoolMessage> {
 		if (signal.type !== 'terminated') return 'same';
 		const row = this.#replicas.withRef(signal.ref);
-		if (row === undefined) this.#onTaskGone(signal.ref);
-		else this.#onReplicaLost(row);
+		if (row !== undefined) this.#onReplicaGone(row);
+		else if (!this.#onEngineGone(signal.ref)) this.#onTaskGone(signal.ref);
 		this.#publish();
 		return 'same';
 	}
@@ -105,104 +99,94 @@ class Pool implements Behavior<PoolMessage> {
 	#handle(message: Exclude<PoolMessage, { type: 'publish-due' }>): void {
 		switch (message.type) {
 			case 'enqueue':
-				this.#onEnqueue(message.summary, message.replyTo);
-				return;
+				return this.#onEnqueue(message.summary, message.replyTo);
 			case 'foresee':
 				message.replyTo.tell(this.#foresee(message.summary));
 				return;
 			case 'withdraw':
-				this.#onWithdraw(message.taskId);
-				return;
+				return this.#onWithdraw(message.taskId);
 			case 'settle':
-				this.#onSettle(message);
-				return;
+				return this.#onSettle(message);
 			case 'report-lease':
-				this.#onReportLease(message);
-				return;
+				return this.#onReportLease(message);
 			case 'use-engine':
-				this.#onUseEngine(message);
-				return;
+				this.#engines.add(message.replyTo);
+				this.#ctx.watch(message.replyTo);
+				return this.#startReplicas();
 			case 'open-grants':
 				this.#grantsOpen = true;
-				this.#grant();
-				return;
+				return this.#grant();
 			case 'standings-due':
-				this.#standingsDue = false;
-				this.#tellStandings();
-				return;
+				return this.#tellStandings(message.from);
 			case 'audit-due':
-				this.#audit(message.replicaId);
-				return;
+				return this.#audit(message.replicaId);
 			case 'ledger-due':
-				this.#checkLedger();
-				return;
+				return this.#checkLedger();
+			case 'tell-again-due':
+				return this.#replicas.state === 'failed' ? this.#refuseAll() : this.#grant();
+			case 'start-replicas-due':
+				return this.#startReplicas();
 			default:
-				this.#onReplicaNews(message);
+				return this.#onReplicaNews(message);
 		}
 	}
 
 	// --- tasks ----------------------------------------------------------------------------------------------------
 
 	#onEnqueue(summary: TaskSummary, ref: ActorRef<PlacementNews>): void {
-		if (this.#queue.get(summary.taskId) !== undefined) {
-			ref.tell({ type: 'refused', failure: failure('CONFLICT', `task_id ${summary.taskId} is in the queue already`) });
-			return;
-		}
-		const refusal = this.#makeRoom(summary);
+		const refusal = this.#whyNotQueued(summary);
 		if (refusal !== null) {
 			ref.tell({ type: 'refused', failure: refusal });
 			return;
 		}
-		const standing = this.#forecast.standingFor(summary, this.#now());
-		this.#queue.enqueue({
+		const now = this.#ctx.now();
+		const standing = this.#forecast.standingFor(summary, this.#load());
+		const serviceMs = this.#forecast.serviceMs(summary);
+		const waiting: Waiting = {
 			taskId: summary.taskId,
 			priority: summary.priority,
 			admittedAt: summary.admittedAt,
 			bytes: summary.queuedBytes,
-			workMs: this.#forecast.workMs(summary),
+			// A strict task takes all slots of its replica for as long.
+			workMs: serviceMs * (summary.strict ? (this.#replicas.facts?.slots ?? 1) : 1),
 			summary,
 			ref,
+			serviceMs,
+			enqueuedAt: now,
 			predictedStartMs: standing.predictedStartMs,
 			toldPosition: standing.position,
-		});
-		this.#follow(ref, summary.taskId, null);
+			toldAt: now,
+		};
+		this.#queue.enqueue(waiting);
+		this.#tasks.waits(waiting);
 		this.#telemetry.enqueued(summary, this.#replicas.facts);
 		ref.tell({
 			type: 'queued',
 			poolId: this.#spec.poolId,
 			engine: this.#spec.engine,
 			standing: { ...standing, queueDepth: this.#queue.length },
-			onTimeProbability: this.#forecast.onTime(summary, standing, this.#ctx.now()),
+			onTimeProbability: this.#forecast.onTime(summary, standing, now),
 		});
 		this.#grant();
 		this.#watchStandings();
 	}
 
-	/** Null: there is room, perhaps made by dropping another. */
-	#makeRoom(summary: TaskSummary): Failure | null {
-		const { poolId, engine, queue } = this.#spec;
-		if (summary.queuedBytes > queue.bytesMax) {
-			const words = `the request holds ${summary.queuedBytes} bytes; the queue of ${poolId} allows ${queue.bytesMax}`;
-			return failure('INVALID_PARAMS', words, { engine, poolId });
-		}
+	/** Null: it may be queued; perhaps another was dropped to make room. */
+	#whyNotQueued(summary: TaskSummary): Failure | null {
+		if (this.#queue.get(summary.taskId) !== undefined) return this.#refusals.alreadyQueued(summary.taskId);
+		// It was placed before the news of our failure got there.
+		if (this.#replicas.state === 'failed') return this.#cannotServe();
+		const tooLarge = this.#refusals.tooLarge(summary);
+		if (tooLarge !== null) return tooLarge;
 		while (!this.#queue.hasRoom(summary.queuedBytes)) {
-			const victim = victimOf(queue.fullPolicy, this.#queue, summary.priority);
 			this.#telemetry.backpressure();
-			if (victim === undefined) return this.#full();
+			const victim = victimOf(this.#spec.queue.fullPolicy, this.#queue, summary.priority);
+			if (victim === undefined) return this.#refusals.full(this.#queue.length, this.#retryAfterMs());
 			this.#dequeue(victim);
 			this.#telemetry.dropped(victim.summary);
-			const words = `dropped from the full queue of ${poolId} to make room`;
-			const more = { engine, poolId, retryAfterMs: this.#pace.retryAfterMs, policyLabel: queue.fullPolicy };
-			victim.ref.tell({ type: 'refused', failure: failure('QUEUE_FULL_DROP_LRU', words, more) });
+			victim.ref.tell({ type: 'refused', failure: this.#refusals.dropped(this.#retryAfterMs()) });
 		}
 		return null;
-	}
-
-	#full(): Failure {
-		const { poolId, engine, queue } = this.#spec;
-		const code = queue.fullPolicy === 'drop-lru' ? 'QUEUE_FULL_DROP_LRU' : 'ADMISSION_REJECT';
-		const words = `the queue of ${poolId} is full (${this.#queue.length} of ${queue.capacity} tasks)`;
-		return failure(code, words, { engine, poolId, retryAfterMs: this.#pace.retryAfterMs, policyLabel: queue.fullPolicy });
 	}
 
 	#onWithdraw(taskId: string): void {
@@ -213,74 +197,59 @@ class Pool implements Behavior<PoolMessage> {
 		this.#grant();
 	}
 
+	/** Once a lease: what is settled again, was never ours or is of an older epoch has no effect. */
 	#onSettle({ lease, settlement }: Extract<PoolCommand, { type: 'settle' }>): void {
-		const running = this.#running.get(leaseKey(lease));
-		const known = settlement.slot === 'free' ? this.#ledger.release(lease) : this.#ledger.quarantine(lease);
-		if (!known || running === undefined) {
+		const running = this.#tasks.holding(lease);
+		if (running === undefined) {
 			this.#telemetry.staleSettlement(lease);
 			return;
 		}
-		this.#running.delete(leaseKey(lease));
-		this.#unfollow(running.ref);
-		this.#pace.finished({
-			now: this.#ctx.now(),
-			tokensIn: settlement.tokensIn,
-			tokensOut: settlement.tokensOut,
-			prefillMs: settlement.prefillMs,
-			decodeMs: settlement.decodeMs,
-			completed: settlement.outcome === 'completed',
-		});
-		if (settlement.slot === 'unknown') this.#audit(lease.replicaId);
+		this.#tasks.ended(leaseKey(lease));
+		if (settlement.slot === 'free') this.#ledger.release(lease);
+		else {
+			this.#ledger.quarantine(lease);
+			this.#audit(lease.replicaId);
+		}
+		const { tokensIn, tokensOut, prefillMs, decodeMs, outcome } = settlement;
+		if (outcome !== 'unused') {
+			const heldMs = this.#ctx.now() - running.startedAt;
+			this.#pace.finished({ heldMs, tokensIn, tokensOut, prefillMs, decodeMs, completed: outcome === 'completed' });
+		}
 		this.#grant();
 	}
 
-	/** After a control restart: a running task says what it holds. */
+	/** After a control restart: a running task says what it holds. Its replica may still be to come. */
 	#onReportLease({ lease, summary, replyTo }: Extract<PoolCommand, { type: 'report-lease' }>): void {
-		const row = this.#replicas.find(lease.replicaId);
-		if (row?.state === 'ready' && !this.#ledger.adopt(lease, summary.taskId)) {
-			replyTo.tell({ type: 'replica-lost', lease, failure: this.#resetFailure(lease.replicaId, 'is gone') });
+		if (this.#ledger.has(lease.replicaId) && !this.#ledger.adopt(lease, summary.taskId)) {
+			replyTo.tell({ type: 'replica-lost', lease, failure: this.#refusals.replicaLost(lease.replicaId, 'is gone') });
 			return;
 		}
-		this.#running.set(leaseKey(lease), {
-			lease,
-			summary,
-			ref: replyTo,
-			workMs: this.#forecast.workMs(summary),
-			startedAt: this.#ctx.now(),
-		});
-		this.#follow(replyTo, summary.taskId, leaseKey(lease));
+		const slots = lease.exclusive ? (this.#replicas.facts?.slots ?? 1) : 1;
+		const serviceMs = this.#forecast.serviceMs(summary);
+		this.#tasks.runs({ lease, summary, ref: replyTo, serviceMs, slots, startedAt: this.#ctx.now() });
 	}
 
 	#onTaskGone(ref: ActorRef<never>): void {
-		const followed = this.#taskOf.get(ref);
-		if (followed === undefined) return;
-		this.#taskOf.delete(ref);
-		const waiting = this.#queue.remove(followed.taskId);
-		const running = followed.leaseKey === null ? undefined : this.#running.get(followed.leaseKey);
-		if (running !== undefined && this.#ledger.get(running.lease)?.state === 'void') {
-			this.#running.delete(leaseKey(running.lease));
-			this.#ledger.release(running.lease);
-		} else if (running !== undefined) {
-			// Its settlement may be on its way through the dispatcher, behind this news: it is taken then; else the engine is asked.
-			this.#ledger.quarantine(running.lease);
-			this.#auditSoon(running.lease.replicaId);
+		const gone = this.#tasks.gone(ref);
+		if (gone === undefined) return;
+		if (gone.running === null) {
+			this.#queue.remove(gone.taskId);
+			return this.#grant();
 		}
-		if (waiting !== undefined) this.#grant();
+		const { lease } = gone.running;
+		if (this.#ledger.get(lease)?.state === 'void') {
+			this.#ledger.release(lease);
+			this.#tasks.ended(leaseKey(lease));
+		} else {
+			// Its settlement may be on its way through the dispatcher, behind this news: it is taken then; else the engine is asked.
+			this.#ledger.quarantine(lease);
+			this.#auditSoon(lease.replicaId);
+		}
 	}
 
 	#dequeue(waiting: Waiting): void {
 		this.#queue.remove(waiting.taskId);
-		this.#unfollow(waiting.ref);
-	}
-
-	#follow(ref: ActorRef<PlacementNews>, taskId: string, key: string | null): void {
-		this.#taskOf.set(ref, { taskId, leaseKey: key });
-		this.#ctx.watch(ref);
-	}
-
-	#unfollow(ref: ActorRef<PlacementNews>): void {
-		this.#taskOf.delete(ref);
-		this.#ctx.unwatch(ref);
+		this.#tasks.left(waiting);
 	}
 
 	// --- slots ----------------------------------------------------------------------------------------------------
@@ -293,35 +262,22 @@ class Pool implements Behavior<PoolMessage> {
 		while (position < Math.min(this.#queue.length, lookBehind)) {
 			const waiting = this.#queue.at(position);
 			if (waiting === undefined) return;
-			const row = chooseReplica(this.#replicas.rows, this.#ledger, waiting.summary.strict, kept);
-			if (row !== null) {
-				this.#start(waiting, row);
-				continue;
-			}
-			// Only behind strict tasks may others still find a place: at another replica.
-			if (!waiting.summary.strict) return;
-			kept ??= nextIdle(this.#replicas.rows, this.#ledger);
+			const { strict } = waiting.summary;
+			const row = chooseReplica(this.#replicas.rows, this.#ledger, strict, kept);
+			if (row !== null && this.#start(waiting, row)) continue;
+			// Only behind strict tasks, and tasks that could not be told, may others still find a place.
+			if (row === null && !strict) return;
+			if (strict) kept ??= nextIdle(this.#replicas.rows, this.#ledger);
 			position += 1;
 		}
 	}
 
-	#start(waiting: Waiting, row: ReplicaRow): void {
+	/** False: its actor could not be told. It keeps its place; if it is gone, we shall hear. */
+	#start(waiting: Waiting, row: ReplicaRow): boolean {
 		const { facts } = row;
-		if (facts === null) return;
-		const { summary, ref } = waiting;
-		const now = this.#ctx.now();
-		this.#queue.remove(waiting.taskId);
+		if (facts === null) return false;
+		const { summary, ref, serviceMs } = waiting;
 		const lease = this.#ledger.grant(row.replicaId, waiting.taskId, summary.strict);
-		this.#running.set(leaseKey(lease), { lease, summary, ref, workMs: waiting.workMs, startedAt: now });
-		this.#taskOf.set(ref, { taskId: summary.taskId, leaseKey: leaseKey(lease) });
-		this.#telemetry.started(summary, facts, this.#pace.started(waiting.predictedStartMs, now - summary.admittedAt));
-		const standing: QueueStanding = {
-			position: 0,
-			predictedStartMs: 0,
-			predictedEndMs: waiting.workMs,
-			estimated: this.#pace.estimated,
-			queueDepth: this.#queue.length,
-		};
 		const delivery = ref.tell({
 			type: 'granted',
 			lease,
@@ -329,20 +285,25 @@ class Pool implements Behavior<PoolMessage> {
 			ctx: Math.min(facts.ctx, summary.ctx ?? facts.ctx),
 			maxTokensOut: this.#spec.maxTokensOut,
 			timeouts: this.#spec.timeouts,
-			standing,
+			standing: this.#forecast.standingAt({ position: 0, workAheadMs: 0 }, serviceMs, { slots: 1, slotsFree: 1, runningLeftMs: 0 }),
 		});
-		if (delivery === 'accepted') return;
-		// It never heard of its slot: the engine cannot be using it.
-		this.#running.delete(leaseKey(lease));
-		this.#ledger.release(lease);
-		this.#unfollow(ref);
+		if (delivery !== 'accepted') {
+			this.#ledger.release(lease);
+			if (delivery === 'full') this.#ctx.setTimer('tell-again', tellAgainMs, { type: 'tell-again-due' });
+			return false;
+		}
+		const now = this.#ctx.now();
+		this.#queue.remove(waiting.taskId);
+		this.#tasks.runs({ lease, summary, ref, serviceMs, slots: this.#ledger.get(lease)?.slots ?? 1, startedAt: now });
+		this.#telemetry.started(summary, facts, this.#pace.started(waiting.predictedStartMs, now - waiting.enqueuedAt));
+		return true;
 	}
 
 	#audit(replicaId: string): void {
 		const row = this.#replicas.find(replicaId);
 		if (row?.ref === null || row?.state !== 'ready') return;
 		if (row.grantable && this.#ledger.slotsIn(replicaId, 'quarantined') === 0) return;
-		row.ref.tell({ type: 'audit' });
+		if (row.ref.tell({ type: 'audit' }) === 'accepted') this.#ledger.asked(replicaId);
 		this.#auditSoon(replicaId);
 	}
 
@@ -352,8 +313,8 @@ class Pool implements Behavior<PoolMessage> {
 
 	#onAudited(row: ReplicaRow, busyLeases: readonly string[]): void {
 		const busy = new Set(busyLeases);
-		for (const key of this.#ledger.audited(row.replicaId, busy)) this.#running.delete(key);
-		if (!row.grantable && this.#grantsOpen) {
+		for (const key of this.#ledger.audited(row.replicaId, busy)) this.#tasks.ended(key);
+		if (row.state === 'ready' && !row.grantable && this.#grantsOpen) {
 			this.#ledger.quarantineUnknown(row.replicaId, busy);
 			row.grantable = true;
 		}
@@ -369,12 +330,15 @@ class Pool implements Behavior<PoolMessage> {
 
 	// --- replicas -------------------------------------------------------------------------------------------------
 
-	#onUseEngine({ replyTo }: Extract<PoolCommand, { type: 'use-engine' }>): void {
+	/** Each replica that no engine thread runs goes to the one that runs fewest of ours. */
+	#startReplicas(): void {
+		const { poolId, engine, settings } = this.#spec;
 		for (const row of this.#replicas.rows) {
-			if (row.engine !== null) continue;
-			row.engine = replyTo;
-			const { poolId, engine, settings } = this.#spec;
-			replyTo.tell({ type: 'start-replica', replica: { replicaId: row.replicaId, poolId, engine, settings }, replyTo: this.#ctx.self });
+			const target = row.engine === null && row.state !== 'stopped' ? this.#replicas.leastUsed(this.#engines) : null;
+			if (target === null) continue;
+			const replica = { replicaId: row.replicaId, poolId, engine, settings };
+			if (target.tell({ type: 'start-replica', replica, replyTo: this.#ctx.self }) === 'accepted') row.engine = target;
+			else this.#ctx.setTimer('start-replicas', startAgainMs, { type: 'start-replicas-due' });
 		}
 	}
 
@@ -383,114 +347,119 @@ class Pool implements Behavior<PoolMessage> {
 		if (row === undefined) return;
 		switch (news.type) {
 			case 'replica-started':
-				if (row.ref !== null) this.#ctx.unwatch(row.ref);
-				row.ref = news.replyTo;
+				this.#replicas.starting(row, news.replyTo);
 				this.#ctx.watch(news.replyTo);
 				return;
 			case 'replica-ready':
-				this.#onReplicaReady(row, news);
-				return;
+				return this.#onReplicaReady(row, news);
 			case 'replica-failed':
-				this.#replicas.failed(row, news.failure);
+				this.#replicas.failed(row, news.failure, news.retryInMs === null ? null : this.#ctx.now() + news.retryInMs);
 				this.#loseLeases(row, news.failure.message);
-				if (this.#replicas.state === 'failed') this.#refuseAll(news.failure);
+				if (this.#replicas.state === 'failed') this.#refuseAll();
 				return;
 			case 'replica-stopped':
 				row.state = 'stopped';
-				this.#loseLeases(row, 'was stopped');
-				return;
+				return this.#loseLeases(row, 'was stopped');
 			case 'audited':
-				this.#onAudited(row, news.busyLeases);
-				return;
+				return this.#onAudited(row, news.busyLeases);
 		}
 	}
 
 	#onReplicaReady(row: ReplicaRow, { facts }: Extract<ReplicaNews, { type: 'replica-ready' }>): void {
+		if (this.#ledger.has(row.replicaId)) this.#loseLeases(row, 'was started again');
+		// The first engine of a first control thread is known to be idle; any other is asked.
+		const fresh = this.#epoch === 1 && !row.everReady;
 		this.#replicas.ready(row, facts);
 		this.#ledger.addReplica(row.replicaId, facts.slots);
 		// Tasks that reported before their replica did.
-		for (const running of this.#running.values()) {
-			if (running.lease.replicaId === row.replicaId) this.#ledger.adopt(running.lease, running.summary.taskId);
-		}
-		// A first control thread knows that a fresh engine is idle; a later one asks.
-		row.grantable = this.#epoch === 1;
-		if (row.grantable) this.#grant();
+		for (const { lease, summary } of this.#tasks.on(row.replicaId)) this.#ledger.adopt(lease, summary.taskId);
+		row.grantable = fresh;
+		if (fresh) this.#grant();
 		else this.#audit(row.replicaId);
 	}
 
-	#onReplicaLost(row: ReplicaRow): void {
+	/** Its actor is gone: with its engine thread, or of a bug; then it is asked for again. */
+	#onReplicaGone(row: ReplicaRow): void {
+		if (row.state === 'stopped') {
+			row.ref = null;
+			return;
+		}
 		this.#replicas.lost(row);
-		this.#loseLeases(row, 'lost its engine thread');
+		this.#loseLeases(row, 'is gone');
+		this.#ctx.setTimer('start-replicas', startAgainMs, { type: 'start-replicas-due' });
+	}
+
+	/** An engine thread is gone. Its replicas may never have got so far as to name themselves. */
+	#onEngineGone(ref: ActorRef<never>): boolean {
+		for (const engine of this.#engines) {
+			if (engine !== ref) continue;
+			this.#engines.delete(engine);
+			for (const row of this.#replicas.rows) if (row.engine === engine && row.ref === null) row.engine = null;
+			this.#startReplicas();
+			return true;
+		}
+		return false;
 	}
 
 	/** Its engine is gone: so are the slots, and the tasks on them are told. */
 	#loseLeases(row: ReplicaRow, why: string): void {
 		this.#ctx.cancelTimer(`audit ${row.replicaId}`);
-		for (const held of this.#ledger.dropReplica(row.replicaId)) {
-			const running = this.#running.get(leaseKey(held.lease));
-			running?.ref.tell({ type: 'replica-lost', lease: held.lease, failure: this.#resetFailure(row.replicaId, why) });
+		for (const { lease } of this.#ledger.dropReplica(row.replicaId)) {
+			const lost = { type: 'replica-lost', lease, failure: this.#refusals.replicaLost(row.replicaId, why) } as const;
+			this.#tasks.holding(lease)?.ref.tell(lost);
 		}
 		// What was in quarantine is over with its engine.
-		for (const [key, { lease }] of this.#running) {
-			if (lease.replicaId === row.replicaId && this.#ledger.get(lease) === undefined) this.#running.delete(key);
-		}
-	}
-
-	#resetFailure(replicaId: string, why: string): Failure {
-		return failure('WORKER_RESET', `replica ${replicaId}: ${why}`, { engine: this.#spec.engine, poolId: this.#spec.poolId });
+		for (const { lease } of this.#tasks.on(row.replicaId)) if (this.#ledger.get(lease) === undefined) this.#tasks.ended(leaseKey(lease));
 	}
 
 	/** Nobody can say when this pool serves again: who waits is told, and may try elsewhere. */
-	#refuseAll(why: Failure): void {
+	#refuseAll(): void {
+		const refused = { type: 'refused', failure: this.#cannotServe() } as const;
 		for (const waiting of [...this.#queue]) {
-			this.#dequeue(waiting);
-			const words = `${this.#spec.poolId} cannot serve: ${why.message}`;
-			const refusal = failure('POOL_UNREADY', words, {
-				engine: this.#spec.engine,
-				poolId: this.#spec.poolId,
-				retryAfterMs: this.#pace.retryAfterMs,
-			});
-			waiting.ref.tell({ type: 'refused', failure: refusal });
+			if (waiting.ref.tell(refused) === 'full') this.#ctx.setTimer('tell-again', tellAgainMs, { type: 'tell-again-due' });
+			else this.#dequeue(waiting);
 		}
+	}
+
+	#cannotServe(): Failure {
+		return this.#refusals.cannotServe(this.#replicas.lastError, this.#retryAfterMs());
 	}
 
 	// --- what it says of itself -----------------------------------------------------------------------------------
 
 	#foresee(summary: TaskSummary): PlacementPreview {
 		const { engine, poolId, queue } = this.#spec;
+		const tooLarge = this.#refusals.tooLarge(summary);
+		if (tooLarge !== null) return { type: 'would-refuse', failure: tooLarge };
 		if (!this.#queue.hasRoom(summary.queuedBytes) && victimOf(queue.fullPolicy, this.#queue, summary.priority) === undefined) {
-			return { type: 'would-refuse', failure: this.#full() };
+			return { type: 'would-refuse', failure: this.#refusals.full(this.#queue.length, this.#retryAfterMs()) };
 		}
-		const standing = this.#forecast.standingFor(summary, this.#now());
+		const standing = this.#forecast.standingFor(summary, this.#load());
 		return { type: 'would-queue', poolId, engine, standing, onTimeProbability: this.#forecast.onTime(summary, standing, this.#ctx.now()) };
 	}
 
-	#now(): PoolNow {
-		const now = this.#ctx.now();
-		const runningLeftMs: number[] = [];
-		for (const { workMs, startedAt } of this.#running.values()) runningLeftMs.push(workMs - (now - startedAt));
-		return { runningLeftMs, slots: this.#replicas.readySlots };
+	#load(): PoolLoad {
+		const slotsFree = this.#grantsOpen ? this.#replicas.slotsFree(this.#ledger) : 0;
+		return { slots: this.#replicas.readySlots, slotsFree, runningLeftMs: this.#tasks.leftMs(this.#ctx.now()) };
+	}
+
+	/** Until there is a place again: a slot that comes free, or a replica that comes back. */
+	#retryAfterMs(): number {
+		const retryInMs = this.#replicas.state === 'failed' ? this.#replicas.retryInMs(this.#ctx.now()) : null;
+		return retryInMs ?? this.#pace.retryAfterMs(this.#replicas.readySlots);
 	}
 
 	#watchStandings(): void {
 		if (this.#standingsDue || this.#queue.length === 0) return;
 		this.#standingsDue = true;
-		this.#ctx.setTimer('standings', standingsMs, { type: 'standings-due' });
+		this.#ctx.setTimer('standings', standingsMs, { type: 'standings-due', from: 0 });
 	}
 
-	/** One pass over the queue: who moved is told. */
-	#tellStandings(): void {
-		const now = this.#now();
-		let position = 0;
-		let workAheadMs = 0;
-		for (const waiting of this.#queue) {
-			if (waiting.toldPosition !== position) {
-				waiting.toldPosition = position;
-				waiting.ref.tell({ type: 'standing-changed', standing: this.#forecast.standingAt({ position, workAheadMs }, waiting.workMs, now) });
-			}
-			position += 1;
-			workAheadMs += waiting.workMs;
-		}
+	#tellStandings(from: number): void {
+		const next = tellStandings(this.#queue, this.#forecast, this.#load(), this.#ctx.now(), from);
+		// The rest goes behind what waits.
+		if (next !== null && this.#ctx.self.tell({ type: 'standings-due', from: next }) === 'accepted') return;
+		this.#standingsDue = false;
 		this.#watchStandings();
 	}
 
@@ -502,13 +471,18 @@ class Pool implements Behavior<PoolMessage> {
 
 	#tellDispatcher(): void {
 		this.#publishing = false;
+		const load = this.#load();
+		const now = this.#ctx.now();
+		const startMs = (priority: 'interactive' | 'batch'): number =>
+			this.#forecast.startMs(this.#queue.placeFor(priority, now).workAheadMs, load);
 		const { snapshot, view } = poolNews({
 			spec: this.#spec,
 			replicas: this.#replicas,
 			ledger: this.#ledger,
 			queue: this.#queue,
-			predictedStartMs: this.#forecast.startMs(this.#queue.workMs, this.#now()),
-			retryAfterMs: this.#pace.retryAfterMs,
+			predictedStartMs: { interactive: startMs('interactive'), batch: startMs('batch') },
+			taskEveryMs: this.#pace.heldMs / Math.max(1, load.slots),
+			retryAfterMs: this.#retryAfterMs(),
 		});
 		this.#telemetry.stands(view, this.#replicas.rows, this.#ledger);
 		this.#dispatcher.tell({ type: 'pool-changed', snapshot, view });

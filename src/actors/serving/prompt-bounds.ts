@@ -41,6 +41,16 @@ export function requestBytes(request: TaskRequest): number {
 	return 1024 + inputBytes(request.input) + (grammar?.length ?? 0) + schema + stops;
 }
 
+/** What of its sampling not every engine can do, by names of `ReplicaFacts.features`. */
+export function featuresNeeded({ sampling }: TaskRequest): readonly string[] {
+	const { grammar, jsonSchema, logprobs } = sampling;
+	return [
+		...(grammar === null ? [] : ['grammar']),
+		...(jsonSchema === null || jsonSchema === undefined ? [] : ['json_schema']),
+		...(logprobs ? ['logprobs'] : []),
+	];
+}
+
 /** Bytes of the prompt as the engine will see it, at most: the text and what a template of the model's pools may add. */
 export function promptBytesMax(request: TaskRequest, pools: readonly PoolView[]): number {
 	let template = 0;

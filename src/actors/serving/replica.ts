@@ -66,7 +66,6 @@ class Replica implements Behavior<ReplicaMessage> {
 		this.#spec = options.spec;
 		this.#driver = options.driver;
 		this.#pool = options.pool;
-		this.#tell({ type: 'replica-started', replicaId: this.#spec.replicaId, replyTo: ctx.self });
 		this.#start();
 	}
 
@@ -105,6 +104,7 @@ class Replica implements Behavior<ReplicaMessage> {
 	}
 
 	#start(): void {
+		this.#tell({ type: 'replica-started', replicaId: this.#spec.replicaId, replyTo: this.#ctx.self });
 		this.#starts = [...this.#starts.slice(1 - startsMax), this.#ctx.now()];
 		this.#life = this.#driver.start(this.#spec, this.#ctx.self);
 	}

@@ -7,7 +7,7 @@ import type { ActorRef } from '../kernel/ref.ts';
 import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
 import type { TaskSummary } from './messages.ts';
-import { counterFor, promptBytesMax, requestBytes } from './prompt-bounds.ts';
+import { counterFor, featuresNeeded, promptBytesMax, requestBytes } from './prompt-bounds.ts';
 import type { TaskClaims } from './task-claims.ts';
 import type { Opening } from './task-directory.ts';
 import type { TaskMessage, TaskSurroundings } from './task-messages.ts';
@@ -119,6 +119,7 @@ export class TaskAdmission {
 			admittedAt,
 			strict: request.strict,
 			samplerProfileVersion: request.samplerProfileVersion,
+			needs: featuresNeeded(request),
 			placement: request.placement,
 			queuedBytes: this.#queuedBytes,
 		};

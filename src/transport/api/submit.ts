@@ -4,7 +4,7 @@
  */
 import { failure } from '../../actors/serving/failure.ts';
 import type { PlacementPreview, TaskSummary } from '../../actors/serving/messages.ts';
-import { promptBytesMax, requestBytes } from '../../actors/serving/prompt-bounds.ts';
+import { featuresNeeded, promptBytesMax, requestBytes } from '../../actors/serving/prompt-bounds.ts';
 import type { Opening } from '../../actors/serving/task-directory.ts';
 import type { TaskRequest } from '../../actors/serving/task-request.ts';
 import type { Handler } from '../http/application.ts';
@@ -117,6 +117,7 @@ function summaryOf(request: TaskRequest, parts: FrontParts): TaskSummary {
 		admittedAt: now,
 		strict: request.strict,
 		samplerProfileVersion: request.samplerProfileVersion,
+		needs: featuresNeeded(request),
 		placement: request.placement,
 		queuedBytes: requestBytes(request),
 	};

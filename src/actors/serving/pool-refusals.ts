@@ -1,0 +1,51 @@
+/** What a pool says when it cannot take, keep or serve a task. Pure; words name the field, the value and what is allowed. */
+import { type Failure, failure } from './failure.ts';
+import type { TaskSummary } from './messages.ts';
+import type { PoolSpec } from './pool-spec.ts';
+
+export class PoolRefusals {
+	readonly #spec: PoolSpec;
+	readonly #where: Pick<Failure, 'engine' | 'poolId'>;
+
+	constructor(spec: PoolSpec) {
+		this.#spec = spec;
+		this.#where = { engine: spec.engine, poolId: spec.poolId };
+	}
+
+	/** Null: the request could be queued, were there room. */
+	tooLarge({ queuedBytes }: TaskSummary): Failure | null {
+		const { poolId, queue } = this.#spec;
+		if (queuedBytes <= queue.bytesMax) return null;
+		return failure(
+			'INVALID_PARAMS',
+			`the request holds ${queuedBytes} bytes; the queue of ${poolId} allows ${queue.bytesMax}`,
+			this.#where,
+		);
+	}
+
+	full(queued: number, retryAfterMs: number): Failure {
+		const { poolId, queue } = this.#spec;
+		const code = queue.fullPolicy === 'drop-lru' ? 'QUEUE_FULL_DROP_LRU' : 'ADMISSION_REJECT';
+		const words = `the queue of ${poolId} is full (${queued} of ${queue.capacity} tasks)`;
+		return failure(code, words, { ...this.#where, retryAfterMs, policyLabel: queue.fullPolicy });
+	}
+
+	dropped(retryAfterMs: number): Failure {
+		const { poolId, queue } = this.#spec;
+		const words = `dropped from the full queue of ${poolId} to make room`;
+		return failure('QUEUE_FULL_DROP_LRU', words, { ...this.#where, retryAfterMs, policyLabel: queue.fullPolicy });
+	}
+
+	alreadyQueued(taskId: string): Failure {
+		return failure('CONFLICT', `task_id ${taskId} is in the queue already`, this.#where);
+	}
+
+	cannotServe(why: string | null, retryAfterMs: number): Failure {
+		const words = `${this.#spec.poolId} cannot serve: ${why ?? 'its replicas have failed'}`;
+		return failure('POOL_UNREADY', words, { ...this.#where, retryAfterMs });
+	}
+
+	replicaLost(replicaId: string, why: string): Failure {
+		return failure('WORKER_RESET', `replica ${replicaId}: ${why}`, this.#where);
+	}
+}

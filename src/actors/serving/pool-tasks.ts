@@ -1,0 +1,100 @@
+/**
+ * The tasks of one pool whose actors it watches: those in the queue by their ref, those with a lease by both. Part of the
+ * Pool actor; says whose death means what, and how much of the running work is left.
+ */
+import type { ActorRef } from '../kernel/ref.ts';
+import { leaseKey } from './engine-life.ts';
+import type { Lease, PlacementNews, TaskSummary } from './messages.ts';
+import type { QueueEntry } from './queue.ts';
+
+export interface Waiting extends QueueEntry {
+	readonly summary: TaskSummary;
+	readonly ref: ActorRef<PlacementNews>;
+	/** Milliseconds that it will hold its slots. */
+	readonly serviceMs: number;
+	readonly enqueuedAt: number;
+	readonly predictedStartMs: number;
+	toldPosition: number;
+	toldAt: number;
+}
+
+export interface Running {
+	readonly lease: Lease;
+	readonly summary: TaskSummary;
+	readonly ref: ActorRef<PlacementNews>;
+	readonly serviceMs: number;
+	/** Slots that it holds. */
+	readonly slots: number;
+	readonly startedAt: number;
+}
+
+/** The watching half of an actor's context. */
+interface Watch {
+	watch(ref: ActorRef<never>): void;
+	unwatch(ref: ActorRef<never>): void;
+}
+
+export class PoolTasks {
+	readonly #watch: Watch;
+	readonly #running = new Map<string, Running>();
+	readonly #refs = new Map<ActorRef<never>, { readonly taskId: string; readonly running: Running | null }>();
+
+	constructor(watch: Watch) {
+		this.#watch = watch;
+	}
+
+	get runningCount(): number {
+		return this.#running.size;
+	}
+
+	/** It is in the queue from here on. */
+	waits({ ref, taskId }: Waiting): void {
+		this.#refs.set(ref, { taskId, running: null });
+		this.#watch.watch(ref);
+	}
+
+	/** It left the queue without a lease. */
+	left({ ref }: Waiting): void {
+		this.#refs.delete(ref);
+		this.#watch.unwatch(ref);
+	}
+
+	/** It has a lease, from the queue or from an earlier control thread. */
+	runs(running: Running): void {
+		this.#running.set(leaseKey(running.lease), running);
+		this.#refs.set(running.ref, { taskId: running.summary.taskId, running });
+		this.#watch.watch(running.ref);
+	}
+
+	holding(lease: Lease): Running | undefined {
+		return this.#running.get(leaseKey(lease));
+	}
+
+	on(replicaId: string): Running[] {
+		return [...this.#running.values()].filter(({ lease }) => lease.replicaId === replicaId);
+	}
+
+	/** Its lease is over. A task that has come back to the queue in the meantime is still followed. */
+	ended(key: string): void {
+		const running = this.#running.get(key);
+		if (running === undefined) return;
+		this.#running.delete(key);
+		if (this.#refs.get(running.ref)?.running !== running) return;
+		this.#refs.delete(running.ref);
+		this.#watch.unwatch(running.ref);
+	}
+
+	/** Its actor is gone. What it ran stays known: its settlement may still be on its way. Undefined: nothing of ours. */
+	gone(ref: ActorRef<never>): { readonly taskId: string; readonly running: Running | null } | undefined {
+		const followed = this.#refs.get(ref);
+		this.#refs.delete(ref);
+		return followed;
+	}
+
+	/** Predicted work that is left of what runs, ms of one slot. */
+	leftMs(now: number): number {
+		let sum = 0;
+		for (const { serviceMs, slots, startedAt } of this.#running.values()) sum += slots * Math.max(0, serviceMs - (now - startedAt));
+		return sum;
+	}
+}
