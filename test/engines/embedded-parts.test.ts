@@ -1,0 +1,269 @@
+/** The small decisions of the llama.cpp host, without llama.cpp: templates, slots, budgets, schemas, devices. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { ChatTemplate, TemplateError } from '../../src/engines/embedded/chat-template.ts';
+import { deviceEnv } from '../../src/engines/embedded/device-env.ts';
+import { libraryJsonSchema, SchemaError } from '../../src/engines/embedded/json-schema.ts';
+import { batchTokensMax, PrefillBudget } from '../../src/engines/embedded/prefill-budget.ts';
+import { chooseSlot } from '../../src/engines/embedded/slot-choice.ts';
+import { SpecialGuard } from '../../src/engines/embedded/special-guard.ts';
+
+const chatMl =
+	"{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+const specialNames = ['<|im_start|>', '<|im_end|>', '<|endoftext|>', '<s>', '[INST]'];
+const specialBase = 0x200000;
+
+/** A tokenizer of code points, with special tokens as numbers beyond them. */
+function codePoints(text: string, special: boolean): number[] {
+	const ids: number[] = [];
+	let at = 0;
+	while (at < text.length) {
+		const found = special ? specialNames.findIndex((name) => text.startsWith(name, at)) : -1;
+		if (found >= 0) {
+			ids.push(specialBase + found);
+			at += (specialNames[found] as string).length;
+			continue;
+		}
+		const point = text.codePointAt(at) as number;
+		ids.push(point);
+		at += point > 0xffff ? 2 : 1;
+	}
+	return ids;
+}
+
+function template(source: string): ChatTemplate {
+	return new ChatTemplate(source, {
+		specialNames,
+		bosText: '<s>',
+		eosText: '<|im_end|>',
+		tokenizeMarkup: (text) => codePoints(text, true),
+		tokenizeText: (text) => codePoints(text, false),
+	});
+}
+
+function textOf(ids: readonly number[]): string {
+	return ids.map((id) => (id >= specialBase ? specialNames[id - specialBase] : String.fromCodePoint(id))).join('');
+}
+
+const injections = fc.array(
+	fc.oneof(fc.constantFrom(...specialNames, '<|im_', 'start|>', '<', '|>', '\n', ' ', 'mark', '[IN', 'ST]'), fc.string({ maxLength: 6 })),
+	{ maxLength: 8 },
+);
+const hostileText = injections.map((parts) => parts.join(''));
+
+describe('a chat template', () => {
+	it('is rendered exactly, and its special tokens are special', () => {
+		const ids = template(chatMl).tokenize([{ role: 'user', content: 'hi' }]);
+		assert.equal(textOf(ids), '<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n');
+		assert.equal(ids.filter((id) => id >= specialBase).length, 3);
+	});
+
+	it('makes no special token of what users write, wherever they write it, and loses none of it', () => {
+		const message = fc.record({ role: fc.oneof(fc.constantFrom('user', 'system'), hostileText), content: hostileText });
+		fc.assert(
+			fc.property(fc.array(message, { minLength: 1, maxLength: 4 }), (messages) => {
+				const ids = template(chatMl).tokenize(messages);
+				const expected = messages.map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`).join('');
+				assert.equal(textOf(ids), `${expected}<|im_start|>assistant\n`);
+				assert.equal(ids.filter((id) => id >= specialBase).length, messages.length * 2 + 1);
+			}),
+			{ numRuns: 500 },
+		);
+	});
+
+	it('makes no special token of two texts that meet, or of a text that meets the markup', () => {
+		const meeting = template("{% for m in messages %}{{ m.role + m.content + 'start|>' }}{% endfor %}");
+		const ids = meeting.tokenize([{ role: '<|im_', content: 'end|><|im_' }]);
+		assert.equal(textOf(ids), '<|im_end|><|im_start|>');
+		assert.ok(ids.every((id) => id < specialBase));
+	});
+
+	it('sees the real text of a message: it may trim it, split it, look into it', () => {
+		const asking = template(
+			"{% for m in messages %}{% if m.content.startswith('/') %}[command]{% endif %}{{ m.content | trim }}|{{ m.content.split('.')[-1] }}{% endfor %}",
+		);
+		assert.equal(textOf(asking.tokenize([{ role: 'user', content: '/go  left. now ' }])), '[command]/go  left. now| now ');
+	});
+
+	it('that refuses a conversation says why; one that cannot be read says so', () => {
+		const strict = template(
+			"{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system messages here') }}{% endif %}{% endfor %}",
+		);
+		assert.throws(
+			() => strict.tokenize([{ role: 'system', content: 'x' }]),
+			(error) => error instanceof TemplateError && /no system messages here/.test(error.message),
+		);
+		assert.throws(() => template('{% for %}'), TemplateError);
+	});
+
+	it('adds no more bytes than its bounds say', () => {
+		const chat = template(chatMl);
+		const { baseBytes, perMessageBytes } = chat.bounds();
+		fc.assert(
+			fc.property(
+				fc.array(fc.record({ role: fc.constantFrom('user', 'assistant', 'system'), content: fc.string() }), { minLength: 1, maxLength: 6 }),
+				(messages) => {
+					const own = messages.reduce((sum, { role, content }) => sum + Buffer.byteLength(role) + Buffer.byteLength(content), 0);
+					assert.ok(chat.tokenize(messages).length <= own + baseBytes + perMessageBytes * messages.length);
+				},
+			),
+		);
+	});
+});
+
+describe('the guard of special names', () => {
+	it('finds whole names and parts of names at the edges, in order', () => {
+		const guard = new SpecialGuard(['<|end|>', '<s>']);
+		assert.deepEqual(guard.spans('plain text'), []);
+		assert.deepEqual(guard.spans('a<s>b<|end|>'), [
+			{ from: 1, to: 4 },
+			{ from: 5, to: 12 },
+		]);
+		assert.deepEqual(guard.spans('nd|> x <|e'), [
+			{ from: 0, to: 4 },
+			{ from: 7, to: 10 },
+		]);
+		assert.deepEqual(new SpecialGuard([]).spans('<s>'), []);
+	});
+});
+
+describe('the choice of a slot', () => {
+	it('goes back to the conversation that the prompt continues', () => {
+		const slots = [
+			{ cached: 500, shared: 12, lastUsed: 1 },
+			{ cached: 400, shared: 400, lastUsed: 2 },
+			{ cached: 0, shared: 0, lastUsed: 0 },
+		];
+		assert.equal(chooseSlot(slots, 440), 1);
+	});
+
+	it('leaves a conversation its cache while there is an empty slot, though both begin alike', () => {
+		const slots = [
+			{ cached: 500, shared: 12, lastUsed: 9 },
+			{ cached: 0, shared: 0, lastUsed: 0 },
+		];
+		assert.equal(chooseSlot(slots, 30), 1);
+	});
+
+	it('gives up the one used longest ago when all are full, however long it is', () => {
+		const slots = [
+			{ cached: 900, shared: 12, lastUsed: 1 },
+			{ cached: 200, shared: 12, lastUsed: 3 },
+			{ cached: 200, shared: 12, lastUsed: 2 },
+		];
+		assert.equal(chooseSlot(slots, 100), 0);
+		assert.equal(chooseSlot([], 100), -1);
+	});
+});
+
+describe('the prefill budget', () => {
+	it('fits a step into one batch, always leaves prompts some room, and is fixed for strict runs', () => {
+		fc.assert(
+			fc.property(
+				fc.array(fc.tuple(fc.integer({ min: 0, max: 512 }), fc.double({ min: 0.01, max: 60_000, noNaN: true })), { maxLength: 20 }),
+				fc.integer({ min: 0, max: 256 }),
+				(samples, decoding) => {
+					const budget = new PrefillBudget();
+					for (const [tokens, ms] of samples) budget.measured(tokens, ms);
+					const tokens = budget.tokens(decoding, false);
+					assert.ok(Number.isInteger(tokens) && tokens >= 32 && tokens + decoding <= batchTokensMax);
+					assert.equal(budget.tokens(0, true), batchTokensMax);
+				},
+			),
+		);
+	});
+
+	it('takes less on a slow engine, and least while others decode', () => {
+		const budget = new PrefillBudget();
+		budget.measured(512, 1_024);
+		assert.equal(budget.tokens(0, false), 125);
+		assert.equal(budget.tokens(1, false), 32);
+	});
+});
+
+describe('a JSON schema', () => {
+	it('that grammars can express is passed on, with unions, definitions and free values', () => {
+		const schema = {
+			$schema: 'https://json-schema.org/draft/2020-12/schema',
+			title: 'order',
+			type: 'object',
+			properties: {
+				kind: { enum: ['a', 'b'] },
+				note: { type: ['string', 'null'], maxLength: 20 },
+				item: { $ref: '#/definitions/item' },
+				either: { anyOf: [{ type: 'integer' }, { type: 'boolean' }] },
+				free: {},
+				when: { type: 'string', format: 'email' },
+			},
+			required: ['kind'],
+			additionalProperties: false,
+			definitions: { item: { type: 'array', items: { type: 'number' }, minItems: 1 } },
+		};
+		assert.deepEqual(libraryJsonSchema(schema), {
+			oneOf: [
+				{
+					type: 'object',
+					properties: {
+						kind: { enum: ['a', 'b'] },
+						note: { oneOf: [{ type: 'string', maxLength: 20 }, { type: 'null' }] },
+						item: { $ref: '#/$defs/item' },
+						either: { oneOf: [{ type: 'integer' }, { type: 'boolean' }] },
+						free: {
+							oneOf: [
+								{ type: 'object', additionalProperties: true },
+								{ type: 'array' },
+								{ type: 'string' },
+								{ type: 'number' },
+								{ type: 'boolean' },
+								{ type: 'null' },
+							],
+						},
+						when: { type: 'string' },
+					},
+					additionalProperties: false,
+				},
+			],
+			$defs: { item: { type: 'array', items: { type: 'number' }, minItems: 1 } },
+		});
+	});
+
+	const refused: readonly [string, unknown, RegExp][] = [
+		['with a pattern', { type: 'object', properties: { a: { type: 'string', pattern: '^x' } } }, /\/properties\/a uses pattern/],
+		['with a minimum', { type: 'integer', minimum: 3 }, /the schema uses minimum/],
+		['with allOf of several', { allOf: [{ type: 'string' }, { type: 'string' }] }, /uses allOf with more than one/],
+		['with a reference to nothing', { $ref: '#/$defs/gone' }, /\$ref names gone/],
+		['with a reference elsewhere', { $ref: 'https://example.com/x' }, /\/\$ref must be #\/\$defs/],
+		['with a required property that it does not describe', { type: 'object', properties: {}, required: ['b'] }, /required names b/],
+		['that is a list', [], /must be a schema/],
+		['with an unknown type', { type: 'date' }, /type is "date"; allowed are/],
+		['with an enum of objects', { enum: [{}] }, /holds an object/],
+		['with bounds that exclude each other', { type: 'array', minItems: 3, maxItems: 2 }, /minItems above maxItems/],
+	];
+	for (const [what, schema, words] of refused) {
+		it(`${what} is refused with the place of the problem`, () => {
+			assert.throws(
+				() => libraryJsonSchema(schema),
+				(error) => error instanceof SchemaError && words.test(error.message),
+			);
+		});
+	}
+
+	it('nested without end is refused', () => {
+		let schema: unknown = { type: 'string' };
+		for (let depth = 0; depth < 200; depth += 1) schema = { type: 'array', items: schema };
+		assert.throws(() => libraryJsonSchema(schema), /nested more than 64 deep/);
+	});
+});
+
+describe('the environment of an engine process', () => {
+	it('shows it the devices it was given and no others, in the order of the bus', () => {
+		const env = deviceEnv({ PATH: '/bin' }, [1, 3]);
+		assert.equal(env['PATH'], '/bin');
+		assert.equal(env['CUDA_DEVICE_ORDER'], 'PCI_BUS_ID');
+		for (const name of ['CUDA_VISIBLE_DEVICES', 'HIP_VISIBLE_DEVICES', 'ROCR_VISIBLE_DEVICES', 'GGML_VK_VISIBLE_DEVICES'])
+			assert.equal(env[name], '1,3');
+		assert.equal(deviceEnv({}, null)['CUDA_VISIBLE_DEVICES'], undefined);
+		assert.equal(deviceEnv({}, [])['CUDA_VISIBLE_DEVICES'], '');
+	});
+});
