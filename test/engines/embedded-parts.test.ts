@@ -129,30 +129,29 @@ describe('the guard of special names', () => {
 });
 
 describe('the choice of a slot', () => {
-	it('goes back to the conversation that the prompt continues', () => {
+	it('goes to the longest beginning of the prompt', () => {
 		const slots = [
-			{ cached: 500, shared: 12, lastUsed: 1 },
-			{ cached: 400, shared: 400, lastUsed: 2 },
-			{ cached: 0, shared: 0, lastUsed: 0 },
+			{ shared: 300, lastUsed: 1 },
+			{ shared: 400, lastUsed: 9 },
+			{ shared: 0, lastUsed: 0 },
 		];
 		assert.equal(chooseSlot(slots, 440), 1);
 	});
 
-	it('leaves a conversation its cache while there is an empty slot, though both begin alike', () => {
+	it('leaves a conversation its cache when only the template is shared', () => {
 		const slots = [
-			{ cached: 500, shared: 12, lastUsed: 9 },
-			{ cached: 0, shared: 0, lastUsed: 0 },
+			{ shared: 12, lastUsed: 9 },
+			{ shared: 0, lastUsed: 0 },
 		];
-		assert.equal(chooseSlot(slots, 30), 1);
+		assert.equal(chooseSlot(slots, 100), 1);
 	});
 
-	it('gives up the one used longest ago when all are full, however long it is', () => {
-		const slots = [
-			{ cached: 900, shared: 12, lastUsed: 1 },
-			{ cached: 200, shared: 12, lastUsed: 3 },
-			{ cached: 200, shared: 12, lastUsed: 2 },
-		];
-		assert.equal(chooseSlot(slots, 100), 0);
+	it('is the one used longest ago when nothing, or the same, speaks for all', () => {
+		const lastUsed = [5, 2, 7];
+		const shared = (tokens: number) => lastUsed.map((used) => ({ shared: tokens, lastUsed: used }));
+		assert.equal(chooseSlot(shared(0), 100), 1);
+		assert.equal(chooseSlot(shared(12), 100), 1);
+		assert.equal(chooseSlot(shared(90), 100), 1);
 		assert.equal(chooseSlot([], 100), -1);
 	});
 });

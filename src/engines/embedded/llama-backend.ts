@@ -129,7 +129,7 @@ export class LlamaBackend implements HostBackend {
 	#idleSlot(prompt: readonly Token[]): Slot | null {
 		const idle = this.#slots.filter((slot) => slot.run === null);
 		const best = chooseSlot(
-			idle.map((slot) => ({ cached: slot.tokens.length, shared: commonPrefix(slot.tokens, prompt), lastUsed: slot.lastUsed })),
+			idle.map((slot) => ({ shared: commonPrefix(slot.tokens, prompt), lastUsed: slot.lastUsed })),
 			prompt.length,
 		);
 		return idle[best] ?? null;
