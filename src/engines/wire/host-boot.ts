@@ -2,7 +2,7 @@
  * How an engine host process meets its daemon: boot line and lifeline on stdin, status lines on fd 3. Runs in the host
  * process, at its start.
  */
-import { rmdirSync, unlinkSync, writeSync } from 'node:fs';
+import { rmdirSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { HostBoot, HostStatus } from './host-protocol.ts';
 
@@ -56,7 +56,7 @@ export function sayLine(words: string): void {
 /** The socket and its private folder: a daemon that is gone cannot remove them. */
 export function removeSocket(socketPath: string): void {
 	try {
-		unlinkSync(socketPath);
+		rmSync(socketPath, { force: true });
 		rmdirSync(dirname(socketPath));
 	} catch (error) {
 		sayLine(`cannot remove ${socketPath}: ${error instanceof Error ? error.message : String(error)}`);
