@@ -50,11 +50,15 @@ interface Member {
 	failures: RestartHistory;
 	/** As last asked for. */
 	metrics: unknown;
+	/** Resolves when this incarnation has ended: calls to it that wait will never be answered. */
+	gone: Promise<void>;
 	/** Why it is being ended, when we end it. */
 	why: string | null;
 }
 
 const watchMs = 500;
+/** How long a thread may take to let go of what it holds before it is ended. */
+const stopMs = 3_000;
 /** A thread that is busy for longer is left out of a scrape: its last metrics stand in. */
 const metricsMs = 1_000;
 const defaultLimits: WatchdogLimits = { stuckMs: 10_000, graceMs: 20_000 };
@@ -85,6 +89,7 @@ export class Crew {
 				facts: null,
 				failures: noFailures,
 				metrics: null,
+				gone: Promise.resolve(),
 				why: null,
 			});
 		});
@@ -125,11 +130,13 @@ export class Crew {
 
 	/** What the role of a thread says of itself now; undefined while it is away. */
 	async inspect(name: string): Promise<unknown> {
-		return this.#member(name).api?.inspect();
+		const { api, gone } = this.#member(name);
+		return api === null ? undefined : Promise.race([api.inspect(), gone]);
 	}
 
 	async drain(name: string, graceMs: number): Promise<void> {
-		await this.#member(name).api?.drain(graceMs);
+		const member = this.#member(name);
+		if (member.api !== null) await Promise.race([member.api.drain(graceMs), member.gone]);
 	}
 
 	/** Ends a control or engine thread by force; it is started again. */
@@ -145,7 +152,8 @@ export class Crew {
 		this.#closing = true;
 		clearInterval(this.#watching);
 		for (const member of [...this.#members.values()].reverse()) {
-			await member.api?.stop().catch(() => undefined);
+			const late = new Promise((resolve) => setTimeout(resolve, stopMs));
+			await Promise.race([member.api?.stop().catch(() => undefined), member.gone, late]);
 			await member.worker?.terminate();
 		}
 	}
@@ -170,7 +178,12 @@ export class Crew {
 		worker.on('error', (error: Error) => {
 			member.why ??= error.stack ?? error.message;
 		});
+		let onGone: () => void = () => {};
+		member.gone = new Promise((resolve) => {
+			onGone = resolve;
+		});
 		worker.on('exit', (code) => {
+			onGone();
 			const why = member.why ?? `the thread ended with code ${code}`;
 			failed(new Error(why));
 			if (member.worker === worker) this.#onExit(member, why);

@@ -9,7 +9,7 @@
 
 import type { HttpResponse, TemplatedApp, HttpRequest as UwsRequest, us_listen_socket } from 'uWebSockets.js';
 import { createRequire } from 'node:module';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import {
 	type BodyReceiver,
 	type BugReport,
@@ -29,7 +29,6 @@ interface UwsModule {
 	};
 	us_listen_socket_close(socket: us_listen_socket): void;
 	us_socket_local_port(socket: us_listen_socket): number;
-	readonly LIBUS_LISTEN_EXCLUSIVE_PORT: number;
 }
 
 /** Loads the native library; `ok: false` when it has no binary for this platform. */
@@ -65,12 +64,17 @@ class UwsHost implements HttpHost {
 	}
 
 	async listen(handler: RequestHandler): Promise<{ readonly port: number }> {
-		const { hostname, port, shared } = this.#options;
+		const { hostname, shared } = this.#options;
 		if (this.#closed || this.#handler !== null) throw new Error('uws host: listen works once, before close');
 		this.#handler = handler;
-		const exclusive = shared === true ? 0 : this.#uws.LIBUS_LISTEN_EXCLUSIVE_PORT;
+		// The library's own exclusive mode cannot have a port on which a connection was just closed: a front that comes back,
+		// or a daemon, would be refused for a minute. So the port is shared, and who listens there already is asked for before.
+		if (shared !== true && this.#options.port !== 0 && (await answers(hostname, this.#options.port)))
+			throw inUse(hostname, this.#options.port);
+		// A port that the library chooses itself is bound so that nobody can have it again soon.
+		const port = this.#options.port === 0 ? await freePort(hostname) : this.#options.port;
 		const socket = await new Promise<us_listen_socket | false>((resolve) => {
-			this.#app.listen(hostname, port, exclusive, (token) => resolve(token));
+			this.#app.listen(hostname, port, 0, (token) => resolve(token));
 		});
 		if (socket === false) throw await whyNot(hostname, port);
 		if (this.#closed) throw new Error('uws host: closed while it began to listen');
@@ -198,6 +202,44 @@ function copyOf(method: string, raw: UwsRequest, response: HttpResponse): HttpRe
 	};
 }
 
+function freePort(hostname: string): Promise<number> {
+	return new Promise((resolve, reject) => {
+		const server = createServer();
+		server.once('error', (error: NodeJS.ErrnoException) => reject(new ListenError(error.code ?? 'UNKNOWN', error.message)));
+		server.listen({ host: hostname, port: 0, exclusive: true }, () => {
+			const address = server.address();
+			server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0));
+		});
+	});
+}
+
+/** Whether somebody takes connections there. */
+function answers(hostname: string, port: number): Promise<boolean> {
+	return new Promise((resolve) => {
+		const socket = connect({ host: hostname, port });
+		socket.setTimeout(answersMs, () => socket.destroy());
+		socket.once('connect', () => {
+			socket.destroy();
+			resolve(true);
+		});
+		socket.once('error', () => resolve(false));
+		socket.once('close', () => resolve(false));
+	});
+}
+
+const answersMs = 1_000;
+
+function shownAddress(hostname: string, port: number): string {
+	return `${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
+}
+
+function inUse(hostname: string, port: number): ListenError {
+	return new ListenError(
+		'EADDRINUSE',
+		`${shownAddress(hostname, port)} is in use: another daemon or program listens there; choose another port`,
+	);
+}
+
 /** The library only says that it could not listen: node's own server says why. */
 async function whyNot(hostname: string, port: number): Promise<ListenError> {
 	const code = await new Promise<string>((resolve) => {
@@ -205,16 +247,15 @@ async function whyNot(hostname: string, port: number): Promise<ListenError> {
 		probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'UNKNOWN'));
 		probe.listen({ host: hostname, port, exclusive: true }, () => probe.close(() => resolve('UNKNOWN')));
 	});
-	const address = `${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
 	switch (code) {
 		case 'EADDRINUSE':
-			return new ListenError(code, `${address} is in use: another daemon or program listens there; choose another port`);
+			return inUse(hostname, port);
 		case 'EADDRNOTAVAIL':
 		case 'ENOTFOUND':
 			return new ListenError(code, `${hostname} is not an address of this machine`);
 		case 'EACCES':
-			return new ListenError(code, `no permission to listen on ${address}; ports below 1024 need a privileged user`);
+			return new ListenError(code, `no permission to listen on ${shownAddress(hostname, port)}; ports below 1024 need a privileged user`);
 		default:
-			return new ListenError(code, `cannot listen on ${address} (${code})`);
+			return new ListenError(code, `cannot listen on ${shownAddress(hostname, port)} (${code})`);
 	}
 }
