@@ -1,0 +1,73 @@
+/** Task summaries and pool specifications for tests of the control thread. */
+import type { TaskSummary } from '../../src/actors/serving/messages.ts';
+import type { PoolSnapshot } from '../../src/actors/serving/placement.ts';
+import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
+
+export function summary(taskId: string, more: Partial<TaskSummary> = {}): TaskSummary {
+	return {
+		taskId,
+		sessionId: null,
+		correlationId: `c-${taskId}`,
+		workload: 'completion',
+		modelRef: 'default',
+		engine: null,
+		priority: 'interactive',
+		tenant: 'default',
+		promptTokens: null,
+		promptBytes: 40,
+		ctx: null,
+		maxTokens: 16,
+		expectedTokens: null,
+		deadlineAt: null,
+		admittedAt: 0,
+		strict: false,
+		samplerProfileVersion: null,
+		needs: [],
+		placement: { mode: 'auto', pinPoolId: null, preferPools: [], avoidPools: [], requireDeviceMask: null, allowFallback: true },
+		queuedBytes: 1_000,
+		...more,
+	};
+}
+
+export function placement(more: Partial<TaskSummary['placement']>): Pick<TaskSummary, 'placement'> {
+	return { placement: { ...summary('').placement, ...more } };
+}
+
+export function poolSpec(more: Partial<PoolSpec> = {}): PoolSpec {
+	return {
+		poolId: 'pool',
+		engine: 'scripted',
+		provider: 'embedded',
+		model: 'scripted:demo',
+		aliases: ['default'],
+		devices: null,
+		replicas: 1,
+		maxTokensOut: 64,
+		queue: { capacity: 256, bytesMax: 1 << 28, fullPolicy: 'reject', batchMaxWaitMs: 60_000 },
+		timeouts: { firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },
+		settings: { slots: 2 },
+		...more,
+	};
+}
+
+export function snapshot(poolId: string, more: Partial<PoolSnapshot> = {}): PoolSnapshot {
+	return {
+		poolId,
+		engine: 'llamacpp',
+		model: 'file:/m.gguf',
+		aliases: ['default'],
+		devices: null,
+		state: 'ready',
+		lastError: null,
+		ctx: 512,
+		maxTokensOut: 256,
+		workloads: ['completion'],
+		features: ['grammar'],
+		samplerProfileVersion: '1',
+		slotsFree: 1,
+		predictedStartMs: { interactive: 0, batch: 0 },
+		taskEveryMs: 100,
+		retryAfterMs: 1_500,
+		...more,
+	};
+}
