@@ -1,4 +1,4 @@
-/** Who is stuck, by heartbeats: pure. */
+/** The watchdog's judgement over heartbeats: which threads are stuck, and what follows from it. */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { Watchdog } from '../../src/actors/threads/watchdog.ts';

@@ -55,6 +55,7 @@ const slips: Readonly<Record<string, readonly [path: string, text: string]>> = {
 	'nothing writes to the console': ['src/main.ts', 'console.log(1);'],
 	'no any': ['src/main.ts', 'const x = y as any;'],
 	'no silenced compiler or linter': ['src/main.ts', `// @ts-${'ignore'}`],
+	'an expected compile error is a proof of a type, and nothing else': ['src/main.ts', `// @ts-${'expect-error'}`],
 	'no syntax that is not erasable': ['src/main.ts', 'export enum Color { Red }'],
 	'no empty catch': ['test/cli/x.test.ts', 'try { f(); } catch {}'],
 	'no unfinished business': ['src/main.ts', `// ${'TO'}${'DO'} later`],
