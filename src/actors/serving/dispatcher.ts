@@ -105,7 +105,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			this.#onFrontReported(frontId);
 		}
 		for (const [engineId, ref] of this.#engines) if (ref === signal.ref) this.#engines.delete(engineId);
-		ctx.telemetry.log('warn', 'peer-lost', { human: 'A thread is gone; it is being started again.' });
+		if (signal.reason.kind === 'lost') ctx.telemetry.log('warn', 'peer-lost', { human: 'A thread is gone; it is being started again.' });
 		return 'same';
 	}
 

@@ -147,15 +147,14 @@ export class Crew {
 		void member.worker?.terminate();
 	}
 
-	/** Stops all in order, last started first. */
+	/** Stops all, and ends the threads once each has let go of what it holds, or had its time to. */
 	async stop(): Promise<void> {
 		this.#closing = true;
 		clearInterval(this.#watching);
-		for (const member of [...this.#members.values()].reverse()) {
-			const late = new Promise((resolve) => setTimeout(resolve, stopMs));
-			await Promise.race([member.api?.stop().catch(() => undefined), member.gone, late]);
-			await member.worker?.terminate();
-		}
+		const late = new Promise((resolve) => setTimeout(resolve, stopMs));
+		const members = [...this.#members.values()];
+		await Promise.all(members.map(({ api, gone }) => Promise.race([api?.stop().catch(() => undefined), gone, late])));
+		await Promise.all(members.map(({ worker }) => worker?.terminate()));
 	}
 
 	async #startMember(member: Member): Promise<void> {

@@ -109,9 +109,10 @@ export function runRole<Config, Facts>(
 			await role?.drain(graceMs);
 		},
 		async stop() {
-			await role?.stop();
+			// Actors first: that their peers on other threads end as well is no news to them any more.
 			system?.shutdown();
 			for (const link of [...links.values()]) link.lose();
+			await role?.stop();
 		},
 	};
 	expose(api, nodeEndpoint(port));
