@@ -34,6 +34,26 @@ function stalledReader(port: number, id: string): Promise<Socket> {
 	});
 }
 
+/** Whether the reader comes to the terminal event. */
+function readsOn(socket: Socket): Promise<boolean> {
+	return new Promise((resolve) => {
+		let tail = '';
+		const done = (ended: boolean): void => {
+			clearTimeout(late);
+			socket.destroy();
+			resolve(ended);
+		};
+		const late = setTimeout(done, 20_000, false);
+		socket.setEncoding('latin1');
+		socket.on('data', (text: string) => {
+			tail = (tail + text).slice(-400);
+			if (tail.includes('event: end')) done(true);
+		});
+		socket.on('close', () => done(tail.includes('event: end')));
+		socket.resume();
+	});
+}
+
 export async function measureStall(bench: Bench): Promise<StallResult> {
 	const subject = await bench.orchestratord(1, 1e9, tokens, 600_000);
 	const pid = subject.relayPids()[0] ?? 0;
@@ -49,6 +69,8 @@ export async function measureStall(bench: Bench): Promise<StallResult> {
 	for (let index = 0; index < readers; index += 1) sockets.push(await stalledReader(subject.port, id));
 	await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 	const after = residentBytes(pid);
-	for (const socket of sockets) socket.destroy();
+	// They were held, not cut: reading on, each comes to the end.
+	const ends = await Promise.all(sockets.map(readsOn));
+	if (ends.includes(false)) throw new Error('a stalled reader did not come to the end when it read on');
 	return { readers, seconds, logBytes, bytesPerReader: Math.max(0, after - before) / readers };
 }

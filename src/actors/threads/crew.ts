@@ -154,7 +154,7 @@ export class Crew {
 		const late = new Promise((resolve) => setTimeout(resolve, stopMs));
 		const members = [...this.#members.values()];
 		await Promise.all(members.map(({ api, gone }) => Promise.race([api?.stop().catch(() => undefined), gone, late])));
-		await Promise.all(members.map(({ worker }) => worker?.terminate()));
+		await Promise.all(members.flatMap(({ worker }) => (worker === null ? [] : [worker.terminate()])));
 	}
 
 	async #startMember(member: Member): Promise<void> {
