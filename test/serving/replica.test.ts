@@ -167,6 +167,11 @@ test('a new control thread is told what stands: ready, failed or starting; the e
 	world.start();
 	assert.deepEqual(world.heard(), ['started', 'failed']);
 	assert.equal(world.lives.length, 1);
+	world.host.advance(1_200);
+	world.heard();
+	world.start();
+	assert.deepEqual(world.heard(), ['started', 'failed', 'started']);
+	assert.equal(world.lives.length, 2);
 });
 
 test('stop ends the engine first, then the actor; a stop between two lives ends it at once', () => {

@@ -28,7 +28,14 @@ export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadComman
 				if (driver === undefined || draining) {
 					// One pool that cannot be served here is no reason for the others to end.
 					const words = draining ? 'the daemon is shutting down' : `no engine ${spec.engine} can be run here`;
-					replyTo.tell({ type: 'replica-failed', replicaId: spec.replicaId, failure: failure('POOL_UNREADY', words), retryInMs: null });
+					replyTo.tell({
+						type: 'replica-failed',
+						replicaId: spec.replicaId,
+						failure: failure('POOL_UNREADY', words),
+						retryInMs: null,
+						served: false,
+						failuresInRow: 1,
+					});
 					return 'same';
 				}
 				const ref = ctx.spawn(spec.replicaId, replica({ spec, driver, pool: replyTo }));

@@ -163,14 +163,18 @@ export class LeaseLedger {
 		return freed;
 	}
 
-	/** Work of an engine that no task has reported: held in quarantine until it is over. */
+	/**
+	 * Work of an engine that no task has reported: held in quarantine until it is over. Of one that is alone there nobody can
+	 * say whether its lease was exclusive, so it is taken for that.
+	 */
 	quarantineUnknown(replicaId: string, busy: ReadonlySet<string>): void {
 		const replica = this.#replicas.get(replicaId);
 		if (replica === undefined) return;
 		for (const name of busy) {
 			if (this.#leases.has(name) || replica.inUse >= replica.slots) continue;
 			const [epoch = 0, id = 0] = name.split('.').map(Number);
-			this.#hold({ epoch, id, poolId: this.#poolId, replicaId, exclusive: false }, '', replica);
+			const exclusive = busy.size === 1 && replica.inUse === 0;
+			this.#hold({ epoch, id, poolId: this.#poolId, replicaId, exclusive }, '', replica);
 			this.quarantine({ epoch, id });
 		}
 	}

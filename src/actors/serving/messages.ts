@@ -187,7 +187,15 @@ export type ReplicaNews =
 	| { readonly type: 'replica-started'; readonly replicaId: string; readonly replyTo: ActorRef<ReplicaCommand> }
 	| { readonly type: 'replica-ready'; readonly replicaId: string; readonly facts: ReplicaFacts }
 	/** The engine is gone. The Replica restarts it by itself after `retryInMs`; null: never again. */
-	| { readonly type: 'replica-failed'; readonly replicaId: string; readonly failure: Failure; readonly retryInMs: number | null }
+	| {
+			readonly type: 'replica-failed';
+			readonly replicaId: string;
+			readonly failure: Failure;
+			readonly retryInMs: number | null;
+			/** Whether it has ever been ready, and how often it has failed since, or since its start. */
+			readonly served: boolean;
+			readonly failuresInRow: number;
+	  }
 	| { readonly type: 'audited'; readonly replicaId: string; readonly busyLeases: readonly string[] }
 	| { readonly type: 'replica-stopped'; readonly replicaId: string };
 

@@ -5,7 +5,7 @@
 import type { ActorRef } from '../kernel/ref.ts';
 import type { Failure } from './failure.ts';
 import type { LeaseLedger } from './lease-ledger.ts';
-import type { EngineThreadCommand, ReplicaCommand, ReplicaFacts, ReplicaState } from './messages.ts';
+import type { EngineThreadCommand, ReplicaCommand, ReplicaFacts, ReplicaNews, ReplicaState } from './messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
 
 export interface ReplicaRow {
@@ -104,11 +104,13 @@ export class PoolReplicas {
 		row.failuresInRow = 0;
 	}
 
-	failed(row: ReplicaRow, failure: Failure, retryAt: number | null): void {
+	failed(row: ReplicaRow, news: Extract<ReplicaNews, { type: 'replica-failed' }>, now: number): void {
 		row.state = 'failed';
-		row.retryAt = retryAt;
-		row.lastError = failure;
-		row.failuresInRow += 1;
+		row.retryAt = news.retryInMs === null ? null : now + news.retryInMs;
+		row.lastError = news.failure;
+		row.everReady ||= news.served;
+		// A pool of a new control thread has not seen the earlier ones.
+		row.failuresInRow = Math.max(row.failuresInRow + 1, news.failuresInRow);
 		row.grantable = false;
 	}
 

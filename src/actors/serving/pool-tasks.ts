@@ -26,6 +26,14 @@ export interface Running {
 	/** Slots that it holds. */
 	readonly slots: number;
 	readonly startedAt: number;
+	/** When its actor was gone before its settlement had come. */
+	goneAt: number | null;
+}
+
+interface Followed {
+	readonly taskId: string;
+	/** Null while it waits. */
+	readonly running: Running | null;
 }
 
 /** The watching half of an actor's context. */
@@ -37,7 +45,7 @@ interface Watch {
 export class PoolTasks {
 	readonly #watch: Watch;
 	readonly #running = new Map<string, Running>();
-	readonly #refs = new Map<ActorRef<never>, { readonly taskId: string; readonly running: Running | null }>();
+	readonly #refs = new Map<ActorRef<never>, Followed>();
 
 	constructor(watch: Watch) {
 		this.#watch = watch;
@@ -85,10 +93,16 @@ export class PoolTasks {
 	}
 
 	/** Its actor is gone. What it ran stays known: its settlement may still be on its way. Undefined: nothing of ours. */
-	gone(ref: ActorRef<never>): { readonly taskId: string; readonly running: Running | null } | undefined {
+	gone(ref: ActorRef<never>, now: number): Followed | undefined {
 		const followed = this.#refs.get(ref);
 		this.#refs.delete(ref);
+		if (followed !== undefined && followed.running !== null) followed.running.goneAt = now;
 		return followed;
+	}
+
+	/** Those whose actors were gone by then, and whose settlements have not come. */
+	goneBefore(then: number): Running[] {
+		return [...this.#running.values()].filter(({ goneAt }) => goneAt !== null && goneAt <= then);
 	}
 
 	/** Predicted work that is left of what runs, ms of one slot. */

@@ -226,25 +226,22 @@ class Pool implements Behavior<PoolMessage> {
 		}
 		const slots = lease.exclusive ? (this.#replicas.facts?.slots ?? 1) : 1;
 		const serviceMs = this.#forecast.serviceMs(summary);
-		this.#tasks.runs({ lease, summary, ref: replyTo, serviceMs, slots, startedAt: this.#ctx.now() });
+		this.#tasks.runs({ lease, summary, ref: replyTo, serviceMs, slots, startedAt: this.#ctx.now(), goneAt: null });
 	}
 
 	#onTaskGone(ref: ActorRef<never>): void {
-		const gone = this.#tasks.gone(ref);
+		const gone = this.#tasks.gone(ref, this.#ctx.now());
 		if (gone === undefined) return;
 		if (gone.running === null) {
 			this.#queue.remove(gone.taskId);
 			return this.#grant();
 		}
+		// Its settlement may be on its way through the dispatcher, behind this news: it is taken then. Else the engine is asked; if
+		// that is gone too, the lease is forgotten after a while.
 		const { lease } = gone.running;
-		if (this.#ledger.get(lease)?.state === 'void') {
-			this.#ledger.release(lease);
-			this.#tasks.ended(leaseKey(lease));
-		} else {
-			// Its settlement may be on its way through the dispatcher, behind this news: it is taken then; else the engine is asked.
-			this.#ledger.quarantine(lease);
-			this.#auditSoon(lease.replicaId);
-		}
+		if (this.#ledger.get(lease)?.state !== 'granted') return;
+		this.#ledger.quarantine(lease);
+		this.#auditSoon(lease.replicaId);
 	}
 
 	#dequeue(waiting: Waiting): void {
@@ -294,7 +291,7 @@ class Pool implements Behavior<PoolMessage> {
 		}
 		const now = this.#ctx.now();
 		this.#queue.remove(waiting.taskId);
-		this.#tasks.runs({ lease, summary, ref, serviceMs, slots: this.#ledger.get(lease)?.slots ?? 1, startedAt: now });
+		this.#tasks.runs({ lease, summary, ref, serviceMs, slots: this.#ledger.get(lease)?.slots ?? 1, startedAt: now, goneAt: null });
 		this.#telemetry.started(summary, facts, this.#pace.started(waiting.predictedStartMs, now - waiting.enqueuedAt));
 		return true;
 	}
@@ -324,6 +321,11 @@ class Pool implements Behavior<PoolMessage> {
 
 	#checkLedger(): void {
 		this.#ctx.setTimer('ledger', ledgerMs, { type: 'ledger-due' });
+		for (const { lease } of this.#tasks.goneBefore(this.#ctx.now() - ledgerMs)) {
+			if (this.#ledger.get(lease)?.state === 'quarantined') continue;
+			this.#ledger.release(lease);
+			this.#tasks.ended(leaseKey(lease));
+		}
 		const drift = this.#ledger.drift();
 		if (drift !== null) this.#telemetry.drift(drift);
 	}
@@ -353,7 +355,7 @@ class Pool implements Behavior<PoolMessage> {
 			case 'replica-ready':
 				return this.#onReplicaReady(row, news);
 			case 'replica-failed':
-				this.#replicas.failed(row, news.failure, news.retryInMs === null ? null : this.#ctx.now() + news.retryInMs);
+				this.#replicas.failed(row, news, this.#ctx.now());
 				this.#loseLeases(row, news.failure.message);
 				if (this.#replicas.state === 'failed') this.#refuseAll();
 				return;
@@ -371,8 +373,10 @@ class Pool implements Behavior<PoolMessage> {
 		const fresh = this.#epoch === 1 && !row.everReady;
 		this.#replicas.ready(row, facts);
 		this.#ledger.addReplica(row.replicaId, facts.slots);
-		// Tasks that reported before their replica did.
-		for (const { lease, summary } of this.#tasks.on(row.replicaId)) this.#ledger.adopt(lease, summary.taskId);
+		// Tasks that reported before their replica did. Those of an engine that is gone are void; what the dead held, the audit shows.
+		for (const { lease, summary, goneAt } of this.#tasks.on(row.replicaId)) {
+			if (goneAt === null) this.#ledger.adopt(lease, summary.taskId);
+		}
 		row.grantable = fresh;
 		if (fresh) this.#grant();
 		else this.#audit(row.replicaId);
@@ -408,8 +412,6 @@ class Pool implements Behavior<PoolMessage> {
 			const lost = { type: 'replica-lost', lease, failure: this.#refusals.replicaLost(row.replicaId, why) } as const;
 			this.#tasks.holding(lease)?.ref.tell(lost);
 		}
-		// What was in quarantine is over with its engine.
-		for (const { lease } of this.#tasks.on(row.replicaId)) if (this.#ledger.get(lease) === undefined) this.#tasks.ended(leaseKey(lease));
 	}
 
 	/** Nobody can say when this pool serves again: who waits is told, and may try elsewhere. */

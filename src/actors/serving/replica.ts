@@ -55,9 +55,12 @@ class Replica implements Behavior<ReplicaMessage> {
 	#pool: ActorRef<ReplicaNews>;
 	#life: EngineLife | null = null;
 	#facts: ReplicaFacts | null = null;
-	#lastFailure: { readonly failure: Failure; readonly retryInMs: number } | null = null;
-	#readyAt = 0;
+	#lastFailure: { readonly failure: Failure; readonly retryAt: number } | null = null;
+	/** Null: never yet. */
+	#readyAt: number | null = null;
+	/** Since it was stable: sets the delays. */
 	#failuresInRow = 0;
+	#failuresSinceReady = 0;
 	#starts: readonly number[] = [];
 	#stopping = false;
 
@@ -85,6 +88,7 @@ class Replica implements Behavior<ReplicaMessage> {
 			case 'life-ready':
 				this.#facts = message.facts;
 				this.#lastFailure = null;
+				this.#failuresSinceReady = 0;
 				this.#readyAt = this.#ctx.now();
 				this.#log('info', 'replica-ready', `${this.#spec.replicaId} is ready: ${message.facts.modelName} on ${message.facts.device}.`);
 				this.#tell({ type: 'replica-ready', replicaId: this.#spec.replicaId, facts: message.facts });
@@ -127,14 +131,15 @@ class Replica implements Behavior<ReplicaMessage> {
 			return 'stopped';
 		}
 		const now = this.#ctx.now();
-		const wasStable = this.#facts !== null && now - this.#readyAt >= stableMs;
+		const wasStable = this.#facts !== null && now - (this.#readyAt ?? now) >= stableMs;
 		this.#facts = null;
+		this.#failuresSinceReady += 1;
 		this.#failuresInRow = wasStable ? 1 : this.#failuresInRow + 1;
 		const retryInMs = restartDelayMs(this.#failuresInRow, this.#starts, now, this.#ctx.random());
-		this.#lastFailure = { failure: why, retryInMs };
+		this.#lastFailure = { failure: why, retryAt: now + retryInMs };
 		this.#ctx.setTimer('retry', retryInMs, { type: 'retry-due' });
 		this.#log('error', 'replica-failed', `${this.#spec.replicaId}: ${why.message}. Next try in ${(retryInMs / 1000).toFixed(1)} s.`);
-		this.#tell({ type: 'replica-failed', replicaId: this.#spec.replicaId, failure: why, retryInMs });
+		this.#tellFailed(this.#lastFailure);
 		return 'same';
 	}
 
@@ -142,9 +147,24 @@ class Replica implements Behavior<ReplicaMessage> {
 	#attach(pool: ActorRef<ReplicaNews>): void {
 		this.#pool = pool;
 		const { replicaId } = this.#spec;
-		this.#tell({ type: 'replica-started', replicaId, replyTo: this.#ctx.self });
+		const started = { type: 'replica-started', replicaId, replyTo: this.#ctx.self } as const;
+		this.#tell(started);
 		if (this.#facts !== null) this.#tell({ type: 'replica-ready', replicaId, facts: this.#facts });
-		else if (this.#lastFailure !== null) this.#tell({ type: 'replica-failed', replicaId, ...this.#lastFailure });
+		else if (this.#lastFailure !== null) {
+			this.#tellFailed(this.#lastFailure);
+			if (this.#life !== null) this.#tell(started);
+		}
+	}
+
+	#tellFailed(last: { readonly failure: Failure; readonly retryAt: number }): void {
+		this.#tell({
+			type: 'replica-failed',
+			replicaId: this.#spec.replicaId,
+			failure: last.failure,
+			retryInMs: Math.max(0, last.retryAt - this.#ctx.now()),
+			served: this.#readyAt !== null,
+			failuresInRow: this.#failuresSinceReady,
+		});
 	}
 
 	#tell(news: ReplicaNews): void {

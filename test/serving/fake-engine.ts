@@ -1,0 +1,98 @@
+/**
+ * An engine as the control thread can know it: lives that load, serve leases and end, behind the production driver port. It
+ * asserts what no engine may ever see: more work than slots, or company beside an exclusive lease.
+ */
+import assert from 'node:assert/strict';
+import type { ActorRef } from '../../src/actors/kernel/ref.ts';
+import type { SimHost } from '../../src/actors/kernel/sim-host.ts';
+import { type EngineDriver, type EngineLife, type LifeNews, leaseKey } from '../../src/actors/serving/engine-life.ts';
+import { failure } from '../../src/actors/serving/failure.ts';
+import type { Lease, ReplicaSpec } from '../../src/actors/serving/messages.ts';
+import { replicaFacts } from './task-requests.ts';
+
+export class FakeLife implements EngineLife {
+	readonly busy = new Map<string, Lease>();
+	readonly slots: number;
+	alive = true;
+	/** How long an audit takes. */
+	auditMs = 5;
+	readonly #host: SimHost;
+	readonly #spec: ReplicaSpec;
+	readonly #ref: ActorRef<LifeNews>;
+
+	constructor(host: SimHost, spec: ReplicaSpec, ref: ActorRef<LifeNews>) {
+		this.#host = host;
+		this.#spec = spec;
+		this.#ref = ref;
+		this.slots = (spec.settings as { readonly slots: number }).slots;
+	}
+
+	ready(): void {
+		if (!this.alive) return;
+		const { replicaId, poolId } = this.#spec;
+		this.#ref.tell({ type: 'life-ready', facts: { ...replicaFacts, replicaId, poolId, slots: this.slots } });
+	}
+
+	/** A task sends its request. False: there is nobody to take it. */
+	begin(lease: Lease): boolean {
+		if (!this.alive) return false;
+		assert.ok(!this.busy.has(leaseKey(lease)), `lease ${leaseKey(lease)} was used twice`);
+		assert.ok(this.busy.size < this.slots, `${this.#spec.replicaId} has ${this.slots} slots, ${leaseKey(lease)} came on top`);
+		const alone = [...this.busy.values(), lease].some((each) => each.exclusive);
+		assert.ok(!alone || this.busy.size === 0, `an exclusive lease of ${this.#spec.replicaId} has company`);
+		this.busy.set(leaseKey(lease), lease);
+		return true;
+	}
+
+	/** The work on a lease is over: done, or aborted. */
+	over(lease: Lease): void {
+		this.busy.delete(leaseKey(lease));
+	}
+
+	end(words = 'the engine died'): void {
+		if (!this.alive) return;
+		this.alive = false;
+		this.busy.clear();
+		this.#ref.tell({ type: 'life-ended', failure: failure('WORKER_RESET', words) });
+	}
+
+	audit(): void {
+		this.#host.setTimer(this.auditMs, () => {
+			if (this.alive) this.#ref.tell({ type: 'life-audited', busyLeases: [...this.busy.keys()] });
+		});
+	}
+
+	stop(): void {
+		this.end('stopped');
+	}
+}
+
+export class FakeEngines implements EngineDriver {
+	readonly #host: SimHost;
+	readonly lives = new Map<string, FakeLife>();
+	/** From its start to readiness; null: the test says when. */
+	loadMs: number | null = 0;
+	/** Of each start: what it fails with, or null. */
+	failsWith: string | null = null;
+	starts = 0;
+
+	constructor(host: SimHost) {
+		this.#host = host;
+	}
+
+	start(spec: ReplicaSpec, ref: ActorRef<LifeNews>): EngineLife {
+		const life = new FakeLife(this.#host, spec, ref);
+		this.starts += 1;
+		this.lives.set(spec.replicaId, life);
+		const { failsWith } = this;
+		if (failsWith !== null) this.#host.setTimer(1, () => life.end(failsWith));
+		else if (this.loadMs !== null) this.#host.setTimer(this.loadMs, () => life.ready());
+		return life;
+	}
+
+	life(replicaId = 'pool-0'): FakeLife {
+		const life = this.lives.get(replicaId);
+		assert.ok(life, `${replicaId} was never started`);
+		return life;
+	}
+}
