@@ -14,9 +14,10 @@ import type { EngineDriver, EngineLife, LifeNews } from '../actors/serving/engin
 import { type Failure, failure } from '../actors/serving/failure.ts';
 import type { ReplicaFacts, ReplicaSpec } from '../actors/serving/messages.ts';
 import { type Child, describeExit, spawnChild } from './child-process.ts';
+import { formatAddress, type HostAddress } from './wire/host-address.ts';
 import { hostLinePrefix } from './wire/host-boot.ts';
-import { formatAddress, type HostAddress, HostConnection } from './wire/host-connection.ts';
-import { type HostBoot, type HostFacts, type HostRequest, type HostStatus, secretBytes } from './wire/host-protocol.ts';
+import { HostConnection } from './wire/host-connection.ts';
+import { type HostBoot, type HostFacts, type HostRequest, type HostStatus, secretBytes, selfTestLease } from './wire/host-protocol.ts';
 
 export interface HostProcessOptions {
 	/** The host's entry file. */
@@ -221,7 +222,7 @@ function readStatus(line: string): HostStatus | null {
 function selfTestRequest(facts: HostFacts): HostRequest {
 	const completion = facts.workloads.includes('completion');
 	return {
-		leaseKey: 'self-test',
+		leaseKey: selfTestLease,
 		input: completion ? { kind: 'prompt', text: 'Hello', raw: true } : { kind: 'inputs', inputs: ['Hello'], query: null },
 		workload: completion ? 'completion' : 'embedding',
 		maxTokens: 1,

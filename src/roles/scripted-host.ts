@@ -14,7 +14,7 @@ const boot = await readBoot((known) => {
 });
 const settings = boot.settings as ScriptedSettings;
 await wait(settings.loadMs);
-const backend = new ScriptedBackend(settings);
+const backend = new ScriptedBackend(settings, () => process.kill(process.pid, 'SIGKILL'));
 const server = new HostServer(backend, {
 	socketPath: boot.socketPath,
 	secret: Buffer.from(boot.secret, 'hex'),

@@ -12,7 +12,8 @@ import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
 import { type Child, type ChildExit, spawnChild } from '../../src/engines/child-process.ts';
 import type { EmbeddedSettings } from '../../src/engines/embedded/embedded-settings.ts';
 import { HostProcessDriver } from '../../src/engines/host-process-driver.ts';
-import { HostConnection, parseAddress } from '../../src/engines/wire/host-connection.ts';
+import { parseAddress } from '../../src/engines/wire/host-address.ts';
+import { HostConnection } from '../../src/engines/wire/host-connection.ts';
 import { goldenText } from '../fixtures/golden-gguf.ts';
 import { hostRequest, type RequestOptions, raw, settings, testFolder } from './embedded-world.ts';
 

@@ -80,12 +80,11 @@ function assemble(texts: readonly string[], stops: readonly string[]) {
 	return { pieces, stopped, text: pieces.map((piece) => piece.text).join(''), tokensOut: assembler.tokensOut };
 }
 
-/** Where the first stop string begins as tokens arrive: the earliest in the first text that has one. */
+/** Where the stop string begins that is whole first, however the text is cut into tokens; the longest of several. */
 function firstStop(texts: readonly string[], stops: readonly string[]): number {
-	let sofar = '';
-	for (const text of texts) {
-		sofar += text;
-		const found = stops.map((stop) => sofar.indexOf(stop)).filter((at) => at >= 0);
+	const whole = texts.join('');
+	for (let end = 1; end <= whole.length; end += 1) {
+		const found = stops.filter((stop) => whole.slice(0, end).endsWith(stop)).map((stop) => end - stop.length);
 		if (found.length > 0) return Math.min(...found);
 	}
 	return -1;

@@ -6,18 +6,21 @@
  * prompt is "prefilled".
  */
 import type { GenerationUsage } from '../../actors/serving/decode.ts';
-import { failure } from '../../actors/serving/failure.ts';
+import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
-import type { GenerationSink, HostBackend, HostFacts, HostGeneration, HostRequest } from '../wire/host-protocol.ts';
+import {
+	type GenerationSink,
+	type HostBackend,
+	type HostFacts,
+	type HostGeneration,
+	type HostRequest,
+	selfTestLease,
+} from '../wire/host-protocol.ts';
 import { PieceAssembler } from '../wire/piece-assembler.ts';
+import { countInput, inputText, messageTokens, scriptedVectors } from './scripted-input.ts';
 import type { ScriptedFault, ScriptedSettings } from './scripted-settings.ts';
-import { hashText, scriptedTokenId, scriptedTokens, tokenText } from './scripted-text.ts';
-
-const flatOutRate = 1_000_000;
-/** Tokens of one stream in one step when there is no pace. */
-const flatOutStep = 8;
-const embeddingDims = 16;
-const messageTokens = 4;
+import { hashText, scriptedLogprob, scriptedTokenId, scriptedTokens, tokenText } from './scripted-text.ts';
+import { flatOutRate, StepClock } from './step-clock.ts';
 
 interface Run {
 	readonly request: HostRequest;
@@ -35,19 +38,24 @@ interface Run {
 	over: boolean;
 }
 
+const ended: HostGeneration = { cancel() {} };
+
 export class ScriptedBackend implements HostBackend {
 	readonly facts: HostFacts;
 	/** Called after each step: the server's flush. */
 	onStep: () => void = () => {};
 	readonly #settings: ScriptedSettings;
+	readonly #die: () => void;
+	readonly #clock: StepClock;
 	readonly #runs = new Set<Run>();
 	readonly #decoding = new Set<Run>();
-	#requests = 0;
-	#clock: NodeJS.Timeout | NodeJS.Immediate | null = null;
-	#dueAt = 0;
+	#tasks = 0;
 
-	constructor(settings: ScriptedSettings) {
+	/** `die` ends the process at once: the fault of that name. */
+	constructor(settings: ScriptedSettings, die: () => void) {
 		this.#settings = settings;
+		this.#die = die;
+		this.#clock = new StepClock(settings.decodeTokensPerS, (steps) => this.#step(steps));
 		this.facts = {
 			engineVersion: 'scripted-1',
 			modelName: settings.modelName,
@@ -56,32 +64,31 @@ export class ScriptedBackend implements HostBackend {
 			ctx: settings.ctx,
 			workloads: ['completion', 'embedding'],
 			samplerProfileVersion: 'scripted-1',
+			// The role's own bytes are counted by whoever asks; ": " adds no token to them.
 			chatTemplate: { baseBytes: 0, perMessageBytes: messageTokens },
 			device: 'none (scripted)',
-			features: ['logprobs', 'stop', 'seed', 'embedding'],
+			features: ['completion', 'logprobs', 'stop', 'seed', 'embedding'],
 		};
 	}
 
 	start(request: HostRequest, sink: GenerationSink): HostGeneration {
-		this.#requests += 1;
 		const tokensIn = countInput(request.input);
 		const refusal = this.#refusal(request, tokensIn);
 		if (refusal !== null) {
-			sink.failed(failure('INVALID_PARAMS', refusal));
-			return { cancel() {} };
+			sink.failed(refusal);
+			return ended;
 		}
 		if (request.workload === 'embedding') {
-			sink.embedded(embed(request.input), { tokensIn, tokensCached: 0, tokensOut: 0, prefillMs: 0, decodeMs: 0 });
-			return { cancel() {} };
+			sink.embedded(scriptedVectors(request.input), { tokensIn, tokensCached: 0, tokensOut: 0, prefillMs: 0, decodeMs: 0 });
+			return ended;
 		}
-		const prompt = promptText(request.input);
-		const room = request.ctx - tokensIn;
-		const wanted = Math.min(request.maxTokens, room);
+		const prompt = inputText(request.input);
+		const wanted = Math.min(request.maxTokens, Math.min(request.ctx, this.#settings.ctx) - tokensIn);
 		const run: Run = {
 			request,
 			sink,
 			assembler: new PieceAssembler(request.sampling.stop, sink.piece),
-			fault: this.#settings.faults.find((fault) => this.#hits(fault, prompt)) ?? null,
+			fault: this.#faultOf(request, prompt),
 			promptHash: hashText(prompt),
 			tokensIn,
 			limit: Math.min(this.#settings.tokens, wanted),
@@ -110,25 +117,34 @@ export class ScriptedBackend implements HostBackend {
 
 	close(): Promise<void> {
 		for (const run of [...this.#runs]) this.#finish(run);
-		this.#stopClock();
+		this.#clock.stop();
 		return Promise.resolve();
 	}
 
-	#refusal(request: HostRequest, tokensIn: number): string | null {
-		if (request.sampling.grammar !== null) return 'sampling.grammar is set; the scripted engine has no grammars';
-		if (request.sampling.jsonSchema !== null) return 'sampling.json_schema is set; the scripted engine has no schemas';
-		if (request.workload === 'rerank') return 'workload is rerank; the scripted engine does completion and embedding';
-		if (tokensIn >= request.ctx)
-			return `the prompt has ${tokensIn} tokens; the context holds ${request.ctx}, with at least one for the answer`;
-		if (request.maxTokensExplicit && tokensIn + request.maxTokens > request.ctx) {
-			return `max_tokens is ${request.maxTokens} and the prompt has ${tokensIn} tokens; together at most ${request.ctx} are allowed`;
+	#refusal(request: HostRequest, tokensIn: number): Failure | null {
+		const ctx = Math.min(request.ctx, this.#settings.ctx);
+		if (request.workload === 'rerank') return invalid('workload is rerank; the scripted engine does completion and embedding');
+		if (request.workload === 'embedding') return null;
+		if (request.sampling.grammar !== null) return invalid('sampling.grammar is set; the scripted engine has no grammars');
+		if (request.sampling.jsonSchema !== null) return invalid('sampling.json_schema is set; the scripted engine has no schemas');
+		if (tokensIn >= ctx) return invalid(`the prompt has ${tokensIn} tokens; the context holds ${ctx}, with at least one for the answer`);
+		if (request.maxTokensExplicit && tokensIn + request.maxTokens > ctx) {
+			return invalid(
+				`max_tokens is ${request.maxTokens}; the prompt has ${tokensIn} tokens, which leaves ${ctx - tokensIn} of a context of ${ctx}`,
+			);
 		}
-		if (this.#runs.size >= this.#settings.slots) return `all ${this.#settings.slots} slots are taken`;
-		return null;
+		if (this.#runs.size < this.#settings.slots) return null;
+		// Leases are one to a slot: whoever asks for more has lost count.
+		return failure('REPLICA_EXHAUSTED', `all ${this.#settings.slots} slots are taken`, { retryAfterMs: 1_000 });
 	}
 
-	#hits(fault: ScriptedFault, prompt: string): boolean {
-		return (fault.nth === null || fault.nth === this.#requests) && (fault.promptContains === null || prompt.includes(fault.promptContains));
+	/** The self-test of a starting replica is no task: it is not counted and meets no fault. */
+	#faultOf(request: HostRequest, prompt: string): ScriptedFault | null {
+		if (request.leaseKey === selfTestLease) return null;
+		this.#tasks += 1;
+		const hits = (fault: ScriptedFault): boolean =>
+			(fault.nth === null || fault.nth === this.#tasks) && (fault.promptContains === null || prompt.includes(fault.promptContains));
+		return this.#settings.faults.find(hits) ?? null;
 	}
 
 	#begin(run: Run): void {
@@ -137,42 +153,21 @@ export class ScriptedBackend implements HostBackend {
 		this.#decoding.add(run);
 		this.#token(run);
 		this.onStep();
-		this.#startClock();
+		if (this.#decoding.size > 0) this.#clock.start();
 	}
 
-	#startClock(): void {
-		if (this.#clock !== null || this.#decoding.size === 0) return;
-		this.#dueAt = performance.now();
-		this.#scheduleStep();
-	}
-
-	#scheduleStep(): void {
-		const rate = this.#settings.decodeTokensPerS;
-		if (rate >= flatOutRate) {
-			this.#clock = setImmediate(() => this.#step(flatOutStep));
-			return;
-		}
-		// The next tick is due relative to the last due time, not to now: the pace does not drift.
-		this.#dueAt += 1000 / rate;
-		this.#clock = setTimeout(() => this.#step(1), Math.max(0, this.#dueAt - performance.now()));
-	}
-
-	#stopClock(): void {
-		if (this.#clock === null) return;
-		clearTimeout(this.#clock as NodeJS.Timeout);
-		clearImmediate(this.#clock as NodeJS.Immediate);
-		this.#clock = null;
-	}
-
-	#step(tokens: number): void {
-		this.#clock = null;
-		for (const run of this.#decoding) for (let count = 0; count < tokens && !run.over; count += 1) this.#token(run);
+	#step(steps: number): void {
+		for (const run of this.#decoding) for (let step = 0; step < steps && this.#decoding.has(run); step += 1) this.#token(run);
 		this.onStep();
-		if (this.#decoding.size > 0) this.#scheduleStep();
+		if (this.#decoding.size === 0) this.#clock.stop();
 	}
 
 	#token(run: Run): void {
 		if (run.fault !== null && run.made === run.fault.afterTokens && this.#strike(run, run.fault)) return;
+		this.#make(run);
+	}
+
+	#make(run: Run): void {
 		if (run.made >= run.limit) {
 			this.#end(run, run.atFullLength);
 			return;
@@ -182,8 +177,7 @@ export class ScriptedBackend implements HostBackend {
 		const id = scriptedTokenId(run.promptHash, run.request.seed, index);
 		const text = this.#settings.text === 'clock' ? `${process.hrtime.bigint() / 1000n} ` : tokenText(id, index);
 		const wanted = run.request.sampling.logprobs;
-		const stopped = run.assembler.push(text, wanted ? id : -1, wanted ? -((id % 7) + 1) / 8 : Number.NaN);
-		if (stopped) this.#end(run, 'stop');
+		if (run.assembler.push(text, wanted ? id : -1, wanted ? scriptedLogprob(id) : Number.NaN)) this.#end(run, 'stop');
 		else if (run.made >= run.limit) this.#end(run, run.atFullLength);
 	}
 
@@ -195,7 +189,8 @@ export class ScriptedBackend implements HostBackend {
 				return true;
 			case 'die':
 				this.onStep();
-				process.kill(process.pid, 'SIGKILL');
+				this.#decoding.delete(run);
+				this.#die();
 				return true;
 			case 'error':
 				this.#finish(run);
@@ -204,14 +199,7 @@ export class ScriptedBackend implements HostBackend {
 			case 'ignore-cancel':
 				return false;
 			case 'flood':
-				// The fault is over at the next index, so that the loop does not meet it again.
-				while (!run.over && run.made < run.limit) {
-					const before = run.made;
-					run.made += 1;
-					const id = scriptedTokenId(run.promptHash, run.request.seed, before);
-					if (run.assembler.push(tokenText(id, before), -1, Number.NaN)) break;
-				}
-				this.#end(run, run.made >= run.limit ? run.atFullLength : 'stop');
+				while (!run.over) this.#make(run);
 				return true;
 		}
 	}
@@ -223,7 +211,6 @@ export class ScriptedBackend implements HostBackend {
 	}
 
 	#end(run: Run, reason: 'stop' | 'length'): void {
-		if (run.over) return;
 		this.#finish(run);
 		run.assembler.finish();
 		run.sink.ended(reason, this.#usage(run));
@@ -249,28 +236,6 @@ export class ScriptedBackend implements HostBackend {
 	}
 }
 
-function promptText(input: PromptInput): string {
-	switch (input.kind) {
-		case 'prompt':
-			return input.text;
-		case 'messages':
-			return input.messages.map((message) => `${message.role}: ${message.content}`).join('\n');
-		case 'inputs':
-			return input.inputs.join('\n');
-	}
-}
-
-function countInput(input: PromptInput): number {
-	const extra = input.kind === 'messages' ? input.messages.length * messageTokens : 0;
-	return Math.max(1, scriptedTokens(promptText(input)).length + extra);
-}
-
-function embed(input: PromptInput): Float32Array[] {
-	const texts = input.kind === 'inputs' ? input.inputs : [promptText(input)];
-	return texts.map((text) => {
-		const vector = new Float32Array(embeddingDims);
-		for (let dim = 0; dim < embeddingDims; dim += 1) vector[dim] = (hashText(`${dim} ${text}`) / 2 ** 32) * 2 - 1;
-		const length = Math.hypot(...vector);
-		return vector.map((value) => value / length);
-	});
+function invalid(words: string): Failure {
+	return failure('INVALID_PARAMS', words);
 }

@@ -1,7 +1,8 @@
 /** What a scripted engine is told: its pace, its length, its faults. Plain data, from the pool's configuration. */
 
 /**
- * A fault, and which requests have it: all, or those that `nth` or `promptContains` choose.
+ * A fault, and which requests have it: all, or those that `nth` and `promptContains` choose. A request has the first fault of
+ * the list that fits; one that ends before `afterTokens` has none.
  * - `stall`: no token after `afterTokens`, though the engine lives and acknowledges a cancel
  * - `die`: the process ends with SIGKILL after `afterTokens`
  * - `error`: the generation fails after `afterTokens`
@@ -11,7 +12,7 @@
 export interface ScriptedFault {
 	readonly kind: 'stall' | 'die' | 'error' | 'ignore-cancel' | 'flood';
 	readonly afterTokens: number;
-	/** Only the n-th request of this process, from 1; null: every one. */
+	/** Only the n-th completion of this process, from 1, its self-test not counted; null: every one. */
 	readonly nth: number | null;
 	/** Only requests whose prompt holds this; null: every one. */
 	readonly promptContains: string | null;
@@ -21,8 +22,9 @@ export interface ScriptedSettings {
 	readonly modelName: string;
 	readonly slots: number;
 	readonly ctx: number;
-	/** Tokens a second; from 1 000 000 on, without any wait. */
+	/** Prompt tokens a second; from 1 000 000 on, without any wait. */
 	readonly prefillTokensPerS: number;
+	/** Tokens a second of each stream; from 1 000 000 on, as fast as it can. */
 	readonly decodeTokensPerS: number;
 	/** Tokens of an answer that nothing cuts. */
 	readonly tokens: number;

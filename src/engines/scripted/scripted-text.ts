@@ -24,6 +24,11 @@ export function scriptedTokenId(promptHash: number, seed: number, index: number)
 	return ((mixed ^ (mixed >>> 15)) >>> 0) % words.length;
 }
 
+/** Its log-probability: exact in 32 bits. */
+export function scriptedLogprob(id: number): number {
+	return -((id % 7) + 1) / 8;
+}
+
 /** Text of the `index`-th token: a word, with a space before it except at the start. */
 export function scriptedText(prompt: string, seed: number, index: number): string {
 	return tokenText(scriptedTokenId(hashText(prompt), seed, index), index);

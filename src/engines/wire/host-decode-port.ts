@@ -7,14 +7,19 @@ import type { CountNews, DecodeNews, DecodePort, GenerateRequest, Generation, To
 import { leaseKey } from '../../actors/serving/engine-life.ts';
 import type { ReplicaFacts } from '../../actors/serving/messages.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
-import { HostConnection, parseAddress } from './host-connection.ts';
+import { parseAddress } from './host-address.ts';
+import { HostConnection, type HostConnectionLimits } from './host-connection.ts';
 
 export class HostDecodePort implements DecodePort {
 	readonly #connections = new Map<string, HostConnection>();
 	readonly #onBug: (words: string) => void;
+	readonly #limits: Partial<HostConnectionLimits>;
+	#closed = false;
 
-	constructor(onBug: (words: string) => void) {
+	/** `onBug`: a task refused its tokens, which its bounds should not let happen. */
+	constructor(onBug: (words: string) => void, limits: Partial<HostConnectionLimits> = {}) {
 		this.#onBug = onBug;
+		this.#limits = limits;
 	}
 
 	start(replica: ReplicaFacts, request: GenerateRequest, task: ActorRef<DecodeNews>): Generation {
@@ -30,9 +35,10 @@ export class HostDecodePort implements DecodePort {
 		this.#to(replica.address).tokenize(text, replyTo);
 	}
 
-	/** Closes every connection; their streams fail. */
+	/** Closes every connection, for good: their streams fail, and so does whatever is asked later. */
 	close(): void {
-		for (const connection of [...this.#connections.values()]) connection.close('this front is closing');
+		this.#closed = true;
+		for (const connection of [...this.#connections.values()]) connection.close(closing);
 	}
 
 	/** Streams and questions in flight, over all connections. */
@@ -42,16 +48,28 @@ export class HostDecodePort implements DecodePort {
 		return sum;
 	}
 
+	/** Connections that are open. */
+	get connections(): number {
+		return this.#connections.size;
+	}
+
 	#to(address: string): HostConnection {
 		const open = this.#connections.get(address);
 		if (open !== undefined) return open;
-		const connection = new HostConnection(parseAddress(address), {
-			onClosed: () => {
-				if (this.#connections.get(address) === connection) this.#connections.delete(address);
+		const connection: HostConnection = new HostConnection(
+			parseAddress(address),
+			{
+				onClosed: () => {
+					if (this.#connections.get(address) === connection) this.#connections.delete(address);
+				},
+				onBug: this.#onBug,
 			},
-			onBug: this.#onBug,
-		});
+			this.#limits,
+		);
 		this.#connections.set(address, connection);
+		if (this.#closed) connection.close(closing);
 		return connection;
 	}
 }
+
+const closing = 'this front is closing';

@@ -3,7 +3,7 @@
  * of any split of the stream. Runs in host processes, on engine threads and, per batch of tokens, on front threads. Never
  * trusts a length.
  */
-import type { GenerationUsage } from '../../actors/serving/decode.ts';
+import { type GenerationUsage, pieceHasLogprob } from '../../actors/serving/decode.ts';
 import { frameBytesMax, frameHeadBytes } from './host-protocol.ts';
 
 /** The peer does not speak the protocol: its connection must end. */
@@ -11,25 +11,38 @@ export class ProtocolError extends Error {
 	override readonly name = 'ProtocolError';
 }
 
-const usageBytes = 28;
+export const usageBytes = 28;
+/** A record counts its tokens in one byte and its text in two. */
+const pieceTokensMax = 255;
 const outboxFirstBytes = 4 * 1024;
+const outboxKeptBytes = 256 * 1024;
+/** Enough for the frames that are cut most: short ones. */
+const firstKeptBytes = 1024;
+/** Shorter text is not measured before it is written. */
+const shortText = 1024;
 
-/** Frames that wait for one write. Its buffer is handed over by `take` and never touched again. */
+/** Frames that wait for one write. */
 export class FrameOutbox {
-	#buffer = Buffer.allocUnsafe(outboxFirstBytes);
+	#buffer = Buffer.allocUnsafeSlow(outboxFirstBytes);
 	#length = 0;
 	#openAt = -1;
 
+	/** Bytes packed so far, an open frame included. */
 	get length(): number {
 		return this.#length;
 	}
 
-	/** What was packed so far; the outbox is empty afterwards. */
-	take(): Buffer {
+	/**
+	 * Hands what was packed to `write`, which answers whether it still needs the bytes afterwards. No frame may be open. The
+	 * outbox is empty then; its buffer is used again only when nobody else needs it.
+	 */
+	drain(write: (packed: Buffer) => boolean): void {
 		const packed = this.#buffer.subarray(0, this.#length);
-		this.#buffer = Buffer.allocUnsafe(Math.max(outboxFirstBytes, this.#length));
+		const length = this.#length;
 		this.#length = 0;
-		return packed;
+		if (write(packed) || this.#buffer.length > outboxKeptBytes) {
+			this.#buffer = Buffer.allocUnsafeSlow(Math.min(outboxKeptBytes, Math.max(outboxFirstBytes, length)));
+		}
 	}
 
 	/** Opens a frame; payload calls follow, then `end`. */
@@ -41,9 +54,14 @@ export class FrameOutbox {
 		this.#length += frameHeadBytes;
 	}
 
-	end(): void {
-		this.#buffer.writeUInt32LE(this.#length - this.#openAt - 4, this.#openAt);
+	/** False: the frame would be longer than any reader takes, and was dropped. */
+	end(): boolean {
+		const length = this.#length - this.#openAt - 4;
+		const fits = length <= frameBytesMax;
+		if (fits) this.#buffer.writeUInt32LE(length, this.#openAt);
+		else this.#length = this.#openAt;
 		this.#openAt = -1;
+		return fits;
 	}
 
 	u8(value: number): void {
@@ -65,7 +83,7 @@ export class FrameOutbox {
 	}
 
 	text(text: string): void {
-		this.#reserve(text.length * 3);
+		this.#reserve(text.length <= shortText ? text.length * 3 : Buffer.byteLength(text));
 		this.#length += this.#buffer.write(text, this.#length, 'utf8');
 	}
 
@@ -84,14 +102,15 @@ export class FrameOutbox {
 		this.#length += usageBytes;
 	}
 
-	/** One record of a `pieces` payload, as laid out in `actors/serving/decode.ts`. Text above 65 535 bytes is a bug. */
+	/** One record of a `pieces` payload, as laid out in `actors/serving/decode.ts`. More text or tokens than fit is a bug. */
 	piece(text: string, tokens: number, tokenId: number, logprob: number): void {
+		if (tokens < 1 || tokens > pieceTokensMax) throw new RangeError(`a piece of ${tokens} tokens; allowed are 1 to ${pieceTokensMax}`);
 		this.#reserve(12 + text.length * 3);
 		const flagged = tokenId >= 0;
 		const head = this.#length;
 		let at = head + 4;
 		this.#buffer[head + 2] = tokens;
-		this.#buffer[head + 3] = flagged ? 1 : 0;
+		this.#buffer[head + 3] = flagged ? pieceHasLogprob : 0;
 		if (flagged) {
 			this.#buffer.writeUInt32LE(tokenId, at);
 			this.#buffer.writeFloatLE(logprob, at + 4);
@@ -114,42 +133,39 @@ export class FrameOutbox {
 	#reserve(bytes: number): void {
 		const needed = this.#length + bytes;
 		if (needed <= this.#buffer.length) return;
-		const grown = Buffer.allocUnsafe(Math.max(needed, this.#buffer.length * 2));
+		const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.#buffer.length * 2));
 		this.#buffer.copy(grown, 0, 0, this.#length);
 		this.#buffer = grown;
 	}
 }
 
-/** One whole frame: its payload is `bytes[start, end)`, valid during the call only unless `bytes` is kept whole. */
+/** One whole frame: its payload is `bytes[start, end)`, which the reader never writes to again. */
 export type FrameVisitor = (kind: number, stream: number, bytes: Buffer, start: number, end: number) => void;
 
 /**
  * Takes frames out of a byte stream. `bytes` given to the visitor is the chunk that was pushed, or a fresh buffer for a
- * frame that came in parts: never reused by the reader.
+ * frame that came in parts.
  */
 export class FrameReader {
+	/** The longest frame taken, counted as its length field counts. */
+	frameMax: number;
 	readonly #visit: FrameVisitor;
-	readonly #frameMax: number;
 	#rest: Buffer | null = null;
 	#restLength = 0;
 
 	constructor(visit: FrameVisitor, frameMax = frameBytesMax) {
 		this.#visit = visit;
-		this.#frameMax = frameMax;
+		this.frameMax = frameMax;
 	}
 
-	/** Bytes of a frame that is not whole yet. */
-	get pending(): number {
-		return this.#restLength;
+	/** Bytes kept of a frame that is not whole yet, at the size of their buffer: never much more than has arrived. */
+	get keptBytes(): number {
+		return this.#rest?.length ?? 0;
 	}
 
-	/** Throws `ProtocolError` at a length that cannot be. */
+	/** Throws `ProtocolError` at a length that cannot be; the reader is of no use afterwards. */
 	push(chunk: Buffer): void {
-		let at = 0;
-		if (this.#rest !== null) {
-			at = this.#complete(chunk);
-			if (this.#rest !== null) return;
-		}
+		let at = this.#rest === null ? 0 : this.#complete(chunk);
 		while (chunk.length - at >= 4) {
 			const frameLength = 4 + this.#lengthAt(chunk, at);
 			if (chunk.length - at < frameLength) break;
@@ -162,19 +178,10 @@ export class FrameReader {
 	/** Adds what the kept frame lacks; returns how much of the chunk that took. */
 	#complete(chunk: Buffer): number {
 		let at = 0;
-		if (this.#restLength < 4) {
-			at = this.#append(chunk, 0, 4 - this.#restLength);
-			if (this.#restLength < 4) return at;
-		}
-		const rest = this.#rest as Buffer;
-		const frameLength = 4 + this.#lengthAt(rest, 0);
-		if (rest.length < frameLength) {
-			// Grows with what really arrives, so that a lying length costs nothing.
-			const grown = Buffer.allocUnsafe(Math.min(frameLength, Math.max(rest.length * 2, this.#restLength + chunk.length)));
-			rest.copy(grown, 0, 0, this.#restLength);
-			this.#rest = grown;
-		}
-		at += this.#append(chunk, at, Math.min(frameLength - this.#restLength, chunk.length - at));
+		if (this.#restLength < 4) at = this.#append(chunk, 0, 4 - this.#restLength);
+		if (this.#restLength < 4) return at;
+		const frameLength = 4 + this.#lengthAt(this.#rest as Buffer, 0);
+		at += this.#append(chunk, at, frameLength - this.#restLength);
 		if (this.#restLength === frameLength) {
 			const whole = this.#rest as Buffer;
 			this.#rest = null;
@@ -184,22 +191,31 @@ export class FrameReader {
 		return at;
 	}
 
-	#append(chunk: Buffer, from: number, count: number): number {
-		const copied = chunk.copy(this.#rest as Buffer, this.#restLength, from, Math.min(chunk.length, from + count));
-		this.#restLength += copied;
-		return copied;
+	/** At most `lacking` bytes of the chunk. The buffer grows with what really arrives: a lying length costs nothing. */
+	#append(chunk: Buffer, from: number, lacking: number): number {
+		const count = Math.min(lacking, chunk.length - from);
+		const rest = this.#rest as Buffer;
+		const needed = this.#restLength + count;
+		if (needed > rest.length) {
+			const grown = Buffer.allocUnsafeSlow(Math.max(needed, Math.min(rest.length * 2, this.#restLength + lacking)));
+			rest.copy(grown, 0, 0, this.#restLength);
+			this.#rest = grown;
+		}
+		chunk.copy(this.#rest as Buffer, this.#restLength, from, from + count);
+		this.#restLength = needed;
+		return count;
 	}
 
 	#keep(chunk: Buffer, from: number): void {
 		this.#restLength = chunk.length - from;
-		this.#rest = Buffer.allocUnsafe(Math.max(1024, this.#restLength));
+		this.#rest = Buffer.allocUnsafeSlow(Math.max(firstKeptBytes, this.#restLength));
 		chunk.copy(this.#rest, 0, from);
 	}
 
 	#lengthAt(bytes: Buffer, at: number): number {
 		const length = bytes.readUInt32LE(at);
-		if (length < frameHeadBytes - 4 || length > this.#frameMax) {
-			throw new ProtocolError(`frame of ${length} bytes; allowed are ${frameHeadBytes - 4} to ${this.#frameMax}`);
+		if (length < frameHeadBytes - 4 || length > this.frameMax) {
+			throw new ProtocolError(`frame of ${length} bytes; allowed are ${frameHeadBytes - 4} to ${this.frameMax}`);
 		}
 		return length;
 	}
@@ -207,43 +223,4 @@ export class FrameReader {
 	#give(bytes: Buffer, from: number, to: number): void {
 		this.#visit(bytes[from + 4] as number, bytes.readUInt32LE(from + 5), bytes, from + frameHeadBytes, to);
 	}
-}
-
-/** Payload readers. Each throws `ProtocolError` when the payload is shorter than it must be. */
-export function readU32(bytes: Buffer, at: number, end: number): number {
-	if (at + 4 > end) throw new ProtocolError('payload ends inside a number');
-	return bytes.readUInt32LE(at);
-}
-
-export function readUsage(bytes: Buffer, at: number, end: number): GenerationUsage {
-	if (at + usageBytes > end) throw new ProtocolError('payload ends inside the usage');
-	return {
-		tokensIn: bytes.readUInt32LE(at),
-		tokensCached: bytes.readUInt32LE(at + 4),
-		tokensOut: bytes.readUInt32LE(at + 8),
-		prefillMs: bytes.readDoubleLE(at + 12),
-		decodeMs: bytes.readDoubleLE(at + 20),
-	};
-}
-
-export function readJson(bytes: Buffer, start: number, end: number): unknown {
-	try {
-		return JSON.parse(bytes.toString('utf8', start, end));
-	} catch {
-		throw new ProtocolError('payload is not JSON');
-	}
-}
-
-/** Checks that `count` records fill the range exactly; returns the model tokens in them. */
-export function checkPieces(bytes: Buffer, start: number, end: number, count: number): number {
-	let at = start;
-	let tokens = 0;
-	for (let index = 0; index < count; index += 1) {
-		if (at + 4 > end) throw new ProtocolError('pieces end inside a record');
-		const textBytes = bytes.readUInt16LE(at);
-		tokens += bytes[at + 2] as number;
-		at += 4 + ((bytes[at + 3] as number) & 1 ? 8 : 0) + textBytes;
-	}
-	if (at !== end) throw new ProtocolError('pieces do not fill their frame');
-	return tokens;
 }

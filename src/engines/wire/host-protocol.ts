@@ -65,6 +65,9 @@ export interface HostFacts {
 /** `start`'s JSON: the request with its lease as a key. */
 export type HostRequest = Omit<GenerateRequest, 'lease'> & { readonly leaseKey: string };
 
+/** The lease key of the one-token request that a starting replica shows itself ready with. */
+export const selfTestLease = 'self-test';
+
 /** What runs inside a host process: the native library, or the scripted engine. `HostServer` does sockets and frames. */
 export interface HostBackend {
 	readonly facts: HostFacts;

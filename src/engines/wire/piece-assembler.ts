@@ -5,6 +5,7 @@
  * Whole tokens leave or wait; only the token in which a stop string begins leaves in part. The tokens of the stop string
  * itself are neither shown nor counted.
  */
+import { StopMatcher } from './stop-matcher.ts';
 
 export type EmitPiece = (text: string, tokens: number, tokenId: number, logprob: number) => void;
 
@@ -18,12 +19,14 @@ interface HeldToken {
 
 /** A record's token count is one byte. */
 const tokensMax = 255;
+const shownMax = 1024;
 
 export class PieceAssembler {
-	readonly #stops: readonly string[];
+	readonly #stops: StopMatcher;
 	readonly #emit: EmitPiece;
-	readonly #longestStop: number;
 	#held = '';
+	/** Held text up to here has been given out. */
+	#shown = 0;
 	#tokens: HeldToken[] = [];
 	/** Tokens without text that wait for the next piece. */
 	#carried = 0;
@@ -32,8 +35,7 @@ export class PieceAssembler {
 
 	/** Empty stop strings are ignored. */
 	constructor(stops: readonly string[], emit: EmitPiece) {
-		this.#stops = stops.filter((stop) => stop !== '');
-		this.#longestStop = this.#stops.reduce((longest, stop) => Math.max(longest, stop.length), 0);
+		this.#stops = new StopMatcher(stops);
 		this.#emit = emit;
 	}
 
@@ -46,26 +48,28 @@ export class PieceAssembler {
 		}
 		const tokens = this.#carried + 1;
 		this.#carried = 0;
-		if (this.#longestStop === 0) {
+		if (this.#stops.idle) {
 			this.#give(text, tokens, tokenId, logprob);
 			return false;
 		}
-		const searchFrom = Math.max(0, this.#held.length - this.#longestStop + 1);
+		const textAt = this.#held.length;
+		const stop = this.#stops.feed(text);
 		this.#held += text;
 		this.#tokens.push({ end: this.#held.length, tokens, tokenId, logprob });
-		const stopAt = this.#findStop(searchFrom);
-		if (stopAt >= 0) {
-			this.#release(stopAt);
-			const first = this.#tokens[0];
-			if (stopAt > this.#shown && first !== undefined)
-				this.#give(this.#held.slice(this.#shown, stopAt), first.tokens, first.tokenId, first.logprob);
-			this.#held = '';
-			this.#shown = 0;
-			this.#tokens = [];
-			return true;
+		if (stop === null) {
+			this.#release(this.#held.length - this.#stops.pending);
+			return false;
 		}
-		this.#release(this.#held.length - this.#possibleStopLength());
-		return false;
+		const stopAt = textAt + stop;
+		this.#release(stopAt);
+		const first = this.#tokens[0];
+		if (stopAt > this.#shown && first !== undefined) {
+			this.#give(this.#held.slice(this.#shown, stopAt), first.tokens, first.tokenId, first.logprob);
+		}
+		this.#held = '';
+		this.#shown = 0;
+		this.#tokens = [];
+		return true;
 	}
 
 	/** Text for the tokens that wait without: a character that never became whole. True: a stop string is there. */
@@ -80,9 +84,6 @@ export class PieceAssembler {
 		this.#flushCarried();
 	}
 
-	/** Held text up to here has been given out. */
-	#shown = 0;
-
 	#release(until: number): void {
 		let count = 0;
 		for (const token of this.#tokens) {
@@ -92,10 +93,11 @@ export class PieceAssembler {
 			count += 1;
 		}
 		if (count > 0) this.#tokens.splice(0, count);
-		if (this.#tokens.length === 0) {
-			this.#held = '';
-			this.#shown = 0;
-		}
+		// Where a stop string may begin at every token, some text is held for ever: what was shown must not pile up before it.
+		if (this.#tokens.length > 0 && this.#shown < shownMax) return;
+		this.#held = this.#held.slice(this.#shown);
+		for (const token of this.#tokens) token.end -= this.#shown;
+		this.#shown = 0;
 	}
 
 	#give(text: string, tokens: number, tokenId: number, logprob: number): void {
@@ -108,25 +110,5 @@ export class PieceAssembler {
 		const carried = this.#carried;
 		this.#carried = 0;
 		this.#give('', carried, -1, Number.NaN);
-	}
-
-	#findStop(from: number): number {
-		let first = -1;
-		for (const stop of this.#stops) {
-			const at = this.#held.indexOf(stop, from);
-			if (at >= 0 && (first < 0 || at < first)) first = at;
-		}
-		return first;
-	}
-
-	/** Length of the longest end of the held text with which a stop string begins. */
-	#possibleStopLength(): number {
-		let longest = 0;
-		for (const stop of this.#stops) {
-			for (let length = Math.min(stop.length - 1, this.#held.length); length > longest; length -= 1) {
-				if (this.#held.endsWith(stop.slice(0, length))) longest = length;
-			}
-		}
-		return longest;
 	}
 }
