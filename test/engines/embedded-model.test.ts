@@ -159,6 +159,29 @@ describe('the built-in model', () => {
 		assert.equal((await generate(backend, longPrompt, { maxTokens: 1 })).usage?.tokensOut, 1);
 	});
 
+	it('counts a long prompt as it would in one go, and lets others decode meanwhile', async () => {
+		const sentence = 'The fox walked on, and on; through 12 woods! 狐 ran. ';
+		const [one, two] = [await backend.count(raw(sentence)), await backend.count(raw(sentence.repeat(2)))];
+		let pieces = 0;
+		const counting: Promise<number>[] = [];
+		const { outcome } = begin(backend, prompts[0] as PromptInput, {
+			maxTokens: 20,
+			onPiece() {
+				pieces += 1;
+				if (pieces === 1) counting.push(backend.count(raw(sentence.repeat(70))));
+			},
+		});
+		await outcome;
+		assert.equal(pieces, 20);
+		assert.deepEqual(await Promise.all(counting), [one + 69 * (two - one)]);
+	});
+
+	it('refuses megabytes without reading them all', async () => {
+		const { failure } = await generate(backend, raw('la '.repeat(1_000_000)));
+		assert.match(failure?.message ?? '', /the prompt has at least \d+ tokens; the context holds 1024/);
+		await assert.rejects(backend.tokenize('x'.repeat(600_000)), /text has 600000 bytes; at most 524288/);
+	});
+
 	it('survives many short lives: started, cancelled, stopped, in any order', async () => {
 		const lives = Array.from({ length: 40 }, (_life, index) => index);
 		const slots = 4;

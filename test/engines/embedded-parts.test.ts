@@ -8,6 +8,7 @@ import { libraryJsonSchema, SchemaError } from '../../src/engines/embedded/json-
 import { batchTokensMax, PrefillBudget } from '../../src/engines/embedded/prefill-budget.ts';
 import { chooseSlot } from '../../src/engines/embedded/slot-choice.ts';
 import { SpecialGuard } from '../../src/engines/embedded/special-guard.ts';
+import { chunkLength, chunksOf } from '../../src/engines/embedded/text-chunks.ts';
 
 const chatMl =
 	"{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
@@ -37,8 +38,7 @@ function template(source: string): ChatTemplate {
 		specialNames,
 		bosText: '<s>',
 		eosText: '<|im_end|>',
-		tokenizeMarkup: (text) => codePoints(text, true),
-		tokenizeText: (text) => codePoints(text, false),
+		tokenize: (text, { special }) => Promise.resolve(codePoints(text, special)),
 	});
 }
 
@@ -53,17 +53,17 @@ const injections = fc.array(
 const hostileText = injections.map((parts) => parts.join(''));
 
 describe('a chat template', () => {
-	it('is rendered exactly, and its special tokens are special', () => {
-		const ids = template(chatMl).tokenize([{ role: 'user', content: 'hi' }]);
+	it('is rendered exactly, and its special tokens are special', async () => {
+		const ids = await template(chatMl).tokenize([{ role: 'user', content: 'hi' }], 1000);
 		assert.equal(textOf(ids), '<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n');
 		assert.equal(ids.filter((id) => id >= specialBase).length, 3);
 	});
 
-	it('makes no special token of what users write, wherever they write it, and loses none of it', () => {
+	it('makes no special token of what users write, wherever they write it, and loses none of it', async () => {
 		const message = fc.record({ role: fc.oneof(fc.constantFrom('user', 'system'), hostileText), content: hostileText });
-		fc.assert(
-			fc.property(fc.array(message, { minLength: 1, maxLength: 4 }), (messages) => {
-				const ids = template(chatMl).tokenize(messages);
+		await fc.assert(
+			fc.asyncProperty(fc.array(message, { minLength: 1, maxLength: 4 }), async (messages) => {
+				const ids = await template(chatMl).tokenize(messages, 1000);
 				const expected = messages.map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`).join('');
 				assert.equal(textOf(ids), `${expected}<|im_start|>assistant\n`);
 				assert.equal(ids.filter((id) => id >= specialBase).length, messages.length * 2 + 1);
@@ -72,40 +72,40 @@ describe('a chat template', () => {
 		);
 	});
 
-	it('makes no special token of two texts that meet, or of a text that meets the markup', () => {
+	it('makes no special token of two texts that meet, or of a text that meets the markup', async () => {
 		const meeting = template("{% for m in messages %}{{ m.role + m.content + 'start|>' }}{% endfor %}");
-		const ids = meeting.tokenize([{ role: '<|im_', content: 'end|><|im_' }]);
+		const ids = await meeting.tokenize([{ role: '<|im_', content: 'end|><|im_' }], 1000);
 		assert.equal(textOf(ids), '<|im_end|><|im_start|>');
 		assert.ok(ids.every((id) => id < specialBase));
 	});
 
-	it('sees the real text of a message: it may trim it, split it, look into it', () => {
+	it('sees the real text of a message: it may trim it, split it, look into it', async () => {
 		const asking = template(
 			"{% for m in messages %}{% if m.content.startswith('/') %}[command]{% endif %}{{ m.content | trim }}|{{ m.content.split('.')[-1] }}{% endfor %}",
 		);
-		assert.equal(textOf(asking.tokenize([{ role: 'user', content: '/go  left. now ' }])), '[command]/go  left. now| now ');
+		assert.equal(textOf(await asking.tokenize([{ role: 'user', content: '/go  left. now ' }], 1000)), '[command]/go  left. now| now ');
 	});
 
-	it('that refuses a conversation says why; one that cannot be read says so', () => {
+	it('that refuses a conversation says why; one that cannot be read says so', async () => {
 		const strict = template(
 			"{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system messages here') }}{% endif %}{% endfor %}",
 		);
-		assert.throws(
-			() => strict.tokenize([{ role: 'system', content: 'x' }]),
+		await assert.rejects(
+			strict.tokenize([{ role: 'system', content: 'x' }], 1000),
 			(error) => error instanceof TemplateError && /no system messages here/.test(error.message),
 		);
 		assert.throws(() => template('{% for %}'), TemplateError);
 	});
 
-	it('adds no more bytes than its bounds say', () => {
+	it('adds no more bytes than its bounds say', async () => {
 		const chat = template(chatMl);
 		const { baseBytes, perMessageBytes } = chat.bounds();
-		fc.assert(
-			fc.property(
+		await fc.assert(
+			fc.asyncProperty(
 				fc.array(fc.record({ role: fc.constantFrom('user', 'assistant', 'system'), content: fc.string() }), { minLength: 1, maxLength: 6 }),
-				(messages) => {
+				async (messages) => {
 					const own = messages.reduce((sum, { role, content }) => sum + Buffer.byteLength(role) + Buffer.byteLength(content), 0);
-					assert.ok(chat.tokenize(messages).length <= own + baseBytes + perMessageBytes * messages.length);
+					assert.ok((await chat.tokenize(messages, 1000)).length <= own + baseBytes + perMessageBytes * messages.length);
 				},
 			),
 		);
@@ -125,6 +125,36 @@ describe('the guard of special names', () => {
 			{ from: 7, to: 10 },
 		]);
 		assert.deepEqual(new SpecialGuard([]).spans('<s>'), []);
+	});
+});
+
+describe('a long text', () => {
+	const guard = new SpecialGuard(specialNames);
+	const parts = fc.array(
+		fc.oneof(fc.constantFrom('word', ' next', ' ', '\n', '🦊', '狐', ...specialNames), fc.string({ unit: 'grapheme', maxLength: 9 })),
+		{ minLength: 1, maxLength: 20 },
+	);
+
+	it('is cut into chunks that make it up, none too long, no character and no special name in two', () => {
+		fc.assert(
+			fc.property(parts, fc.integer({ min: 1, max: 4_000 }), fc.nat(40), (some, times, padding) => {
+				const text = 'x'.repeat(padding) + some.join('').repeat(times);
+				const chunks = [...chunksOf(text, guard)];
+				assert.equal(chunks.join(''), text);
+				assert.ok(chunks.every((chunk) => chunk.length <= chunkLength));
+				if (chunks.length > 1)
+					assert.ok(
+						chunks.slice(1).every((chunk, index) => guard.nameAcross((chunks[index] ?? '') + chunk, (chunks[index] ?? '').length) < 0),
+					);
+				assert.ok(chunks.every((chunk) => !/^[\uDC00-\uDFFF]/.test(chunk) || /^[\uDC00-\uDFFF]/.test(text)));
+			}),
+			{ numRuns: 60 },
+		);
+	});
+
+	it('is cut between words where it has words', () => {
+		const text = 'some words in a row '.repeat(2_000);
+		for (const chunk of [...chunksOf(text, guard)].slice(1)) assert.match(chunk, /^ [a-z]/);
 	});
 });
 

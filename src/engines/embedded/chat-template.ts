@@ -16,10 +16,14 @@ export interface TemplateTokens {
 	readonly specialNames: readonly string[];
 	readonly bosText: string;
 	readonly eosText: string;
-	/** The template's words: special tokens are parsed. `continued`: other text goes before. */
-	tokenizeMarkup(text: string, continued: boolean): readonly number[];
-	/** A user's words: no special tokens. */
-	tokenizeText(text: string, continued: boolean): readonly number[];
+	/**
+	 * `special`: the template's words, in which special tokens are parsed; else a user's. `continued`: other text goes before.
+	 * May end early, with more than `most` tokens.
+	 */
+	tokenize(
+		text: string,
+		options: { readonly special: boolean; readonly continued: boolean; readonly most: number },
+	): Promise<readonly number[]>;
 }
 
 /** The messages cannot be put into the template; the message says why. */
@@ -50,8 +54,8 @@ export class ChatTemplate {
 		}
 	}
 
-	/** Token ids of a conversation, ready for the assistant's answer. */
-	tokenize(messages: readonly ChatMessage[]): number[] {
+	/** Token ids of a conversation, ready for the assistant's answer; more than `most` when there are more. */
+	async tokenize(messages: readonly ChatMessage[], most: number): Promise<number[]> {
 		const taken: string[] = [];
 		const guarded = messages.map((message) => ({
 			role: this.#guarded(message.role, taken),
@@ -59,15 +63,18 @@ export class ChatTemplate {
 			...(message.name === undefined ? {} : { name: this.#guarded(message.name, taken) }),
 		}));
 		const rendered = this.#render(guarded);
-		if (taken.length === 0) return [...this.#tokens.tokenizeMarkup(rendered, false)];
 		const ids: number[] = [];
+		const add = async (text: string, special: boolean, continued: boolean): Promise<void> => {
+			if (text === '' || ids.length > most) return;
+			for (const id of await this.#tokens.tokenize(text, { special, continued, most: most - ids.length })) ids.push(id);
+		};
 		let at = 0;
-		for (const mark of rendered.matchAll(this.#marks)) {
-			this.#addMarkup(ids, rendered.slice(at, mark.index), at > 0);
-			for (const id of this.#tokens.tokenizeText(taken[Number(mark[1])] ?? '', mark.index > 0)) ids.push(id);
+		for (const mark of taken.length === 0 ? [] : rendered.matchAll(this.#marks)) {
+			await add(rendered.slice(at, mark.index), true, at > 0);
+			await add(taken[Number(mark[1])] ?? '', false, mark.index > 0);
 			at = mark.index + mark[0].length;
 		}
-		this.#addMarkup(ids, rendered.slice(at), at > 0);
+		await add(rendered.slice(at), true, at > 0);
 		return ids;
 	}
 
@@ -96,11 +103,6 @@ export class ChatTemplate {
 			if (error instanceof TemplateError) return 0;
 			throw error;
 		}
-	}
-
-	#addMarkup(ids: number[], text: string, continued: boolean): void {
-		if (text === '') return;
-		for (const id of this.#tokens.tokenizeMarkup(text, continued)) ids.push(id);
 	}
 
 	/** The text with marks for what could become a special token. */

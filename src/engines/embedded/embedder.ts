@@ -2,33 +2,36 @@
  * Vectors of texts, in a context of its own beside the one that generates: one text at a time, in the order of the requests.
  * Runs in the llama.cpp host.
  */
-import type { LlamaEmbeddingContext, LlamaModel } from 'node-llama-cpp';
+import type { LlamaEmbeddingContext, LlamaModel, Token } from 'node-llama-cpp';
 import { failure } from '../../actors/serving/failure.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
 import type { GenerationSink, HostGeneration } from '../wire/host-protocol.ts';
+import type { Vocabulary } from './vocabulary.ts';
 
 export class LlamaEmbedder {
 	readonly #context: LlamaEmbeddingContext;
-	readonly #model: LlamaModel;
+	readonly #vocabulary: Vocabulary;
 	readonly #tokensMax: number;
 	/** Ends when all requests so far have. */
 	#last: Promise<void> = Promise.resolve();
 
-	private constructor(model: LlamaModel, context: LlamaEmbeddingContext, ctx: number) {
-		this.#model = model;
+	private constructor(vocabulary: Vocabulary, context: LlamaEmbeddingContext, ctx: number) {
+		this.#vocabulary = vocabulary;
 		this.#context = context;
 		// The library wants one to spare.
 		this.#tokensMax = ctx - 1;
 	}
 
-	static async create(model: LlamaModel, ctx: number, threads: number): Promise<LlamaEmbedder> {
+	static async create(model: LlamaModel, vocabulary: Vocabulary, ctx: number, threads: number): Promise<LlamaEmbedder> {
 		// A text must go through in one batch: llama.cpp aborts otherwise, for models that read in both directions.
-		return new LlamaEmbedder(model, await model.createEmbeddingContext({ contextSize: ctx, batchSize: ctx, threads }), ctx);
+		return new LlamaEmbedder(vocabulary, await model.createEmbeddingContext({ contextSize: ctx, batchSize: ctx, threads }), ctx);
 	}
 
 	/** Tokens of all texts, with those that the model wants around each. */
-	count(input: PromptInput): number {
-		return textsOf(input).reduce((sum, text) => sum + this.#context.calculateInputLength(this.#model.tokenize(text)), 0);
+	async count(input: PromptInput): Promise<number> {
+		let sum = 0;
+		for (const text of textsOf(input)) sum += this.#context.calculateInputLength(await this.#tokenize(text));
+		return sum;
 	}
 
 	start(input: PromptInput, sink: GenerationSink): HostGeneration {
@@ -50,9 +53,15 @@ export class LlamaEmbedder {
 		await this.#context.dispose();
 	}
 
+	/** More than fit when there are more, not necessarily all. */
+	#tokenize(text: string): Promise<Token[]> {
+		return this.#vocabulary.tokenize(text, { special: false, continued: false, most: this.#tokensMax });
+	}
+
 	async #embed(input: PromptInput, sink: GenerationSink, state: { readonly cancelled: boolean }): Promise<void> {
 		const startedAt = performance.now();
-		const texts = textsOf(input).map((text) => this.#model.tokenize(text));
+		const texts: Token[][] = [];
+		for (const text of textsOf(input)) texts.push(await this.#tokenize(text));
 		const lengths = texts.map((tokens) => this.#context.calculateInputLength(tokens));
 		const tokensIn = lengths.reduce((sum, length) => sum + length, 0);
 		const usage = () => ({ tokensIn, tokensCached: 0, tokensOut: 0, prefillMs: performance.now() - startedAt, decodeMs: 0 });

@@ -17,6 +17,10 @@ import { chooseSlot } from './slot-choice.ts';
 /** Ours: grows when the same request and seed would give other tokens. */
 const samplerProfileVersion = 'llamacpp-1';
 
+const contextsCounted = 4;
+/** The answer is some thirty times longer, and read at once. */
+const tokenizeBytesMax = 512 * 1024;
+
 interface Prepared {
 	readonly prompt: readonly Token[];
 	readonly limit: number;
@@ -57,16 +61,23 @@ export class LlamaBackend implements HostBackend {
 		return starting;
 	}
 
+	/** Exact up to a few contexts; of a longer prompt, at least that. */
 	async count(input: PromptInput): Promise<number> {
-		const { embedder, model, prompts } = this.#loaded;
-		if (input.kind !== 'inputs') return prompts.tokenize(input).length;
+		const { embedder, vocabulary, prompts, ctx } = this.#loaded;
+		const most = ctx * contextsCounted;
+		if (input.kind !== 'inputs') return (await prompts.tokenize(input, most)).length;
 		if (embedder !== null) return embedder.count(input);
-		return input.inputs.reduce((sum, text) => sum + model.tokenize(text).length, 0);
+		let sum = 0;
+		for (const text of input.inputs) sum += (await vocabulary.tokenize(text, { special: false, continued: false, most })).length;
+		return sum;
 	}
 
 	async tokenize(text: string): Promise<readonly { readonly id: number; readonly text: string }[]> {
-		const { model, vocabulary } = this.#loaded;
-		return model.tokenize(text).map((id) => ({ id, text: vocabulary.shown(id) }));
+		const bytes = Buffer.byteLength(text);
+		if (bytes > tokenizeBytesMax) throw new Error(`text has ${bytes} bytes; at most ${tokenizeBytesMax} are tokenized at once`);
+		const { vocabulary } = this.#loaded;
+		const ids = await vocabulary.tokenize(text, { special: false, continued: false, most: Number.POSITIVE_INFINITY });
+		return ids.map((id) => ({ id, text: vocabulary.shown(id) }));
 	}
 
 	async close(): Promise<void> {
@@ -109,11 +120,13 @@ export class LlamaBackend implements HostBackend {
 			return invalid(`workload is ${workload}; this model does ${this.facts.workloads.join(' and ')}`);
 		if (input.kind === 'inputs') return invalid('a completion needs a prompt or messages; inputs are for embedding');
 		try {
-			const prompt = this.#loaded.prompts.tokenize(input);
 			const ctx = Math.min(request.ctx, this.#loaded.ctx);
+			const prompt = await this.#loaded.prompts.tokenize(input, ctx * contextsCounted);
 			const room = ctx - prompt.length;
 			if (prompt.length === 0) return invalid('the prompt is empty: there is nothing to go on from');
-			if (room < 1) return invalid(`the prompt has ${prompt.length} tokens; the context holds ${ctx}, with at least one for the answer`);
+			const atLeast = prompt.length > ctx * contextsCounted ? 'at least ' : '';
+			if (room < 1)
+				return invalid(`the prompt has ${atLeast}${prompt.length} tokens; the context holds ${ctx}, with at least one for the answer`);
 			if (request.maxTokensExplicit && request.maxTokens > room)
 				return invalid(
 					`max_tokens is ${request.maxTokens}; the prompt has ${prompt.length} tokens, which leaves ${room} of a context of ${ctx}`,
@@ -138,7 +151,10 @@ export class LlamaBackend implements HostBackend {
 	/** Steps while there is anything to step. Never rejects. */
 	async #stepAll(): Promise<void> {
 		while (this.#runs.size > 0) {
-			for (const run of this.#unprepared.splice(0)) if (!run.cancelled) await run.prepare();
+			// Others may begin while one is prepared: none is stepped before it is.
+			for (let run = this.#unprepared.shift(); run !== undefined; run = this.#unprepared.shift()) {
+				if (!run.cancelled) await run.prepare();
+			}
 			await this.#step();
 			for (const run of this.#runs) {
 				await run.settle();

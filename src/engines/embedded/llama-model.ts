@@ -78,11 +78,12 @@ export async function loadModel(settings: EmbeddedSettings, observer: LoadObserv
 			defaultContextFlashAttention: false,
 			onLoadProgress: inSteps(observer),
 		});
+		const vocabulary = new Vocabulary(model);
 		const context = gguf.generates ? await makeContext(model, settings, ctx) : null;
-		const embedder = gguf.poolingType >= 1 && gguf.poolingType <= 3 ? await LlamaEmbedder.create(model, ctx, settings.cpuThreads) : null;
+		const embedder =
+			gguf.poolingType >= 1 && gguf.poolingType <= 3 ? await LlamaEmbedder.create(model, vocabulary, ctx, settings.cpuThreads) : null;
 		if (context === null && embedder === null)
 			throw new LoadError(unusable(`${gguf.architecture} models are neither for text nor for embeddings`));
-		const vocabulary = new Vocabulary(model);
 		return {
 			model,
 			context,

@@ -8,10 +8,12 @@ export class Prompts {
 	/** Null: the model has none, or one that cannot be read. */
 	readonly template: ChatTemplate | null;
 	readonly #model: LlamaModel;
+	readonly #vocabulary: Vocabulary;
 	readonly #noTemplate: string;
 
 	constructor(model: LlamaModel, vocabulary: Vocabulary, templateSource: string | null) {
 		this.#model = model;
+		this.#vocabulary = vocabulary;
 		let template: ChatTemplate | null = null;
 		let noTemplate = 'the model has no chat template';
 		if (templateSource !== null) {
@@ -20,8 +22,7 @@ export class Prompts {
 					specialNames: vocabulary.specialNames,
 					bosText: vocabulary.name(model.tokens.bos),
 					eosText: vocabulary.name(model.tokens.eos),
-					tokenizeMarkup: (text, continued) => model.tokenize(text, true, continued ? 'trimLeadingSpace' : undefined),
-					tokenizeText: (text, continued) => model.tokenize(text, false, continued ? 'trimLeadingSpace' : undefined),
+					tokenize: (text, options) => vocabulary.tokenize(text, options),
 				});
 			} catch (error) {
 				if (!(error instanceof TemplateError)) throw error;
@@ -32,22 +33,25 @@ export class Prompts {
 		this.#noTemplate = noTemplate;
 	}
 
-	/** Throws `TemplateError` when messages meet a model without a template, or one that refuses them. */
-	tokenize(input: Exclude<PromptInput, { readonly kind: 'inputs' }>): Token[] {
-		const ids = this.#withoutBos(input) as Token[];
+	/**
+	 * More than `most` tokens when there are more, not necessarily all. Throws `TemplateError` when messages meet a model
+	 * without a template, or one that refuses them.
+	 */
+	async tokenize(input: Exclude<PromptInput, { readonly kind: 'inputs' }>, most: number): Promise<Token[]> {
+		const ids = (await this.#withoutBos(input, most)) as Token[];
 		const { bos, shouldPrependBosToken } = this.#model.tokens;
 		// A template, or a raw prompt, may have brought its own.
-		return shouldPrependBosToken && bos !== null && ids[0] !== bos ? [bos, ...ids] : ids;
+		if (shouldPrependBosToken && bos !== null && ids[0] !== bos) ids.unshift(bos);
+		return ids;
 	}
 
-	#withoutBos(input: Exclude<PromptInput, { readonly kind: 'inputs' }>): number[] {
+	async #withoutBos(input: Exclude<PromptInput, { readonly kind: 'inputs' }>, most: number): Promise<number[]> {
 		if (input.kind === 'messages') {
 			if (this.template === null) throw new TemplateError(`${this.#noTemplate}: messages cannot be used, send a prompt instead`);
-			return this.template.tokenize(input.messages);
+			return this.template.tokenize(input.messages, most);
 		}
+		if (!input.raw && this.template !== null) return this.template.tokenize([{ role: 'user', content: input.text }], most);
 		// A raw prompt is its author's own markup: special tokens in it are meant.
-		if (input.raw) return this.#model.tokenize(input.text, true);
-		if (this.template === null) return this.#model.tokenize(input.text, false);
-		return this.template.tokenize([{ role: 'user', content: input.text }]);
+		return this.#vocabulary.tokenize(input.text, { special: input.raw, continued: false, most });
 	}
 }

@@ -39,6 +39,17 @@ export class SpecialGuard {
 		return merged(spans);
 	}
 
+	/** Where the name begins that this place is inside of; −1: it is inside of none. */
+	nameAcross(text: string, place: number): number {
+		if (this.#names === null) return -1;
+		const from = Math.max(0, place - this.#longest);
+		for (const match of text.slice(from, place + this.#longest).matchAll(this.#names)) {
+			const start = from + match.index;
+			if (start < place && start + match[0].length > place) return start;
+		}
+		return -1;
+	}
+
 	#longestEdge(text: string, edges: ReadonlySet<string>, edge: (length: number) => string): number {
 		for (let length = Math.min(this.#longest - 1, text.length); length > 0; length -= 1) if (edges.has(edge(length))) return length;
 		return 0;

@@ -5,14 +5,25 @@
  * The library's own detokenizer is not used for text: it drops spaces (before `?`, `!`, `.` and `,`, and at the beginning)
  * and gives no bytes of characters that are spread over tokens. What is done here is llama.cpp's `token_to_piece`.
  */
+
+import { setImmediate as turn } from 'node:timers/promises';
 import type { LlamaModel, Token } from 'node-llama-cpp';
+import { SpecialGuard } from './special-guard.ts';
+import { chunksOf } from './text-chunks.ts';
 import type { TokenBytes } from './token-text.ts';
+
+export interface TokenizeOptions {
+	readonly special: boolean;
+	readonly continued: boolean;
+	readonly most: number;
+}
 
 const noBytes: Uint8Array = new Uint8Array(0);
 
 export class Vocabulary implements TokenBytes {
 	/** Names of control tokens: those that must not come out of a user's text. */
 	readonly specialNames: readonly string[];
+	readonly #guard: SpecialGuard;
 	readonly #model: LlamaModel;
 	readonly #names: readonly string[];
 	/** Filled as tokens are met; undefined: not met yet. */
@@ -29,6 +40,26 @@ export class Vocabulary implements TokenBytes {
 		}
 		special.delete('');
 		this.specialNames = [...special];
+		this.#guard = new SpecialGuard(this.specialNames);
+	}
+
+	/**
+	 * A text as tokens, in turns with whatever else the process does. `special`: the names of special tokens in it are meant.
+	 * `continued`: other text goes before, so no space is put before its first word. Ends early, with more than `most` tokens,
+	 * when there are more.
+	 */
+	async tokenize(text: string, options: TokenizeOptions): Promise<Token[]> {
+		const ids: Token[] = [];
+		let continued = options.continued;
+		for (const chunk of chunksOf(text, this.#guard)) {
+			if (continued && ids.length > 0) await turn();
+			// Only these put a space before the first word of a text.
+			const trim = continued && this.#model.vocabularyType !== 'bpe';
+			for (const id of this.#model.tokenize(chunk, options.special, trim ? 'trimLeadingSpace' : undefined)) ids.push(id);
+			if (ids.length > options.most) break;
+			continued = true;
+		}
+		return ids;
 	}
 
 	get size(): number {
