@@ -49,7 +49,7 @@ describe('the process tree', () => {
 		const next = await submit(daemon.url, { model_ref: 'scripted:slow', prompt: 'x', max_tokens: 5 });
 		const seen = await (await Watch.open(daemon.url, next.task_id)).all();
 		checkOrder(seen);
-		assert.equal(seen.at(-1)?.name, 'end');
+		assert.equal(seen.at(-1)?.name, 'end', JSON.stringify(seen.at(-1)));
 		await readyAgain(daemon);
 		assert.notDeepEqual(hosts(daemon), [host]);
 		assert.equal(await daemon.stop(), 0);

@@ -12,6 +12,7 @@ export class ScriptedGeneration implements Generation {
 	/** How often it was told to stop. */
 	cancels = 0;
 	over = false;
+	abandoned = false;
 	tokens = 0;
 	/** Every text sent, in order. */
 	readonly texts: string[] = [];
@@ -26,6 +27,11 @@ export class ScriptedGeneration implements Generation {
 	cancel(): void {
 		this.cancels++;
 		if (this.cancels === 1 && !this.over) this.#onCancel(this);
+	}
+
+	abandon(): void {
+		this.abandoned = true;
+		this.cancel();
 	}
 
 	get usage(): GenerationUsage {
@@ -60,8 +66,12 @@ export class ScriptedGeneration implements Generation {
 		this.#last({ type: 'decode-cancelled', usage: this.usage });
 	}
 
-	failed(problem: Failure = failure('WORKER_RESET', 'the engine died'), slot: 'free' | 'unknown' = 'unknown'): void {
-		this.#last({ type: 'decode-failed', failure: problem, slot, began: 'maybe' });
+	failed(
+		problem: Failure = failure('WORKER_RESET', 'the engine died'),
+		slot: 'free' | 'unknown' = 'unknown',
+		began: 'maybe' | 'no' = 'maybe',
+	): void {
+		this.#last({ type: 'decode-failed', failure: problem, slot, began });
 	}
 
 	#last(news: DecodeNews): void {
@@ -71,7 +81,7 @@ export class ScriptedGeneration implements Generation {
 
 	#tell(news: DecodeNews): void {
 		if (this.over) throw new Error('test: news after the end');
-		this.task.tell(news);
+		if (!this.abandoned) this.task.tell(news);
 	}
 }
 

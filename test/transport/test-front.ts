@@ -156,7 +156,7 @@ export async function startFront(more: Partial<FrontOptions> = {}, clock?: Clock
 	const dispatched: DispatcherCommand[] = [];
 	const decode = { tokenized: { type: 'tokenized', tokens: [{ id: 5, text: 'hi' }] } as TokenizeNews };
 	const port: DecodePort = {
-		start: () => ({ cancel: () => undefined }),
+		start: () => ({ cancel: () => undefined, abandon: () => undefined }),
 		count: (_replica, _input, replyTo: ActorRef<CountNews>) => replyTo.tell({ type: 'prompt-counted', tokens: 1 }),
 		tokenize: (_replica, _text, replyTo) => replyTo.tell(decode.tokenized),
 	};

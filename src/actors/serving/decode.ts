@@ -70,6 +70,8 @@ export type DecodeNews =
 export interface Generation {
 	/** Tells the engine to stop, in this turn. Idempotent. `decode-cancelled`, or an end already under way, follows. */
 	cancel(): void;
+	/** Cancels, and tells the task nothing more. */
+	abandon(): void;
 }
 
 /** Opens generations on leased slots. News goes to `task`; a full mailbox there is a bug, for the run is bounded. */

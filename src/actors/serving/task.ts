@@ -34,6 +34,8 @@ const sendAgainMs = 200;
 const logGrowthBytes = 65_536;
 /** A replica that cannot be reached is known to its pool within this many tries, as a rule. */
 const attemptsMax = 20;
+/** Of those, with engines that may have had the request and died before they began: it may be what kills them. */
+const uncertainMax = 2;
 const tryAgainMs = 100;
 const noWork = { tokensIn: 0, tokensOut: 0, prefillMs: 0, decodeMs: 0 } as const;
 
@@ -55,6 +57,9 @@ class Task implements Behavior<TaskMessage> {
 	#resting = false;
 	/** Leases whose engine could not be reached. */
 	#attempts = 0;
+	#uncertain = 0;
+	/** The engine has told of the generation under way. */
+	#begun = false;
 	/** Waits to hear that a new control thread knows all that we hold. */
 	#reporter: ActorRef<'reported'> | null = null;
 
@@ -214,6 +219,7 @@ class Task implements Behavior<TaskMessage> {
 		if (record.log.lastSeq === 0) record.log.append('started', startedJson(record, news.standing));
 		this.#telemetry.placed();
 		this.#watchdog = new Watchdog(this.#ctx, news.timeouts);
+		this.#begun = false;
 		this.#generation = this.#around.decode.start(
 			replica,
 			{
@@ -252,6 +258,7 @@ class Task implements Behavior<TaskMessage> {
 
 	#onDecodeNews(news: Exclude<DecodeNews, Pieces>): void {
 		if (news.type === 'decode-started') {
+			this.#begun = true;
 			this.#record.tokensIn = news.tokensIn;
 			if (this.#ending === null) this.#telemetry.started(news.tokensCached);
 			return;
@@ -267,7 +274,7 @@ class Task implements Behavior<TaskMessage> {
 				}
 				return this.#settle('free', news.usage);
 			case 'decode-failed':
-				if (news.began === 'no' && this.#ending === null && this.#attempts < attemptsMax) return this.#tryAgain();
+				if (this.#mayTryAgain(news.began === 'no', news.slot)) return this.#tryAgain(news.began === 'no' ? 'free' : 'unknown');
 				this.#fail(news.failure, null);
 				return this.#settle(news.slot, null);
 			case 'decode-cancelled':
@@ -277,11 +284,17 @@ class Task implements Behavior<TaskMessage> {
 		}
 	}
 
-	/** The engine was gone before it had the request, and its pool does not know yet: back to the queue, at the old place. */
-	#tryAgain(): void {
+	/** The engine was gone before it had the request, or (`sure` false) before it said that it had begun. */
+	#mayTryAgain(sure: boolean, slot: 'free' | 'unknown'): boolean {
+		if (this.#ending !== null || this.#attempts >= attemptsMax) return false;
+		return sure || (slot === 'unknown' && !this.#begun && this.#record.firstTokenAt === null && this.#uncertain++ < uncertainMax);
+	}
+
+	/** Its pool may not know yet: back to the queue, at the old place. */
+	#tryAgain(slot: 'free' | 'unknown'): void {
 		this.#attempts++;
 		this.#watchdog?.stop();
-		this.#claims.settle({ ...noWork, outcome: 'unused', slot: 'free', reason: 'unreachable' });
+		this.#claims.settle({ ...noWork, outcome: 'unused', slot, reason: 'unreachable' });
 		this.#ctx.setTimer('again', tryAgainMs, { type: 'try-again' });
 	}
 
@@ -290,8 +303,9 @@ class Task implements Behavior<TaskMessage> {
 		// Its connection may live a little longer: nothing that still comes of it counts.
 		const generation = this.#generation;
 		this.#generation = null;
+		generation?.abandon();
+		if (this.#mayTryAgain(false, 'unknown')) return this.#tryAgain('unknown');
 		this.#fail(problem.code === 'WORKER_RESET' ? problem : failure('WORKER_RESET', problem.message), null);
-		generation?.cancel();
 		this.#settle('unknown', null);
 	}
 

@@ -30,6 +30,11 @@ export class GenerationStream implements Generation {
 		this.#cancel(this);
 	}
 
+	abandon(): void {
+		this.forsake();
+		this.cancel();
+	}
+
 	/** Nobody listens any more: what still comes is dropped, until its end. */
 	forsake(): void {
 		this.#forsaken = true;

@@ -107,7 +107,7 @@ export class HostConnection {
 	start(request: HostRequest, task: ActorRef<DecodeNews>): Generation {
 		if (this.#closed) {
 			task.tell({ type: 'decode-failed', failure: lost('the engine host is gone'), slot: 'unknown', began: 'no' });
-			return { cancel() {} };
+			return { cancel() {}, abandon() {} };
 		}
 		const stream = new GenerationStream(this.#newStream(), task, this.#cancel);
 		this.#waiting.set(stream.id, stream);
