@@ -6,6 +6,7 @@ import type { LogLevel } from '../actors/kernel/telemetry.ts';
 import { dispatcher } from '../actors/serving/dispatcher.ts';
 import type { DispatcherCommand, EngineThreadCommand } from '../actors/serving/messages.ts';
 import type { PoolSpec } from '../actors/serving/pool-spec.ts';
+import { urgentFromControl } from '../actors/serving/urgent.ts';
 import { runRole } from '../actors/threads/thread-role.ts';
 import { threadLog } from '../transport/telemetry/logs.ts';
 import { type ThreadTelemetry, threadTelemetry } from '../transport/telemetry/metrics.ts';
@@ -20,7 +21,6 @@ export interface ControlConfig {
 
 /** More than all links together may have under way. */
 const dispatcherMailboxMax = 131_072;
-const urgent = new Set(['granted', 'refused', 'withdrawn', 'replica-lost', 'pools-changed', 'start-replica', 'stop', 'audit']);
 
 let telemetry: ThreadTelemetry;
 
@@ -35,7 +35,7 @@ runRole<ControlConfig, null>(
 		return {
 			facts: null,
 			names: { dispatcher: ref },
-			urgent,
+			urgent: urgentFromControl,
 			onPeer(name, peer) {
 				// Fronts introduce themselves: only they know what they hold.
 				if (!name.startsWith('engine')) return;

@@ -5,6 +5,7 @@
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
 import { engineGuardian } from '../actors/serving/engine-guardian.ts';
 import type { ReplicaSpec } from '../actors/serving/messages.ts';
+import { urgentFromEngines } from '../actors/serving/urgent.ts';
 import { runRole } from '../actors/threads/thread-role.ts';
 import { deviceEnv } from '../engines/embedded/device-env.ts';
 import type { EmbeddedSettings } from '../engines/embedded/embedded-settings.ts';
@@ -19,7 +20,6 @@ export interface EngineConfig {
 	readonly logLevel: LogLevel;
 }
 
-const urgent = new Set(['replica-started', 'replica-ready', 'replica-failed', 'replica-stopped', 'audited']);
 /** How long engines may take to end when the daemon does. */
 const shutdownMs = 5_000;
 
@@ -61,7 +61,7 @@ runRole<EngineConfig, null>(
 		return {
 			facts: null,
 			names: { engine: guardian },
-			urgent,
+			urgent: urgentFromEngines,
 			onPeer() {},
 			onMain() {},
 			metrics: () => telemetry.snapshot(),

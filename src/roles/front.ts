@@ -9,6 +9,7 @@ import type { DispatcherCommand, PoolView } from '../actors/serving/messages.ts'
 import type { TaskRoll } from '../actors/serving/task-messages.ts';
 import { type RetentionLimits, TaskRegistry } from '../actors/serving/task-registry.ts';
 import { tasks } from '../actors/serving/tasks.ts';
+import { urgentFromFronts } from '../actors/serving/urgent.ts';
 import type { MainApi } from '../actors/threads/thread-api.ts';
 import { runRole } from '../actors/threads/thread-role.ts';
 import { HostDecodePort } from '../engines/wire/host-decode-port.ts';
@@ -42,7 +43,6 @@ export interface FrontInspection {
 }
 
 const tasksMailboxMax = 65_536;
-const urgent = new Set(['settle', 'withdraw', 'report-lease', 'front-joined', 'front-reported']);
 /** After the last task: how long its watchers may take to read the end. */
 const lastReadsMs = 2_000;
 const rollBytesMax = 1024 * 1024;
@@ -95,7 +95,7 @@ runRole<FrontConfig, FrontFacts>(
 		return {
 			facts,
 			names: { front: tasksRef },
-			urgent,
+			urgent: urgentFromFronts,
 			onPeer(name, peer, incarnation) {
 				if (name !== 'control') return;
 				dispatcher = peer.remote<DispatcherCommand>('dispatcher');

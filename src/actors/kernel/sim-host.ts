@@ -106,7 +106,7 @@ export class SimWorld {
 		if (timer === undefined || timer.at > until) return false;
 		this.#timers.remove(timer);
 		this.#now = Math.max(this.#now, timer.at);
-		timer.fire();
+		(timer.owner as SimHost).fire(timer.fire);
 		return true;
 	}
 }
@@ -118,6 +118,7 @@ export class SimHost implements Host {
 	readonly index: number;
 	#turns: (() => void)[] = [];
 	#alive = true;
+	#paused = false;
 
 	/** A simulated thread: alone in a world of its own made from a seed, or one more of a world. */
 	constructor(seedOrWorld: number | SimWorld, telemetry: Telemetry = silentTelemetry) {
@@ -154,9 +155,28 @@ export class SimHost implements Host {
 		this.world.onEvent?.({ at: this.world.now, host: this.index, actor, kind, content });
 	}
 
-	/** Turns that wait. */
+	/** Turns that wait and may run. */
 	get waiting(): number {
-		return this.#turns.length;
+		return this.#paused ? 0 : this.#turns.length;
+	}
+
+	get paused(): boolean {
+		return this.#paused;
+	}
+
+	/** This thread is stuck: it runs nothing until `resume`. What comes due meanwhile waits for that. */
+	pause(): void {
+		this.#paused = true;
+	}
+
+	resume(): void {
+		this.#paused = false;
+	}
+
+	/** A timer of this host is due. Called by its world. */
+	fire(timer: () => void): void {
+		if (this.#paused) this.#turns.push(timer);
+		else timer();
 	}
 
 	/** Runs the oldest waiting turn of this host; false when there is none. */

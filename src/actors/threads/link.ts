@@ -35,6 +35,11 @@ export interface Peer {
 	remote<M>(name: string): ActorRef<M>;
 }
 
+export interface Credits {
+	readonly ordinary: number;
+	readonly urgent: number;
+}
+
 interface Typed {
 	readonly type?: unknown;
 	readonly replyTo?: unknown;
@@ -68,6 +73,17 @@ export class Link implements ForeignCarrier {
 		port.onClosed = () => this.lose();
 		const names = Object.fromEntries(Object.entries(options.names).map(([name, ref]) => [name, system.exportId(ref)]));
 		this.#put({ kind: 'names', names });
+	}
+
+	/**
+	 * Messages that may be sent now, and what the peer may send but does not know of yet. With nothing under way `left` here and
+	 * `owed` there make a whole window: no credit was lost.
+	 */
+	get credits(): { readonly left: Credits; readonly owed: Credits } {
+		return {
+			left: { ordinary: this.#ordinaryLeft, urgent: this.#urgentLeft },
+			owed: { ordinary: this.#ordinaryOwed, urgent: this.#urgentOwed },
+		};
 	}
 
 	tell(to: number, message: unknown): Delivery {
