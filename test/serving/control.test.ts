@@ -334,7 +334,7 @@ test('the front hears of a change of state at once, of counts at most four times
 test('counters and gauges say what happened, under the names and labels of the contract', () => {
 	const world = ControlWorld.ready();
 	const tasks = world.submitAll(3, { priority: 'batch' });
-	world.host.run();
+	world.host.advance(100);
 	const { telemetry } = world;
 	const labels = { engine: 'scripted', engine_version: '1.2', pool_id: 'pool', priority: 'batch' };
 	assert.equal(telemetry.total('tasks_enqueued_total', labels), 3);

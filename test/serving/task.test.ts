@@ -81,7 +81,7 @@ test('what a task reports: latencies from its admission, tokens in and out, and 
 	world.host.advance(120);
 	generation.pieces({ text: 'secret' });
 	for (let batch = 0; batch < 4; batch++) {
-		world.host.advance(60);
+		world.host.advance(260);
 		generation.pieces({ text: 'x' }, { text: 'y' });
 	}
 	generation.end();
@@ -96,7 +96,7 @@ test('what a task reports: latencies from its admission, tokens in and out, and 
 		],
 	);
 	const gaps = telemetry.samples.filter((sample) => sample.metric === 'inter_token_latency_ms').map((sample) => sample.value);
-	assert.deepEqual(gaps, [30, 30]);
+	assert.deepEqual(gaps, [130, 130]);
 	assert.equal(telemetry.total('tokens_in_total', { ...labels, replica_id: 'pool-0' }), 5);
 	assert.equal(telemetry.total('tokens_out_total', { ...labels, replica_id: 'pool-0' }), 9);
 	assert.ok(telemetry.counts.filter((entry) => entry.metric === 'tokens_out_total').length < 9);

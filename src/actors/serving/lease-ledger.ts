@@ -26,7 +26,9 @@ export interface HeldLease {
 
 interface ReplicaSlots {
 	slots: number;
+	/** Slots of its leases that are granted or quarantined. */
 	inUse: number;
+	quarantined: number;
 	exclusive: boolean;
 	/** Audits sent and answered: answers come in the order of the questions. */
 	asked: number;
@@ -48,7 +50,7 @@ export class LeaseLedger {
 	/** A fresh engine. One that was there before must have been dropped. */
 	addReplica(replicaId: string, slots: number): void {
 		if (this.#replicas.has(replicaId)) throw new Error(`${replicaId} is in the ledger already`);
-		this.#replicas.set(replicaId, { slots, inUse: 0, exclusive: false, asked: 0, answered: 0 });
+		this.#replicas.set(replicaId, { slots, inUse: 0, quarantined: 0, exclusive: false, asked: 0, answered: 0 });
 	}
 
 	has(replicaId: string): boolean {
@@ -95,7 +97,10 @@ export class LeaseLedger {
 		if (replica === undefined) return false;
 		const held = this.#leases.get(leaseKey(lease));
 		if (held !== undefined) {
-			if (held.state === 'quarantined') held.state = 'granted';
+			if (held.state === 'quarantined') {
+				held.state = 'granted';
+				replica.quarantined -= held.slots;
+			}
 			return held.state === 'granted';
 		}
 		this.#hold(lease, taskId, replica);
@@ -123,6 +128,7 @@ export class LeaseLedger {
 		const replica = this.#replicas.get(held.lease.replicaId);
 		if (replica === undefined) return true;
 		replica.inUse -= held.slots;
+		if (held.state === 'quarantined') replica.quarantined -= held.slots;
 		if (held.lease.exclusive) replica.exclusive = false;
 		return true;
 	}
@@ -133,8 +139,10 @@ export class LeaseLedger {
 		if (held === undefined) return false;
 		if (held.state === 'void') this.#leases.delete(leaseKey(lease));
 		else if (held.state === 'granted') {
+			const replica = this.#replicas.get(held.lease.replicaId);
 			held.state = 'quarantined';
-			held.quarantinedAt = this.#replicas.get(held.lease.replicaId)?.asked ?? 0;
+			held.quarantinedAt = replica?.asked ?? 0;
+			if (replica !== undefined) replica.quarantined += held.slots;
 		}
 		return true;
 	}
@@ -181,9 +189,9 @@ export class LeaseLedger {
 
 	/** Slots of a replica in a state. */
 	slotsIn(replicaId: string, state: 'granted' | 'quarantined'): number {
-		let sum = 0;
-		for (const held of this.#leases.values()) if (held.lease.replicaId === replicaId && held.state === state) sum += held.slots;
-		return sum;
+		const replica = this.#replicas.get(replicaId);
+		if (replica === undefined) return 0;
+		return state === 'quarantined' ? replica.quarantined : replica.inUse - replica.quarantined;
 	}
 
 	held(state: LeaseState): HeldLease[] {
@@ -193,10 +201,21 @@ export class LeaseLedger {
 	/** In use = the sum of leases, never above what there is. Returns what is wrong, in words; null when nothing is. */
 	drift(): string | null {
 		for (const [replicaId, replica] of this.#replicas) {
-			const sum = this.slotsIn(replicaId, 'granted') + this.slotsIn(replicaId, 'quarantined');
-			if (sum !== replica.inUse) return `${replicaId}: ${replica.inUse} slots in use, leases hold ${sum}`;
+			const granted = this.#sum(replicaId, 'granted');
+			const quarantined = this.#sum(replicaId, 'quarantined');
+			if (granted + quarantined !== replica.inUse)
+				return `${replicaId}: ${replica.inUse} slots in use, leases hold ${granted + quarantined}`;
+			if (quarantined !== replica.quarantined)
+				return `${replicaId}: ${replica.quarantined} slots in quarantine, leases hold ${quarantined}`;
 			if (replica.inUse > replica.slots) return `${replicaId}: ${replica.inUse} slots in use of ${replica.slots}`;
 		}
 		return null;
+	}
+
+	/** As the leases themselves say. */
+	#sum(replicaId: string, state: LeaseState): number {
+		let sum = 0;
+		for (const held of this.#leases.values()) if (held.lease.replicaId === replicaId && held.state === state) sum += held.slots;
+		return sum;
 	}
 }

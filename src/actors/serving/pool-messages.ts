@@ -27,6 +27,7 @@ export type PoolCommand =
 /** Pool → itself. */
 export type PoolTick =
 	| { readonly type: 'publish-due' }
+	| { readonly type: 'gauges-due' }
 	| { readonly type: 'standings-due'; readonly from: number }
 	| { readonly type: 'audit-due'; readonly replicaId: string }
 	| { readonly type: 'ledger-due' }

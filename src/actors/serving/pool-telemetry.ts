@@ -1,7 +1,7 @@
 /** What a pool reports of itself: its metrics and its log lines. Part of the Pool actor, control thread. */
 import type { Labels, Telemetry } from '../kernel/telemetry.ts';
 import type { LeaseLedger } from './lease-ledger.ts';
-import type { Lease, PoolView, ReplicaFacts, ReplicaState, TaskSummary } from './messages.ts';
+import type { Lease, ReplicaFacts, ReplicaState, TaskSummary } from './messages.ts';
 import type { ReplicaRow } from './pool-replicas.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import type { PriorityClass } from './task-request.ts';
@@ -11,7 +11,7 @@ const replicaStates: readonly ReplicaState[] = ['starting', 'ready', 'failed', '
 export class PoolTelemetry {
 	readonly #telemetry: Telemetry;
 	readonly #spec: PoolSpec;
-	/** Last value of each gauge, so that a turn in which nothing moved costs nothing. */
+	/** Last value of each gauge: what has not moved costs nothing. */
 	readonly #shown = new Map<string, number>();
 
 	constructor(telemetry: Telemetry, spec: PoolSpec) {
@@ -51,11 +51,11 @@ export class PoolTelemetry {
 		this.#telemetry.log('error', 'ledger-drift', { pool_id: this.#spec.poolId, human: words });
 	}
 
-	/** The gauges, after a turn. */
-	stands(view: PoolView, rows: readonly ReplicaRow[], ledger: LeaseLedger): void {
+	/** The gauges, now and then. */
+	stands(queue: { depth(priority: PriorityClass): number }, rows: readonly ReplicaRow[], ledger: LeaseLedger): void {
 		const facts = rows.find((row) => row.facts !== null)?.facts ?? null;
 		for (const priority of ['interactive', 'batch'] satisfies PriorityClass[]) {
-			this.#gauge('queue_depth', { ...this.#labels(facts), priority }, view.queueDepth[priority]);
+			this.#gauge('queue_depth', { ...this.#labels(facts), priority }, queue.depth(priority));
 		}
 		for (const row of rows) {
 			const labels = { pool_id: this.#spec.poolId, replica_id: row.replicaId };

@@ -32,6 +32,7 @@ export interface PoolOptions {
 
 const auditMs = 250;
 const ledgerMs = 5_000;
+const gaugesMs = 100;
 /** A link without room for a grant has some again by then. */
 const tellAgainMs = 50;
 /** Before a Replica that died of a bug is asked for again. */
@@ -60,6 +61,7 @@ class Pool implements Behavior<PoolMessage> {
 	#grantsOpen = false;
 	#standingsDue = false;
 	#publishing = false;
+	#gaugesDue = false;
 
 	constructor(ctx: ActorContext<PoolMessage>, options: PoolOptions) {
 		const { spec, epoch, dispatcher } = options;
@@ -80,6 +82,7 @@ class Pool implements Behavior<PoolMessage> {
 
 	onMessage(_ctx: ActorContext<PoolMessage>, message: PoolMessage): Next<PoolMessage> {
 		if (message.type === 'publish-due') this.#tellDispatcher();
+		else if (message.type === 'gauges-due') this.#showGauges();
 		else {
 			this.#handle(message);
 			this.#publish();
@@ -96,7 +99,7 @@ class Pool implements Behavior<PoolMessage> {
 		return 'same';
 	}
 
-	#handle(message: Exclude<PoolMessage, { type: 'publish-due' }>): void {
+	#handle(message: Exclude<PoolMessage, { type: 'publish-due' | 'gauges-due' }>): void {
 		switch (message.type) {
 			case 'enqueue':
 				return this.#onEnqueue(message.summary, message.replyTo);
@@ -486,7 +489,14 @@ class Pool implements Behavior<PoolMessage> {
 			taskEveryMs: this.#pace.heldMs / Math.max(1, load.slots),
 			retryAfterMs: this.#retryAfterMs(),
 		});
-		this.#telemetry.stands(view, this.#replicas.rows, this.#ledger);
 		this.#dispatcher.tell({ type: 'pool-changed', snapshot, view });
+		if (this.#gaugesDue) return;
+		this.#gaugesDue = true;
+		this.#ctx.setTimer('gauges', gaugesMs, { type: 'gauges-due' });
+	}
+
+	#showGauges(): void {
+		this.#gaugesDue = false;
+		this.#telemetry.stands(this.#queue, this.#replicas.rows, this.#ledger);
 	}
 }

@@ -7,7 +7,7 @@ import type { GenerationUsage } from './decode.ts';
 import type { CancelReason } from './task-directory.ts';
 import type { TaskRecord } from './task-record.ts';
 
-const sampleMs = 100;
+const sampleMs = 500;
 
 export class TaskTelemetry {
 	readonly #telemetry: Telemetry;
@@ -107,9 +107,9 @@ export class TaskTelemetry {
 
 	#relabel(): void {
 		const { engine, engineVersion, poolId, replicaId, request } = this.#task;
-		const pool = { engine: engine ?? '', engine_version: engineVersion ?? '', pool_id: poolId ?? '' };
-		this.#replica = { ...pool, replica_id: replicaId ?? '' };
-		this.#pool = { ...pool, priority: request.priority };
+		const [engineLabel, versionLabel, poolLabel] = [engine ?? '', engineVersion ?? '', poolId ?? ''];
+		this.#replica = { engine: engineLabel, engine_version: versionLabel, pool_id: poolLabel, replica_id: replicaId ?? '' };
+		this.#pool = { engine: engineLabel, engine_version: versionLabel, pool_id: poolLabel, priority: request.priority };
 	}
 
 	#log(event: string, human: string, more: Readonly<Record<string, unknown>> = {}, level: 'info' | 'warn' = 'info'): void {

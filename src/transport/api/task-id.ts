@@ -4,10 +4,15 @@
  */
 import { randomFillSync } from 'node:crypto';
 
+const randomBytes = 10;
+const poolIds = 256;
+
 export class TaskIds {
 	readonly #front: number;
 	readonly #wallClock: () => number;
-	readonly #random = Buffer.alloc(10);
+	/** Drawn many at a time: a call for each id costs more than all else here. */
+	readonly #pool = Buffer.alloc(poolIds * randomBytes);
+	#used = this.#pool.length;
 	#lastMs = 0;
 	#counter = 0;
 
@@ -20,7 +25,12 @@ export class TaskIds {
 
 	next(): string {
 		const now = Math.max(this.#wallClock(), this.#lastMs);
-		const random = randomFillSync(this.#random);
+		if (this.#used === this.#pool.length) {
+			randomFillSync(this.#pool);
+			this.#used = 0;
+		}
+		const random = this.#pool.subarray(this.#used, this.#used + randomBytes);
+		this.#used += randomBytes;
 		// RFC 9562, 6.2, method 1: 12 bits count within a millisecond, from a random start with room above it
 		if (now > this.#lastMs) this.#counter = random.readUInt16BE(0) & 0x7ff;
 		else this.#counter += 1;
