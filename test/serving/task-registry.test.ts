@@ -48,6 +48,20 @@ test('an idempotency key names one task of its tenant, whatever id the retry car
 	assert.equal(codeOf(registry.claim(taskRequest('c', { idempotencyKey: 'k' }))), 'CONFLICT');
 });
 
+test('a key that came with the id of a known task names that task from then on, up to a bound', () => {
+	const registry = registryOf();
+	const task = add(registry, taskRequest('a'));
+	for (let i = 0; i < 8; i++) assert.equal(codeOf(registry.claim(taskRequest('a', { idempotencyKey: `k${i}` }))), 'known');
+	const byKey = registry.claim(taskRequest('b', { idempotencyKey: 'k7' }));
+	assert.equal(byKey.kind === 'known' && byKey.task, task);
+	assert.equal(codeOf(registry.claim(taskRequest('a', { idempotencyKey: 'k8' }))), 'CONFLICT');
+	assert.equal(codeOf(registry.claim(taskRequest('a'))), 'known');
+	registry.check();
+	registry.withdraw(task);
+	assert.equal(codeOf(registry.claim(taskRequest('b', { idempotencyKey: 'k0' }))), 'fresh');
+	registry.check();
+});
+
 test('a refused task leaves nothing: its id and key are free again', () => {
 	const registry = registryOf();
 	const task = add(registry, taskRequest('a', { idempotencyKey: 'k' }));

@@ -1,7 +1,10 @@
 /**
- * Which task an `Idempotency-Key` of a tenant stands for. An entry lives as long as its task is known, so the index is
- * bounded by the tasks that are.
+ * Which task an `Idempotency-Key` of a tenant stands for. An entry lives as long as its task is known, and a task has few,
+ * so the index is bounded by the tasks that are.
  */
+
+/** A task is known by the key it came with, and by those of later requests that named it by its id. */
+export const keysPerTaskMax = 8;
 
 export interface KeyedTask {
 	readonly taskId: string;
@@ -10,7 +13,7 @@ export interface KeyedTask {
 
 export class IdempotencyIndex {
 	readonly #tasks = new Map<string, KeyedTask>();
-	readonly #keys = new Map<string, string>();
+	readonly #keys = new Map<string, string[]>();
 
 	get size(): number {
 		return this.#tasks.size;
@@ -20,19 +23,22 @@ export class IdempotencyIndex {
 		return this.#tasks.get(scoped(tenant, key)) ?? null;
 	}
 
-	put(tenant: string, key: string, taskId: string, bodyHash: string): void {
+	/** False: the task has as many keys as it may. */
+	put(tenant: string, key: string, taskId: string, bodyHash: string): boolean {
 		const name = scoped(tenant, key);
 		if (this.#tasks.has(name)) throw new Error('idempotency: a key was given to two tasks');
+		const names = this.#keys.get(taskId);
+		if (names === undefined) this.#keys.set(taskId, [name]);
+		else if (names.length < keysPerTaskMax) names.push(name);
+		else return false;
 		this.#tasks.set(name, { taskId, bodyHash });
-		this.#keys.set(taskId, name);
+		return true;
 	}
 
-	/** Forgets the key of a task, if it had one. */
+	/** Forgets the keys of a task. */
 	drop(taskId: string): void {
-		const name = this.#keys.get(taskId);
-		if (name === undefined) return;
+		for (const name of this.#keys.get(taskId) ?? []) this.#tasks.delete(name);
 		this.#keys.delete(taskId);
-		this.#tasks.delete(name);
 	}
 }
 

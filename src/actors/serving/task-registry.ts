@@ -11,7 +11,7 @@
 
 import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
-import { IdempotencyIndex } from './idempotency.ts';
+import { IdempotencyIndex, keysPerTaskMax } from './idempotency.ts';
 import { LogSpace, logBytesFor, logRetryAfterMs } from './log-space.ts';
 import type { PoolView } from './messages.ts';
 import { outputTokensMax } from './prompt-bounds.ts';
@@ -60,7 +60,10 @@ export class TaskRegistry implements TaskDirectory {
 		return this.#finished.size;
 	}
 
-	/** Does the request name a task that is known, by its id or by its tenant's idempotency key? */
+	/**
+	 * Does the request name a task that is known, by its id or by its tenant's idempotency key? A new key beside a known id
+	 * names that task from then on: the key alone must not run it again.
+	 */
 	claim(request: TaskRequest): Claim {
 		const { taskId, tenant, bodyHash, idempotencyKey } = request;
 		const keyed = idempotencyKey === null ? null : this.#keys.find(tenant, idempotencyKey);
@@ -73,7 +76,11 @@ export class TaskRegistry implements TaskDirectory {
 		}
 		if (byId !== undefined) {
 			const same = byId.request.bodyHash === bodyHash && byId.request.tenant === tenant;
-			return same ? { kind: 'known', task: byId } : conflict('task_id', 'is that of another task');
+			if (!same) return conflict('task_id', 'is that of another task');
+			if (idempotencyKey !== null && !this.#keys.put(tenant, idempotencyKey, taskId, bodyHash)) {
+				return conflict('Idempotency-Key', `is one more than the ${keysPerTaskMax} that this task is known by`);
+			}
+			return { kind: 'known', task: byId };
 		}
 		return this.#expired.has(taskId) ? expired(taskId) : { kind: 'fresh' };
 	}
@@ -159,7 +166,7 @@ export class TaskRegistry implements TaskDirectory {
 		this.logSpace.check();
 		for (const id of this.#finished.keys()) if (!this.#tasks.has(id)) throw new Error('task registry: finished and unknown');
 		for (const id of this.#expired) if (this.#tasks.has(id)) throw new Error('task registry: expired and known');
-		if (this.#keys.size > this.#tasks.size + this.#expired.size) throw new Error('task registry: keys of unknown tasks');
+		if (this.#keys.size > keysPerTaskMax * (this.#tasks.size + this.#expired.size)) throw new Error('task registry: keys of unknown tasks');
 	}
 
 	#forgetOldest(): boolean {
