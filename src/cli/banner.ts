@@ -64,7 +64,9 @@ export function banner(facts: DaemonFacts, paint: Paint): string {
 			: '';
 	rows.push(['try', paint.cyan(`npx orchestratord run${where}${model} "Tell me a story about a fox"`)]);
 	const lines = rows.map(([label, text]) => `  ${paint.dim(label.padEnd(8))} ${text}`);
-	return `${paint.bold(`orchestratord ${facts.version}`)} is ready on ${paint.bold(facts.url)}\n${lines.join('\n')}\n`;
+	const serves = facts.pools.some((pool) => pool.trouble === null);
+	const state = serves ? 'is ready on' : paint.red('cannot serve a model yet; it listens on');
+	return `${paint.bold(`orchestratord ${facts.version}`)} ${state} ${paint.bold(facts.url)}\n${lines.join('\n')}\n`;
 }
 
 function namesOf(pool: PoolFacts): string {

@@ -206,6 +206,7 @@ test('the banner says what runs where and gives one line to try', () => {
 		url: 'http://127.0.0.1:9000',
 		pools: facts.pools.map((pool) => ({ ...pool, aliases: ['fox'], trouble: 'still loading' })),
 	};
+	assert.match(banner(elsewhere, paint), /^orchestratord 0\.1\.0 cannot serve a model yet; it listens on http:\/\/127\.0\.0\.1:9000\n/);
 	assert.match(banner(elsewhere, paint), /does not serve yet: still loading\n.*run --url http:\/\/127\.0\.0\.1:9000 --model fox "Tell/);
 });
 
