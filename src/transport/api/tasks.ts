@@ -119,5 +119,6 @@ function verdictOn(pool: PoolView, task: TaskView, pools: readonly PoolView[]): 
 function busyWords(pool: PoolView, task: TaskView): string {
 	if (task.state !== 'queued') return `the task is ${task.state} there`;
 	if (pool.state !== 'ready') return pool.state === 'starting' ? 'it is starting' : `it has failed: ${pool.lastError ?? 'no reason known'}`;
-	return `${pool.slotsFree} of its ${pool.slotsTotal} slots are free`;
+	// the free ones are counted elsewhere, and may have been taken since
+	return `it waits for one of its ${pool.slotsTotal} slots`;
 }
