@@ -114,6 +114,7 @@ describe('the command line', () => {
 			const ran = await command(['serve', '--addr', `127.0.0.1:${port}`]);
 			assert.equal(ran.code, 69);
 			assert.match(ran.err, new RegExp(`error: 127\\.0\\.0\\.1:${port} is in use`));
+			assert.doesNotMatch(ran.out + ran.err, /"level":"(warn|error)"/);
 		}
 		other.close();
 	});

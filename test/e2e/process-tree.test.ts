@@ -90,5 +90,6 @@ describe('the process tree', () => {
 		assert.equal(rest.at(-1)?.name, 'end');
 		assert.equal(rest.at(-1)?.data['finish_reason'], 'length');
 		assert.equal(await daemon.stop(), 0);
+		assert.doesNotMatch(daemon.output(), /"level":"(warn|error)"/);
 	});
 });

@@ -94,7 +94,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		return 'same';
 	}
 
-	onSignal(ctx: ActorContext<DispatcherMessage>, signal: Signal): Next<DispatcherMessage> {
+	onSignal(_ctx: ActorContext<DispatcherMessage>, signal: Signal): Next<DispatcherMessage> {
 		// A pool that failed has lost its ledger. Who restarts this thread has all leases reported to a new one.
 		if (signal.type === 'child-failed') throw new Error(`pool ${signal.name} failed: ${signal.message}`);
 		if (signal.type !== 'terminated') return 'same';
@@ -105,7 +105,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			this.#onFrontReported(frontId);
 		}
 		for (const [engineId, ref] of this.#engines) if (ref === signal.ref) this.#engines.delete(engineId);
-		if (signal.reason.kind === 'lost') ctx.telemetry.log('warn', 'peer-lost', { human: 'A thread is gone; it is being started again.' });
+		// Main tells of lost threads: seen from here, those of an orderly stop are lost too.
 		return 'same';
 	}
 

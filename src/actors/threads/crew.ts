@@ -151,10 +151,15 @@ export class Crew {
 	async stop(): Promise<void> {
 		this.#closing = true;
 		clearInterval(this.#watching);
-		const late = new Promise((resolve) => setTimeout(resolve, stopMs));
 		const members = [...this.#members.values()];
-		await Promise.all(members.map(({ api, gone }) => Promise.race([api?.stop().catch(() => undefined), gone, late])));
+		// Fronts first: one that still runs takes the end of the others for a loss.
+		for (const mayKill of [false, true]) await this.#stopMembers(members.filter(({ spec }) => spec.mayKill === mayKill));
 		await Promise.all(members.flatMap(({ worker }) => (worker === null ? [] : [worker.terminate()])));
+	}
+
+	async #stopMembers(members: readonly Member[]): Promise<void> {
+		const late = new Promise((resolve) => setTimeout(resolve, stopMs));
+		await Promise.all(members.map(({ api, gone }) => Promise.race([api?.stop().catch(() => undefined), gone, late])));
 	}
 
 	async #startMember(member: Member): Promise<void> {
