@@ -175,6 +175,22 @@ test('on_disconnect cancel without a grace: at once, in the queue too', () => {
 	withdrawn(world, 'a');
 });
 
+test('a task at rest counts no watchers: those who read on have nobody to tell that they leave', () => {
+	const world = new FrontWorld();
+	const { task, generation } = world.running('a');
+	task.ref.tell({ type: 'watcher-attached' });
+	generation.end();
+	world.run();
+	task.ref.tell({ type: 'watcher-gone' });
+	world.run();
+	assert.equal(task.watchers, 0);
+	assert.deepEqual(
+		world.telemetry.lines.filter(({ event }) => event === 'watcher-miscounted'),
+		[],
+	);
+	world.assertAtRest();
+});
+
 test('a watcher that leaves twice is said aloud and does no harm', () => {
 	const world = new FrontWorld();
 	const { task, generation } = world.running('a', { onDisconnect: 'cancel', disconnectGraceMs: 0 });

@@ -41,6 +41,7 @@ export interface TaskView {
 	readonly decodeMs: number;
 	readonly finishReason: 'stop' | 'length' | 'canceled' | null;
 	readonly failure: Failure | null;
+	/** Of a task that is not at rest: those who read an ended one are not counted. */
 	readonly watchers: number;
 	/** Of an embedding task that is done. */
 	readonly vectors: readonly Float32Array[] | null;

@@ -86,7 +86,10 @@ class Task implements Behavior<TaskMessage> {
 
 	/** The actor goes before its time: a bug, or the thread is being closed. Nobody may be left waiting. */
 	onSignal(_ctx: ActorContext<TaskMessage>, signal: Signal): Next<TaskMessage> {
-		if (signal.type !== 'post-stop' || this.#resting) return 'same';
+		if (signal.type !== 'post-stop') return 'same';
+		// Those who still read, or come later, have nobody to tell that they leave.
+		this.#record.watchers = 0;
+		if (this.#resting) return 'same';
 		const bug = signal.reason.kind === 'failed';
 		const problem = bug ? failure('INTERNAL', 'the task failed inside the daemon') : failure('WORKER_RESET', 'the daemon is shutting down');
 		if (this.#ending === null) this.#end({ kind: 'failed', failure: problem, cut: bug ? null : 'drain' });
