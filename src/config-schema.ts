@@ -154,8 +154,13 @@ export const configSchema = Type.Object(
 			{
 				disconnect_grace_ms: milliseconds(2000, 'How long the last watcher may be gone before on_disconnect: cancel acts'),
 				on_disconnect: oneOf(['detach', 'cancel'], 'detach', 'Default of on_disconnect on /v2/tasks'),
-				retention_ms: milliseconds(600_000, 'How long a finished task can be replayed'),
-				retention_count: Type.Integer({ minimum: 0, maximum: 10_000_000, default: 10_000, description: 'Finished tasks kept at most' }),
+				retention_ms: milliseconds(600_000, 'How long a finished task can be replayed; a second at least'),
+				retention_count: Type.Integer({
+					minimum: 0,
+					maximum: 10_000_000,
+					default: 10_000,
+					description: 'Finished tasks kept at most, beside those of the last second',
+				}),
 				log_bytes_max: bytes('256MiB', 'Memory for the events of all tasks; reserved at admission'),
 			},
 			'Tasks and their event logs',

@@ -99,10 +99,26 @@ test('the oldest end goes first when too many finished tasks are kept', () => {
 	finish(registry, b, 1);
 	finish(registry, a, 2);
 	finish(registry, c, 3);
-	assert.deepEqual(
-		['a', 'b', 'c'].map((id) => registry.lookup(id).found),
-		['task', 'expired', 'task'],
-	);
+	const found = (): string[] => ['a', 'b', 'c'].map((id) => registry.lookup(id).found);
+	assert.equal(registry.forgetDue(3), 1001);
+	assert.deepEqual(found(), ['task', 'task', 'task']);
+	assert.equal(registry.forgetDue(1001), 1002);
+	assert.deepEqual(found(), ['task', 'expired', 'task']);
+});
+
+test('a task that has just ended is kept for those who watch it, however little is to be kept', () => {
+	for (const limits of [
+		{ retentionMs: 0, retentionCount: 100 },
+		{ retentionMs: 600_000, retentionCount: 0 },
+	]) {
+		const registry = new TaskRegistry({ logBytesMax: 1 << 20, ...limits });
+		registry.pools = [poolView()];
+		finish(registry, add(registry, taskRequest('a')), 5);
+		assert.equal(registry.forgetDue(5), 1005);
+		assert.equal(registry.lookup('a').found, 'task');
+		assert.equal(registry.forgetDue(1005), null);
+		assert.equal(registry.lookup('a').found, 'expired');
+	}
 });
 
 test('log space: finished tasks are forgotten for a new one, running ones never are, and what can never fit is not retriable', () => {
@@ -140,7 +156,10 @@ test('an absurd max_tokens reserves no more than its pools allow, also before th
 test('expired ids are remembered within a bound, then nothing is known of them', () => {
 	const registry = registryOf(1 << 20, 1);
 	const total = 65_536 + 10;
-	for (let i = 0; i < total; i++) finish(registry, add(registry, taskRequest(`t${i}`, { idempotencyKey: `k${i}` })), i);
+	for (let i = 0; i < total; i++) {
+		finish(registry, add(registry, taskRequest(`t${i}`, { idempotencyKey: `k${i}` })), i);
+		registry.forgetDue(i + 999);
+	}
 	assert.equal(registry.lookup(`t${total - 1}`).found, 'task');
 	assert.equal(registry.lookup(`t${total - 2}`).found, 'expired');
 	assert.equal(registry.lookup('t0').found, 'nothing');

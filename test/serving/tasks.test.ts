@@ -130,6 +130,22 @@ test('events are kept for the retention, then the id is known as expired, and th
 	assert.equal(world.host.world.timers, 0);
 });
 
+test('one finished task more than may be kept makes the oldest due before its time', () => {
+	const world = new FrontWorld(1, { retentionMs: 600_000, retentionCount: 1 });
+	world.running('a').generation.end();
+	world.run();
+	world.host.advance(5000);
+	world.running('b').generation.end();
+	world.run();
+	assert.deepEqual([world.registry.lookup('a').found, world.registry.lookup('b').found], ['expired', 'task']);
+	world.running('c').generation.end();
+	world.run();
+	assert.equal(world.registry.lookup('b').found, 'task');
+	world.host.advance(1000);
+	assert.deepEqual([world.registry.lookup('b').found, world.registry.lookup('c').found], ['expired', 'task']);
+	world.assertAtRest();
+});
+
 test('log space refuses with 429 and a reason while running tasks hold it, and forgets the finished first', () => {
 	const world = new FrontWorld(1, { logBytesMax: 40_000 });
 	const first = world.running('a', { maxTokens: 256 });

@@ -276,6 +276,27 @@ describe('a known task', () => {
 		await refused(await front.fetch(`/v2/tasks/${id}/result?wait_ms=99999999`), 400, 'INVALID_PARAMS');
 	});
 
+	it('does not take a result that was forgotten at its end for an empty one', async () => {
+		const { id, task } = newTask();
+		const { log } = task;
+		const subscribe = log.subscribe.bind(log);
+		const subscribed = new Promise<void>((resolve) => {
+			log.subscribe = (moved) => {
+				resolve();
+				return subscribe(moved);
+			};
+		});
+		const waiting = front.fetch(`/v2/tasks/${id}/result`);
+		await subscribed;
+		await front.inTurn(() => {
+			task.start();
+			task.tokens('gone');
+			task.end();
+			task.log.forget();
+		});
+		await refused(await waiting, 410, 'EVENTS_EXPIRED');
+	});
+
 	it('is explained: why it waits, and what each pool is to it', async () => {
 		front.tasks.pools = [poolView(), poolView({ poolId: 'p2', model: 'other', aliases: [] })];
 		const { id } = newTask();

@@ -22,6 +22,9 @@ import type { TaskRequest } from './task-request.ts';
 /** Ids of expired tasks that are remembered, so that a late watcher hears 410 and a late retry does not run again. */
 const expiredIdsMax = 65_536;
 
+/** Who watches a task to its end must get it, and who waits for its result too: no bound but that of the log space goes below. */
+const keptMsMin = 1000;
+
 export interface RetentionLimits {
 	readonly logBytesMax: number;
 	readonly retentionMs: number;
@@ -112,17 +115,18 @@ export class TaskRegistry implements TaskDirectory {
 		this.logSpace.release(task.logLease);
 	}
 
-	/** A live task has ended: it is kept for those who come later, the oldest end making room. */
+	/** A live task has ended: it is kept for those who come later. `forgetDue` says for how long. */
 	finish(task: TaskRecord): void {
 		this.#finished.set(task.request.taskId, task);
 		this.logSpace.finish(task.logLease, task.bytesKept);
-		while (this.#finished.size > this.#limits.retentionCount) this.#forgetOldest();
 	}
 
-	/** Forgets what is due. Returns when the next one is, or null when nothing is kept. */
+	/** Forgets what is due, by age or number, the oldest end first. Returns when the next one is, or null when nothing is kept. */
 	forgetDue(now: number): number | null {
+		const { retentionMs, retentionCount } = this.#limits;
 		for (const task of this.#finished.values()) {
-			const due = (task.endedAt ?? now) + this.#limits.retentionMs;
+			const tooMany = this.#finished.size > retentionCount;
+			const due = (task.endedAt ?? now) + Math.max(keptMsMin, tooMany ? 0 : retentionMs);
 			if (due > now) return due;
 			this.#forget(task);
 		}

@@ -60,7 +60,8 @@ class Tasks implements Behavior<TasksMessage> {
 	/** Tasks that have not reported to the new control thread yet. */
 	#unreported = 0;
 	#unsent: DispatcherCommand[] = [];
-	#forgetting = false;
+	/** When the timer is due that forgets; null: none is set. */
+	#forgetAt: number | null = null;
 	#draining = false;
 
 	constructor(ctx: ActorContext<TasksMessage>, options: TasksOptions) {
@@ -96,7 +97,7 @@ class Tasks implements Behavior<TasksMessage> {
 				this.#sendAgain();
 				break;
 			case 'forget-due':
-				this.#forgetting = false;
+				this.#forgetAt = null;
 				this.#forgetDue();
 				break;
 		}
@@ -170,11 +171,11 @@ class Tasks implements Behavior<TasksMessage> {
 	}
 
 	#forgetDue(): void {
-		if (this.#forgetting) return;
 		const now = this.#ctx.now();
 		const next = this.#registry.forgetDue(now);
-		if (next === null) return;
-		this.#forgetting = true;
+		// One task more than may be kept makes the oldest due before its time.
+		if (next === null || (this.#forgetAt !== null && this.#forgetAt <= next)) return;
+		this.#forgetAt = next;
 		this.#ctx.setTimer('forget', next - now, { type: 'forget-due' });
 	}
 

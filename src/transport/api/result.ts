@@ -9,7 +9,7 @@ import { httpStatus } from './errors.ts';
 import type { FrontParts } from './front-parts.ts';
 import { type QueryFields, queryOf } from './query.ts';
 import { taskJson } from './task-json.ts';
-import { taskIn } from './task-lookup.ts';
+import { eventsExpired, taskIn } from './task-lookup.ts';
 
 export const resultQuery = {
 	wait_ms: { kind: 'integer', minimum: 0, maximum: 60_000, default: 30_000, description: 'How long to wait for the end' },
@@ -55,6 +55,8 @@ function waitFor(exchange: Exchange, task: TaskView, waitMs: number, parts: Fron
 function answer(exchange: Exchange, task: TaskView, parts: FrontParts): void {
 	if (task.failure !== null) return exchange.fail(task.failure, [], undefined, { task_id: task.request.taskId });
 	if (!task.log.ended) return exchange.json(httpStatus.accepted, taskJson(task, parts.clock));
+	// forgotten between its end and this turn: no text is not an empty text
+	if (task.log.forgotten) return exchange.fail(eventsExpired(task.request.taskId));
 	exchange.json(httpStatus.ok, { ...taskJson(task, parts.clock), ...outputOf(task) });
 }
 

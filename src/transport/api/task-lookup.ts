@@ -2,7 +2,7 @@
  * Finds the task that a path names: 404 for one that was never here or is forgotten, 410 for one whose events are gone.
  * Pure.
  */
-import { failure } from '../../actors/serving/failure.ts';
+import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { TaskDirectory, TaskView } from '../../actors/serving/task-directory.ts';
 import type { Parsed } from './json-body.ts';
 import { uuidPattern } from './schemas.ts';
@@ -15,5 +15,9 @@ export function taskIn(directory: TaskDirectory, taskId: string): Parsed<TaskVie
 	const found = directory.lookup(taskId.toLowerCase());
 	if (found.found === 'task' && !found.task.log.forgotten) return { ok: true, value: found.task };
 	if (found.found === 'nothing') return { ok: false, failure: failure('NOT_FOUND', `there is no task ${taskId}`) };
-	return { ok: false, failure: failure('EVENTS_EXPIRED', `the events of task ${taskId} are no longer kept`) };
+	return { ok: false, failure: eventsExpired(taskId) };
+}
+
+export function eventsExpired(taskId: string): Failure {
+	return failure('EVENTS_EXPIRED', `the events of task ${taskId} are no longer kept`);
 }
