@@ -1,14 +1,13 @@
 /** The native API over the real server: every path, its headers, its answers held to the published schemas. */
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
-import type { TSchema } from '@sinclair/typebox';
-import { Value } from '@sinclair/typebox/value';
 import fc from 'fast-check';
 import { failure, failureCodes } from '../../src/actors/serving/failure.ts';
 import * as schemas from '../../src/transport/api/response-schemas.ts';
 import { threadLog } from '../../src/transport/telemetry/logs.ts';
 import { threadTelemetry } from '../../src/transport/telemetry/metrics.ts';
 import { taskRequest } from './fake-task.ts';
+import { json, refused } from './published-answers.ts';
 import { dechunked } from './raw-client.ts';
 import { poolView, startFront, type TestFront } from './test-front.ts';
 
@@ -27,21 +26,6 @@ afterEach(() => {
 
 const body = { model_ref: 'default', prompt: 'hello' };
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[47][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
-
-async function json(response: Response, status: number, schema: TSchema): Promise<Record<string, unknown>> {
-	const value = (await response.json()) as Record<string, unknown>;
-	assert.equal(response.status, status, JSON.stringify(value));
-	const problem = [...Value.Errors(schema, value)][0];
-	assert.equal(problem, undefined, `${problem?.path} ${problem?.message}: ${JSON.stringify(value)}`);
-	return value;
-}
-
-async function refused(response: Response, status: number, code: string): Promise<Record<string, unknown>> {
-	const envelope = await json(response, status, schemas.envelopeSchema);
-	assert.equal(envelope['code'], code);
-	assert.equal(envelope['correlation_id'], response.headers.get('x-correlation-id'));
-	return envelope;
-}
 
 function newTask() {
 	const id = crypto.randomUUID();
@@ -251,50 +235,6 @@ describe('a known task', () => {
 		}
 		assert.equal((await front.post(`/v2/tasks/${crypto.randomUUID()}/cancel`, {})).status, 204);
 		assert.equal((await front.fetch('/v2/tasks/none/cancel', { method: 'POST' })).status, 204);
-	});
-
-	it('gives its whole result to the one who waits for its end', async () => {
-		const { id, task } = newTask();
-		const early = await json(await front.fetch(`/v2/tasks/${id}/result?wait_ms=0`), 202, schemas.taskSchema);
-		assert.equal(early['state'], 'queued');
-		const waiting = front.fetch(`/v2/tasks/${id}/result`);
-		await front.inTurn(() => {
-			task.start();
-			task.tokens('whole ', 'text \u{1f98a}');
-			task.end('length');
-		});
-		const result = await json(await waiting, 200, schemas.resultSchema);
-		assert.equal(result['text'], 'whole text \u{1f98a}');
-		assert.equal(result['finish_reason'], 'length');
-		const failed = newTask();
-		failed.task.fail(failure('DECODE_TIMEOUT', 'too slow'));
-		assert.equal((await refused(await front.fetch(`/v2/tasks/${failed.id}/result`), 504, 'DECODE_TIMEOUT'))['message'], 'too slow');
-		const vectors = newTask();
-		vectors.task.vectors = [new Float32Array([0.5, -1])];
-		vectors.task.end();
-		assert.deepEqual((await json(await front.fetch(`/v2/tasks/${vectors.id}/result`), 200, schemas.resultSchema))['vectors'], [[0.5, -1]]);
-		await refused(await front.fetch(`/v2/tasks/${id}/result?wait_ms=99999999`), 400, 'INVALID_PARAMS');
-	});
-
-	it('does not take a result that was forgotten at its end for an empty one', async () => {
-		const { id, task } = newTask();
-		const { log } = task;
-		const subscribe = log.subscribe.bind(log);
-		const subscribed = new Promise<void>((resolve) => {
-			log.subscribe = (moved) => {
-				resolve();
-				return subscribe(moved);
-			};
-		});
-		const waiting = front.fetch(`/v2/tasks/${id}/result`);
-		await subscribed;
-		await front.inTurn(() => {
-			task.start();
-			task.tokens('gone');
-			task.end();
-			task.log.forget();
-		});
-		await refused(await waiting, 410, 'EVENTS_EXPIRED');
 	});
 
 	it('is explained: why it waits, and what each pool is to it', async () => {
