@@ -1,0 +1,28 @@
+/**
+ * What must hold in every run, by name, in one sentence each. Some are looked at as things happen (by the queue model, the
+ * engines, the fronts), the rest when all is quiet: `task-checkers.ts` and `rest-checkers.ts`.
+ */
+export const checkers = {
+	eventGrammarHolds: 'the events of a task are [started → token*] → end|error, with one terminal event and nothing behind it',
+	sequencesAreDense: 'seq counts from 1 by 1 over all events of a task, i from 0 by 1 over its tokens',
+	tokensOutIsTheSum: 'tokens_out of the end is the sum of n over the tokens',
+	tokensAreThoseMade: 'the tokens logged are a prefix of those that one engine made for the task; all of them when it is done',
+	nothingIsLoggedAfterACancel: 'once a cancel is answered, the log has its terminal event and gains nothing',
+	watchersSeeTheLog: 'what a client has read, over however many connections, is a gapless part of the log, to its end if it stayed',
+	slotsAreNotDoubleBooked: 'no engine is given more work than it has slots, a lease twice, or company beside an exclusive lease',
+	leasesAreSettledOnce: 'no lease is granted twice, none is settled twice',
+	epochsAreFenced: 'a control thread grants leases of its own epoch only, and no task starts on an older one than it has reported to',
+	ledgerIsTheSumOfLeases: 'no pool finds its slots and its leases apart; when all is quiet every slot of every replica is free',
+	queueStaysInBounds: 'no queue holds more tasks or bytes than it may',
+	queueIsFifo: 'of one class, whoever came first is granted a slot first',
+	tasksRunOnce: 'one id is begun by one engine at most, as long as its front lives',
+	everySubmissionIsAnswered: 'every submission gets exactly one answer, unless its front died',
+	everyTaskEnds: 'after the faults every task ends, every reader gets to an end, every thread and engine is back',
+	taskRollIsTrue: 'a task is on the roll from its 202 to its end, once',
+	nothingIsLeftAtRest: 'at rest there is no actor, timer, ask, edge, export or watch but those that stay; after the end none',
+	creditsComeBack: 'at rest every link has its whole window, and nothing that a link carried was refused behind it',
+	nothingIsLoggedAsABug: 'no actor fails, and nobody logs an error but the replicas whose engines fail',
+	runsAreReproducible: 'two runs of one seed have the same trace',
+} as const;
+
+export type CheckerName = keyof typeof checkers;

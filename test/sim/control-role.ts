@@ -1,0 +1,32 @@
+/** The control thread of a simulation: the production Dispatcher with its pools, as the daemon's control thread puts them together. */
+import type { ActorRef } from '../../src/actors/kernel/ref.ts';
+import { type DispatcherMessage, dispatcher } from '../../src/actors/serving/dispatcher.ts';
+import type { EngineThreadCommand } from '../../src/actors/serving/messages.ts';
+import { urgentFromControl } from '../../src/actors/serving/urgent.ts';
+import type { Peer } from '../../src/actors/threads/link.ts';
+import type { SimRole, SimThread } from './sim-thread.ts';
+import type { Universe } from './universe.ts';
+
+const dispatcherMailboxMax = 131_072;
+
+export class ControlRole implements SimRole {
+	readonly names: Readonly<Record<string, ActorRef<never>>>;
+	readonly urgent = urgentFromControl;
+	readonly #dispatcher: ActorRef<DispatcherMessage>;
+
+	constructor(universe: Universe, thread: SimThread) {
+		const { pools, fronts } = universe.plan;
+		const setup = dispatcher({ epoch: thread.incarnation, pools, expectedFronts: fronts });
+		this.#dispatcher = thread.system.spawn('dispatcher', setup, { mailboxMax: dispatcherMailboxMax });
+		this.names = { dispatcher: this.#dispatcher };
+	}
+
+	onPeer(name: string, peer: Peer): void {
+		if (!name.startsWith('engine')) return;
+		this.#dispatcher.tell({ type: 'engine-joined', engineId: name, replyTo: peer.remote<EngineThreadCommand>('engine') });
+	}
+
+	onKilled(): void {}
+
+	close(): void {}
+}

@@ -1,0 +1,200 @@
+/**
+ * An engine process of a simulation: slots, generations that decode on them, connections from fronts, and a life that its
+ * Replica looks after. What is written to it, on whatever connection, it reads in the order of writing, as a process with
+ * Unix sockets does; what it says goes out on each connection in order. It notes every use of a slot that no lease allows.
+ */
+
+import { SimHost } from '../../src/actors/kernel/sim-host.ts';
+import type { GenerateRequest, GenerationUsage } from '../../src/actors/serving/decode.ts';
+import { leaseKey } from '../../src/actors/serving/engine-life.ts';
+import { failure } from '../../src/actors/serving/failure.ts';
+import type { Lease, ReplicaSpec } from '../../src/actors/serving/messages.ts';
+import { pieceRecords } from '../serving/piece-records.ts';
+import type { DecodeConnection, DecodeStream } from './decode-wire.ts';
+import type { PoolSettings } from './plan.ts';
+import type { Universe } from './universe.ts';
+
+/** What an engine made of one request. */
+interface Run {
+	readonly stream: DecodeStream;
+	readonly request: GenerateRequest;
+	readonly total: number;
+	readonly fate: 'ends' | 'errs' | 'stalls' | 'babbles';
+	readonly deaf: boolean;
+	made: number;
+	tokens: number;
+}
+
+export class EngineProcess {
+	readonly address: string;
+	readonly spec: ReplicaSpec;
+	readonly slots: number;
+	readonly host: SimHost;
+	readonly running = new Map<string, Run>();
+	alive = true;
+	/** When the last that it said gets to its engine thread. */
+	toldAt = 0;
+	readonly #universe: Universe;
+	readonly #connections = new Set<DecodeConnection>();
+	readonly #onDeath: (why: string) => void;
+	#readsAt = 0;
+
+	/** `onDeath`: told once, in the turn of its death. */
+	constructor(universe: Universe, spec: ReplicaSpec, number: number, onDeath: (why: string) => void) {
+		this.#universe = universe;
+		this.spec = spec;
+		this.address = `engine-process-${number}`;
+		this.slots = (spec.settings as PoolSettings).slots;
+		this.host = new SimHost(universe.world);
+		this.#onDeath = onDeath;
+	}
+
+	/** Something is written to it. */
+	receive(read: () => void): void {
+		const now = this.host.now();
+		this.#readsAt = Math.max(now + this.#universe.random.next() * this.#universe.plan.engine.lagMs, this.#readsAt);
+		this.host.setTimer(this.#readsAt - now, read);
+	}
+
+	/** A front opens a connection. */
+	accept(connection: DecodeConnection): void {
+		this.#connections.add(connection);
+		this.receive(() => connection.say(() => connection.welcome()));
+	}
+
+	/** The front is gone, and with it all that it asked for. */
+	disconnected(connection: DecodeConnection): void {
+		this.#connections.delete(connection);
+		for (const [key, run] of [...this.running]) if (run.stream.connection === connection) this.#over(key, 'its front is gone');
+	}
+
+	start(stream: DecodeStream): void {
+		const { request } = stream;
+		const { lease } = request;
+		this.#checkSlots(lease);
+		const { random, plan } = this.#universe;
+		const { errorPercent, stallPercent, nonsensePercent, deafPercent, prefillMs, tokensMax } = plan.engine;
+		const calm = this.#universe.calm;
+		const drawn = random.below(100);
+		const fate =
+			calm || drawn >= errorPercent + stallPercent + nonsensePercent
+				? 'ends'
+				: drawn < errorPercent
+					? 'errs'
+					: drawn < errorPercent + stallPercent
+						? 'stalls'
+						: 'babbles';
+		const total = Math.min(request.maxTokens, 1 + random.below(tokensMax));
+		const run: Run = { stream, request, total, fate, deaf: !calm && random.below(100) < deafPercent, made: 0, tokens: 0 };
+		this.running.set(leaseKey(lease), run);
+		this.#universe.did(
+			this.address,
+			`starts ${stream.taskId} on lease ${leaseKey(lease)}: ${total} pieces, ${fate}${run.deaf ? ', deaf' : ''}`,
+		);
+		stream.say({ type: 'decode-started', tokensIn: 5, tokensCached: 0 });
+		this.host.setTimer(random.next() * prefillMs, () => this.#step(run));
+	}
+
+	cancel(stream: DecodeStream): void {
+		const key = leaseKey(stream.request.lease);
+		const run = this.running.get(key);
+		if (run?.stream !== stream) return;
+		if (run.deaf && !this.#universe.calm) return this.#universe.did(this.address, `ignores the cancel of ${stream.taskId}`);
+		this.#over(key, 'cancelled');
+		stream.say({ type: 'decode-cancelled', usage: usageOf(run) });
+	}
+
+	/** What it is busy with. */
+	busy(): string[] {
+		return [...this.running.keys()];
+	}
+
+	/** Its thread is gone: it ends once it sees that, which a stopped process does not. */
+	orphaned(withinMs: number): void {
+		this.host.setTimer(this.#universe.random.next() * withinMs, () => this.die('its engine thread is gone'));
+	}
+
+	/** It is gone at once. What it had written can still be read; then its connections end. */
+	die(why: string): void {
+		if (!this.alive) return;
+		this.alive = false;
+		this.#universe.did(this.address, `dies: ${why}`);
+		this.#universe.processes.delete(this.address);
+		this.host.kill();
+		this.running.clear();
+		for (const connection of this.#connections) connection.say(() => connection.end());
+		this.#onDeath(why);
+	}
+
+	/** Faults are over: what it did not hear it hears now, what stalled goes on. */
+	calmDown(): void {
+		this.host.resume();
+		for (const [key, run] of [...this.running]) {
+			if (run.stream.cancelled) {
+				this.#over(key, 'cancelled at last');
+				run.stream.say({ type: 'decode-cancelled', usage: usageOf(run) });
+			} else if (run.fate === 'stalls') this.#end(run);
+		}
+	}
+
+	#step(run: Run): void {
+		const key = leaseKey(run.request.lease);
+		if (this.running.get(key) !== run) return;
+		const { random, plan, calm } = this.#universe;
+		if (run.made >= run.total / 2 && run.fate === 'stalls') return calm ? this.#end(run) : undefined;
+		if (run.made >= run.total / 2 && run.fate === 'errs') {
+			this.#over(key, 'an error');
+			run.stream.say({ type: 'decode-failed', failure: failure('WORKER_RESET', 'simulated error'), slot: 'free', began: 'maybe' });
+			return;
+		}
+		if (run.made >= run.total / 2 && run.fate === 'babbles') {
+			this.#over(key, 'nonsense');
+			run.stream.say({ type: 'pieces', bytes: Buffer.from([9, 0, 1, 0, 65]), start: 0, end: 5, count: 1 });
+			run.stream.say({ type: 'decode-ended', finishReason: 'stop', usage: usageOf(run) });
+			return;
+		}
+		if (run.made === run.total) return this.#end(run);
+		const count = Math.min(run.total - run.made, 1 + random.below(4));
+		const pieces = Array.from({ length: count }, (_, index) => {
+			const i = run.made + index;
+			return { text: `${run.stream.taskId}.${i} `, n: 1 + (i % 3) };
+		});
+		run.made += count;
+		for (const piece of pieces) {
+			run.tokens += piece.n;
+			run.stream.record.made.push(piece);
+		}
+		run.stream.say(pieceRecords(pieces));
+		this.host.setTimer(random.next() * plan.engine.gapMs, () => this.#step(run));
+	}
+
+	#end(run: Run): void {
+		this.#over(leaseKey(run.request.lease), 'done');
+		const finishReason = run.total === run.request.maxTokens ? 'length' : 'stop';
+		run.stream.say({ type: 'decode-ended', finishReason, usage: usageOf(run) });
+	}
+
+	#over(key: string, why: string): void {
+		const run = this.running.get(key);
+		if (run === undefined) return;
+		this.running.delete(key);
+		this.#universe.did(this.address, `frees lease ${key} of ${run.stream.taskId}: ${why}`);
+	}
+
+	/** What no engine may ever see. */
+	#checkSlots(lease: Lease): void {
+		const key = leaseKey(lease);
+		const wrong = (words: string): void =>
+			this.#universe.found('slotsAreNotDoubleBooked', `${this.address} (${lease.replicaId}): ${words}`);
+		if (lease.replicaId !== this.spec.replicaId) wrong(`lease ${key} is of ${lease.replicaId}`);
+		if (this.running.has(key)) wrong(`lease ${key} is used twice`);
+		if (this.running.size >= this.slots)
+			wrong(`lease ${key} came on top of ${this.running.size} of ${this.slots} slots: ${this.busy().join()}`);
+		const exclusive = lease.exclusive || [...this.running.values()].some((run) => run.request.lease.exclusive);
+		if (exclusive && this.running.size > 0) wrong(`lease ${key} and ${this.busy().join()}: one is exclusive`);
+	}
+}
+
+function usageOf(run: Run): GenerationUsage {
+	return { tokensIn: 5, tokensCached: 0, tokensOut: run.tokens, prefillMs: 3, decodeMs: 10 };
+}

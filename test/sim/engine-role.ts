@@ -1,0 +1,98 @@
+/**
+ * An engine thread of a simulation: the production guardian with its Replicas, over simulated engine processes that start, fail
+ * to start, answer audits and die, also with their thread.
+ */
+import type { ActorRef } from '../../src/actors/kernel/ref.ts';
+import { engineGuardian } from '../../src/actors/serving/engine-guardian.ts';
+import type { EngineDriver, EngineLife, LifeNews } from '../../src/actors/serving/engine-life.ts';
+import { failure } from '../../src/actors/serving/failure.ts';
+import type { ReplicaFacts, ReplicaSpec } from '../../src/actors/serving/messages.ts';
+import { urgentFromEngines } from '../../src/actors/serving/urgent.ts';
+import { replicaFacts } from '../serving/task-requests.ts';
+import type { EngineProcess } from './engine-process.ts';
+import type { SimRole, SimThread } from './sim-thread.ts';
+import type { Universe } from './universe.ts';
+
+/** A process notices the end of its thread, and its thread that of the process. */
+const noticeMs = 30;
+
+export class EngineRole implements SimRole {
+	readonly names: Readonly<Record<string, ActorRef<never>>>;
+	readonly urgent = urgentFromEngines;
+	readonly #driver: SimDriver;
+
+	constructor(universe: Universe, thread: SimThread) {
+		this.#driver = new SimDriver(universe, thread);
+		this.names = { engine: thread.system.spawn('engines', engineGuardian({ scripted: this.#driver })) };
+	}
+
+	onPeer(): void {}
+
+	onKilled(): void {
+		this.#driver.orphan();
+	}
+
+	close(): void {
+		this.#driver.orphan();
+	}
+}
+
+class SimDriver implements EngineDriver {
+	readonly #universe: Universe;
+	readonly #thread: SimThread;
+	readonly #processes = new Set<EngineProcess>();
+
+	constructor(universe: Universe, thread: SimThread) {
+		this.#universe = universe;
+		this.#thread = thread;
+	}
+
+	start(spec: ReplicaSpec, replica: ActorRef<LifeNews>): EngineLife {
+		const universe = this.#universe;
+		const { random, plan } = universe;
+		const { host } = this.#thread;
+		const process = universe.newProcess(spec, (why) => {
+			this.#processes.delete(process);
+			// Behind all that it had said.
+			const ended = { type: 'life-ended', failure: failure('WORKER_RESET', why) } as const;
+			this.#told(process, random.next() * noticeMs, () => replica.tell(ended));
+		});
+		this.#processes.add(process);
+		const facts: ReplicaFacts = {
+			...replicaFacts,
+			replicaId: spec.replicaId,
+			poolId: spec.poolId,
+			address: process.address,
+			slots: process.slots,
+		};
+		const fails = universe.takeStartFailure();
+		process.host.setTimer(random.next() * plan.engine.loadMs, () => {
+			if (fails) process.die('it cannot load its model');
+			else this.#told(process, 0, () => replica.tell({ type: 'life-ready', facts }));
+		});
+		return {
+			audit: () => {
+				process.receive(() => {
+					const busyLeases = process.busy();
+					this.#told(process, 0, () => replica.tell({ type: 'life-audited', busyLeases }));
+				});
+			},
+			stop: () => {
+				host.setTimer(random.next() * noticeMs, () => process.die('it was stopped'));
+			},
+		};
+	}
+
+	/** The thread is gone: its processes end when they see that. */
+	orphan(): void {
+		for (const process of this.#processes) process.orphaned(noticeMs);
+	}
+
+	/** A process tells its thread something: in order, one connection each. */
+	#told(process: EngineProcess, lateMs: number, hear: () => void): void {
+		const { host } = this.#thread;
+		const at = Math.max(host.now() + lateMs + this.#universe.random.next() * this.#universe.plan.engine.lagMs, process.toldAt);
+		process.toldAt = at;
+		host.setTimer(at - host.now(), hear);
+	}
+}

@@ -1,0 +1,115 @@
+/** The faults that a seed may choose: what each does to the world, and for how long. */
+import { FrontRole } from './front-role.ts';
+import type { FaultKind } from './plan.ts';
+import type { SimCrew } from './sim-thread.ts';
+import type { Universe } from './universe.ts';
+
+export class Faults {
+	readonly #universe: Universe;
+	readonly #crew: SimCrew;
+	/** Engines that are to fail at their start. */
+	#startFailures = 0;
+	/** Undo what still lasts. */
+	readonly #lasting = new Set<() => void>();
+	struck = 0;
+
+	constructor(universe: Universe, crew: SimCrew) {
+		this.#universe = universe;
+		this.#crew = crew;
+	}
+
+	/** Strikes now and then, until it is calm. */
+	begin(): void {
+		const { plan, random, outside } = this.#universe;
+		if (plan.faults.length === 0) return;
+		outside.setTimer(random.next() * 2 * plan.faultEveryMs, () => {
+			if (this.#universe.calm) return;
+			const kind = plan.faults[random.below(plan.faults.length)];
+			if (kind !== undefined) this.#strike(kind);
+			this.begin();
+		});
+	}
+
+	takeStartFailure(): boolean {
+		if (this.#startFailures === 0) return false;
+		this.#startFailures -= 1;
+		return true;
+	}
+
+	/** Whatever lasts is over. */
+	calmDown(): void {
+		this.#startFailures = 0;
+		for (const undo of this.#lasting) undo();
+		this.#lasting.clear();
+		for (const process of this.#universe.processes.values()) process.calmDown();
+	}
+
+	#strike(kind: FaultKind): void {
+		const { plan, random, processes } = this.#universe;
+		this.struck += 1;
+		switch (kind) {
+			case 'front-loss':
+				return this.#lose(this.#one(plan.fronts));
+			case 'control-loss':
+				return this.#lose('control');
+			case 'engine-thread-loss':
+				return this.#lose(this.#one(plan.engineThreads));
+			case 'engine-crash':
+				return this.#one([...processes.values()])?.die('it crashed');
+			case 'engine-stall': {
+				const process = this.#one([...processes.values()]);
+				if (process === undefined || process.host.paused) return;
+				const ms = random.next() * (random.below(2) === 0 ? 200 : 4_000);
+				process.host.pause();
+				return this.#lasts(process.address, `stalls for ${ms.toFixed(1)} ms`, ms, () => process.host.resume());
+			}
+			case 'engine-start-failure':
+				this.#startFailures = Math.min(3, this.#startFailures + 1);
+				return this.#universe.did('fate', 'the next engine fails to start');
+			case 'thread-stall': {
+				const thread = this.#one([...this.#crew.threads.values()]);
+				if (thread === undefined || thread.host.paused) return;
+				const ms = random.next() * 400;
+				thread.host.pause();
+				return this.#lasts(thread.label, `is stuck for ${ms.toFixed(1)} ms`, ms, () => thread.host.resume());
+			}
+			case 'slow-link': {
+				const name = this.#one([...this.#crew.threads.keys()]);
+				if (name === undefined || this.#crew.slow.has(name)) return;
+				const ms = random.next() * 600;
+				this.#crew.slow.set(name, ms * random.next());
+				return this.#lasts(name, `has slow links for ${ms.toFixed(1)} ms`, ms, () => this.#crew.slow.delete(name));
+			}
+			case 'lost-connections': {
+				const role = this.#crew.threads.get(this.#one(plan.fronts) ?? '')?.role;
+				if (!(role instanceof FrontRole)) return;
+				this.#universe.did(role.thread.label, 'loses all its connections');
+				return role.thread.host.defer(() => {
+					for (const socket of role.sockets) socket.lose();
+				});
+			}
+		}
+	}
+
+	#lose(name: string | undefined): void {
+		if (name === undefined || !this.#crew.threads.has(name)) return;
+		const { random, plan } = this.#universe;
+		const awayMs = random.next() * plan.restartMs;
+		this.#universe.did(name, `is lost for ${awayMs.toFixed(1)} ms`);
+		this.#crew.lose(name, awayMs);
+	}
+
+	#lasts(who: string, what: string, ms: number, undo: () => void): void {
+		this.#universe.did(who, what);
+		this.#lasting.add(undo);
+		this.#universe.outside.setTimer(ms, () => {
+			if (!this.#lasting.delete(undo)) return;
+			undo();
+			this.#universe.did(who, 'is itself again');
+		});
+	}
+
+	#one<T>(of: readonly T[]): T | undefined {
+		return of[this.#universe.random.below(Math.max(1, of.length))];
+	}
+}

@@ -1,0 +1,135 @@
+/**
+ * What a seed decides before the run begins: how many threads, pools and clients, how links and engines behave, and which
+ * faults strike how often. Plain data, printed by a replay.
+ */
+import { SeededRandom } from '../../src/actors/kernel/sim-host.ts';
+import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
+
+export const faultKinds = [
+	'front-loss',
+	'control-loss',
+	'engine-thread-loss',
+	'engine-crash',
+	'engine-stall',
+	'engine-start-failure',
+	'thread-stall',
+	'slow-link',
+	'lost-connections',
+] as const;
+export type FaultKind = (typeof faultKinds)[number];
+
+export interface LinkPlan {
+	/** A batch is under way for up to this long; each link is in order, two links have none in common. */
+	readonly lagMs: number;
+	/** Credits, ordinary and urgent. */
+	readonly window: number;
+	readonly reserve: number;
+}
+
+export interface EnginePlan {
+	readonly loadMs: number;
+	/** What is written to an engine is read by it up to this much later; tokens take as long to a front. */
+	readonly lagMs: number;
+	readonly prefillMs: number;
+	readonly gapMs: number;
+	readonly tokensMax: number;
+	/** Of a hundred generations: that end in an error, stall, send nonsense; and of a hundred cancels those not heard. */
+	readonly errorPercent: number;
+	readonly stallPercent: number;
+	readonly nonsensePercent: number;
+	readonly deafPercent: number;
+}
+
+export interface Plan {
+	readonly seed: number;
+	readonly fronts: readonly string[];
+	readonly engineThreads: readonly string[];
+	readonly pools: readonly PoolSpec[];
+	readonly link: LinkPlan;
+	readonly engine: EnginePlan;
+	readonly clients: number;
+	/** Clients come, and faults strike, for this long. */
+	readonly activeMs: number;
+	readonly faults: readonly FaultKind[];
+	/** Mean time between two faults. */
+	readonly faultEveryMs: number;
+	/** A lost thread is started again within this time. */
+	readonly restartMs: number;
+	readonly retentionMs: number;
+	readonly logBytesMax: number;
+	/** Of the `tasks` actor: small ones refuse clients while their front is stuck. */
+	readonly tasksMailbox: number;
+	readonly microbatchMs: number;
+}
+
+export interface PoolSettings {
+	readonly slots: number;
+}
+
+export function drawPlan(seed: number): Plan {
+	const random = new SeededRandom(seed);
+	const upTo = (most: number): number => 1 + random.below(most);
+	const one = <T>(...of: readonly [T, ...T[]]): T => of[random.below(of.length)] ?? of[0];
+	const faults = random.below(6) === 0 ? [] : faultKinds.filter(() => random.below(2) === 0);
+	const fronts = ['front-0', 'front-1'];
+	const engineThreads = ['engine-0'];
+	const pools = Array.from(
+		{ length: random.below(3) === 0 ? 2 : 1 },
+		(_, index): PoolSpec => ({
+			poolId: `pool${index}`,
+			engine: 'scripted',
+			provider: 'embedded',
+			model: `scripted:${index}`,
+			aliases: ['default'],
+			devices: null,
+			replicas: upTo(2),
+			maxTokensOut: 64,
+			queue: {
+				capacity: one(256, 256, upTo(12)),
+				bytesMax: one(1 << 28, 1 << 28, 8_000),
+				fullPolicy: one('reject', 'drop-lru', 'shed-low-priority'),
+				batchMaxWaitMs: one(300, 60_000),
+			},
+			timeouts: one(
+				{ firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },
+				{ firstTokenMs: 1_500, idleMs: 700, wallMs: 4_000 },
+				{ firstTokenMs: 5_000, idleMs: 0, wallMs: 20_000 },
+			),
+			settings: { slots: upTo(3) } satisfies PoolSettings,
+		}),
+	);
+	const troubled = random.below(3) > 0;
+	const percent = (most: number): number => (troubled ? random.below(most) : 0);
+	return {
+		seed,
+		fronts,
+		engineThreads,
+		pools,
+		link: one(
+			{ lagMs: 0, window: 4_096, reserve: 16_384 },
+			{ lagMs: upTo(5), window: 4_096, reserve: 16_384 },
+			{ lagMs: upTo(120), window: 4_096, reserve: 16_384 },
+			{ lagMs: upTo(40), window: 2 + random.below(6), reserve: 256 },
+		),
+		engine: {
+			loadMs: one(0, 50, 400),
+			lagMs: one(0, 1, upTo(60)),
+			prefillMs: one(0, 5, upTo(200)),
+			gapMs: one(1, 10, upTo(60)),
+			tokensMax: one(4, 24, 60),
+			errorPercent: percent(15),
+			stallPercent: percent(12),
+			nonsensePercent: percent(5),
+			deafPercent: percent(40),
+		},
+		clients: 8 + random.below(28),
+		activeMs: one(600, 1_500, 3_000),
+		faults,
+		faultEveryMs: one(100, 300, 700),
+		restartMs: one(1, 60, 600),
+		retentionMs: one(150, 2_000, 600_000),
+		logBytesMax: one(1 << 22, 1 << 22, 24_000),
+		tasksMailbox: one(65_536, 64),
+		microbatchMs: one(0, 0, 20),
+	};
+}

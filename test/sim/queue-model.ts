@@ -1,0 +1,103 @@
+/**
+ * What the queue of one pool should hold, told from what its actor is told and tells: for the bounds and the order of it. Sees
+ * the control thread only, never the pool's own fields.
+ */
+import { ForeignRef } from '../../src/actors/kernel/foreign.ts';
+import type { PlacementNews, TaskSummary } from '../../src/actors/serving/messages.ts';
+import type { PoolMessage } from '../../src/actors/serving/pool-messages.ts';
+import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
+
+interface Entry {
+	readonly summary: TaskSummary;
+	readonly order: number;
+	readonly to: ForeignRef<PlacementNews>;
+	queued: boolean;
+	/** At which message of the pool its grant found no room. */
+	deniedAt: number;
+	/** It was passed over; unless it turns out to have been gone already, somebody broke the order. */
+	passedOver: string | null;
+}
+
+export class QueueModel {
+	readonly #spec: PoolSpec;
+	readonly #found: (checker: 'queueStaysInBounds' | 'queueIsFifo', words: string) => void;
+	readonly #entries = new Set<Entry>();
+	#messages = 0;
+
+	constructor(spec: PoolSpec, found: (checker: 'queueStaysInBounds' | 'queueIsFifo', words: string) => void) {
+		this.#spec = spec;
+		this.#found = found;
+	}
+
+	/** The pool is about to handle a message. */
+	handles(message: PoolMessage): void {
+		this.#messages += 1;
+		if (message.type !== 'enqueue') return;
+		const { summary, replyTo } = message;
+		if (!(replyTo instanceof ForeignRef)) throw new Error('tasks live on other threads');
+		this.#entries.add({ summary, order: this.#messages, to: replyTo, queued: false, deniedAt: 0, passedOver: null });
+	}
+
+	/** The pool is about to hear that an actor has ended. */
+	ended(ref: unknown): void {
+		this.#messages += 1;
+		for (const entry of this.#entries) if (entry.to === ref) this.#entries.delete(entry);
+	}
+
+	/** The control thread tells a task something; of another pool it is no business of ours. */
+	tells(carrier: unknown, to: number, news: PlacementNews, accepted: boolean): void {
+		const entry = [...this.#entries].find((each) => each.to.carrier === carrier && each.to.id === to);
+		if (entry === undefined) return;
+		if (accepted && entry.passedOver !== null) this.#found('queueIsFifo', entry.passedOver);
+		if (accepted) entry.passedOver = null;
+		switch (news.type) {
+			case 'queued':
+				if (news.poolId === this.#spec.poolId) this.#queued(entry);
+				return;
+			case 'granted':
+				if (news.lease.poolId !== this.#spec.poolId) return;
+				if (!accepted) entry.deniedAt = this.#messages;
+				else {
+					this.#checkOrder(entry);
+					this.#entries.delete(entry);
+				}
+				return;
+			case 'refused':
+				if (accepted || !entry.queued || news.failure.code === 'QUEUE_FULL_DROP_LRU') this.#entries.delete(entry);
+				return;
+			case 'withdrawn':
+				this.#entries.delete(entry);
+				return;
+			case 'standing-changed':
+			case 'replica-lost':
+				return;
+		}
+	}
+
+	#queued(entry: Entry): void {
+		entry.queued = true;
+		const { capacity, bytesMax } = this.#spec.queue;
+		const queued = [...this.#entries].filter((each) => each.queued);
+		const bytes = queued.reduce((sum, each) => sum + each.summary.queuedBytes, 0);
+		const name = this.#spec.poolId;
+		if (queued.length > capacity) this.#found('queueStaysInBounds', `${name}: ${queued.length} wait, its capacity is ${capacity}`);
+		if (bytes > bytesMax) this.#found('queueStaysInBounds', `${name}: ${bytes} bytes wait, its bound is ${bytesMax}`);
+	}
+
+	/** Nobody of the same class who came before waits on, but who could not be told just now. */
+	#checkOrder(granted: Entry): void {
+		const { strict, priority } = granted.summary;
+		if (strict) return;
+		for (const other of this.#entries) {
+			if (other === granted || !other.queued || other.summary.strict || other.summary.priority !== priority) continue;
+			if (other.deniedAt === this.#messages || !isBefore(other, granted)) continue;
+			const words = `${granted.summary.taskId} was granted a slot before ${other.summary.taskId}, which came first`;
+			other.passedOver ??= `${this.#spec.poolId}: ${words}`;
+		}
+	}
+}
+
+function isBefore(a: Entry, b: Entry): boolean {
+	const before = a.summary.admittedAt - b.summary.admittedAt;
+	return before < 0 || (before === 0 && a.order < b.order);
+}

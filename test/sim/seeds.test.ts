@@ -1,0 +1,23 @@
+/** Many runs of the simulated daemon, each from a seed and each twice. A failure names the seed; `npm run sim -- SEED` replays it. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { simulate } from './simulation.ts';
+import { Trace } from './trace.ts';
+
+const seeds = 200;
+
+test(`${seeds} simulated runs of the whole daemon keep every promise, each the same when it is run again`, () => {
+	const problems: string[] = [];
+	let tasks = 0;
+	let tokens = 0;
+	for (let seed = 1; seed <= seeds; seed += 1) {
+		const first = simulate(seed, new Trace());
+		const second = simulate(seed, new Trace());
+		tasks += first.tasks;
+		tokens += first.tokens;
+		for (const { checker, words } of first.findings) problems.push(`seed ${seed}: ${checker}: ${words}`);
+		if (first.hash !== second.hash) problems.push(`seed ${seed}: runsAreReproducible: ${first.hash}, then ${second.hash}`);
+	}
+	assert.ok(problems.length === 0, `\n${problems.slice(0, 30).join('\n')}\nreplay one with: npm run sim -- SEED\n`);
+	assert.ok(tasks > seeds * 8 && tokens > seeds * 50, `${tasks} tasks and ${tokens} tokens: these runs test little`);
+});

@@ -1,0 +1,267 @@
+/**
+ * One run of the daemon in a simulation, a function of its seed: fronts, the control thread and engine threads with the
+ * production actors and links, engine processes and clients that are simulated, faults, and then calm, in which everything
+ * must come to an end and to rest. What the checkers found is its result, together with the hash of its trace.
+ */
+
+import type { Delivery } from '../../src/actors/kernel/ref.ts';
+import type { SimEvent } from '../../src/actors/kernel/sim-host.ts';
+import { SeededRandom, SimHost, SimWorld } from '../../src/actors/kernel/sim-host.ts';
+import type { GenerateRequest } from '../../src/actors/serving/decode.ts';
+import { leaseKey } from '../../src/actors/serving/engine-life.ts';
+import type { DispatcherCommand, PlacementNews, ReplicaSpec } from '../../src/actors/serving/messages.ts';
+import type { PoolMessage } from '../../src/actors/serving/pool-messages.ts';
+import type { CheckerName } from './checkers.ts';
+import { Client, type Submission } from './client.ts';
+import { ControlRole } from './control-role.ts';
+import type { GenerationRecord } from './decode-wire.ts';
+import { EngineProcess } from './engine-process.ts';
+import { EngineRole } from './engine-role.ts';
+import { Faults } from './faults.ts';
+import { FrontRole } from './front-role.ts';
+import { drawPlan, type Plan } from './plan.ts';
+import { QueueModel } from './queue-model.ts';
+import type { Reading } from './reading.ts';
+import { checkEnd, checkRest, slotsOf } from './rest-checkers.ts';
+import { type ObservedLink, SimCrew, type SimThread } from './sim-thread.ts';
+import { checkTasks } from './task-checkers.ts';
+import type { Trace } from './trace.ts';
+import type { Universe } from './universe.ts';
+
+export interface Finding {
+	readonly checker: CheckerName;
+	/** Virtual ms. */
+	readonly at: number;
+	readonly words: string;
+}
+
+export interface RunResult {
+	readonly plan: Plan;
+	readonly hash: string;
+	readonly events: number;
+	readonly faults: number;
+	readonly tasks: number;
+	readonly tokens: number;
+	readonly findings: readonly Finding[];
+}
+
+const findingsMax = 20;
+/** Virtual time in which everything must have ended: engines that failed often wait for a minute. */
+const quietWithinMs = 400_000;
+/** Timers of the control thread that outlive the last task. */
+const settleMs = 3_000;
+
+export function simulate(seed: number, trace: Trace): RunResult {
+	return new Simulation(seed, trace).run();
+}
+
+class Simulation implements Universe {
+	readonly plan: Plan;
+	readonly world: SimWorld;
+	readonly random: SeededRandom;
+	readonly outside: SimHost;
+	readonly processes = new Map<string, EngineProcess>();
+	readonly generations: GenerationRecord[] = [];
+	calm = false;
+	readonly #trace: Trace;
+	readonly #crew: SimCrew;
+	readonly #faults: Faults;
+	readonly #findings: Finding[] = [];
+	readonly #submissions: Submission[] = [];
+	readonly #readings: Reading[] = [];
+	/** By pool id; of the control thread that lives. */
+	#queues = new Map<string, QueueModel>();
+	readonly #granted = new Set<string>();
+	readonly #settled = new Set<string>();
+	/** The epoch that a task has reported to, by front and actor. */
+	readonly #reported = new Map<string, number>();
+	#processesMade = 0;
+
+	constructor(seed: number, trace: Trace) {
+		this.plan = drawPlan(seed);
+		this.#trace = trace;
+		this.world = new SimWorld(seed);
+		this.random = new SeededRandom(seed ^ 0x5eed);
+		this.outside = new SimHost(this.world);
+		this.#crew = new SimCrew(this.world, this.random, this.outside, this.plan.link, (...told) => this.#onTell(...told));
+		this.#faults = new Faults(this, this.#crew);
+		this.world.onEvent = (event) => this.#onEvent(event);
+	}
+
+	run(): RunResult {
+		const { plan } = this;
+		this.did('plan', JSON.stringify(plan));
+		this.#startThreads();
+		this.#makeClients();
+		this.#faults.begin();
+		this.world.advance(plan.activeMs);
+		this.did('fate', 'calm');
+		this.calm = true;
+		this.#faults.calmDown();
+		const quiet = this.#comeToRest();
+		const evidence = this.#evidence();
+		checkTasks(evidence);
+		if (quiet) {
+			checkRest(evidence);
+			this.#shutDown();
+			checkEnd(evidence, this.world.timers);
+		}
+		const { hash, events } = this.#trace;
+		const tokens = this.generations.reduce((sum, { made }) => sum + made.length, 0);
+		return { plan, hash, events, faults: this.#faults.struck, tasks: evidence.witnesses.length, tokens, findings: this.#findings };
+	}
+
+	// ── what its parts ask of it ─────────────────────────────────────────────────────────────────────────────────
+
+	did(who: string, what: string): void {
+		this.#trace.did(this.world.now, who, what);
+	}
+
+	found(checker: CheckerName, words: string): void {
+		this.did('CHECKER', `${checker}: ${words}`);
+		if (this.#findings.length < findingsMax) this.#findings.push({ checker, at: this.world.now, words });
+	}
+
+	newProcess(spec: ReplicaSpec, onDeath: (why: string) => void): EngineProcess {
+		this.#processesMade += 1;
+		const process = new EngineProcess(this, spec, this.#processesMade, onDeath);
+		this.processes.set(process.address, process);
+		return process;
+	}
+
+	takeStartFailure(): boolean {
+		return this.#faults.takeStartFailure();
+	}
+
+	onGenerate(thread: SimThread, { lease, input }: GenerateRequest): void {
+		const taskId = input.kind === 'prompt' ? (input.text.split(' ')[0] ?? '') : '';
+		const role = thread.role as FrontRole;
+		const live = role.registry.liveTasks().find((task) => task.request.taskId === taskId);
+		const reported = this.#reported.get(`${thread.label} /tasks/${live?.ordinal}`) ?? 0;
+		if (lease.epoch < reported) this.found('epochsAreFenced', `${taskId} starts on ${leaseKey(lease)} and has reported to ${reported}`);
+	}
+
+	// ── the daemon ───────────────────────────────────────────────────────────────────────────────────────────────
+
+	#startThreads(): void {
+		const { fronts, engineThreads } = this.plan;
+		for (const name of fronts) this.#crew.add(name, ['control'], (thread) => new FrontRole(this, thread));
+		this.#crew.add('control', engineThreads, (thread) => {
+			this.#queues = new Map(
+				this.plan.pools.map((spec) => [spec.poolId, new QueueModel(spec, (checker, words) => this.found(checker, words))]),
+			);
+			return new ControlRole(this, thread);
+		});
+		for (const name of engineThreads) this.#crew.add(name, ['control'], (thread) => new EngineRole(this, thread));
+		for (const name of [...fronts, 'control', ...engineThreads]) this.#crew.start(name);
+	}
+
+	#makeClients(): void {
+		const around = {
+			front: (name: string): FrontRole | undefined => this.#crew.threads.get(name)?.role as FrontRole | undefined,
+			submissions: this.#submissions,
+			readings: this.#readings,
+		};
+		const sent: Client['sent'][] = [];
+		for (let number = 0; number < this.plan.clients; number += 1) sent.push(new Client(this, around, number, sent).sent);
+	}
+
+	/** True once everything has ended and is back. */
+	#comeToRest(): boolean {
+		// Clients that came late still act for as long again.
+		this.world.advance(this.plan.activeMs * 2);
+		let left = this.#unfinished();
+		for (let waited = 0; waited < quietWithinMs && left.length > 0; waited += 1_000) {
+			this.world.advance(1_000);
+			left = this.#unfinished();
+		}
+		this.world.advance(settleMs);
+		for (const words of left) this.found('everyTaskEnds', `after ${quietWithinMs} ms of calm ${words}`);
+		return left.length === 0;
+	}
+
+	#unfinished(): string[] {
+		const left: string[] = [];
+		for (const front of this.plan.fronts) {
+			const role = this.#crew.threads.get(front)?.role;
+			if (!(role instanceof FrontRole)) {
+				left.push(`${front} is away`);
+				continue;
+			}
+			for (const task of role.registry.liveTasks()) left.push(`${task.request.taskId} of ${front} is ${task.state}`);
+			if (!role.registry.controlReachable) left.push(`${front} has no control thread`);
+			for (const { poolId, slotsFree } of role.registry.pools) {
+				const slots = slotsOf(this.plan, poolId);
+				if (slotsFree < slots) left.push(`${poolId} has ${slotsFree} of ${slots} slots free, says ${front}`);
+			}
+		}
+		for (const reading of this.#readings) if (reading.end === null) left.push(`a reader of ${reading.taskId} is behind ${reading.cursor}`);
+		return left;
+	}
+
+	#shutDown(): void {
+		for (const thread of this.#crew.threads.values()) {
+			thread.system.shutdown();
+			for (const link of [...thread.links.values()]) link.lose();
+			thread.role.close();
+		}
+		for (const process of [...this.processes.values()]) process.die('the daemon has ended');
+		this.world.advance(settleMs);
+	}
+
+	#evidence() {
+		const roles = this.#crew.all.map(({ role }) => role).filter((role): role is FrontRole => role instanceof FrontRole);
+		return {
+			plan: this.plan,
+			threads: this.#crew.threads,
+			all: this.#crew.all,
+			processes: this.processes,
+			witnesses: roles.flatMap((role) => [...role.witnesses.values()]),
+			generations: this.generations,
+			submissions: this.#submissions,
+			readings: this.#readings,
+			fronts: new Set([...this.#crew.threads.values()].map(({ label }) => label)),
+			found: (checker: CheckerName, words: string): void => this.found(checker, words),
+		};
+	}
+
+	// ── what it overhears ────────────────────────────────────────────────────────────────────────────────────────
+
+	#onEvent(event: SimEvent): void {
+		const thread = this.#crew.all.find(({ host }) => host.index === event.host);
+		this.#trace.handled(thread?.label ?? '', event);
+		if (thread === undefined) return;
+		const { kind, actor, content } = event;
+		if (thread.name === 'control') {
+			const queue = this.#queues.get(actor.slice(actor.lastIndexOf('/') + 1));
+			if (queue !== undefined && kind === 'message') queue.handles(content as PoolMessage);
+			else if (queue !== undefined) queue.ended((content as { readonly ref?: unknown }).ref);
+			return;
+		}
+		if (kind !== 'message' || !actor.startsWith('/tasks/')) return;
+		const { type, control } = content as { readonly type: string; readonly control?: { readonly epoch: number } };
+		if (type === 'report' && control !== undefined) this.#reported.set(`${thread.label} ${actor}`, control.epoch);
+	}
+
+	#onTell(from: SimThread, link: ObservedLink, to: number, message: unknown, delivery: Delivery): void {
+		const accepted = delivery === 'accepted';
+		if (from.name === 'control') {
+			const news = message as PlacementNews;
+			if (news.type === 'granted' && accepted) this.#onGranted(from, leaseKey(news.lease), news.lease.poolId, news.lease.epoch);
+			for (const queue of this.#queues.values()) queue.tells(link, to, news, accepted);
+			return;
+		}
+		const command = message as DispatcherCommand;
+		if (command.type !== 'settle' || !accepted) return;
+		const key = `${command.lease.poolId} ${leaseKey(command.lease)}`;
+		if (this.#settled.has(key)) this.found('leasesAreSettledOnce', `${from.label} settles ${key} again`);
+		this.#settled.add(key);
+	}
+
+	#onGranted(from: SimThread, lease: string, poolId: string, epoch: number): void {
+		const key = `${poolId} ${lease}`;
+		if (this.#granted.has(key)) this.found('leasesAreSettledOnce', `${key} is granted again`);
+		this.#granted.add(key);
+		if (epoch !== from.incarnation) this.found('epochsAreFenced', `${from.label} grants ${key}`);
+	}
+}
