@@ -15,8 +15,8 @@ export class ControlRole implements SimRole {
 	readonly #dispatcher: ActorRef<DispatcherMessage>;
 
 	constructor(universe: Universe, thread: SimThread) {
-		const { pools, fronts } = universe.plan;
-		const setup = dispatcher({ epoch: thread.incarnation, pools, expectedFronts: fronts });
+		const { pools, fronts, engineThreads } = universe.plan;
+		const setup = dispatcher({ epoch: thread.incarnation, pools, expectedFronts: fronts, engines: engineThreads });
 		this.#dispatcher = thread.system.spawn('dispatcher', setup, { mailboxMax: dispatcherMailboxMax });
 		this.names = { dispatcher: this.#dispatcher };
 	}

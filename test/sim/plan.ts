@@ -72,7 +72,7 @@ export function drawPlan(seed: number): Plan {
 	const one = <T>(...of: readonly [T, ...T[]]): T => of[random.below(of.length)] ?? of[0];
 	const faults = random.below(6) === 0 ? [] : faultKinds.filter(() => random.below(2) === 0);
 	const fronts = ['front-0', 'front-1'];
-	const engineThreads = ['engine-0'];
+	const engineThreads = random.below(3) === 0 ? ['engine-0', 'engine-1'] : ['engine-0'];
 	const pools = Array.from(
 		{ length: random.below(3) === 0 ? 2 : 1 },
 		(_, index): PoolSpec => ({
@@ -109,7 +109,7 @@ export function drawPlan(seed: number): Plan {
 			{ lagMs: 0, window: 4_096, reserve: 16_384 },
 			{ lagMs: upTo(5), window: 4_096, reserve: 16_384 },
 			{ lagMs: upTo(120), window: 4_096, reserve: 16_384 },
-			{ lagMs: upTo(40), window: 2 + random.below(6), reserve: 256 },
+			{ lagMs: upTo(40), window: 2 + random.below(6), reserve: 4 + random.below(12) },
 		),
 		engine: {
 			loadMs: one(0, 50, 400),

@@ -20,6 +20,8 @@ export interface DispatcherOptions {
 	readonly pools: readonly PoolSpec[];
 	/** Front threads that must report before anything is granted. */
 	readonly expectedFronts: readonly string[];
+	/** Engine threads by name: each replica has one for its home. Default: one, `engine-0`. */
+	readonly engines?: readonly string[];
 }
 
 export type DispatcherMessage = DispatcherCommand | PoolNews | { readonly type: 'broadcast-due' };
@@ -52,8 +54,9 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		this.#ctx = ctx;
 		this.#epoch = options.epoch;
 		this.#unreported = new Set(options.expectedFronts);
+		const engines = options.engines ?? ['engine-0'];
 		for (const spec of options.pools) {
-			const setup = pool({ spec, epoch: options.epoch, dispatcher: ctx.self });
+			const setup = pool({ spec, epoch: options.epoch, engines, dispatcher: ctx.self });
 			this.#pools.set(spec.poolId, { ref: ctx.spawn(spec.poolId, setup, { mailboxMax: poolMailboxMax }), ...startingNews(spec) });
 		}
 		if (this.#unreported.size === 0) this.#openGrants();
@@ -156,7 +159,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	#onFrontJoined(frontId: string, ref: ActorRef<FrontCommand>): void {
 		this.#fronts.set(frontId, ref);
 		this.#ctx.watch(ref);
-		ref.tell({ type: 'pools-changed', epoch: this.#epoch, pools: this.#views() });
+		if (ref.tell({ type: 'pools-changed', epoch: this.#epoch, pools: this.#views() }) === 'full') this.#broadcastSoon();
 	}
 
 	#onFrontReported(frontId: string): void {
@@ -171,7 +174,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	#onEngineJoined(engineId: string, ref: ActorRef<EngineThreadCommand>): void {
 		this.#engines.set(engineId, ref);
 		this.#ctx.watch(ref);
-		for (const row of this.#pools.values()) row.ref.tell({ type: 'use-engine', replyTo: ref });
+		for (const row of this.#pools.values()) row.ref.tell({ type: 'use-engine', engineId, replyTo: ref });
 	}
 
 	#onPoolChanged({ snapshot, view }: PoolNews): void {

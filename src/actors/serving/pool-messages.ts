@@ -19,8 +19,8 @@ export type PoolCommand =
 	| { readonly type: 'withdraw'; readonly poolId: string; readonly taskId: string; readonly reason: string }
 	| { readonly type: 'settle'; readonly lease: Lease; readonly settlement: Settlement }
 	| { readonly type: 'report-lease'; readonly lease: Lease; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> }
-	/** An engine thread that runs replicas: those without one are started there. */
-	| { readonly type: 'use-engine'; readonly replyTo: ActorRef<EngineThreadCommand> }
+	/** An engine thread is there: the replicas that are at home on it are started there. */
+	| { readonly type: 'use-engine'; readonly engineId: string; readonly replyTo: ActorRef<EngineThreadCommand> }
 	/** Every front has reported what it holds: slots may be granted. */
 	| { readonly type: 'open-grants' };
 

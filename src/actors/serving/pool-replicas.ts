@@ -10,7 +10,12 @@ import type { PoolSpec } from './pool-spec.ts';
 
 export interface ReplicaRow {
 	readonly replicaId: string;
-	/** The engine thread that runs it; null: none does. */
+	/**
+	 * Name of the engine thread that runs it, whenever it runs: a new control thread need not know where its predecessor started
+	 * it, and never starts it twice.
+	 */
+	readonly home: string;
+	/** That thread, once it was asked to; null: it was not. */
 	engine: ActorRef<EngineThreadCommand> | null;
 	ref: ActorRef<ReplicaCommand> | null;
 	state: ReplicaState;
@@ -28,9 +33,10 @@ export interface ReplicaRow {
 export class PoolReplicas {
 	readonly rows: readonly ReplicaRow[];
 
-	constructor(spec: PoolSpec) {
+	constructor(spec: PoolSpec, engines: readonly string[]) {
 		this.rows = Array.from({ length: spec.replicas }, (_, index) => ({
 			replicaId: `${spec.poolId}-${index}`,
+			home: engines[index % engines.length] ?? '',
 			engine: null,
 			ref: null,
 			state: 'starting' as const,
@@ -78,14 +84,6 @@ export class PoolReplicas {
 	retryInMs(now: number): number | null {
 		const times = this.rows.flatMap(({ retryAt }) => (retryAt === null ? [] : [Math.max(1, Math.ceil(retryAt - now))]));
 		return times.length === 0 ? null : Math.min(...times);
-	}
-
-	/** Of these engine threads the one that runs fewest of ours; null when there are none. */
-	leastUsed(engines: Iterable<ActorRef<EngineThreadCommand>>): ActorRef<EngineThreadCommand> | null {
-		let best: ActorRef<EngineThreadCommand> | null = null;
-		const runs = (engine: ActorRef<EngineThreadCommand>): number => this.rows.filter((row) => row.engine === engine).length;
-		for (const engine of engines) if (best === null || runs(engine) < runs(best)) best = engine;
-		return best;
 	}
 
 	/** Its engine is being started, for the first time or again. */

@@ -21,7 +21,7 @@ export interface PoolParts {
 export function startingNews(spec: PoolSpec): ReturnType<typeof poolNews> {
 	return poolNews({
 		spec,
-		replicas: new PoolReplicas(spec),
+		replicas: new PoolReplicas(spec, []),
 		ledger: new LeaseLedger(spec.poolId, 0),
 		queue: new WaitingQueue(spec.queue),
 		predictedStartMs: { interactive: 0, batch: 0 },

@@ -27,6 +27,8 @@ export interface PoolOptions {
 	readonly spec: PoolSpec;
 	/** Of the control thread: fences leases. */
 	readonly epoch: number;
+	/** Engine threads, by name: the homes of its replicas. */
+	readonly engines: readonly string[];
 	readonly dispatcher: ActorRef<PoolNews>;
 }
 
@@ -57,21 +59,23 @@ class Pool implements Behavior<PoolMessage> {
 	readonly #tasks: PoolTasks;
 	readonly #refusals: PoolRefusals;
 	readonly #telemetry: PoolTelemetry;
-	readonly #engines = new Set<ActorRef<EngineThreadCommand>>();
+	/** Those that are there, by name. */
+	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
+	#untold: { readonly ref: ActorRef<PlacementNews>; readonly news: PlacementNews }[] = [];
 	#grantsOpen = false;
 	#standingsDue = false;
 	#publishing = false;
 	#gaugesDue = false;
 
 	constructor(ctx: ActorContext<PoolMessage>, options: PoolOptions) {
-		const { spec, epoch, dispatcher } = options;
+		const { spec, epoch, engines, dispatcher } = options;
 		this.#ctx = ctx;
 		this.#spec = spec;
 		this.#epoch = epoch;
 		this.#dispatcher = dispatcher;
 		this.#queue = new WaitingQueue(spec.queue);
 		this.#ledger = new LeaseLedger(spec.poolId, epoch);
-		this.#replicas = new PoolReplicas(spec);
+		this.#replicas = new PoolReplicas(spec, engines);
 		this.#forecast = new PoolForecast(this.#pace, this.#queue, spec.maxTokensOut);
 		this.#tasks = new PoolTasks(ctx);
 		this.#refusals = new PoolRefusals(spec);
@@ -113,7 +117,7 @@ class Pool implements Behavior<PoolMessage> {
 			case 'report-lease':
 				return this.#onReportLease(message);
 			case 'use-engine':
-				this.#engines.add(message.replyTo);
+				this.#engines.set(message.engineId, message.replyTo);
 				this.#ctx.watch(message.replyTo);
 				return this.#startReplicas();
 			case 'open-grants':
@@ -126,6 +130,7 @@ class Pool implements Behavior<PoolMessage> {
 			case 'ledger-due':
 				return this.#checkLedger();
 			case 'tell-again-due':
+				this.#tellAgain();
 				return this.#replicas.state === 'failed' ? this.#refuseAll() : this.#grant();
 			case 'start-replicas-due':
 				return this.#startReplicas();
@@ -187,7 +192,7 @@ class Pool implements Behavior<PoolMessage> {
 			if (victim === undefined) return this.#refusals.full(this.#queue.length, this.#retryAfterMs());
 			this.#dequeue(victim);
 			this.#telemetry.dropped(victim.summary);
-			victim.ref.tell({ type: 'refused', failure: this.#refusals.dropped(this.#retryAfterMs()) });
+			this.#tellSurely(victim.ref, { type: 'refused', failure: this.#refusals.dropped(this.#retryAfterMs()) });
 		}
 		return null;
 	}
@@ -224,8 +229,11 @@ class Pool implements Behavior<PoolMessage> {
 	/** After a control restart: a running task says what it holds. Its replica may still be to come. */
 	#onReportLease({ lease, summary, replyTo }: Extract<PoolCommand, { type: 'report-lease' }>): void {
 		if (this.#ledger.has(lease.replicaId) && !this.#ledger.adopt(lease, summary.taskId)) {
-			replyTo.tell({ type: 'replica-lost', lease, failure: this.#refusals.replicaLost(lease.replicaId, 'is gone') });
-			return;
+			return this.#tellSurely(replyTo, {
+				type: 'replica-lost',
+				lease,
+				failure: this.#refusals.replicaLost(lease.replicaId, 'is gone'),
+			});
 		}
 		const slots = lease.exclusive ? (this.#replicas.facts?.slots ?? 1) : 1;
 		const serviceMs = this.#forecast.serviceMs(summary);
@@ -335,12 +343,12 @@ class Pool implements Behavior<PoolMessage> {
 
 	// --- replicas -------------------------------------------------------------------------------------------------
 
-	/** Each replica that no engine thread runs goes to the one that runs fewest of ours. */
+	/** Each replica that was not asked for is, once its engine thread is there. */
 	#startReplicas(): void {
 		const { poolId, engine, settings } = this.#spec;
 		for (const row of this.#replicas.rows) {
-			const target = row.engine === null && row.state !== 'stopped' ? this.#replicas.leastUsed(this.#engines) : null;
-			if (target === null) continue;
+			const target = this.#engines.get(row.home);
+			if (target === undefined || row.engine !== null || row.state === 'stopped') continue;
 			const replica = { replicaId: row.replicaId, poolId, engine, settings };
 			if (target.tell({ type: 'start-replica', replica, replyTo: this.#ctx.self }) === 'accepted') row.engine = target;
 			else this.#ctx.setTimer('start-replicas', startAgainMs, { type: 'start-replicas-due' });
@@ -398,9 +406,9 @@ class Pool implements Behavior<PoolMessage> {
 
 	/** An engine thread is gone. Its replicas may never have got so far as to name themselves. */
 	#onEngineGone(ref: ActorRef<never>): boolean {
-		for (const engine of this.#engines) {
+		for (const [engineId, engine] of this.#engines) {
 			if (engine !== ref) continue;
-			this.#engines.delete(engine);
+			this.#engines.delete(engineId);
 			for (const row of this.#replicas.rows) if (row.engine === engine && row.ref === null) row.engine = null;
 			this.#startReplicas();
 			return true;
@@ -413,7 +421,8 @@ class Pool implements Behavior<PoolMessage> {
 		this.#ctx.cancelTimer(`audit ${row.replicaId}`);
 		for (const { lease } of this.#ledger.dropReplica(row.replicaId)) {
 			const lost = { type: 'replica-lost', lease, failure: this.#refusals.replicaLost(row.replicaId, why) } as const;
-			this.#tasks.holding(lease)?.ref.tell(lost);
+			const ref = this.#tasks.holding(lease)?.ref;
+			if (ref !== undefined) this.#tellSurely(ref, lost);
 		}
 	}
 
@@ -424,6 +433,19 @@ class Pool implements Behavior<PoolMessage> {
 			if (waiting.ref.tell(refused) === 'full') this.#ctx.setTimer('tell-again', tellAgainMs, { type: 'tell-again-due' });
 			else this.#dequeue(waiting);
 		}
+	}
+
+	/** News that comes once, and without which a task would wait for ever: it is told when the link has room again. */
+	#tellSurely(ref: ActorRef<PlacementNews>, news: PlacementNews): void {
+		if (ref.tell(news) !== 'full') return;
+		this.#untold.push({ ref, news });
+		this.#ctx.setTimer('tell-again', tellAgainMs, { type: 'tell-again-due' });
+	}
+
+	#tellAgain(): void {
+		const untold = this.#untold;
+		this.#untold = [];
+		for (const { ref, news } of untold) this.#tellSurely(ref, news);
 	}
 
 	#cannotServe(): Failure {

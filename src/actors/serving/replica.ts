@@ -25,7 +25,9 @@ export type ReplicaMessage =
 	| LifeNews
 	/** The pool that wants to know has changed: a new control thread. */
 	| { readonly type: 'attach'; readonly replyTo: ActorRef<ReplicaNews> }
-	| { readonly type: 'retry-due' };
+	| { readonly type: 'retry-due' }
+	/** The link to the pool may have room again. */
+	| { readonly type: 'tell-again-due' };
 
 const backoffFirstMs = 1_000;
 const backoffMaxMs = 60_000;
@@ -34,6 +36,7 @@ const backoffJitter = 0.1;
 const stableMs = 300_000;
 const startsMax = 10;
 const startsWithinMs = 60_000;
+const tellAgainMs = 100;
 
 /** Delay before the next start: 1 s ×2 to 60 s ±10 %, and never more than 10 starts a minute. */
 export function restartDelayMs(failuresInRow: number, starts: readonly number[], now: number, random: number): number {
@@ -63,6 +66,8 @@ class Replica implements Behavior<ReplicaMessage> {
 	#failuresSinceReady = 0;
 	#starts: readonly number[] = [];
 	#stopping = false;
+	/** News that found the link to the pool full. */
+	#untold: ReplicaNews[] = [];
 
 	constructor(ctx: ActorContext<ReplicaMessage>, options: ReplicaOptions) {
 		this.#ctx = ctx;
@@ -76,6 +81,9 @@ class Replica implements Behavior<ReplicaMessage> {
 		switch (message.type) {
 			case 'attach':
 				this.#attach(message.replyTo);
+				return 'same';
+			case 'tell-again-due':
+				this.#tellAgain();
 				return 'same';
 			case 'audit':
 				this.#life?.audit();
@@ -146,6 +154,7 @@ class Replica implements Behavior<ReplicaMessage> {
 	/** Tells a new control thread all that it must know. */
 	#attach(pool: ActorRef<ReplicaNews>): void {
 		this.#pool = pool;
+		this.#untold = [];
 		const { replicaId } = this.#spec;
 		const started = { type: 'replica-started', replicaId, replyTo: this.#ctx.self } as const;
 		this.#tell(started);
@@ -167,8 +176,21 @@ class Replica implements Behavior<ReplicaMessage> {
 		});
 	}
 
+	/** In order, also when the link has no room. An audit's answer is not kept: the pool asks again. */
 	#tell(news: ReplicaNews): void {
-		this.#pool.tell(news);
+		if (this.#untold.length > 0) {
+			if (news.type !== 'audited') this.#untold.push(news);
+			return;
+		}
+		if (this.#pool.tell(news) !== 'full' || news.type === 'audited') return;
+		this.#untold.push(news);
+		this.#ctx.setTimer('tell-again', tellAgainMs, { type: 'tell-again-due' });
+	}
+
+	#tellAgain(): void {
+		const untold = this.#untold;
+		this.#untold = [];
+		for (const news of untold) this.#tell(news);
 	}
 
 	#log(level: 'info' | 'error', event: string, human: string): void {
