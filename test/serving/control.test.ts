@@ -357,3 +357,21 @@ test('counters and gauges say what happened, under the names and labels of the c
 	assert.equal(gauge('queue_depth', labels), 0);
 	assert.equal(gauge('slots', { pool_id: 'pool', replica_id: 'pool-0', state: 'free' }), 2);
 });
+
+test('what waited before the engine was known is counted under its version once that is, and not twice', () => {
+	const world = new ControlWorld();
+	world.startControl();
+	const task = world.submit('a');
+	const depths = new Map<string, number>();
+	const look = (): number => {
+		world.host.advance(1_000);
+		for (const { metric, labels, value } of world.telemetry.gauges)
+			if (metric === 'queue_depth') depths.set(Object.values(labels).join(), value);
+		return [...depths.values()].reduce((sum, depth) => sum + depth, 0);
+	};
+	assert.equal(look(), 1);
+	world.startEngineThread();
+	assert.equal(look(), 0);
+	task.finish();
+	world.assertQuiet();
+});

@@ -130,7 +130,10 @@ test('a refused task was never there: its opener hears why, those who watched se
 	const world = new FrontWorld();
 	const opened = world.open('a');
 	const task = world.view('a');
-	world.control.refuse('a');
+	world.control.refuse(
+		'a',
+		failure('ADMISSION_REJECT', 'the queue is full', { engine: 'scripted', policyLabel: 'reject', retryAfterMs: 5 }),
+	);
 	world.run();
 	const [answer] = opened.answers;
 	assert.ok(answer?.type === 'task-refused');
@@ -138,7 +141,7 @@ test('a refused task was never there: its opener hears why, those who watched se
 	assert.equal(errorCode(task), 'ADMISSION_REJECT');
 	assert.equal(world.registry.lookup('a').found, 'nothing');
 	assert.deepEqual(world.enrolled, []);
-	assert.equal(world.telemetry.total('tasks_rejected_total', { reason: 'ADMISSION_REJECT' }), 1);
+	assert.equal(world.telemetry.total('tasks_rejected_total', { engine: 'scripted', reason: 'ADMISSION_REJECT' }), 1);
 	world.assertAtRest();
 	assert.equal(world.registry.logSpace.inUse, 0);
 	world.running('a').generation.end();

@@ -66,6 +66,19 @@ describe('POST /v2/tasks', () => {
 		await json(response, 202, schemas.acceptedSchema);
 	});
 
+	it('counts what it refuses before any task has seen it', async () => {
+		front.counted.length = 0;
+		await refused(await front.post('/v2/tasks', { ...body, max_tokens: 0 }), 400, 'INVALID_PARAMS');
+		await refused(await front.post('/v2/tasks', { ...body, deadline_ms: 0 }), 400, 'DEADLINE_UNMET');
+		front.tasks.delivery = 'full';
+		await refused(await front.post('/v2/tasks', body), 503, 'POOL_UNREADY');
+		await front.post('/v2/tasks/preview', { ...body, max_tokens: 0 });
+		assert.deepEqual(
+			front.counted,
+			['INVALID_PARAMS', 'DEADLINE_UNMET', 'POOL_UNREADY'].map((code) => `tasks_rejected_total ${code}`),
+		);
+	});
+
 	it('hands over the headers that belong to the task', async () => {
 		const headers = { 'idempotency-key': 'key-1', 'x-correlation-id': 'corr.1' };
 		const response = await front.post('/v2/tasks', body, headers);

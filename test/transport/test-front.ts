@@ -130,6 +130,8 @@ export interface TestFront {
 	readonly system: ActorSystem;
 	readonly tasks: FakeTasks;
 	readonly lines: LogLine[];
+	/** Counted, as `metric reason`. */
+	readonly counted: string[];
 	readonly dispatched: DispatcherCommand[];
 	readonly decode: { tokenized: TokenizeNews };
 	metrics: () => Promise<readonly MetricsSnapshot[]>;
@@ -143,8 +145,11 @@ export interface TestFront {
 
 export async function startFront(more: Partial<FrontOptions> = {}, clock?: Clock): Promise<TestFront> {
 	const lines: LogLine[] = [];
+	const counted: string[] = [];
 	const telemetry: Telemetry = {
-		count: (_metric: string, _labels: Labels) => undefined,
+		count: (metric: string, labels: Labels) => {
+			counted.push(`${metric} ${labels['reason'] ?? ''}`);
+		},
 		gauge: () => undefined,
 		observe: () => undefined,
 		log: (level, event, fields) => {
@@ -206,6 +211,7 @@ export async function startFront(more: Partial<FrontOptions> = {}, clock?: Clock
 		system,
 		tasks,
 		lines,
+		counted,
 		dispatched,
 		decode,
 		get metrics() {

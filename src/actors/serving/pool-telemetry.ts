@@ -13,6 +13,7 @@ export class PoolTelemetry {
 	readonly #spec: PoolSpec;
 	/** Last value of each gauge: what has not moved costs nothing. */
 	readonly #shown = new Map<string, number>();
+	#queueLabels: Labels | null = null;
 
 	constructor(telemetry: Telemetry, spec: PoolSpec) {
 		this.#telemetry = telemetry;
@@ -54,8 +55,13 @@ export class PoolTelemetry {
 	/** The gauges, now and then. */
 	stands(queue: { depth(priority: PriorityClass): number }, rows: readonly ReplicaRow[], ledger: LeaseLedger): void {
 		const facts = rows.find((row) => row.facts !== null)?.facts ?? null;
+		const labels = this.#labels(facts);
+		const before = this.#queueLabels;
+		this.#queueLabels = labels;
 		for (const priority of ['interactive', 'batch'] satisfies PriorityClass[]) {
-			this.#gauge('queue_depth', { ...this.#labels(facts), priority }, queue.depth(priority));
+			// What waited for an engine whose version nobody knew yet must not be counted twice.
+			if (before !== null && before['engine_version'] !== labels['engine_version']) this.#gauge('queue_depth', { ...before, priority }, 0);
+			this.#gauge('queue_depth', { ...labels, priority }, queue.depth(priority));
 		}
 		for (const row of rows) {
 			const labels = { pool_id: this.#spec.poolId, replica_id: row.replicaId };

@@ -36,7 +36,7 @@ export class TaskTelemetry {
 
 	refused(): void {
 		const failure = this.#task.failure;
-		this.#telemetry.count('tasks_rejected_total', { engine: this.#task.engine ?? '', reason: failure?.code ?? '' });
+		this.#telemetry.count('tasks_rejected_total', { engine: failure?.engine ?? '', reason: failure?.code ?? '' });
 		this.#log('task-refused', `Refused: ${failure?.message ?? ''}.`, { code: failure?.code });
 	}
 

@@ -2,7 +2,7 @@
  * `POST /v2/tasks` and `POST /v2/tasks/preview`: from a body to the 202, or to what would become of it. On the front
  * thread; holds nothing of a task once it is opened.
  */
-import { failure } from '../../actors/serving/failure.ts';
+import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PlacementPreview, TaskSummary } from '../../actors/serving/messages.ts';
 import { featuresNeeded, promptBytesMax, requestBytes } from '../../actors/serving/prompt-bounds.ts';
 import type { Opening } from '../../actors/serving/task-directory.ts';
@@ -11,7 +11,7 @@ import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
 import { envelopeOf, httpStatus } from './errors.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
-import { parseJsonBody } from './json-body.ts';
+import { type Parsed, parseJsonBody } from './json-body.ts';
 import { taskRequestOf } from './task-body.ts';
 import { acceptedJson, standingJson } from './task-json.ts';
 
@@ -23,29 +23,38 @@ export function submitHandler(parts: FrontParts): Handler {
 	return (exchange) => {
 		const closed = parts.gate();
 		if (closed !== null) {
-			exchange.fail(closed);
+			reject(parts, exchange, closed);
 			return null;
 		}
-		return exchange.body(
-			(body) => withRequest(parts, exchange, body, (request) => open(parts, exchange, request)),
-			parts.options.bodyBytesMax,
-		);
+		return exchange.body((body) => {
+			const request = requestOf(parts, exchange, body);
+			if (request.ok) open(parts, exchange, request.value);
+			else reject(parts, exchange, request.failure);
+		}, parts.options.bodyBytesMax);
 	};
+}
+
+/** Counted here because no task and no actor has seen it. */
+function reject(parts: FrontParts, exchange: Exchange, why: Failure): void {
+	parts.system.host.telemetry.count('tasks_rejected_total', { engine: '', reason: why.code });
+	exchange.fail(why);
 }
 
 export function previewHandler(parts: FrontParts): Handler {
 	return (exchange) =>
-		exchange.body((body) => withRequest(parts, exchange, body, (request) => preview(parts, exchange, request)), parts.options.bodyBytesMax);
+		exchange.body((body) => {
+			const request = requestOf(parts, exchange, body);
+			if (request.ok) preview(parts, exchange, request.value);
+			else exchange.fail(request.failure);
+		}, parts.options.bodyBytesMax);
 }
 
-function withRequest(parts: FrontParts, exchange: Exchange, body: Buffer, use: (request: TaskRequest) => void): void {
+function requestOf(parts: FrontParts, exchange: Exchange, body: Buffer): Parsed<TaskRequest> {
 	const json = parseJsonBody(body);
-	if (!json.ok) return exchange.fail(json.failure);
+	if (!json.ok) return json;
 	const headers = { correlationId: exchange.correlationId, idempotencyKey: exchange.request.header('idempotency-key') };
 	const { onDisconnect, disconnectGraceMs } = parts.options;
-	const request = taskRequestOf(json.value, headers, { onDisconnect, disconnectGraceMs, newTaskId: () => parts.taskIds.next() });
-	if (request.ok) use(request.value);
-	else exchange.fail(request.failure);
+	return taskRequestOf(json.value, headers, { onDisconnect, disconnectGraceMs, newTaskId: () => parts.taskIds.next() });
 }
 
 function open(parts: FrontParts, exchange: Exchange, request: TaskRequest): void {
@@ -55,7 +64,7 @@ function open(parts: FrontParts, exchange: Exchange, request: TaskRequest): void
 		(replyTo) => parts.tasks.tell({ type: 'open-task', request, replyTo }),
 		(answer) => {
 			exchange.guarded(() => {
-				if (!answer.ok) exchange.fail(unanswered('the scheduler', answer.reason));
+				if (!answer.ok) reject(parts, exchange, unanswered('the scheduler', answer.reason));
 				else if (answer.reply.type === 'task-refused') exchange.fail(answer.reply.failure);
 				else exchange.json(httpStatus.accepted, acceptedJson(answer.reply, parts.directory.pools));
 			});
