@@ -39,14 +39,39 @@ export interface LinkPort {
 	close(): void;
 }
 
+/**
+ * A batch as it is cloned: items as pairs in one flat list, for the clone writes the keys of every object it meets. The first
+ * of a pair is the address of a `tell`, below 0 when it is urgent, or null, and the second its message, or the whole item.
+ */
+type PackedBatch = readonly [incarnation: number, ordinary: number, urgent: number, items: readonly unknown[]];
+
+function packed({ incarnation, ordinary, urgent, items }: WireBatch): PackedBatch {
+	const flat: unknown[] = [];
+	for (const item of items) {
+		if (item.kind === 'tell') flat.push(item.urgent ? -1 - item.to : item.to, item.message);
+		else flat.push(null, item);
+	}
+	return [incarnation, ordinary, urgent, flat];
+}
+
+function unpacked([incarnation, ordinary, urgent, flat]: PackedBatch): WireBatch {
+	const items: WireItem[] = [];
+	for (let at = 0; at < flat.length; at += 2) {
+		const to = flat[at] as number | null;
+		if (to === null) items.push(flat[at + 1] as WireItem);
+		else items.push({ kind: 'tell', to: to < 0 ? -1 - to : to, urgent: to < 0, message: flat[at + 1] });
+	}
+	return { incarnation, items, ordinary, urgent };
+}
+
 export function messagePortLink(port: MessagePort): LinkPort {
 	const link: LinkPort = {
-		post: (batch) => port.postMessage(batch),
+		post: (batch) => port.postMessage(packed(batch)),
 		onBatch: null,
 		onClosed: null,
 		close: () => port.close(),
 	};
-	port.on('message', (batch: WireBatch) => link.onBatch?.(batch));
+	port.on('message', (batch: PackedBatch) => link.onBatch?.(unpacked(batch)));
 	port.on('close', () => link.onClosed?.());
 	return link;
 }
