@@ -17,7 +17,7 @@ import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type LoadJob, type LoadResult, quantiles } from './relay/load.ts';
 import { measureStall, type StallResult } from './relay/stall.ts';
-import { Bench, benchEntry, cpuUs, type Subject } from './relay/subjects.ts';
+import { Bench, benchEntry, cpuUs, type Subject } from './subjects.ts';
 
 interface Sample {
 	readonly subject: Subject['name'];

@@ -3,8 +3,8 @@
  * byte. The growth of the daemon's resident memory over their number (the kernel's socket buffers are bounded by its own limits and not in it).
  */
 import { connect, type Socket } from 'node:net';
-import type { Bench } from './subjects.ts';
-import { residentBytes } from './subjects.ts';
+import type { Bench } from '../subjects.ts';
+import { residentBytes } from '../subjects.ts';
 
 export interface StallResult {
 	readonly readers: number;

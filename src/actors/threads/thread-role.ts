@@ -58,7 +58,7 @@ export function runRole<Config, Facts>(
 		const lateMs = Math.max(0, performance.now() - dueAt);
 		dueAt = performance.now() + beatMs;
 		table.beat(birth.row, lateMs);
-		system?.host.telemetry.gauge('event_loop_lag_ms', { thread: birth.name }, lateMs);
+		if (system !== null) beat(system, birth.name, lateMs);
 	}, beatMs);
 
 	process.on('uncaughtException', (error: unknown) => {
@@ -116,4 +116,14 @@ export function runRole<Config, Facts>(
 		},
 	};
 	expose(api, nodeEndpoint(port));
+}
+
+/** How the thread is, as its metrics say it. */
+function beat(system: ActorSystem, thread: string, lateMs: number): void {
+	const { telemetry } = system.host;
+	const { actors, timers, asks } = system.stats;
+	telemetry.gauge('event_loop_lag_ms', { thread }, lateMs);
+	telemetry.gauge('actors', { thread }, actors);
+	telemetry.gauge('actor_timers', { thread }, timers);
+	telemetry.gauge('actor_asks', { thread }, asks);
 }

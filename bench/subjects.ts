@@ -20,10 +20,10 @@ export interface Subject {
 
 const here = dirname(fileURLToPath(import.meta.url));
 const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
-const repository = extension === '.ts' ? join(here, '../..') : join(here, '../../..');
+const repository = extension === '.ts' ? join(here, '..') : join(here, '../..');
 
 export function benchEntry(name: string): string {
-	return join(here, `${name}${extension}`);
+	return join(here, 'relay', `${name}${extension}`);
 }
 
 /** CPU time of all threads of a process, in µs, to the nanosecond clock of the scheduler. */
@@ -113,32 +113,32 @@ http {
 
 	/** A daemon with one scripted pool that decodes at `rate` tokens/s a stream, without prefill time. */
 	async orchestratord(slots: number, rate: number, tokensMax: number, retentionMs = 1000): Promise<Subject> {
+		const { port, pid } = await this.daemon({
+			pools: [
+				{
+					id: 'bench',
+					engine: 'scripted',
+					model: 'scripted:bench',
+					slots,
+					ctx: tokensMax + 64,
+					max_tokens_out: tokensMax,
+					scripted: { prefill_tokens_per_s: 1e9, decode_tokens_per_s: rate, tokens: tokensMax, text: 'clock' },
+				},
+			],
+			tasks: { retention_ms: retentionMs, log_bytes_max: '2GiB' },
+		});
+		return { name: 'orchestratord', kind: 'tasks', port, relayPids: () => [pid] };
+	}
+
+	/** A daemon that is ready, with what `config` says beside its address. */
+	async daemon(config: Readonly<Record<string, unknown>>): Promise<{ readonly port: number; readonly pid: number }> {
 		const port = await freePort();
-		const config = join(this.#folder, `orchestratord-${port}.yaml`);
-		writeFileSync(
-			config,
-			JSON.stringify({
-				listen: { addr: `127.0.0.1:${port}` },
-				pools: [
-					{
-						id: 'bench',
-						engine: 'scripted',
-						model: 'scripted:bench',
-						slots,
-						ctx: tokensMax + 64,
-						max_tokens_out: tokensMax,
-						scripted: { prefill_tokens_per_s: 1e9, decode_tokens_per_s: rate, tokens: tokensMax, text: 'clock' },
-					},
-				],
-				tasks: { retention_ms: retentionMs },
-				log: { level: 'error' },
-			}),
-		);
-		const child = this.#spawn(process.execPath, [join(repository, 'bin/orchestratord.js'), 'serve', '--no-supervise', '--config', config]);
+		const file = join(this.#folder, `orchestratord-${port}.yaml`);
+		writeFileSync(file, JSON.stringify({ listen: { addr: `127.0.0.1:${port}` }, log: { level: 'error' }, ...config }));
+		const child = this.#spawn(process.execPath, [join(repository, 'bin/orchestratord.js'), 'serve', '--no-supervise', '--config', file]);
 		child.stdout?.resume();
 		await answers(port, '/ready');
-		const pid = child.pid ?? 0;
-		return { name: 'orchestratord', kind: 'tasks', port, relayPids: () => [pid] };
+		return { port, pid: child.pid ?? 0 };
 	}
 
 	async close(): Promise<void> {
