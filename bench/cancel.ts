@@ -9,8 +9,8 @@
  *   node dist/bench/cancel.js [--runs 200] [--json FILE]
  */
 import { parseArgs } from 'node:util';
-import { Bench } from './subjects.ts';
 import { figure, machine, quantiles, report, table } from './report.ts';
+import { Bench } from './subjects.ts';
 
 const { values: options } = parseArgs({ options: { runs: { type: 'string', default: '200' }, json: { type: 'string' } } });
 
@@ -73,9 +73,21 @@ const rows: Row[] = [];
 try {
 	const scripted = { prefill_tokens_per_s: 1e6, decode_tokens_per_s: 200, tokens: 600 };
 	rows.push(
-		await measure(bench, 'scripted', { id: 'bench', engine: 'scripted', model: 'scripted:bench', aliases: ['bench'], slots: 1, scripted }, runs),
+		await measure(
+			bench,
+			'scripted',
+			{ id: 'bench', engine: 'scripted', model: 'scripted:bench', aliases: ['bench'], slots: 1, scripted },
+			runs,
+		),
 	);
-	rows.push(await measure(bench, 'llama.cpp, built-in model', { id: 'bench', engine: 'llamacpp', model: 'builtin', aliases: ['bench'], slots: 1 }, runs));
+	rows.push(
+		await measure(
+			bench,
+			'llama.cpp, built-in model',
+			{ id: 'bench', engine: 'llamacpp', model: 'builtin', aliases: ['bench'], slots: 1 },
+			runs,
+		),
+	);
 } finally {
 	await bench.close();
 }

@@ -1,41 +1,62 @@
 /**
  * Relay: what it costs to stand between an engine and its clients.
  *
- * Operation: one stream of `rate` tokens/s for `seconds`, opened at a time fixed in advance. Units: first token in ms from
- * the client's first byte (for orchestratord that is POST, admission, GET); delay per token in µs from the engine's write
- * to the client's read; CPU per token in µs of the relay's processes alone (engine and load generator not counted, shown
- * apart). Each subject first serves the most streams for two seconds, unmeasured. Subjects are interleaved in each run; figures are medians over runs, with the ratio to nginx of the same run.
- * Not measured: TLS, networks, prefill. Also: a token's delay includes the load generator's own queueing, the same for all.
+ * Operation: one stream of `rate` tokens/s for `seconds`, opened at a time fixed in advance (all within a second). Units: first
+ * token in ms from the client's first byte (for orchestratord that is POST, admission, queue, GET); delay per token in µs from
+ * the engine's write to the client's read; gap in ms, the longest silence between two reads of a stream; CPU per token in µs of
+ * the relay's processes alone, admission included (engine and load generator not counted, the latter shown apart); RSS in KiB a
+ * stream, how much larger the relay is in the middle of the run than when it had served nobody, its logs included. `flat`: 64 streams as fast as they are
+ * read, in tokens/s from the first to the last. Each subject first serves the most streams four times for a second, unmeasured.
+ * Subjects are interleaved in each run; figures are medians over runs, with the median ratio to nginx of the same run. Not
+ * measured: TLS, networks, prefill. Also: a token's delay includes the load generator's own queueing, the same for all.
  *
- *   node dist/bench/relay.js [--streams 1,64,512] [--seconds 5] [--runs 3] [--rate 50] [--json FILE]
+ *   node dist/bench/relay.js [--streams 1,64,512] [--seconds 5] [--runs 9] [--rate 50] [--flat 10000] [--no-stall] [--json FILE]
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
-import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type LoadJob, type LoadResult, quantiles } from './relay/load.ts';
+import type { LoadJob, LoadResult } from './relay/load.ts';
 import { measureStall, type StallResult } from './relay/stall.ts';
-import { Bench, benchEntry, cpuUs, type Subject } from './subjects.ts';
+import { type Column, figure, machine, median, report, table } from './report.ts';
+import { Bench, benchEntry, cpuUs, residentBytes, type Subject } from './subjects.ts';
 
 interface Sample {
 	readonly subject: Subject['name'];
 	readonly streams: number;
 	readonly run: number;
+	/** Null where there is no relay. */
 	readonly relayCpuUsPerToken: number | null;
+	readonly residentKibPerStream: number | null;
 	readonly load: LoadResult;
+}
+
+interface Job {
+	readonly streams: number;
+	readonly run: number;
+	readonly tokens: number;
+	readonly seconds: number;
+	readonly spreadMs: number;
 }
 
 const { values: options } = parseArgs({
 	options: {
 		streams: { type: 'string', default: '1,64,512' },
 		seconds: { type: 'string', default: '5' },
-		runs: { type: 'string', default: '3' },
+		runs: { type: 'string', default: '9' },
 		rate: { type: 'string', default: '50' },
+		flat: { type: 'string', default: '10000' },
+		'no-stall': { type: 'boolean', default: false },
 		json: { type: 'string' },
 	},
 });
+/** A thousand requests and more: before that a V8 still compiles. */
+const warmRounds = 4;
+const warmSeconds = 1;
+const flatStreams = 64;
+const flatRate = 1e9;
+/** Tokens that came 38 to 44 ms after they were sent are the mark of a delayed acknowledgement. */
+const fortyMsShareMax = 0.01;
+const stallBytesMax = 4 * 1024 * 1024;
 
 async function load(job: LoadJob): Promise<LoadResult> {
 	const child = spawn(process.execPath, [benchEntry('load'), JSON.stringify(job)], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -47,97 +68,156 @@ async function load(job: LoadJob): Promise<LoadResult> {
 	return JSON.parse(output) as LoadResult;
 }
 
-async function measure(subject: Subject, streams: number, run: number, rate: number, seconds: number): Promise<Sample> {
-	const cpu = (): number => subject.relayPids().reduce((sum, pid) => sum + cpuUs(pid), 0);
-	const before = cpu();
+/** Of relays that have served nobody yet, by subject. */
+const idleBytes = new Map<Subject, number>();
+
+async function measure(subject: Subject, { streams, run, tokens, seconds, spreadMs }: Job): Promise<Sample> {
+	const total = (of: (pid: number) => number): number => subject.relayPids().reduce((sum, pid) => sum + of(pid), 0);
+	const cpuBefore = total(cpuUs);
+	const idle = idleBytes.get(subject) ?? total(residentBytes);
+	idleBytes.set(subject, idle);
+	let residentMiddle = idle;
+	const middle = setTimeout(
+		() => {
+			residentMiddle = total(residentBytes);
+		},
+		(1 + seconds / 2) * 1000,
+	);
 	const result = await load({
 		kind: subject.kind,
 		port: subject.port,
 		streams,
-		tokens: Math.round(rate * seconds),
-		deadlineMs: (seconds + 20) * 1000,
+		spreadMs,
+		tokens,
+		deadlineMs: (seconds + 30) * 1000,
 		model: 'scripted:bench',
 	});
-	const used = cpu() - before;
-	return { subject: subject.name, streams, run, load: result, relayCpuUsPerToken: subject.name === 'direct' ? null : used / result.tokens };
+	clearTimeout(middle);
+	const direct = subject.name === 'direct';
+	return {
+		subject: subject.name,
+		streams,
+		run,
+		load: result,
+		relayCpuUsPerToken: direct ? null : (total(cpuUs) - cpuBefore) / result.tokens,
+		residentKibPerStream: direct ? null : (residentMiddle - idle) / 1024 / streams,
+	};
 }
 
-const warmSeconds = 2;
-
-const median = (values: readonly number[]): number => quantiles(values, [0.5])[0] ?? Number.NaN;
-
-function figure(value: number, digits: number): string {
-	return Number.isNaN(value) ? '–' : value.toFixed(digits);
+/** One figure of a subject at a number of streams: its median, and the median of its ratios to nginx in the same runs. */
+function cell(samples: readonly Sample[], all: readonly Sample[], digits: number, of: (sample: Sample) => number): string {
+	const value = figure(median(samples.map(of)), digits);
+	if (samples[0]?.subject === 'nginx') return value;
+	const ratios = samples
+		.map((sample) => {
+			const nginx = all.find(({ subject, streams, run }) => subject === 'nginx' && streams === sample.streams && run === sample.run);
+			return nginx === undefined ? Number.NaN : of(sample) / of(nginx);
+		})
+		.filter((ratio) => Number.isFinite(ratio));
+	return ratios.length === 0 ? value : `${value} (${figure(median(ratios), 2)})`;
 }
 
-function table(samples: readonly Sample[], streamCounts: readonly number[]): string {
-	const columns: readonly (readonly [string, number, (sample: Sample) => number])[] = [
-		['first token p50 ms', 2, (sample) => (sample.load.firstUs[0] ?? Number.NaN) / 1000],
-		['delay p50 µs', 0, (sample) => sample.load.delayUs[0] ?? Number.NaN],
-		['delay p90 µs', 0, (sample) => sample.load.delayUs[1] ?? Number.NaN],
-		['delay p99 µs', 0, (sample) => sample.load.delayUs[2] ?? Number.NaN],
-		['CPU µs/token', 1, (sample) => sample.relayCpuUsPerToken ?? Number.NaN],
-		['load CPU µs/token', 1, (sample) => sample.load.cpuUs / sample.load.tokens],
+function tableOf(samples: readonly Sample[], figures: readonly (readonly [string, number, (sample: Sample) => number])[]): string {
+	const counts = [...new Set(samples.map((sample) => sample.streams))];
+	const rows = counts.flatMap((streams) =>
+		(['direct', 'nginx', 'orchestratord'] as const).map((name) => samples.filter((s) => s.streams === streams && s.subject === name)),
+	);
+	const sum = (group: readonly Sample[], of: (result: LoadResult) => number): string =>
+		figure(group.reduce((total, sample) => total + of(sample.load), 0));
+	const columns: Column<readonly Sample[]>[] = [
+		{ title: 'streams', cell: (group) => String(group[0]?.streams ?? '') },
+		{ title: 'relay', cell: (group) => group[0]?.subject ?? '' },
+		...figures.map(([title, digits, of]) => ({ title, cell: (group: readonly Sample[]) => cell(group, samples, digits, of) })),
+		{ title: '38-44 ms', cell: (group) => `${figure(median(group.map((sample) => sample.load.fortyMsShare)) * 100, 2)} %` },
+		{ title: 'lost', cell: (group) => sum(group, (result) => result.lost) },
+		{ title: 'repeated', cell: (group) => sum(group, (result) => result.repeated) },
+		{ title: 'errors', cell: (group) => sum(group, (result) => result.errors) },
 	];
-	const lines = [`| streams | relay | ${columns.map(([name]) => name).join(' | ')} | 38-44 ms | lost | repeated | errors |`];
-	lines.push(`|${'---|'.repeat(columns.length + 6)}`);
-	for (const streams of streamCounts) {
-		const ofNginx = new Map(samples.filter((s) => s.streams === streams && s.subject === 'nginx').map((s) => [s.run, s]));
-		for (const name of ['direct', 'nginx', 'orchestratord'] as const) {
-			const mine = samples.filter((sample) => sample.streams === streams && sample.subject === name);
-			if (mine.length === 0) continue;
-			const cells = columns.map(([, digits, of]) => {
-				const value = figure(median(mine.map(of)), digits);
-				if (name === 'nginx') return value;
-				const ratios = mine.map((sample) => of(sample) / of(ofNginx.get(sample.run) ?? sample)).filter((ratio) => !Number.isNaN(ratio));
-				return ratios.length === 0 ? value : `${value} (${figure(median(ratios), 2)})`;
-			});
-			const sum = (of: (load: LoadResult) => number): number => mine.reduce((total, sample) => total + of(sample.load), 0);
-			const forty = `${(median(mine.map((sample) => sample.load.fortyMsShare)) * 100).toFixed(2)} %`;
-			lines.push(
-				`| ${streams} | ${name} | ${cells.join(' | ')} | ${forty} | ${sum((l) => l.lost)} | ${sum((l) => l.repeated)} | ${sum((l) => l.errors)} |`,
-			);
-		}
+	return table(
+		rows.filter((group) => group.length > 0),
+		columns,
+	);
+}
+
+const at =
+	(of: (result: LoadResult) => readonly number[], index: number, unit = 1) =>
+	(sample: Sample): number =>
+		(of(sample.load)[index] ?? Number.NaN) / unit;
+const relayCpu = (sample: Sample): number => sample.relayCpuUsPerToken ?? Number.NaN;
+const loadCpu = (sample: Sample): number => sample.load.cpuUs / sample.load.tokens;
+const pacedFigures = [
+	['first token p50 ms', 2, at((load) => load.firstUs, 0, 1000)],
+	['delay p50 µs', 0, at((load) => load.delayUs, 0)],
+	['delay p90 µs', 0, at((load) => load.delayUs, 1)],
+	['delay p99 µs', 0, at((load) => load.delayUs, 2)],
+	['gap p99.9 ms', 1, at((load) => load.gapUs, 2, 1000)],
+	['CPU µs/token', 1, relayCpu],
+	['load CPU µs/token', 1, loadCpu],
+	['RSS KiB/stream', 1, (sample: Sample): number => sample.residentKibPerStream ?? Number.NaN],
+] as const;
+const flatFigures = [
+	['tokens/s', 0, (sample: Sample): number => sample.load.tokensPerS],
+	['CPU µs/token', 2, relayCpu],
+	['load CPU µs/token', 2, loadCpu],
+] as const;
+
+async function runs(subjects: readonly Subject[], jobs: readonly Omit<Job, 'run'>[], count: number): Promise<Sample[]> {
+	const samples: Sample[] = [];
+	const most = jobs.reduce((a, b) => (b.streams > a.streams ? b : a));
+	const warm = {
+		...most,
+		tokens: Math.ceil((most.tokens * warmSeconds) / Math.max(warmSeconds, most.seconds)),
+		seconds: warmSeconds,
+		run: -1,
+	};
+	for (let round = 0; round < warmRounds; round += 1) for (const subject of subjects) await measure(subject, warm);
+	for (let run = 0; run < count; run += 1) {
+		for (const job of jobs) for (const subject of subjects) samples.push(await measure(subject, { ...job, run }));
 	}
-	return lines.join('\n');
+	return samples;
+}
+
+async function subjectsOf(bench: Bench, rate: number, streams: number, tokens: number): Promise<readonly Subject[]> {
+	const direct = await bench.direct(rate);
+	return [direct, await bench.nginx(direct.port), await bench.orchestratord(streams, rate, tokens)];
 }
 
 async function main(): Promise<void> {
 	const streamCounts = options.streams.split(',').map(Number);
-	const warmStreams = Math.max(...streamCounts);
-	const [seconds, runs, rate] = [Number(options.seconds), Number(options.runs), Number(options.rate)];
-	const samples: Sample[] = [];
+	const [seconds, count, rate, flatTokens] = [Number(options.seconds), Number(options.runs), Number(options.rate), Number(options.flat)];
+	let [paced, flat]: [Sample[], Sample[]] = [[], []];
 	let stall: StallResult | null = null;
 	const bench = new Bench();
 	try {
-		const direct = await bench.direct(rate);
-		const subjects = [
-			direct,
-			await bench.nginx(direct.port),
-			await bench.orchestratord(Math.max(...streamCounts), rate, Math.round(rate * seconds)),
-		];
-		// Code that has run a thousand times is what is measured, for all of them.
-		for (const subject of subjects) await measure(subject, warmStreams, -1, rate, warmSeconds);
-		for (let run = 0; run < runs; run += 1) {
-			for (const streams of streamCounts) {
-				for (const subject of subjects) samples.push(await measure(subject, streams, run, rate, seconds));
-			}
+		const tokens = Math.round(rate * seconds);
+		const pacedSubjects = await subjectsOf(bench, rate, Math.max(...streamCounts), tokens);
+		paced = await runs(
+			pacedSubjects,
+			streamCounts.map((streams) => ({ streams, tokens, seconds, spreadMs: 1000 })),
+			count,
+		);
+		if (flatTokens > 0) {
+			const flatSubjects = await subjectsOf(bench, flatRate, flatStreams, flatTokens);
+			flat = await runs(flatSubjects, [{ streams: flatStreams, tokens: flatTokens, seconds: 10, spreadMs: 50 }], count);
 		}
-		stall = await measureStall(bench);
+		if (!options['no-stall']) stall = await measureStall(bench);
 	} finally {
 		await bench.close();
 	}
-	const head = `relay: ${rate} tokens/s a stream, ${seconds} s, ${runs} runs, ${cpus().length} × ${cpus()[0]?.model ?? 'CPU'}, Node ${process.version}; in brackets the median ratio to nginx in the same run`;
-	const foot = `stalled readers: ${stall.readers} on a log of ${stall.logBytes} bytes for ${stall.seconds} s cost ${Math.round(stall.bytesPerReader / 1024)} KiB each (bound: 4096 KiB)`;
-	process.stdout.write(`${head}\n\n${table(samples, streamCounts)}\n\n${foot}\n`);
-	if (options.json !== undefined) {
-		mkdirSync(dirname(options.json), { recursive: true });
-		writeFileSync(options.json, JSON.stringify({ head, samples, stall }, null, 1));
+	const parts = [
+		`relay: ${rate} tokens/s a stream, ${seconds} s, ${count} runs, ${machine()}; in brackets the median ratio to nginx in the same run`,
+		tableOf(paced, pacedFigures),
+	];
+	if (flat.length > 0) parts.push(`flat out: ${flatStreams} streams of ${flatTokens} tokens`, tableOf(flat, flatFigures));
+	if (stall !== null) {
+		parts.push(
+			`stalled readers: ${stall.readers} on a log of ${figure(stall.logBytes)} bytes for ${stall.seconds} s cost ${Math.round(stall.bytesPerReader / 1024)} KiB each (bound: ${stallBytesMax / 1024} KiB)`,
+		);
 	}
-	const broken = samples.some(
-		(s) => s.load.lost + s.load.repeated + s.load.errors > 0 || (s.subject === 'orchestratord' && s.load.fortyMsShare > 0.01),
-	);
-	if (broken || stall.bytesPerReader > 4 * 1024 * 1024) process.exitCode = 1;
+	report('relay', parts.join('\n\n'), options.json, { paced, flat, stall });
+	const broken = [...paced, ...flat].some(({ load }) => load.lost + load.repeated + load.errors > 0);
+	const delayed = paced.some((sample) => sample.subject === 'orchestratord' && sample.load.fortyMsShare > fortyMsShareMax);
+	if (broken || delayed || (stall?.bytesPerReader ?? 0) > stallBytesMax) process.exitCode = 1;
 }
 
 await main();

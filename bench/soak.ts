@@ -45,7 +45,11 @@ let refused = 0;
 let broken = 0;
 
 async function client(url: string, fate: (typeof fates)[number]): Promise<void> {
-	const body = JSON.stringify({ model_ref: 'scripted:bench', prompt: 'a fox', ...(fate === 'again' ? { task_id: crypto.randomUUID() } : {}) });
+	const body = JSON.stringify({
+		model_ref: 'scripted:bench',
+		prompt: 'a fox',
+		...(fate === 'again' ? { task_id: crypto.randomUUID() } : {}),
+	});
 	const post = (): Promise<Response> => fetch(`${url}/v2/tasks`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
 	const response = await post();
 	const answer = (await response.json()) as { readonly task_id: string };

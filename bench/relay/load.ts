@@ -1,9 +1,10 @@
 /**
- * The load generator: one process, N streams whose start times are fixed in advance (open loop, spread over the first
- * second). Reads one `LoadJob` as JSON from argv, prints one `LoadResult`. Bounded: it ends when all streams have ended, or
+ * The load generator: one process, N streams whose start times are fixed in advance (open loop, spread evenly over
+ * `spreadMs`). Reads one `LoadJob` as JSON from argv, prints one `LoadResult`. Bounded: it ends when all streams have ended, or
  * at its deadline, which counts as an error.
  */
 import { connect, type Socket } from 'node:net';
+import { quantiles } from '../report.ts';
 import { newTally, nowUs, SseReader, type Tally } from './sse-reader.ts';
 
 export interface LoadJob {
@@ -11,6 +12,8 @@ export interface LoadJob {
 	readonly kind: 'sse' | 'tasks';
 	readonly port: number;
 	readonly streams: number;
+	/** All are opened within this time. */
+	readonly spreadMs: number;
 	readonly tokens: number;
 	readonly deadlineMs: number;
 	readonly model: string;
@@ -29,11 +32,8 @@ export interface LoadResult {
 	/** Share of tokens whose delay lies in 38 to 44 ms: the mark of a delayed acknowledgement. */
 	readonly fortyMsShare: number;
 	readonly cpuUs: number;
-}
-
-export function quantiles(values: Float64Array | readonly number[], at: readonly number[]): number[] {
-	const sorted = Float64Array.from(values).sort();
-	return at.map((q) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN);
+	/** From the first token of all to the last. */
+	readonly tokensPerS: number;
 }
 
 function openStream(job: LoadJob, tally: Tally, done: (ok: boolean) => void): Socket {
@@ -101,6 +101,7 @@ function run(job: LoadJob): void {
 			gapUs: quantiles(tally.gapsUs, [0.5, 0.99, 0.999]),
 			fortyMsShare: tally.tokens === 0 ? 0 : forty / tally.tokens,
 			cpuUs: cpu.user + cpu.system,
+			tokensPerS: (tally.tokens / Math.max(1, tally.lastAtUs - tally.firstAtUs)) * 1e6,
 		};
 		process.stdout.write(`${JSON.stringify(result)}\n`, () => process.exit(0));
 	};
@@ -118,7 +119,7 @@ function run(job: LoadJob): void {
 					}),
 				);
 			},
-			(index * 1000) / job.streams,
+			(index * job.spreadMs) / job.streams,
 		);
 	}
 }

@@ -1,6 +1,6 @@
 /**
  * The direct line's engine: an HTTP/1.1 server that answers `GET /?tokens=N` with N server-sent events, one a tick, all
- * streams on one clock; the first event leaves at once. The text of each token is the moment of its write (µs, monotonic),
+ * streams on one clock, or as fast as they are read; the first event leaves at once. The text of each token is the moment of its write (µs, monotonic),
  * so that whoever reads it knows the delay. Prints `{"port":…}` and ends at end of stdin.
  */
 import { createServer, type Socket } from 'node:net';
@@ -11,7 +11,12 @@ interface Stream {
 	readonly tokens: number;
 }
 
-const tickMs = 1000 / Number(process.argv[2] ?? '50');
+const rate = Number(process.argv[2] ?? '50');
+/** No pace: as the scripted engine has it. */
+const flatOut = rate >= 1_000_000;
+const flatOutSteps = 8;
+const unsentMax = 64 * 1024;
+const tickMs = 1000 / rate;
 const streams = new Set<Stream>();
 
 function stampUs(): string {
@@ -22,15 +27,22 @@ function chunk(text: string): string {
 	return `${text.length.toString(16)}\r\n${text}\r\n`;
 }
 
-function step(stream: Stream): void {
-	const frame = `id: ${stream.next + 2}\nevent: token\ndata: {"t":"${stampUs()} ","i":${stream.next}}\n\n`;
-	stream.next += 1;
+function frameOf(stream: Stream): string {
+	return `id: ${stream.next + 2}\nevent: token\ndata: {"t":"${stampUs()} ","i":${stream.next}}\n\n`;
+}
+
+function step(stream: Stream, most = 1): void {
+	let frames = '';
+	for (let count = 0; count < most && stream.next < stream.tokens; count += 1) {
+		frames += frameOf(stream);
+		stream.next += 1;
+	}
 	if (stream.next < stream.tokens) {
-		stream.socket.write(chunk(frame));
+		stream.socket.write(chunk(frames));
 		return;
 	}
 	streams.delete(stream);
-	stream.socket.end(`${chunk(frame)}${chunk('event: end\ndata: {}\n\n')}0\r\n\r\n`);
+	stream.socket.end(`${chunk(frames)}${chunk('event: end\ndata: {}\n\n')}0\r\n\r\n`);
 }
 
 const server = createServer({ noDelay: true }, (socket) => {
@@ -53,6 +65,12 @@ const server = createServer({ noDelay: true }, (socket) => {
 
 let due = performance.now() + tickMs;
 function tick(): void {
+	if (flatOut) {
+		for (const stream of streams) if (stream.socket.writableLength < unsentMax) step(stream, flatOutSteps);
+		if (streams.size === 0) setTimeout(tick, 1);
+		else setImmediate(tick);
+		return;
+	}
 	for (const stream of streams) step(stream);
 	due += tickMs;
 	setTimeout(tick, Math.max(0, due - performance.now()));

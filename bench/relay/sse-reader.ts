@@ -12,10 +12,12 @@ export interface Tally {
 	readonly firstUs: number[];
 	/** Longest silence between two reads of one stream that brought tokens. */
 	readonly gapsUs: number[];
+	firstAtUs: number;
+	lastAtUs: number;
 }
 
 export function newTally(tokensMax: number): Tally {
-	return { tokens: 0, lost: 0, repeated: 0, delaysUs: new Float64Array(tokensMax), firstUs: [], gapsUs: [] };
+	return { tokens: 0, lost: 0, repeated: 0, delaysUs: new Float64Array(tokensMax), firstUs: [], gapsUs: [], firstAtUs: 0, lastAtUs: 0 };
 }
 
 export function nowUs(): number {
@@ -110,5 +112,7 @@ export class SseReader {
 		this.#lastTokenAtUs = at;
 		tally.delaysUs[tally.tokens % tally.delaysUs.length] = at - stampUs;
 		tally.tokens += 1;
+		if (tally.firstAtUs === 0) tally.firstAtUs = at;
+		tally.lastAtUs = at;
 	}
 }
