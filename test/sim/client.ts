@@ -44,7 +44,9 @@ export class Client {
 		this.#frontName = other?.front ?? universe.plan.fronts[random.below(universe.plan.fronts.length)] ?? '';
 		this.#request =
 			other === undefined ? this.#draw(number) : random.below(4) === 0 ? { ...other.request, bodyHash: 'other' } : other.request;
-		const comesAt = random.next() * this.#patienceMs;
+		const { link, engine } = universe.plan;
+		// Most find a daemon that is up.
+		const comesAt = random.next() * this.#patienceMs + (random.below(5) === 0 ? 0 : Math.min(300, link.lagMs * 4 + engine.loadMs));
 		const submits = 1 + (random.below(4) === 0 ? random.below(3) : 0);
 		for (let again = 0; again < submits; again += 1) {
 			this.#later(comesAt + random.next() * again * this.#patienceMs * 0.3, () => this.#submit());

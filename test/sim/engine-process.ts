@@ -19,11 +19,14 @@ interface Run {
 	readonly stream: DecodeStream;
 	readonly request: GenerateRequest;
 	readonly total: number;
-	readonly fate: 'ends' | 'errs' | 'stalls' | 'babbles';
+	fate: 'ends' | 'errs' | 'stalls' | 'babbles';
 	readonly deaf: boolean;
 	made: number;
 	tokens: number;
 }
+
+/** One that does not hear a cancel hears it within this time, or ends before. */
+const deafMs = 6_000;
 
 export class EngineProcess {
 	readonly address: string;
@@ -99,9 +102,18 @@ export class EngineProcess {
 		const key = leaseKey(stream.request.lease);
 		const run = this.running.get(key);
 		if (run?.stream !== stream) return;
-		if (run.deaf && !this.#universe.calm) return this.#universe.did(this.address, `ignores the cancel of ${stream.taskId}`);
-		this.#over(key, 'cancelled');
-		stream.say({ type: 'decode-cancelled', usage: usageOf(run) });
+		if (!run.deaf || this.#universe.calm) return this.#obey(run, 'cancelled');
+		const lateMs = this.#universe.random.next() * deafMs;
+		this.#universe.did(this.address, `ignores the cancel of ${stream.taskId} for ${lateMs.toFixed(1)} ms`);
+		run.fate = 'stalls';
+		this.host.setTimer(lateMs, () => this.#obey(run, 'cancelled at last'));
+	}
+
+	#obey(run: Run, why: string): void {
+		const key = leaseKey(run.request.lease);
+		if (this.running.get(key) !== run) return;
+		this.#over(key, why);
+		run.stream.say({ type: 'decode-cancelled', usage: usageOf(run) });
 	}
 
 	/** What it is busy with. */
@@ -129,11 +141,9 @@ export class EngineProcess {
 	/** Faults are over: what it did not hear it hears now, what stalled goes on. */
 	calmDown(): void {
 		this.host.resume();
-		for (const [key, run] of [...this.running]) {
-			if (run.stream.cancelled) {
-				this.#over(key, 'cancelled at last');
-				run.stream.say({ type: 'decode-cancelled', usage: usageOf(run) });
-			} else if (run.fate === 'stalls') this.#end(run);
+		for (const run of [...this.running.values()]) {
+			if (run.stream.cancelled) this.#obey(run, 'cancelled at last');
+			else if (run.fate === 'stalls') this.#end(run);
 		}
 	}
 
