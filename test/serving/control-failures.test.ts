@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { leaseKey } from '../../src/actors/serving/engine-life.ts';
-import type { Lease } from '../../src/actors/serving/messages.ts';
+import type { EngineThreadCommand, Lease, PlacementNews } from '../../src/actors/serving/messages.ts';
 import { ControlWorld, type TestTask } from './control-world.ts';
+import { poolSpec, summary } from './summaries.ts';
 
 const leaseOf = (task: TestTask): Lease => {
 	assert.ok(task.lease);
@@ -240,19 +241,40 @@ test('an engine thread that ends before its replicas have named themselves is re
 	world.assertQuiet();
 });
 
-test('replicas are shared between the engine threads that are there', () => {
+test('replicas are shared between the engine threads, and a new control thread asks each for the same ones, whoever joins first', () => {
 	const world = new ControlWorld({ replicas: 4 });
-	const started: [number, string][] = [];
-	for (const thread of [0, 1]) {
-		const guardian = world.system.edge<{ readonly replica: { readonly replicaId: string } }>(({ replica }) =>
-			started.push([thread, replica.replicaId]),
-		);
-		if (thread === 0) world.startControl();
-		world.tell({ type: 'engine-joined', engineId: `engine-${thread}`, replyTo: guardian });
-		if (thread === 1) world.host.run();
-	}
-	assert.equal(started.length, 4);
-	assert.equal(new Set(started.map(([, replicaId]) => replicaId)).size, 4);
+	world.homes = ['engine-0', 'engine-1'];
+	const startedBy = (...threads: readonly string[]): string[] => {
+		const started: string[] = [];
+		world.startControl();
+		for (const engineId of threads) {
+			const replyTo = world.system.edge<EngineThreadCommand>(({ replica }) => started.push(`${engineId} ${replica.replicaId}`));
+			world.tell({ type: 'engine-joined', engineId, replyTo });
+			world.host.run();
+		}
+		world.stopControl();
+		return started.sort();
+	};
+	const before = startedBy('engine-0', 'engine-1');
+	assert.deepEqual(before, ['engine-0 pool-0', 'engine-0 pool-2', 'engine-1 pool-1', 'engine-1 pool-3']);
+	assert.deepEqual(startedBy('engine-1', 'engine-0'), before);
+});
+
+test('who is dropped from the queue while nothing can be told to it is told as soon as something can', () => {
+	const world = ControlWorld.ready({ settings: { slots: 1 }, queue: { ...poolSpec().queue, capacity: 1, fullPolicy: 'drop-lru' } });
+	const running = world.submit('running');
+	const heard: string[] = [];
+	const victim = world.system.edge<PlacementNews>((news) => heard.push(news.type), { mailboxMax: 1 });
+	const newcomer = world.system.edge<PlacementNews>(() => undefined);
+	world.tell({ type: 'submit', summary: summary('victim'), replyTo: victim });
+	world.tell({ type: 'submit', summary: summary('newcomer'), replyTo: newcomer });
+	world.host.run();
+	assert.deepEqual(heard, ['queued']);
+	world.host.advance(100);
+	assert.deepEqual(heard, ['queued', 'refused']);
+	for (const edge of [victim, newcomer]) edge.close();
+	running.finish();
+	world.assertQuiet();
 });
 
 test('a replica whose actor failed is asked for again', () => {

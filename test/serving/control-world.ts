@@ -193,6 +193,8 @@ export class ControlWorld {
 	dispatcher: ActorRef<DispatcherCommand> | null = null;
 	guardian: ActorRef<EngineThreadCommand> | null = null;
 	front: EdgeRef<FrontCommand>;
+	/** Names of the engine threads that replicas have for homes. */
+	homes: readonly string[] = ['engine-0'];
 	#engineThreads = 0;
 
 	constructor(more: Partial<PoolSpec> | readonly PoolSpec[] = {}, seed = 1) {
@@ -236,7 +238,7 @@ export class ControlWorld {
 	/** The control thread, or its successor. The front joins and reports unless told not to. */
 	startControl(front: 'reports' | 'silent' = 'reports'): void {
 		this.epoch += 1;
-		const setup = dispatcher({ epoch: this.epoch, pools: this.pools, expectedFronts: ['front-0'] });
+		const setup = dispatcher({ epoch: this.epoch, pools: this.pools, expectedFronts: ['front-0'], engines: this.homes });
 		this.dispatcher = this.system.spawn(`control-${this.epoch}`, setup, { mailboxMax: 65_536 }) as ActorRef<DispatcherCommand>;
 		if (front === 'reports') this.frontReports();
 		this.engineJoins();

@@ -94,6 +94,23 @@ class World {
 	}
 }
 
+test('what finds no room at its pool is told later, in order, but for the answer to an audit', () => {
+	const world = new World();
+	const pool = world.system.edge<ReplicaNews>((news) => world.news.push(news), { mailboxMax: 1 });
+	world.guardian.tell({ type: 'start-replica', replica: spec, replyTo: pool });
+	world.host.run();
+	world.life.ref.tell({ type: 'life-audited', busyLeases: [] });
+	world.life.ref.tell({ type: 'life-audited', busyLeases: [] });
+	world.life.ref.tell({ type: 'life-ready', facts: replicaFacts });
+	world.life.ref.tell({ type: 'life-audited', busyLeases: [] });
+	world.end();
+	assert.deepEqual(world.heard(), ['started', 'audited']);
+	world.host.advance(100);
+	assert.deepEqual(world.heard(), ['ready']);
+	world.host.advance(100);
+	assert.deepEqual(world.heard(), ['failed']);
+});
+
 test('it names itself, starts its engine and tells when that is ready; audits pass through', () => {
 	const world = new World();
 	world.start();

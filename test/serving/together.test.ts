@@ -5,7 +5,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ActorRef } from '../../src/actors/kernel/ref.ts';
-import { SeededRandom } from '../../src/actors/kernel/sim-host.ts';
 import { dispatcher } from '../../src/actors/serving/dispatcher.ts';
 import { leaseKey } from '../../src/actors/serving/engine-life.ts';
 import type { DispatcherCommand, EngineThreadCommand, ReplicaCommand, ReplicaNews } from '../../src/actors/serving/messages.ts';
@@ -183,29 +182,4 @@ test('the control thread is replaced in mid-stream: no stream stops, the queued 
 		tasks.map((task) => task.request.taskId),
 	);
 	together.assertQuiet();
-});
-
-test('random opens, cancels and control deaths: all tasks end, all slots come back', () => {
-	for (let seed = 1; seed <= 40; seed++) {
-		const random = new SeededRandom(seed);
-		const together = new Together(seed, 1 + random.below(12), 1 + random.below(40));
-		const { world } = together;
-		const tasks: TaskView[] = [];
-		let away = false;
-		for (let step = 0; step < 80; step++) {
-			const choice = random.below(10);
-			if (choice < 5 && !away)
-				tasks.push(together.open(`t${step}`, { strict: random.below(8) === 0, deadlineMs: random.below(5) === 0 ? 300 : null }));
-			else if (choice < 7 && tasks.length > 0) world.cancel(tasks[random.below(tasks.length)] as TaskView);
-			else if (choice === 7 && random.below(4) === 0) {
-				if (away) together.startControl();
-				else together.stopControl();
-				away = !away;
-			} else world.host.advance(random.below(60));
-		}
-		if (away) together.startControl();
-		world.host.advance(60_000);
-		for (const task of tasks) assert.match(namesOf(task).join(' '), /^(started( token)* )?(end|error)$/, `seed ${seed}`);
-		together.assertQuiet();
-	}
 });
