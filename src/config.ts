@@ -331,7 +331,18 @@ export function defaultDaemonUrl(env: World['env'] = process.env): string {
 	return `http://${env['ORCHD_ADDR'] || env['ORCHD_LISTEN_ADDR'] || '127.0.0.1:8080'}`;
 }
 
-/** The JSON Schema of the configuration file, without our private keywords. */
+/** The JSON Schema of the configuration file, for editors: without our private keywords, and what has a default may be left out. */
 export function publishedSchema(): unknown {
-	return JSON.parse(JSON.stringify(configSchema, (key, value: unknown) => (key === 'allowed' ? undefined : value)));
+	return { ...(forEditors(configSchema) as Tree), required: [] };
+}
+
+function forEditors(schema: unknown): unknown {
+	if (Array.isArray(schema)) return schema.map(forEditors);
+	if (!isTree(schema)) return schema;
+	const { allowed: _ours, required, ...rest } = schema;
+	const published = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, key === 'default' ? value : forEditors(value)]));
+	const { properties } = schema;
+	if (!Array.isArray(required) || !isTree(properties)) return published;
+	const needed = required.filter((name) => typeof name === 'string' && !Object.hasOwn(properties[name] as Tree, 'default'));
+	return { ...published, required: needed };
 }

@@ -346,3 +346,16 @@ test('the published schema names every key and nothing private', () => {
 	for (const { path } of [...globalKeys, ...poolKeys]) assert.ok(published.includes(`"${path.split('.').at(-1)}"`), path);
 	assert.equal(describeKeys().length, globalKeys.length + poolKeys.length);
 });
+
+test('an editor that holds a file to the published schema asks for nothing that has a default', () => {
+	const needed: string[] = [];
+	const look = (schema: unknown, path: string): void => {
+		if (typeof schema !== 'object' || schema === null) return;
+		for (const [key, value] of Object.entries(schema)) {
+			if (key === 'required' && Array.isArray(value)) needed.push(...value.map((name) => `${path} ${String(name)}`));
+			else look(value, key === 'properties' || key === 'items' ? path : `${path}/${key}`);
+		}
+	};
+	look(publishedSchema(), '');
+	assert.deepEqual(needed.sort(), ['/pools id', '/pools/scripted/faults kind']);
+});
