@@ -125,10 +125,18 @@ describe('the golden model', () => {
 		const messages = await Promise.all([
 			generate(backend, { kind: 'inputs', inputs: ['a'], query: null }, { workload: 'embedding' }),
 			generate(backend, raw('x'), { grammar: 'this is no grammar' }),
+			// llama.cpp would end its process over this one
+			generate(backend, raw('x'), { grammar: `root ::= ${'('.repeat(50_000)}"a"${')'.repeat(50_000)}` }),
 			generate(backend, raw('x'), { jsonSchema: { type: 'string', pattern: 'x' } }),
 			generate(backend, raw('x'), { jsonSchema: { type: 'string' }, grammar: 'root ::= "a"' }),
 		]);
-		const words = [/workload is embedding/, /sampling\.grammar is not a valid GBNF/, /uses pattern/, /exclude each other/];
+		const words = [
+			/workload is embedding/,
+			/sampling\.grammar is not a valid GBNF/,
+			/sampling\.grammar nests groups 50000 deep/,
+			/uses pattern/,
+			/exclude each other/,
+		];
 		for (const [index, message] of messages.entries()) {
 			assert.equal(message.failure?.code, 'INVALID_PARAMS');
 			assert.match(message.failure?.message ?? '', words[index] as RegExp);

@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { ChatTemplate, TemplateError } from '../../src/engines/embedded/chat-template.ts';
 import { deviceEnv } from '../../src/engines/embedded/device-env.ts';
+import { grammarDepth } from '../../src/engines/embedded/grammar-depth.ts';
 import { libraryJsonSchema, SchemaError } from '../../src/engines/embedded/json-schema.ts';
 import { batchTokensMax, PrefillBudget } from '../../src/engines/embedded/prefill-budget.ts';
 import { chooseSlot } from '../../src/engines/embedded/slot-choice.ts';
@@ -282,6 +283,22 @@ describe('a JSON schema', () => {
 		let schema: unknown = { type: 'string' };
 		for (let depth = 0; depth < 200; depth += 1) schema = { type: 'array', items: schema };
 		assert.throws(() => libraryJsonSchema(schema), /nested more than 64 deep/);
+	});
+});
+
+describe('a grammar', () => {
+	it('is as deep as its groups, whatever its literals, classes and comments hold', () => {
+		const depths: readonly (readonly [string, number])[] = [
+			['root ::= "a"', 0],
+			['root ::= ("a" ("b")) ("c")', 2],
+			['root ::= "((" [(] [\\]((] "\\"((" ("x")', 1],
+			['# ((( "\nroot ::= ("a") # ((', 1],
+			['root ::= (("a"', 2],
+			['root ::= ")))" (("a"))', 2],
+			['root ::= "((', 0],
+			[`root ::= ${'('.repeat(50_000)}`, 50_000],
+		];
+		for (const [text, depth] of depths) assert.equal(grammarDepth(text), depth, text.slice(0, 40));
 	});
 });
 

@@ -5,6 +5,7 @@
 import type * as Library from 'node-llama-cpp';
 import type { Llama, LlamaGrammarEvaluationState, LlamaModel } from 'node-llama-cpp';
 import type { Sampling } from '../../actors/serving/task-request.ts';
+import { grammarDepth } from './grammar-depth.ts';
 import { libraryJsonSchema, SchemaError } from './json-schema.ts';
 
 /** The grammar cannot be used; the message names the field. */
@@ -13,6 +14,7 @@ export class GrammarError extends Error {
 }
 
 const grammarCharsMax = 256 * 1024;
+const grammarDepthMax = 256;
 /** The library ends a JSON grammar with newlines that its own chat session then cuts off; here the end of the value is the end. */
 const newlineEnding = ' "\\n\\n\\n\\n" [\\n]*';
 
@@ -51,6 +53,8 @@ export class Grammars {
 	async #state(text: string, field: string): Promise<LlamaGrammarEvaluationState> {
 		if (text.length > grammarCharsMax)
 			throw new GrammarError(`${field} makes a grammar of ${text.length} characters; at most ${grammarCharsMax} are allowed`);
+		const depth = grammarDepth(text);
+		if (depth > grammarDepthMax) throw new GrammarError(`${field} nests groups ${depth} deep; at most ${grammarDepthMax} are allowed`);
 		try {
 			const grammar = await this.#llama.createGrammar({ grammar: text });
 			return new this.#library.LlamaGrammarEvaluationState({ model: this.#model, grammar });
