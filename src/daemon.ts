@@ -15,7 +15,8 @@ import type { ScriptedSettings } from './engines/scripted/scripted-settings.ts';
 import type { ControlConfig } from './roles/control.ts';
 import type { EngineConfig } from './roles/engine.ts';
 import type { FrontConfig, FrontFacts, FrontInspection } from './roles/front.ts';
-import { addRetained, type MetricsSnapshot } from './transport/telemetry/metrics-merge.ts';
+import { threadTelemetry } from './transport/telemetry/metrics.ts';
+import { addRetained, type MetricsSnapshot, renderMetrics } from './transport/telemetry/metrics-merge.ts';
 
 export type DaemonLog = (level: LogLevel, event: string, fields: Readonly<Record<string, unknown>>) => void;
 
@@ -42,6 +43,7 @@ const threadSupervision: SupervisionSpec = {
 };
 const settleLookMs = 50;
 const haltMs = 3_000;
+const mainLagMs = 1_000;
 
 /** Starts all threads. Throws a `Problem` when the address cannot be had. */
 export async function startDaemon(config: DaemonConfig, log: DaemonLog): Promise<Daemon> {
@@ -49,6 +51,7 @@ export async function startDaemon(config: DaemonConfig, log: DaemonLog): Promise
 	const failed = new Promise<string>((resolve) => {
 		fail = resolve;
 	});
+	const own = threadTelemetry({ thread: 'main', log, processDefaults: true, lagMs: mainLagMs });
 	// Restarted fronts must come back on the port that the first one had.
 	let port = config.listen.port;
 	const crew = new Crew(
@@ -61,11 +64,16 @@ export async function startDaemon(config: DaemonConfig, log: DaemonLog): Promise
 			},
 			onGivenUp: (name, why) => fail(`thread ${name}: ${why}`),
 		},
-		{ keepMetrics: (kept, ended) => addRetained((kept ?? []) as MetricsSnapshot, ended as MetricsSnapshot) },
+		{
+			keepMetrics: (kept, ended) => addRetained((kept ?? []) as MetricsSnapshot, ended as MetricsSnapshot),
+			ownMetrics: () => own.snapshot(),
+			renderMetrics: (all) => renderMetrics(all as MetricsSnapshot[]),
+		},
 	);
 	await crew.start();
 	const front = crew.facts(frontId) as FrontFacts;
 	if (!front.ok) {
+		own.close();
 		await crew.stop();
 		throw listenProblem(config, front);
 	}
@@ -88,9 +96,11 @@ export async function startDaemon(config: DaemonConfig, log: DaemonLog): Promise
 		async stop(graceMs) {
 			await crew.drain(frontId, graceMs);
 			await crew.drain('engine-0', graceMs);
+			own.close();
 			await crew.stop();
 		},
 		async halt() {
+			own.close();
 			await Promise.race([crew.stop(), new Promise((resolve) => setTimeout(resolve, haltMs))]);
 		},
 	};

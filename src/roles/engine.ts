@@ -27,7 +27,7 @@ let telemetry: ThreadTelemetry;
 
 runRole<EngineConfig, null>(
 	(config, thread) => {
-		telemetry = threadTelemetry({ thread, log: threadLog({ thread, level: config.logLevel }) });
+		telemetry = threadTelemetry({ thread, log: threadLog({ thread, level: config.logLevel }), heapDefaults: true });
 		return telemetry;
 	},
 	async (config, { system }) => {

@@ -18,7 +18,7 @@ import { chooseHost } from '../transport/http/choose-host.ts';
 import { type HttpHostOptions, ListenError } from '../transport/http/http-host.ts';
 import { threadLog } from '../transport/telemetry/logs.ts';
 import { type ThreadTelemetry, threadTelemetry } from '../transport/telemetry/metrics.ts';
-import type { MetricsSnapshot } from '../transport/telemetry/metrics-merge.ts';
+import { renderMetrics } from '../transport/telemetry/metrics-merge.ts';
 
 export interface FrontConfig {
 	readonly frontId: string;
@@ -51,7 +51,7 @@ let telemetry: ThreadTelemetry;
 
 runRole<FrontConfig, FrontFacts>(
 	(config, thread) => {
-		telemetry = threadTelemetry({ thread, log: threadLog({ thread, level: config.logLevel }), processDefaults: true });
+		telemetry = threadTelemetry({ thread, log: threadLog({ thread, level: config.logLevel }), heapDefaults: true });
 		return telemetry;
 	},
 	async (config, { system }) => {
@@ -76,7 +76,7 @@ runRole<FrontConfig, FrontFacts>(
 					directory: registry,
 					decode,
 					dispatcher: () => (registry.controlReachable ? dispatcher : null),
-					collectMetrics: async () => ((await main?.metrics()) ?? [await telemetry.snapshot()]) as readonly MetricsSnapshot[],
+					collectMetrics: async () => (await main?.metrics()) ?? renderMetrics([await telemetry.snapshot()]),
 					options: config.options,
 				})
 			: null;

@@ -18,7 +18,6 @@ import type { HttpHost } from './http/http-host.ts';
 import { MemoryGate } from './http/memory-gate.ts';
 import { Router } from './http/routes.ts';
 import { Watchers, type WatchersOptions } from './stream/watchers.ts';
-import type { MetricsSnapshot } from './telemetry/metrics-merge.ts';
 
 export interface FrontOptions extends ApiOptions {
 	/** 0 … 255: part of the ids of the tasks that are made here. */
@@ -40,8 +39,8 @@ export interface FrontSources {
 	readonly decode: DecodePort;
 	/** Null while the control thread is away. */
 	readonly dispatcher: () => ActorRef<DispatcherCommand> | null;
-	/** The metrics of all threads of the daemon, this one's included. */
-	readonly collectMetrics: () => Promise<readonly MetricsSnapshot[]>;
+	/** The text of a scrape: the metrics of all threads of the daemon, this one's included. */
+	readonly collectMetrics: () => Promise<string>;
 	readonly options: FrontOptions;
 	readonly clock?: Clock;
 }

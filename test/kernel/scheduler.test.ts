@@ -215,4 +215,23 @@ describe('the depths of mailboxes', () => {
 		assert.equal(made.system.mailboxDepths().size, 0);
 		assertAtRest(made);
 	});
+
+	it('are told under one name for actors of a kind, the largest of them, and for idle ones as 0', () => {
+		const made = make();
+		const tells: ((message: string) => unknown)[] = [];
+		made.system.spawn<string>('parent', (ctx) => {
+			for (const name of ['1', '2', '3']) {
+				const ref = ctx.spawn<string>(name, recorder<string>([]), { kind: '*' });
+				tells.push((message) => ref.tell(message));
+			}
+			return { onMessage: () => 'same' };
+		});
+		made.host.run();
+		tells[0]?.('x');
+		for (const message of ['x', 'y', 'z']) tells[2]?.(message);
+		assert.deepEqual(Object.fromEntries(made.system.mailboxDepthsByKind()), { '/parent': 0, '/parent/*': 3 });
+		made.host.run();
+		assert.deepEqual(Object.fromEntries(made.system.mailboxDepthsByKind()), { '/parent': 0, '/parent/*': 0 });
+		assertAtRest(made);
+	});
 });

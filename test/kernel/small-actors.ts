@@ -25,6 +25,8 @@ export class RememberedTelemetry implements Telemetry {
 
 	observe(): void {}
 
+	expect(): void {}
+
 	log(level: LogLevel, event: string, fields: Readonly<Record<string, unknown>>): void {
 		this.lines.push({ level, event, fields });
 	}

@@ -33,6 +33,7 @@ export class Recorder implements Telemetry {
 	readonly counts: { metric: string; labels: Labels; by: number }[] = [];
 	readonly samples: { metric: string; labels: Labels; value: number }[] = [];
 	readonly gauges: { metric: string; labels: Labels; value: number }[] = [];
+	readonly expected: { metric: string; labels: Labels }[] = [];
 	readonly lines: { level: string; event: string; fields: Readonly<Record<string, unknown>> }[] = [];
 
 	count(metric: string, labels: Labels, by = 1): void {
@@ -43,6 +44,9 @@ export class Recorder implements Telemetry {
 	}
 	observe(metric: string, labels: Labels, value: number): void {
 		this.samples.push({ metric, labels, value });
+	}
+	expect(metric: string, labels: Labels): void {
+		this.expected.push({ metric, labels });
 	}
 	log(level: string, event: string, fields: Readonly<Record<string, unknown>>): void {
 		this.lines.push({ level, event, fields });

@@ -87,12 +87,20 @@ test('what a task reports: latencies from its admission, tokens in and out, and 
 	generation.end();
 	world.run();
 	const labels = { engine: 'scripted', engine_version: '1.2', pool_id: 'pool' };
+	const genAi = {
+		gen_ai_operation_name: 'text_completion',
+		gen_ai_provider_name: 'scripted',
+		gen_ai_request_model: 'scripted:demo',
+	};
 	const { telemetry } = world;
 	assert.deepEqual(
 		telemetry.samples.filter((sample) => sample.metric !== 'inter_token_latency_ms'),
 		[
 			{ metric: 'latency_first_token_ms', labels: { ...labels, priority: 'interactive' }, value: 120 },
+			{ metric: 'gen_ai_server_time_to_first_token', labels: genAi, value: 0.12 },
+			{ metric: 'gen_ai_server_request_duration', labels: { ...genAi, error_type: '' }, value: 1.16 },
 			{ metric: 'latency_decode_ms', labels: { ...labels, priority: 'interactive' }, value: 40 },
+			{ metric: 'gen_ai_server_time_per_output_token', labels: genAi, value: 0.005 },
 		],
 	);
 	const gaps = telemetry.samples.filter((sample) => sample.metric === 'inter_token_latency_ms').map((sample) => sample.value);

@@ -14,6 +14,8 @@ export class SimTelemetry implements Telemetry {
 
 	observe(): void {}
 
+	expect(): void {}
+
 	log(level: LogLevel, event: string, fields: Readonly<Record<string, unknown>>): void {
 		if (level === 'error') this.errors.push(`${event} ${JSON.stringify(fields)}`);
 	}

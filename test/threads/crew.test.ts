@@ -59,7 +59,11 @@ async function untilSeen(crew: Crew, name: string, seen: (inspection: WorkerInsp
 	}
 }
 
-const keep = { keepMetrics: (kept: unknown, ended: unknown) => [...((kept ?? []) as unknown[]), ended] };
+const keep = {
+	keepMetrics: (kept: unknown, ended: unknown) => [...((kept ?? []) as unknown[]), ended],
+	ownMetrics: () => Promise.resolve('own'),
+	renderMetrics: (all: readonly unknown[]) => Promise.resolve(JSON.stringify(all)),
+};
 
 describe('a crew', () => {
 	it('links its threads, and a killed one comes back linked, its peer told of the loss', async () => {
@@ -77,7 +81,7 @@ describe('a crew', () => {
 			assert.deepEqual(one.endings, ['lost']);
 			await untilSeen(crew, 'two', ({ pongs, incarnation }) => pongs === 1 && incarnation === 2);
 			assert.deepEqual(told.lost, ['two: planted']);
-			assert.deepEqual(await crew.metrics(), [[{ incarnation: 1 }], { incarnation: 1 }, { incarnation: 2 }]);
+			assert.deepEqual(JSON.parse(await crew.metrics()), [[{ incarnation: 1 }], { incarnation: 1 }, { incarnation: 2 }, 'own']);
 		} finally {
 			await crew.stop();
 		}
@@ -139,6 +143,8 @@ describe('a crew', () => {
 			await closed;
 			assert.equal(await restarted, 'front 2');
 			assert.match(told.lost[0] ?? '', /^front: Error: planted bug/);
+			// Nobody had asked for its metrics before: they were its last words.
+			assert.deepEqual((JSON.parse(await crew.metrics()) as unknown[])[0], [{ from: 'front' }]);
 			assert.equal(await (await fetch(`http://127.0.0.1:${port}/`)).text(), 'here');
 			assert.equal(((await crew.inspect('one')) as WorkerInspection).incarnation, 1);
 		} finally {

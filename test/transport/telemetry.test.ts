@@ -85,6 +85,41 @@ describe('the metrics', () => {
 		assert.match(text, /^sse_watchers 0$/m);
 	});
 
+	it('show a series that is expected at 0, of any type, and never set one back that has samples', async () => {
+		const telemetry = telemetryOf('a');
+		const labels = { pool_id: 'p', priority: 'batch' };
+		telemetry.observe('latency_decode_ms', labels, 70);
+		telemetry.count('tokens_out_total', { pool_id: 'p' }, 5);
+		telemetry.gauge('slots', { pool_id: 'p', state: 'busy' }, 2);
+		for (const pool of ['p', 'q']) {
+			for (const metric of ['latency_decode_ms', 'latency_first_token_ms']) telemetry.expect(metric, { ...labels, pool_id: pool });
+			telemetry.expect('tokens_out_total', { pool_id: pool });
+			telemetry.expect('slots', { pool_id: pool, state: 'busy' });
+		}
+		const text = await renderMetrics([await telemetry.snapshot()]);
+		assert.match(text, /^latency_decode_ms_count\{.*pool_id="p".*\} 1$/m);
+		assert.match(text, /^latency_decode_ms_bucket\{le="50".*pool_id="q".*\} 0$/m);
+		assert.match(text, /^latency_first_token_ms_count\{.*pool_id="p".*\} 0$/m);
+		assert.match(text, /^tokens_out_total\{.*pool_id="p".*\} 5$/m);
+		assert.match(text, /^tokens_out_total\{.*pool_id="q".*\} 0$/m);
+		assert.match(text, /^slots\{.*pool_id="p".*\} 2$/m);
+		assert.match(text, /^slots\{.*pool_id="q".*\} 0$/m);
+		telemetry.observe('latency_first_token_ms', { ...labels, pool_id: 'q' }, 3);
+		assert.match(await renderMetrics([await telemetry.snapshot()]), /^latency_first_token_ms_count\{.*pool_id="q".*\} 1$/m);
+	});
+
+	it('tell of the heap of each thread under its name, and of the process once', async () => {
+		const threads = ['front-0', 'control'].map((thread) => threadTelemetry({ thread, log: quiet, heapDefaults: true }));
+		const main = threadTelemetry({ thread: 'main', log: quiet, processDefaults: true });
+		const all = [...threads, main];
+		const text = await renderMetrics(await Promise.all(all.map((telemetry) => telemetry.snapshot())));
+		for (const thread of ['front-0', 'control'])
+			assert.match(text, new RegExp(`^nodejs_heap_size_used_bytes\\{thread="${thread}"\\} \\d+$`, 'm'));
+		assert.equal(text.match(/^process_resident_memory_bytes /gm)?.length, 1);
+		assert.doesNotMatch(text, /^nodejs_active_/m);
+		for (const telemetry of all) telemetry.close();
+	});
+
 	it('are not changed by a scrape, those of the process included', async () => {
 		const telemetry = threadTelemetry({ thread: 'main', log: quiet, processDefaults: true });
 		const names = (await telemetry.snapshot()).map(({ name }) => name);

@@ -14,7 +14,7 @@ import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
 import type { Clock } from '../../src/transport/clock.ts';
 import { buildFront, type Front, type FrontOptions } from '../../src/transport/front.ts';
 import { chooseHost } from '../../src/transport/http/choose-host.ts';
-import type { MetricsSnapshot } from '../../src/transport/telemetry/metrics-merge.ts';
+import { type MetricsSnapshot, renderMetrics } from '../../src/transport/telemetry/metrics-merge.ts';
 import { FakeTask, standingAt } from './fake-task.ts';
 import { RawClient } from './raw-client.ts';
 
@@ -152,6 +152,7 @@ export async function startFront(more: Partial<FrontOptions> = {}, clock?: Clock
 		},
 		gauge: () => undefined,
 		observe: () => undefined,
+		expect: () => undefined,
 		log: (level, event, fields) => {
 			lines.push({ level, event, fields });
 		},
@@ -197,7 +198,7 @@ export async function startFront(more: Partial<FrontOptions> = {}, clock?: Clock
 				return 'accepted';
 			},
 		}),
-		collectMetrics: () => metrics(),
+		collectMetrics: async () => renderMetrics(await metrics()),
 		options,
 		...(clock === undefined ? {} : { clock }),
 	});

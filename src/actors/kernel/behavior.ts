@@ -46,12 +46,16 @@ export interface SpawnOptions {
 	readonly mailboxMax?: number;
 	/** What follows a bug. Default: the actor ends and its watchers are told. A restart keeps the ref and what waits in the mailbox. */
 	readonly supervision?: SupervisionSpec;
+	/** One of many that come and go: metrics name all of them by this instead of their names. */
+	readonly kind?: string;
+	/** Fields of every line that the kernel itself logs of this actor: whose work it does. */
+	readonly about?: Readonly<Record<string, string>>;
 }
 
 /** For use inside the actor's own turn only: code that runs elsewhere keeps `self` and tells it. */
 export interface ActorContext<in out M> {
 	readonly self: ActorRef<M>;
-	/** Path from the root, `/pools/default`: for logs and `mailbox_depth{actor}`. */
+	/** Path from the root, `/pools/default`: for logs. */
 	readonly path: string;
 	readonly telemetry: Telemetry;
 	/** Milliseconds on a monotonic clock shared by all threads of the process. */

@@ -40,6 +40,8 @@ export class Cell<M> implements Runnable, Relative, ContextOwner<M> {
 	scheduled = false;
 	readonly ref: LocalRef<M>;
 	readonly path: string;
+	readonly kindPath: string;
+	readonly #about: SpawnOptions['about'];
 	readonly #core: SystemCore;
 	readonly #parent: Relative | null;
 	readonly #setup: Setup<M>;
@@ -62,6 +64,8 @@ export class Cell<M> implements Runnable, Relative, ContextOwner<M> {
 		this.#core = core;
 		this.#parent = parent;
 		this.path = `${basePath}/${name}`;
+		this.kindPath = `${parent?.kindPath ?? basePath}/${options.kind ?? name}`;
+		this.#about = options.about;
 		this.#setup = setup;
 		this.#supervision = options.supervision ?? stopOnFailure;
 		this.#inbox = new Ring(options.mailboxMax ?? mailboxDefault);
@@ -221,7 +225,12 @@ export class Cell<M> implements Runnable, Relative, ContextOwner<M> {
 	/** A bug, in its turn. One who is to end anyway is not started again. */
 	#fail(error: unknown): void {
 		if (this.#state !== 'running') {
-			this.#core.host.telemetry.log('error', 'actor-failed', { actor: this.path, ...errorFields(error), state: this.#state });
+			this.#core.host.telemetry.log('error', 'actor-failed', {
+				...this.#about,
+				actor: this.path,
+				...errorFields(error),
+				state: this.#state,
+			});
 			return;
 		}
 		const now = this.#core.host.now();
@@ -232,7 +241,7 @@ export class Cell<M> implements Runnable, Relative, ContextOwner<M> {
 		const fields = errorFields(error);
 		const retryInMs = verdict.decision === 'restart' ? verdict.delayMs : null;
 		this.#core.failures += 1;
-		this.#core.host.telemetry.log('error', 'actor-failed', { actor: this.path, ...fields, decision, retryInMs });
+		this.#core.host.telemetry.log('error', 'actor-failed', { ...this.#about, actor: this.path, ...fields, decision, retryInMs });
 		this.#parent?.childFailed({ type: 'child-failed', ref: this.ref, name: this.ref.name, message: fields.message, decision });
 		this.#stopReason = { kind: 'failed', message: fields.message };
 		if (verdict.decision === 'stop') {
@@ -283,7 +292,12 @@ export class Cell<M> implements Runnable, Relative, ContextOwner<M> {
 		try {
 			behavior.onSignal(this.#context, signal);
 		} catch (error) {
-			this.#core.host.telemetry.log('error', 'actor-failed', { actor: this.path, ...errorFields(error), during: 'post-stop' });
+			this.#core.host.telemetry.log('error', 'actor-failed', {
+				...this.#about,
+				actor: this.path,
+				...errorFields(error),
+				during: 'post-stop',
+			});
 		}
 		this.#context.release();
 	}
@@ -309,7 +323,7 @@ export class Cell<M> implements Runnable, Relative, ContextOwner<M> {
 		}
 		this.#inbox.clear();
 		for (const message of unread) answerUnread(message);
-		if (unread.length > 0) this.#core.deadLetters(this.path, unread);
+		if (unread.length > 0) this.#core.deadLetters(this.path, unread, this.#about);
 	}
 
 	// --- its children ---------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import type { Delivery } from './ref.ts';
 export interface Relative {
 	readonly ref: Address<never>;
 	readonly path: string;
+	/** The path with `kind` in place of the name, where there is one: bounded in number. */
+	readonly kindPath: string;
 	readonly inboxLength: number;
 	readonly children: Iterable<Relative>;
 	/** Ends it after its current turn, its children first. */

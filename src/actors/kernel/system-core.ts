@@ -15,6 +15,6 @@ export interface SystemCore {
 	/** Since the start. */
 	failures: number;
 	/** Messages that were accepted and will never be read. */
-	deadLetters(path: string, messages: readonly unknown[]): void;
+	deadLetters(path: string, messages: readonly unknown[], about?: Readonly<Record<string, string>>): void;
 	rootEnded(name: string): void;
 }

@@ -80,7 +80,7 @@ export class ActorSystem {
 			asks: 0,
 			edges: 0,
 			failures: 0,
-			deadLetters: (path, messages) => this.#countDeadLetters(path, messages, 'warn'),
+			deadLetters: (path, messages, about) => this.#countDeadLetters(path, messages, 'warn', about),
 			rootEnded: (name) => this.#roots.delete(name),
 		};
 	}
@@ -164,6 +164,17 @@ export class ActorSystem {
 		return depths;
 	}
 
+	/** Messages that wait, of all actors; of those of one kind the most. */
+	mailboxDepthsByKind(): ReadonlyMap<string, number> {
+		const depths = new Map<string, number>();
+		const look = (cell: Relative): void => {
+			depths.set(cell.kindPath, Math.max(depths.get(cell.kindPath) ?? 0, cell.inboxLength));
+			for (const child of cell.children) look(child);
+		};
+		for (const cell of this.#roots.values()) look(cell);
+		return depths;
+	}
+
 	// --- for links ------------------------------------------------------------------------------------------------
 
 	/** The id under which others may name a local ref; the same while it lives. */
@@ -219,7 +230,7 @@ export class ActorSystem {
 		this.#foreign.carrierLost(carrier);
 	}
 
-	#countDeadLetters(path: string, messages: readonly unknown[], level: LogLevel): void {
+	#countDeadLetters(path: string, messages: readonly unknown[], level: LogLevel, about: Readonly<Record<string, string>> = {}): void {
 		this.#deadLetters += messages.length;
 		this.host.telemetry.count('dead_letters_total', {}, messages.length);
 		for (const hook of this.#deadLetterHooks) for (const message of messages) this.#guard(() => hook(path, message));
@@ -228,7 +239,7 @@ export class ActorSystem {
 		const count = this.#deadLetters - this.#deadLettersLogged;
 		this.#deadLettersLogged = this.#deadLetters;
 		this.#deadLettersLoggedAt = now;
-		this.host.telemetry.log(level, 'dead-letters', { actor: path, count, total: this.#deadLetters });
+		this.host.telemetry.log(level, 'dead-letters', { ...about, actor: path, count, total: this.#deadLetters });
 	}
 
 	/** Code of others, called in the middle of an actor's end: a bug in it must not stop that. */

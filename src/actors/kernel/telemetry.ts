@@ -13,6 +13,8 @@ export interface Telemetry {
 	gauge(metric: string, labels: Labels, value: number): void;
 	/** Records a sample in a histogram, in the unit of its name. */
 	observe(metric: string, labels: Labels, value: number): void;
+	/** A series that may get samples later: it is shown from now on, a counter, gauge or histogram at 0. */
+	expect(metric: string, labels: Labels): void;
 	/** One structured line. `fields` holds no prompt, output or key. */
 	log(level: LogLevel, event: string, fields: Readonly<Record<string, unknown>>): void;
 }
@@ -21,6 +23,7 @@ export const silentTelemetry: Telemetry = {
 	count() {},
 	gauge() {},
 	observe() {},
+	expect() {},
 	log() {},
 };
 

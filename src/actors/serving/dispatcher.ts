@@ -7,6 +7,7 @@
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
 import { failure } from './failure.ts';
+import { expectOfDispatcher } from './known-series.ts';
 import type { DispatcherCommand, EngineThreadCommand, FrontCommand, PoolView, TaskSummary } from './messages.ts';
 import { type Decision, decide, type PoolSnapshot, withOneMore } from './placement.ts';
 import { pool } from './pool.ts';
@@ -54,6 +55,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		this.#ctx = ctx;
 		this.#epoch = options.epoch;
 		this.#unreported = new Set(options.expectedFronts);
+		expectOfDispatcher(ctx.telemetry);
 		const engines = options.engines ?? ['engine-0'];
 		for (const spec of options.pools) {
 			const setup = pool({ spec, epoch: options.epoch, engines, dispatcher: ctx.self });

@@ -1,10 +1,11 @@
 /** What a pool reports of itself: its metrics and its log lines. Part of the Pool actor, control thread. */
 import type { Labels, Telemetry } from '../kernel/telemetry.ts';
+import { expectOfPool, expectOfReplica } from './known-series.ts';
 import type { LeaseLedger } from './lease-ledger.ts';
 import type { Lease, ReplicaFacts, ReplicaState, TaskSummary } from './messages.ts';
 import type { ReplicaRow } from './pool-replicas.ts';
 import type { PoolSpec } from './pool-spec.ts';
-import type { PriorityClass } from './task-request.ts';
+import { type PriorityClass, priorityClasses } from './task-request.ts';
 
 const replicaStates: readonly ReplicaState[] = ['starting', 'ready', 'failed', 'stopped'];
 
@@ -18,6 +19,12 @@ export class PoolTelemetry {
 	constructor(telemetry: Telemetry, spec: PoolSpec) {
 		this.#telemetry = telemetry;
 		this.#spec = spec;
+		expectOfPool(telemetry, spec);
+	}
+
+	/** A replica can serve: its version is known. */
+	ready({ engineVersion, replicaId }: ReplicaFacts): void {
+		expectOfReplica(this.#telemetry, this.#spec, engineVersion, replicaId);
 	}
 
 	enqueued(summary: TaskSummary, facts: ReplicaFacts | null): void {
@@ -58,7 +65,7 @@ export class PoolTelemetry {
 		const labels = this.#labels(facts);
 		const before = this.#queueLabels;
 		this.#queueLabels = labels;
-		for (const priority of ['interactive', 'batch'] satisfies PriorityClass[]) {
+		for (const priority of priorityClasses) {
 			// What waited for an engine whose version nobody knew yet must not be counted twice.
 			if (before !== null && before['engine_version'] !== labels['engine_version']) this.#gauge('queue_depth', { ...before, priority }, 0);
 			this.#gauge('queue_depth', { ...labels, priority }, queue.depth(priority));

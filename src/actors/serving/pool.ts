@@ -383,6 +383,7 @@ class Pool implements Behavior<PoolMessage> {
 		// The first engine of a first control thread is known to be idle; any other is asked.
 		const fresh = this.#epoch === 1 && !row.everReady;
 		this.#replicas.ready(row, facts);
+		this.#telemetry.ready(facts);
 		this.#ledger.addReplica(row.replicaId, facts.slots);
 		// Tasks that reported before their replica did. Those of an engine that is gone are void; what the dead held, the audit shows.
 		for (const { lease, summary, goneAt } of this.#tasks.on(row.replicaId)) {

@@ -53,7 +53,8 @@ export type TaskCommand =
 	| { readonly type: 'watcher-attached' }
 	| { readonly type: 'watcher-gone' };
 
-export type CancelReason = 'client' | 'disconnect' | 'deadline' | 'watchdog' | 'drain';
+export const cancelReasons = ['client', 'disconnect', 'deadline', 'watchdog', 'drain'] as const;
+export type CancelReason = (typeof cancelReasons)[number];
 /** The log is closed: it gains no token from here on. */
 export type CancelDone = { readonly type: 'cancel-done' };
 

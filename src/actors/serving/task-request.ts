@@ -6,7 +6,8 @@
 import type { EngineKind } from './failure.ts';
 
 export type Workload = 'completion' | 'embedding' | 'rerank';
-export type PriorityClass = 'interactive' | 'batch';
+export const priorityClasses = ['interactive', 'batch'] as const;
+export type PriorityClass = (typeof priorityClasses)[number];
 
 export interface ChatMessage {
 	readonly role: string;

@@ -4,24 +4,45 @@
  */
 import type { Labels, Telemetry } from '../kernel/telemetry.ts';
 import type { GenerationUsage } from './decode.ts';
+import type { PoolView } from './messages.ts';
 import type { CancelReason } from './task-directory.ts';
 import type { TaskRecord } from './task-record.ts';
+import type { TaskRequest } from './task-request.ts';
 
 const sampleMs = 500;
+
+/** What the OpenTelemetry conventions call the workloads; `rerank` has no name there. */
+export const genAiOperations = ['chat', 'text_completion', 'embeddings'] as const;
+
+export function genAiLabels(operation: string, engine: string, model: string): Labels {
+	return { gen_ai_operation_name: operation, gen_ai_provider_name: engine, gen_ai_request_model: model };
+}
+
+function operationOf({ workload, input }: TaskRequest): string {
+	if (workload === 'embedding') return 'embeddings';
+	if (workload === 'rerank') return 'rerank';
+	return input.kind === 'messages' ? 'chat' : 'text_completion';
+}
 
 export class TaskTelemetry {
 	readonly #telemetry: Telemetry;
 	readonly #task: TaskRecord;
+	readonly #pools: () => readonly PoolView[];
+	/** Its prompt is gone when it ends. */
+	readonly #operation: string;
 	#replica: Labels = {};
 	#pool: Labels = {};
+	#genAi: Labels = {};
 	/** Tokens since `#windowAt`, the time of the last token of the window before; the first batch has no gap before it. */
 	#windowTokens = 0;
 	#windowGaps = 0;
 	#windowAt = 0;
 
-	constructor(telemetry: Telemetry, task: TaskRecord) {
+	constructor(telemetry: Telemetry, task: TaskRecord, pools: () => readonly PoolView[]) {
 		this.#telemetry = telemetry;
 		this.#task = task;
+		this.#pools = pools;
+		this.#operation = operationOf(task.request);
 		this.#relabel();
 	}
 
@@ -54,7 +75,9 @@ export class TaskTelemetry {
 	}
 
 	firstToken(now: number): void {
-		this.#telemetry.observe('latency_first_token_ms', this.#pool, now - this.#task.admittedAt);
+		const waitedMs = now - this.#task.admittedAt;
+		this.#telemetry.observe('latency_first_token_ms', this.#pool, waitedMs);
+		this.#telemetry.observe('gen_ai_server_time_to_first_token', this.#genAi, waitedMs / 1000);
 		this.#windowAt = now;
 	}
 
@@ -68,6 +91,8 @@ export class TaskTelemetry {
 		const task = this.#task;
 		if (this.#windowTokens > 0) this.#sample(now);
 		if (cut !== null) this.#telemetry.count('tasks_canceled_total', { ...this.#replica, reason: cut });
+		const errorType = task.state === 'canceled' ? 'canceled' : (task.failure?.code ?? '');
+		this.#telemetry.observe('gen_ai_server_request_duration', { ...this.#genAi, error_type: errorType }, (now - task.admittedAt) / 1000);
 		const tokens = `${task.tokensOut} tokens out`;
 		if (task.state === 'canceled') {
 			this.#log('task-canceled', `Cancelled (${cut}): ${tokens}.`, { reason: cut });
@@ -75,6 +100,8 @@ export class TaskTelemetry {
 			this.#log('task-failed', `Failed: ${task.failure.message}; ${tokens}.`, { code: task.failure.code, reason: cut });
 		} else {
 			this.#telemetry.observe('latency_decode_ms', this.#pool, task.decodeMs);
+			const later = task.tokensOut - 1;
+			if (later > 0) this.#telemetry.observe('gen_ai_server_time_per_output_token', this.#genAi, task.decodeMs / later / 1000);
 			this.#log('task-ended', `Done (${task.finishReason}): ${tokens} in ${Math.round(task.decodeMs)} ms.`, {
 				finish_reason: task.finishReason,
 			});
@@ -110,6 +137,9 @@ export class TaskTelemetry {
 		const [engineLabel, versionLabel, poolLabel] = [engine ?? '', engineVersion ?? '', poolId ?? ''];
 		this.#replica = { engine: engineLabel, engine_version: versionLabel, pool_id: poolLabel, replica_id: replicaId ?? '' };
 		this.#pool = { engine: engineLabel, engine_version: versionLabel, pool_id: poolLabel, priority: request.priority };
+		// The pool's name of its model, however the client called it: clients cannot make up labels.
+		const model = this.#pools().find((each) => each.poolId === poolId)?.model ?? '';
+		this.#genAi = genAiLabels(this.#operation, engineLabel, model);
 	}
 
 	#log(event: string, human: string, more: Readonly<Record<string, unknown>> = {}, level: 'info' | 'warn' = 'info'): void {

@@ -68,7 +68,7 @@ class Task implements Behavior<TaskMessage> {
 		this.#record = record;
 		this.#around = around;
 		this.#claims = new TaskClaims(control, ctx.self, () => ctx.setTimer('send-again', sendAgainMs, { type: 'send-again' }));
-		this.#telemetry = new TaskTelemetry(ctx.telemetry, record);
+		this.#telemetry = new TaskTelemetry(ctx.telemetry, record, around.pools);
 		this.#admission = new TaskAdmission(ctx, record, this.#claims, around, (problem) => this.#fail(problem, null));
 	}
 

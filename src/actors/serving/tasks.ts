@@ -13,6 +13,7 @@ import type { ActorRef, AskOutcome } from '../kernel/ref.ts';
 import type { DecodePort } from './decode.ts';
 import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
+import { ExpectedOfPools, expectOfFront } from './known-series.ts';
 import type { DispatcherCommand, FrontCommand } from './messages.ts';
 import { task } from './task.ts';
 import { unreachable } from './task-admission.ts';
@@ -56,6 +57,7 @@ class Tasks implements Behavior<TasksMessage> {
 	readonly #roll: TaskRoll;
 	readonly #live = new Map<TaskRecord, ActorRef<TaskMessage>>();
 	readonly #records = new Map<ActorRef<never>, TaskRecord>();
+	readonly #expected: ExpectedOfPools;
 	#control: Control | null = null;
 	/** Tasks that have not reported to the new control thread yet. */
 	#unreported = 0;
@@ -72,6 +74,8 @@ class Tasks implements Behavior<TasksMessage> {
 		const { registry, decode, roll } = options;
 		this.#around = { decode, roll, logSpace: registry.logSpace, pools: () => registry.pools };
 		registry.controlReachable = false;
+		expectOfFront(ctx.telemetry);
+		this.#expected = new ExpectedOfPools(ctx.telemetry);
 	}
 
 	onMessage(_ctx: ActorContext<TasksMessage>, message: TasksMessage): Next<TasksMessage> {
@@ -85,6 +89,7 @@ class Tasks implements Behavior<TasksMessage> {
 			case 'pools-changed':
 				if (message.epoch !== this.#control?.epoch) break;
 				this.#registry.pools = message.pools;
+				this.#expected.see(message.pools);
 				this.#registry.controlReachable = true;
 				break;
 			case 'control-connected':
@@ -122,7 +127,11 @@ class Tasks implements Behavior<TasksMessage> {
 		if (!this.#registry.controlReachable) return this.#refuse(replyTo, unreachable());
 		const added = this.#registry.add(request, this.#ctx.now());
 		if ('code' in added) return this.#refuse(replyTo, added);
-		const actor = this.#ctx.spawn(`${added.ordinal}`, task(added, this.#control, this.#around), { mailboxMax: taskMailboxMax });
+		const actor = this.#ctx.spawn(`${added.ordinal}`, task(added, this.#control, this.#around), {
+			mailboxMax: taskMailboxMax,
+			kind: '*',
+			about: { correlation_id: request.correlationId, task_id: request.taskId },
+		});
 		added.ref = actor;
 		this.#live.set(added, actor);
 		this.#records.set(actor, added);

@@ -37,6 +37,10 @@ export interface CrewEvents {
 export interface CrewOptions {
 	/** Adds the metrics of a thread that has ended to those that are kept (null at first), so that no counter falls. */
 	keepMetrics(kept: unknown, ended: unknown): unknown;
+	/** Metrics of the thread that the crew itself runs on. */
+	ownMetrics(): Promise<unknown>;
+	/** All of them as the text of a scrape. Done here and not where it was asked for: that thread has streams to serve. */
+	renderMetrics(all: readonly unknown[]): Promise<string>;
 	readonly watchdog?: WatchdogLimits;
 }
 
@@ -61,6 +65,8 @@ const watchMs = 500;
 const stopMs = 3_000;
 /** A thread that is busy for longer is left out of a scrape: its last metrics stand in. */
 const metricsMs = 1_000;
+/** What a killed thread has counted since is lost to the metrics. */
+const keepMs = 2_000;
 const defaultLimits: WatchdogLimits = { stuckMs: 10_000, graceMs: 20_000 };
 
 export class Crew {
@@ -70,7 +76,9 @@ export class Crew {
 	readonly #watchdog: Watchdog;
 	readonly #watching: NodeJS.Timeout;
 	readonly #options: CrewOptions;
+	readonly #keeping: NodeJS.Timeout;
 	#keptMetrics: unknown = null;
+	#scrape: Promise<string> | null = null;
 	#linkIncarnation = 0;
 	#closing = false;
 
@@ -94,6 +102,7 @@ export class Crew {
 			});
 		});
 		this.#watching = setInterval(() => this.#watch(), watchMs);
+		this.#keeping = setInterval(() => this.#keepMetrics(), keepMs);
 	}
 
 	/** Starts and links all; rejects with the reason when one cannot start. */
@@ -113,11 +122,25 @@ export class Crew {
 		return this.#member(name).incarnation;
 	}
 
-	/** Metrics of all threads that answer, and what is kept of those that have ended. */
-	async metrics(): Promise<unknown[]> {
-		await Promise.all([...this.#members.values()].map((member) => this.#askMetrics(member)));
-		const all = [...this.#members.values()].map((member) => member.metrics);
-		return [this.#keptMetrics, ...all].filter((metrics) => metrics !== null);
+	/** The text of a scrape: metrics of all threads that answer, and what is kept of those that have ended. */
+	metrics(): Promise<string> {
+		this.#scrape ??= this.#collectMetrics().finally(() => {
+			this.#scrape = null;
+		});
+		return this.#scrape;
+	}
+
+	async #collectMetrics(): Promise<string> {
+		const members = [...this.#members.values()];
+		const [own] = await Promise.all([this.#options.ownMetrics(), ...members.map((member) => this.#askMetrics(member))]);
+		// Read in one go: what a thread leaves when it ends is either with it or kept, never both.
+		const all = [this.#keptMetrics, ...members.map((member) => member.metrics), own].filter((metrics) => metrics !== null);
+		return this.#options.renderMetrics(all);
+	}
+
+	/** Of threads that may be killed at any moment; a front has last words. */
+	#keepMetrics(): void {
+		for (const member of this.#members.values()) if (member.spec.mayKill) void this.#askMetrics(member);
 	}
 
 	async #askMetrics(member: Member): Promise<void> {
@@ -151,6 +174,7 @@ export class Crew {
 	async stop(): Promise<void> {
 		this.#closing = true;
 		clearInterval(this.#watching);
+		clearInterval(this.#keeping);
 		const members = [...this.#members.values()];
 		// Fronts first: one that still runs takes the end of the others for a loss.
 		for (const mayKill of [false, true]) await this.#stopMembers(members.filter(({ spec }) => spec.mayKill === mayKill));
@@ -176,6 +200,7 @@ export class Crew {
 		worker.on('message', (message: unknown) => {
 			if (!isThreadFailed(message) || member.worker !== worker) return;
 			member.why = message.stack || message.message;
+			member.metrics = message.metrics ?? member.metrics;
 			// It has closed what makes termination dangerous.
 			void worker.terminate();
 		});

@@ -22,8 +22,8 @@ export interface ThreadApi<Config, Facts> {
 
 /** What a thread may ask of main, through Comlink. */
 export interface MainApi {
-	/** Metrics of all threads that answer, and what is kept of those that have ended. */
-	metrics(): Promise<readonly unknown[]>;
+	/** The text of a scrape: metrics of all threads that answer, and what is kept of those that have ended. */
+	metrics(): Promise<string>;
 }
 
 /** `workerData` of every thread. */
@@ -41,4 +41,6 @@ export interface ThreadFailed {
 	readonly kind: 'thread-failed';
 	readonly message: string;
 	readonly stack: string;
+	/** Its last ones, where they could still be had. */
+	readonly metrics: unknown;
 }

@@ -13,6 +13,7 @@ import { Link, type Peer } from './link.ts';
 import { messagePortLink } from './link-port.ts';
 import { SharedTable } from './shared-table.ts';
 import type { MainApi, ThreadApi, ThreadBirth, ThreadFailed } from './thread-api.ts';
+import { Vitals } from './vitals.ts';
 
 /** What a role is, once built. */
 export interface Role<Facts> {
@@ -50,6 +51,7 @@ export function runRole<Config, Facts>(
 	const birth = workerData as ThreadBirth;
 	const table = SharedTable.over(birth.table);
 	let system: ActorSystem | null = null;
+	let vitals: Vitals | null = null;
 	let role: Role<Facts> | null = null;
 	const links = new Map<string, Link>();
 
@@ -58,7 +60,7 @@ export function runRole<Config, Facts>(
 		const lateMs = Math.max(0, performance.now() - dueAt);
 		dueAt = performance.now() + beatMs;
 		table.beat(birth.row, lateMs);
-		if (system !== null) beat(system, birth.name, lateMs);
+		vitals?.show(lateMs);
 	}, beatMs);
 
 	process.on('uncaughtException', (error: unknown) => {
@@ -66,15 +68,22 @@ export function runRole<Config, Facts>(
 			kind: 'thread-failed',
 			message: error instanceof Error ? error.message : String(error),
 			stack: error instanceof Error ? (error.stack ?? '') : '',
+			metrics: null,
 		};
 		role?.onUncaught();
-		port.postMessage(words);
+		const metrics = role?.metrics() ?? Promise.resolve(null);
+		metrics.then(
+			(last) => port.postMessage({ ...words, metrics: last } satisfies ThreadFailed),
+			() => port.postMessage(words),
+		);
 	});
 
 	const api: ThreadApi<Config, Facts> = {
 		async start(config) {
 			system = new ActorSystem(new RealHost(telemetryOf(config, birth.name)));
+			vitals = new Vitals(system, birth.name);
 			role = await build(config, { name: birth.name, incarnation: birth.incarnation, system });
+			vitals.show(0);
 			return role.facts;
 		},
 		attach(main: MainApi) {
@@ -116,14 +125,4 @@ export function runRole<Config, Facts>(
 		},
 	};
 	expose(api, nodeEndpoint(port));
-}
-
-/** How the thread is, as its metrics say it. */
-function beat(system: ActorSystem, thread: string, lateMs: number): void {
-	const { telemetry } = system.host;
-	const { actors, timers, asks } = system.stats;
-	telemetry.gauge('event_loop_lag_ms', { thread }, lateMs);
-	telemetry.gauge('actors', { thread }, actors);
-	telemetry.gauge('actor_timers', { thread }, timers);
-	telemetry.gauge('actor_asks', { thread }, asks);
 }

@@ -10,7 +10,6 @@ import type { DispatcherCommand } from '../../actors/serving/messages.ts';
 import type { TaskDirectory, TasksCommand } from '../../actors/serving/task-directory.ts';
 import type { Clock } from '../clock.ts';
 import type { Watchers } from '../stream/watchers.ts';
-import type { MetricsSnapshot } from '../telemetry/metrics-merge.ts';
 import type { TaskIds } from './task-id.ts';
 
 export interface ApiOptions {
@@ -31,8 +30,8 @@ export interface FrontParts {
 	readonly decode: DecodePort;
 	/** Null while the control thread is away. */
 	readonly dispatcher: () => ActorRef<DispatcherCommand> | null;
-	/** The metrics of all threads of the daemon. */
-	readonly collectMetrics: () => Promise<readonly MetricsSnapshot[]>;
+	/** The text of a scrape: the metrics of all threads of the daemon. */
+	readonly collectMetrics: () => Promise<string>;
 	readonly options: ApiOptions;
 	readonly clock: Clock;
 	readonly watchers: Watchers;

@@ -3,7 +3,7 @@
  */
 import { failure } from '../../actors/serving/failure.ts';
 import type { Handler } from '../http/application.ts';
-import { prometheusType, renderMetrics } from '../telemetry/metrics-merge.ts';
+import { prometheusType } from '../telemetry/metrics-merge.ts';
 import { httpStatus } from './errors.ts';
 import type { FrontParts } from './front-parts.ts';
 import { apiVersion } from './pools.ts';
@@ -46,8 +46,7 @@ function whyUnready(parts: FrontParts): string {
 
 export function metricsHandler(parts: FrontParts): Handler {
 	return (exchange) => {
-		const text = parts.collectMetrics().then(renderMetrics);
-		exchange.later(text, (body) => exchange.text(httpStatus.ok, prometheusType, body));
+		exchange.later(parts.collectMetrics(), (body) => exchange.text(httpStatus.ok, prometheusType, body));
 		return null;
 	};
 }

@@ -12,8 +12,10 @@ export interface TelemetryOptions {
 	/** Name of the thread: `front-0`, `control`, … */
 	readonly thread: string;
 	readonly log: Log;
-	/** Metrics of the whole process (CPU, memory, collections): on one thread of the process only. */
+	/** Metrics of the whole process (CPU, memory, descriptors): on one thread of the process only, one that is never replaced. */
 	readonly processDefaults?: boolean;
+	/** Memory and collections of this thread's JavaScript heap, under its name. */
+	readonly heapDefaults?: boolean;
 	/** How often the lag of the event loop is looked at; default never: threads that heartbeat tell it themselves. */
 	readonly lagMs?: number;
 }
@@ -24,10 +26,11 @@ export interface ThreadTelemetry extends Telemetry {
 	close(): void;
 }
 
+/** `shown`: the series of a histogram that have been seen; only those may not be set to zero. */
 type Recorder =
 	| { readonly type: 'counter'; readonly spec: MetricSpec; readonly metric: Counter }
 	| { readonly type: 'gauge'; readonly spec: MetricSpec; readonly metric: Gauge }
-	| { readonly type: 'histogram'; readonly spec: MetricSpec; readonly metric: Histogram };
+	| { readonly type: 'histogram'; readonly spec: MetricSpec; readonly metric: Histogram; readonly shown: Set<string> };
 
 export function threadTelemetry(options: TelemetryOptions): ThreadTelemetry {
 	return new PromTelemetry(options);
@@ -39,10 +42,11 @@ class PromTelemetry implements ThreadTelemetry {
 	readonly #log: Log;
 	readonly #lagTimer: NodeJS.Timeout | null;
 
-	constructor({ thread, log, processDefaults, lagMs = 0 }: TelemetryOptions) {
+	constructor({ thread, log, processDefaults, heapDefaults, lagMs = 0 }: TelemetryOptions) {
 		this.#log = log;
 		for (const spec of metricSpecs) this.#recorders.set(spec.name, recorderOf(spec, this.#registry));
-		if (processDefaults === true) collectProcessDefaults(this.#registry);
+		if (processDefaults === true) collectDefaults(this.#registry, processMetrics, {});
+		if (heapDefaults === true) collectDefaults(this.#registry, heapMetrics, { thread });
 		this.#lagTimer = lagMs > 0 ? this.#watchLag(thread, lagMs) : null;
 	}
 
@@ -61,7 +65,27 @@ class PromTelemetry implements ThreadTelemetry {
 	observe(metric: string, labels: Labels, value: number): void {
 		const recorder = this.#recorder(metric, labels);
 		if (recorder.type !== 'histogram') throw new Error(`telemetry: ${metric} is a ${recorder.type}, not a histogram`);
-		recorder.metric.observe(complete(recorder.spec, labels), value);
+		const series = complete(recorder.spec, labels);
+		recorder.shown.add(keyOf(series));
+		recorder.metric.observe(series, value);
+	}
+
+	expect(metric: string, labels: Labels): void {
+		const recorder = this.#recorder(metric, labels);
+		const series = complete(recorder.spec, labels);
+		switch (recorder.type) {
+			case 'counter':
+				return recorder.metric.inc(series, 0);
+			case 'gauge':
+				// One that is shown keeps its value.
+				return recorder.metric.inc(series, 0);
+			case 'histogram': {
+				const key = keyOf(series);
+				if (!recorder.shown.has(key)) recorder.metric.zero(series);
+				recorder.shown.add(key);
+				return;
+			}
+		}
 	}
 
 	log(level: LogLevel, event: string, fields: Readonly<Record<string, unknown>>): void {
@@ -97,10 +121,19 @@ class PromTelemetry implements ThreadTelemetry {
 	}
 }
 
-/** The library's own, without the event loop's lag: that one starts anew with each scrape, and a scrape changes nothing. */
-function collectProcessDefaults(registry: Registry): void {
-	collectDefaultMetrics({ register: registry });
-	for (const { name } of registry.getMetricsAsArray()) if (name.startsWith('nodejs_eventloop_lag_')) registry.removeSingleMetric(name);
+const processMetrics = /^process_|^nodejs_version_info$/;
+const heapMetrics = /^nodejs_(heap_size|external_memory|gc)_/;
+/** Of the library's look at the event loop, which wakes the thread each time, and which nobody sees here. */
+const loopLookMs = 60_000;
+
+/**
+ * Those of the library's own that `wanted` names. Not among them: the lag of the event loop, which starts anew with each scrape,
+ * and counts of handles, which go through all open connections.
+ */
+function collectDefaults(registry: Registry, wanted: RegExp, labels: Labels): void {
+	const own = new Set(registry.getMetricsAsArray().map(({ name }) => name));
+	collectDefaultMetrics({ register: registry, labels, eventLoopMonitoringPrecision: loopLookMs });
+	for (const { name } of registry.getMetricsAsArray()) if (!own.has(name) && !wanted.test(name)) registry.removeSingleMetric(name);
 }
 
 function recorderOf(spec: MetricSpec, registry: Registry): Recorder {
@@ -111,14 +144,15 @@ function recorderOf(spec: MetricSpec, registry: Registry): Recorder {
 		case 'gauge':
 			return { type: 'gauge', spec, metric: new Gauge({ ...base, aggregator: spec.merge }) };
 		case 'histogram':
-			return { type: 'histogram', spec, metric: new Histogram({ ...base, buckets: [...spec.buckets] }) };
+			return { type: 'histogram', spec, metric: new Histogram({ ...base, buckets: [...spec.buckets] }), shown: new Set() };
 	}
 }
 
-/** Every label of the metric, '' where nothing is known, so that series are comparable. */
+/** Every label of the metric in its order, '' where nothing is known, so that series are comparable. */
 function complete(spec: MetricSpec, labels: Labels): Labels {
-	let missing = false;
-	for (const label of spec.labels) if (!(label in labels)) missing = true;
-	if (!missing) return labels;
 	return Object.fromEntries(spec.labels.map((label) => [label, labels[label] ?? '']));
+}
+
+function keyOf(series: Labels): string {
+	return JSON.stringify(Object.values(series));
 }
