@@ -29,7 +29,6 @@ export class DecodeStream implements Generation {
 	readonly connection: DecodeConnection;
 	readonly request: GenerateRequest;
 	readonly record: GenerationRecord;
-	cancelled = false;
 	readonly #task: ActorRef<DecodeNews>;
 	#open = true;
 	#forsaken = false;
@@ -47,10 +46,7 @@ export class DecodeStream implements Generation {
 
 	cancel(): void {
 		if (!this.#open) return;
-		this.connection.send((engine) => {
-			this.cancelled = true;
-			engine.cancel(this);
-		});
+		this.connection.send((engine) => engine.cancel(this));
 	}
 
 	abandon(): void {

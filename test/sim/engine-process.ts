@@ -19,8 +19,10 @@ interface Run {
 	readonly stream: DecodeStream;
 	readonly request: GenerateRequest;
 	readonly total: number;
-	fate: 'ends' | 'errs' | 'stalls' | 'babbles';
+	fate: 'ends' | 'errs' | 'stalls' | 'babbles' | 'sleeps';
 	readonly deaf: boolean;
+	/** Behind each piece: some tasks have long logs. */
+	readonly padding: string;
 	made: number;
 	tokens: number;
 }
@@ -65,10 +67,10 @@ export class EngineProcess {
 		this.receive(() => connection.say(() => connection.welcome()));
 	}
 
-	/** The front is gone, and with it all that it asked for. */
+	/** The front is gone: what it asked for is cancelled. */
 	disconnected(connection: DecodeConnection): void {
 		this.#connections.delete(connection);
-		for (const [key, run] of [...this.running]) if (run.stream.connection === connection) this.#over(key, 'its front is gone');
+		for (const run of [...this.running.values()]) if (run.stream.connection === connection) this.cancel(run.stream);
 	}
 
 	start(stream: DecodeStream): void {
@@ -88,7 +90,9 @@ export class EngineProcess {
 						? 'stalls'
 						: 'babbles';
 		const total = Math.min(request.maxTokens, 1 + random.below(tokensMax));
-		const run: Run = { stream, request, total, fate, deaf: !calm && random.below(100) < deafPercent, made: 0, tokens: 0 };
+		const deaf = !calm && random.below(100) < deafPercent;
+		const padding = ' '.repeat(random.below(5) === 0 ? 1_200 : 1);
+		const run: Run = { stream, request, total, fate, deaf, padding, made: 0, tokens: 0 };
 		this.running.set(leaseKey(lease), run);
 		this.#universe.did(
 			this.address,
@@ -102,10 +106,11 @@ export class EngineProcess {
 		const key = leaseKey(stream.request.lease);
 		const run = this.running.get(key);
 		if (run?.stream !== stream) return;
-		if (!run.deaf || this.#universe.calm) return this.#obey(run, 'cancelled');
+		if (!run.deaf) return this.#obey(run, 'cancelled');
+		if (run.fate === 'sleeps') return;
 		const lateMs = this.#universe.random.next() * deafMs;
 		this.#universe.did(this.address, `ignores the cancel of ${stream.taskId} for ${lateMs.toFixed(1)} ms`);
-		run.fate = 'stalls';
+		run.fate = 'sleeps';
 		this.host.setTimer(lateMs, () => this.#obey(run, 'cancelled at last'));
 	}
 
@@ -138,19 +143,17 @@ export class EngineProcess {
 		this.#onDeath(why);
 	}
 
-	/** Faults are over: what it did not hear it hears now, what stalled goes on. */
+	/** Faults are over: what stalled goes on. */
 	calmDown(): void {
 		this.host.resume();
-		for (const run of [...this.running.values()]) {
-			if (run.stream.cancelled) this.#obey(run, 'cancelled at last');
-			else if (run.fate === 'stalls') this.#end(run);
-		}
+		for (const run of [...this.running.values()]) if (run.fate === 'stalls') this.#end(run);
 	}
 
 	#step(run: Run): void {
 		const key = leaseKey(run.request.lease);
 		if (this.running.get(key) !== run) return;
 		const { random, plan, calm } = this.#universe;
+		if (run.fate === 'sleeps') return;
 		if (run.made >= run.total / 2 && run.fate === 'stalls') return calm ? this.#end(run) : undefined;
 		if (run.made >= run.total / 2 && run.fate === 'errs') {
 			this.#over(key, 'an error');
@@ -167,7 +170,7 @@ export class EngineProcess {
 		const count = Math.min(run.total - run.made, 1 + random.below(4));
 		const pieces = Array.from({ length: count }, (_, index) => {
 			const i = run.made + index;
-			return { text: `${run.stream.taskId}.${i} `, n: 1 + (i % 3) };
+			return { text: `${run.stream.taskId}.${i}${run.padding}`, n: 1 + (i % 3) };
 		});
 		run.made += count;
 		for (const piece of pieces) {

@@ -116,6 +116,11 @@ export class SimCrew {
 		const thread = new SimThread(this.#world, spec, incarnation);
 		this.threads.set(name, thread);
 		this.all.push(thread);
+		for (const ref of Object.values(thread.role.names)) {
+			thread.system.watchExported(thread.system.exportId(ref), (reason) => {
+				if (reason.kind === 'failed') this.#wires.setTimer(0, () => this.threads.get(name) === thread && this.lose(name, 1));
+			});
+		}
 		for (const other of this.threads.values()) if (other !== thread && this.#arePeers(spec, other)) this.#connect(thread, other);
 	}
 

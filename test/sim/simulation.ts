@@ -73,6 +73,8 @@ class Simulation implements Universe {
 	#queues = new Map<string, QueueModel>();
 	readonly #granted = new Set<string>();
 	readonly #settled = new Set<string>();
+	/** Links on which a front has said that all its tasks have reported. */
+	readonly #frontsReported = new Set<ObservedLink>();
 	/** The epoch that a task has reported to, by front and actor. */
 	readonly #reported = new Map<string, number>();
 	#processesMade = 0;
@@ -255,8 +257,15 @@ class Simulation implements Universe {
 			for (const queue of this.#queues.values()) queue.tells(link, to, news, accepted);
 			return;
 		}
-		const command = message as DispatcherCommand;
-		if (command.type !== 'settle' || !accepted) return;
+		if (accepted && from.name.startsWith('front')) this.#onCommand(from, link, message as DispatcherCommand);
+	}
+
+	#onCommand(from: SimThread, link: ObservedLink, command: DispatcherCommand): void {
+		if (command.type === 'front-reported') this.#frontsReported.add(link);
+		if (command.type === 'report-lease' && this.#frontsReported.has(link)) {
+			this.found('epochsAreFenced', `${from.label} reports ${leaseKey(command.lease)} after it said that all had reported`);
+		}
+		if (command.type !== 'settle') return;
 		const key = `${command.lease.poolId} ${leaseKey(command.lease)}`;
 		if (this.#settled.has(key)) this.found('leasesAreSettledOnce', `${from.label} settles ${key} again`);
 		this.#settled.add(key);

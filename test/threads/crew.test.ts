@@ -101,6 +101,20 @@ describe('a crew', () => {
 		}
 	});
 
+	it('starts a thread again whose actor, known to its peers by name, has failed', async () => {
+		const told = listen();
+		const crew = new Crew([workerSpec('one', [])], told.events, keep);
+		try {
+			await crew.start();
+			const restarted = told.restarted();
+			await crew.drain('one', 3);
+			assert.equal(await restarted, 'one 2');
+			assert.deepEqual(told.lost, ['one: worker failed: planted bug of an actor']);
+		} finally {
+			await crew.stop();
+		}
+	});
+
 	it('gives up a thread that fails again and again', async () => {
 		const told = listen();
 		const crew = new Crew([workerSpec('one', [])], told.events, keep);

@@ -18,7 +18,7 @@ import { Vitals } from './vitals.ts';
 /** What a role is, once built. */
 export interface Role<Facts> {
 	readonly facts: Facts;
-	/** Refs that peers may ask for by name. */
+	/** Refs that peers may ask for by name. The thread is nothing without them: when one fails, it is ended and started again. */
 	readonly names: Readonly<Record<string, ActorRef<never>>>;
 	/** `type`s of messages that must get through. */
 	readonly urgent: ReadonlySet<string>;
@@ -63,19 +63,18 @@ export function runRole<Config, Facts>(
 		vitals?.show(lateMs);
 	}, beatMs);
 
-	process.on('uncaughtException', (error: unknown) => {
-		const words: ThreadFailed = {
-			kind: 'thread-failed',
-			message: error instanceof Error ? error.message : String(error),
-			stack: error instanceof Error ? (error.stack ?? '') : '',
-			metrics: null,
-		};
+	const fail = (message: string, stack: string): void => {
+		const words: ThreadFailed = { kind: 'thread-failed', message, stack, metrics: null };
 		role?.onUncaught();
 		const metrics = role?.metrics() ?? Promise.resolve(null);
 		metrics.then(
 			(last) => port.postMessage({ ...words, metrics: last } satisfies ThreadFailed),
 			() => port.postMessage(words),
 		);
+	};
+	process.on('uncaughtException', (error: unknown) => {
+		if (error instanceof Error) fail(error.message, error.stack ?? '');
+		else fail(String(error), '');
 	});
 
 	const api: ThreadApi<Config, Facts> = {
@@ -84,6 +83,11 @@ export function runRole<Config, Facts>(
 			vitals = new Vitals(system, birth.name);
 			role = await build(config, { name: birth.name, incarnation: birth.incarnation, system });
 			vitals.show(0);
+			for (const [name, ref] of Object.entries(role.names)) {
+				system.watchExported(system.exportId(ref), (reason) => {
+					if (reason.kind === 'failed') fail(`${name} failed: ${reason.message}`, '');
+				});
+			}
 			return role.facts;
 		},
 		attach(main: MainApi) {

@@ -6,7 +6,8 @@ import { runRole } from '../../../src/actors/threads/thread-role.ts';
 export type WorkerMessage =
 	| { readonly type: 'ping'; readonly replyTo: ActorRef<{ readonly type: 'pong' }> }
 	| { readonly type: 'hang' }
-	| { readonly type: 'throw' };
+	| { readonly type: 'throw' }
+	| { readonly type: 'fail' };
 
 export interface WorkerInspection {
 	readonly incarnation: number;
@@ -24,6 +25,7 @@ runRole<{ readonly throwAtStart: boolean }, { readonly incarnation: number }>(
 			onMessage(_ctx, message) {
 				if (message.type === 'ping') message.replyTo.tell({ type: 'pong' });
 				if (message.type === 'hang') for (;;);
+				if (message.type === 'fail') throw new Error('planted bug of an actor');
 				if (message.type === 'throw') {
 					setImmediate(() => {
 						throw new Error('planted bug');
@@ -63,6 +65,7 @@ runRole<{ readonly throwAtStart: boolean }, { readonly incarnation: number }>(
 				// What the test wants done, in place of a grace.
 				if (graceMs === 1) ref.tell({ type: 'hang' });
 				if (graceMs === 2) ref.tell({ type: 'throw' });
+				if (graceMs === 3) ref.tell({ type: 'fail' });
 			},
 			stop: () => Promise.resolve(),
 			onUncaught() {},
