@@ -65,7 +65,7 @@ test('what the request needs and no pool has is named with its value and the lim
 	refused(pools, { samplerProfileVersion: '2' }, 'INVALID_PARAMS', 'sampler_profile_version', '"2"', '1');
 	refused(pools, { ctx: 513 }, 'INVALID_PARAMS', 'ctx', '513', '512');
 	refused(pools, { maxTokens: 257 }, 'INVALID_PARAMS', 'max_tokens', '257', '256');
-	refused(pools, { promptTokens: 512, maxTokens: null }, 'INVALID_PARAMS', '512');
+	refused(pools, { promptTokens: 512, maxTokens: null }, 'INVALID_PARAMS', 'at least 512');
 	refused(pools, { promptTokens: 500, maxTokens: 13 }, 'INVALID_PARAMS', 'max_tokens', '13', '12');
 	refused(pools, { promptTokens: 90, ctx: 100, maxTokens: 11 }, 'INVALID_PARAMS', 'max_tokens', '11', '10');
 	refused(pools, { promptTokens: null, promptBytes: 9, ctx: 100, maxTokens: 100 }, 'INVALID_PARAMS', 'max_tokens', '100', '99');
