@@ -50,7 +50,7 @@ export interface Front {
 	listen(): Promise<{ readonly port: number }>;
 	/** No new tasks and `/ready` says 503; everything else goes on. */
 	drain(): void;
-	/** No new connections; each answer ends its connection. */
+	/** No new connections; each answer that begins from now on ends its connection. */
 	stopListening(): void;
 	/** Ends every connection, now. Callable at any time, also twice. */
 	close(): void;

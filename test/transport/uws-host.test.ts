@@ -280,6 +280,26 @@ describe('the uWebSockets host', () => {
 		assert.match(await c.untilClosed(), /two$/);
 	});
 
+	it('ends a stream that began before stopListening as whole as any other', async () => {
+		const started = deferred<ResponseSink>();
+		const { host, client } = await serve((_request, sink) => {
+			sink.start(200, [], filler);
+			sink.write(Buffer.from('begin.'));
+			started.resolve(sink);
+			return null;
+		});
+		const c = await client();
+		await c.send(get);
+		const sink = await started.promise;
+		await c.until((received) => received.includes('begin.'));
+		host.stopListening();
+		sink.corked(() => {
+			sink.write(Buffer.from('the end'));
+			sink.end();
+		});
+		assert.match(await c.until((received) => received.endsWith('0\r\n\r\n')), /begin\.\r\n7\r\nthe end\r\n0\r\n\r\n$/);
+	});
+
 	it('closes at any time, twice, also from inside a callback', async () => {
 		for (const place of ['handler', 'cork', 'body', 'aborted'] as const) {
 			const { host, client, bugs } = await serve((_request, sink) => {

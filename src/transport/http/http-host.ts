@@ -19,7 +19,7 @@ export interface HttpHost {
 	readonly name: string;
 	/** Rejects with a `ListenError`. */
 	listen(handler: RequestHandler): Promise<{ readonly port: number }>;
-	/** No new connections; open requests go on, and each answer from now on ends its connection. */
+	/** No new connections; open requests go on, and each answer that begins from now on ends its connection. */
 	stopListening(): void;
 	/** Ends everything, now. Callable at any time, also twice, also from inside a callback. */
 	close(): void;

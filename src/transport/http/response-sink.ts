@@ -83,6 +83,7 @@ export class UwsResponseSink implements ResponseSink {
 		this.#filler = filler;
 		this.#cork(() => {
 			this.#writeHead(status, headers);
+			if (this.#closing() && !this.#head) this.#raw.writeHeader('Connection', 'close');
 			this.#state = 'started';
 			if (this.#head) this.end();
 			else this.#raw.onWritable(this.#onRawWritable);
@@ -110,7 +111,8 @@ export class UwsResponseSink implements ResponseSink {
 		this.#cork(() => {
 			this.#state = 'ended';
 			if (this.#head) this.#endWithoutBody();
-			else this.#raw.end(undefined, this.#closing());
+			// never with the library's own way to end the connection: it writes a header, here into the middle of the body
+			else this.#raw.end();
 		});
 	}
 
