@@ -5,7 +5,7 @@
  * token in ms from the client's first byte (for orchestratord that is POST, admission, queue, GET); delay per token in µs from
  * the engine's write to the client's read; gap in ms, the longest silence between two reads of a stream; CPU per token in µs of
  * the relay's processes alone, admission included (engine and load generator not counted, the latter shown apart); RSS in KiB a
- * stream, how much larger the relay is in the middle of the run than when it had served nobody, its logs included. `flat`: 64 streams as fast as they are
+ * stream, how much larger the relay is in the middle of the run than warm and idle, its logs included. `flat`: 64 streams as fast as they are
  * read, in tokens/s from the first to the last. Each subject first serves the most streams four times for a second, unmeasured.
  * Subjects are interleaved in each run; figures are medians over runs, with the median ratio to nginx of the same run. Not
  * measured: TLS, networks, prefill. Also: a token's delay includes the load generator's own queueing, the same for all.
@@ -52,6 +52,7 @@ const { values: options } = parseArgs({
 /** A thousand requests and more: before that a V8 still compiles. */
 const warmRounds = 4;
 const warmSeconds = 1;
+const settleMs = 2_000;
 const flatStreams = 64;
 const flatRate = 1e9;
 /** Tokens that came 38 to 44 ms after they were sent are the mark of a delayed acknowledgement. */
@@ -68,14 +69,13 @@ async function load(job: LoadJob): Promise<LoadResult> {
 	return JSON.parse(output) as LoadResult;
 }
 
-/** Of relays that have served nobody yet, by subject. */
+/** Of relays that are warm and serve nobody, by subject. */
 const idleBytes = new Map<Subject, number>();
 
 async function measure(subject: Subject, { streams, run, tokens, seconds, spreadMs }: Job): Promise<Sample> {
 	const total = (of: (pid: number) => number): number => subject.relayPids().reduce((sum, pid) => sum + of(pid), 0);
 	const cpuBefore = total(cpuUs);
-	const idle = idleBytes.get(subject) ?? total(residentBytes);
-	idleBytes.set(subject, idle);
+	const idle = idleBytes.get(subject) ?? Number.NaN;
 	let residentMiddle = idle;
 	const middle = setTimeout(
 		() => {
@@ -171,6 +171,12 @@ async function runs(subjects: readonly Subject[], jobs: readonly Omit<Job, 'run'
 		run: -1,
 	};
 	for (let round = 0; round < warmRounds; round += 1) for (const subject of subjects) await measure(subject, warm);
+	await new Promise((resolve) => setTimeout(resolve, settleMs));
+	for (const subject of subjects)
+		idleBytes.set(
+			subject,
+			subject.relayPids().reduce((sum, pid) => sum + residentBytes(pid), 0),
+		);
 	for (let run = 0; run < count; run += 1) {
 		for (const job of jobs) for (const subject of subjects) samples.push(await measure(subject, { ...job, run }));
 	}
