@@ -143,7 +143,13 @@ function frontConfig(config: DaemonConfig, port: number): FrontConfig {
 	const { listen, limits, tasks, sse } = config;
 	return {
 		frontId,
-		http: { hostname: listen.hostname, port, bodyBytesMax: limits.bodyBytes, inflightBodyBytesMax: limits.inflightBodyBytes },
+		http: {
+			hostname: listen.hostname,
+			port,
+			bodyBytesMax: limits.bodyBytes,
+			inflightBodyBytesMax: limits.inflightBodyBytes,
+			wsMessageBytesMax: limits.wsMessageBytes,
+		},
 		options: {
 			bodyBytesMax: limits.bodyBytes,
 			onDisconnect: tasks.onDisconnect,

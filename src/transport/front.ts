@@ -11,6 +11,7 @@ import type { ApiOptions, FrontParts } from './api/front-parts.ts';
 import { nativeRoutes } from './api/native.ts';
 import { shuttingDown } from './api/submit.ts';
 import { TaskIds } from './api/task-id.ts';
+import { webSocketHandler, webSocketPath } from './api/websocket.ts';
 import { OriginGuard } from './auth/origin-guard.ts';
 import { type Clock, realClock } from './clock.ts';
 import { Application } from './http/application.ts';
@@ -94,6 +95,7 @@ export function buildFront(sources: FrontSources): Front {
 	};
 	const application = new Application({
 		router: new Router(nativeRoutes(parts)),
+		upgrades: new Map([[webSocketPath, webSocketHandler(parts)]]),
 		guard: () => guard,
 		headerCountMax: options.headerCountMax,
 		onBug,

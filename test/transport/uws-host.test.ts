@@ -28,13 +28,13 @@ interface Served {
 async function serve(handle: Handle, options: Partial<HttpHostOptions> = {}): Promise<Served> {
 	const bugs: string[] = [];
 	const choice = loadUwsHost(
-		{ hostname: '127.0.0.1', port: 0, bodyBytesMax: 100_000, inflightBodyBytesMax: 1_000_000, ...options },
+		{ hostname: '127.0.0.1', port: 0, bodyBytesMax: 100_000, inflightBodyBytesMax: 1_000_000, wsMessageBytesMax: 10_000, ...options },
 		(where, error) => bugs.push(`${where}: ${String(error)}`),
 	);
 	assert.ok(choice.ok);
 	const clients: RawClient[] = [];
 	open.push({ host: choice.host, clients });
-	const { port } = await choice.host.listen({ onRequest: handle });
+	const { port } = await choice.host.listen({ onRequest: handle, onUpgrade: () => null });
 	return {
 		host: choice.host,
 		port,

@@ -32,8 +32,8 @@ export interface EventLogView {
 	 * frame carries the seq of its last token as id. At most `maxBytes` (at least one event).
 	 */
 	mergedSlice(afterSeq: number, maxBytes: number): LogSlice | null;
-	/** Name and one-line JSON of each event after `afterSeq`, for readers that are not SSE. */
-	forEach(afterSeq: number, visit: (seq: number, name: LoggedEventName, json: string) => void): void;
+	/** Name and one-line JSON of each event after `afterSeq`, for readers that are not SSE; until `visit` answers false. */
+	forEach(afterSeq: number, visit: (seq: number, name: LoggedEventName, json: string) => unknown): void;
 	/**
 	 * Calls `moved` once after each batch of events, when the log is forgotten, and when `TaskView.standingVersion` has
 	 * changed (what `metrics` events tell is not in the log). Returns the unsubscribe. `moved` only marks the watcher for

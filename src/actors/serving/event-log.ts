@@ -142,7 +142,7 @@ export class EventLog implements EventLogView {
 		return out.finish();
 	}
 
-	forEach(afterSeq: number, visit: (seq: number, name: LoggedEventName, json: string) => void): void {
+	forEach(afterSeq: number, visit: (seq: number, name: LoggedEventName, json: string) => unknown): void {
 		const last = this.lastSeq;
 		let chunkIndex = this.#indexOf(afterSeq + 1);
 		if (chunkIndex < 0) return;
@@ -153,7 +153,7 @@ export class EventLog implements EventLogView {
 			const nameAt = offsetOf(chunk, place) + 'id: '.length + decimalDigits(seq) + eventField;
 			const name = nameOf(chunk.bytes, nameAt);
 			const jsonAt = nameAt + name.length + '\ndata: '.length;
-			visit(seq, name, chunk.bytes.toString('utf8', jsonAt, offsetOf(chunk, place + 1) - frameTailBytes));
+			if (visit(seq, name, chunk.bytes.toString('utf8', jsonAt, offsetOf(chunk, place + 1) - frameTailBytes)) === false) return;
 		}
 	}
 

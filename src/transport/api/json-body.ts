@@ -7,15 +7,16 @@ import { type Failure, failure } from '../../actors/serving/failure.ts';
 
 export type Parsed<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly failure: Failure };
 
-export function parseJsonBody(body: Buffer): Parsed<unknown> {
-	if (body.length === 0) return refused('the body is empty; it must be a JSON object');
-	if (!isUtf8(body)) return refused(`the body is not UTF-8: it breaks at byte ${invalidUtf8At(body)}`);
+/** `what` the bytes are, in the words of the refusal. */
+export function parseJsonBody(body: Buffer, what = 'the body'): Parsed<unknown> {
+	if (body.length === 0) return refused(`${what} is empty; it must be a JSON object`);
+	if (!isUtf8(body)) return refused(`${what} is not UTF-8: it breaks at byte ${invalidUtf8At(body)}`);
 	const text = body.toString('utf8');
 	try {
 		return { ok: true, value: JSON.parse(text) as unknown };
 	} catch (error) {
 		if (!(error instanceof SyntaxError)) throw error;
-		return refused(`the body is not JSON: ${whereJsonBreaks(text)}`);
+		return refused(`${what} is not JSON: ${whereJsonBreaks(text)}`);
 	}
 }
 

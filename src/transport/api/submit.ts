@@ -12,7 +12,7 @@ import type { Exchange } from '../http/exchange.ts';
 import { envelopeOf, httpStatus } from './errors.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
 import { type Parsed, parseJsonBody } from './json-body.ts';
-import { taskRequestOf } from './task-body.ts';
+import { type TaskHeaders, taskRequestOf } from './task-body.ts';
 import { acceptedJson, standingJson } from './task-json.ts';
 
 /** Counting a prompt and asking the control thread take well under a second; this is for a thread that is lost. */
@@ -21,23 +21,22 @@ const previewMs = 2000;
 
 export function submitHandler(parts: FrontParts): Handler {
 	return (exchange) => {
-		const closed = parts.gate();
+		const closed = admissionClosed(parts);
 		if (closed !== null) {
-			reject(parts, exchange, closed);
+			exchange.fail(closed);
 			return null;
 		}
 		return exchange.body((body) => {
 			const request = requestOf(parts, exchange, body);
-			if (request.ok) open(parts, exchange, request.value);
-			else reject(parts, exchange, request.failure);
+			if (!request.ok) return exchange.fail(refusedHere(parts, request.failure));
+			openTask(parts, request.value, (answer) => {
+				exchange.guarded(() => {
+					if (answer.ok) exchange.json(httpStatus.accepted, acceptedJson(answer.opened, parts.directory.pools));
+					else exchange.fail(answer.failure);
+				});
+			});
 		}, parts.options.bodyBytesMax);
 	};
-}
-
-/** Counted here because no task and no actor has seen it. */
-function reject(parts: FrontParts, exchange: Exchange, why: Failure): void {
-	parts.system.host.telemetry.count('tasks_rejected_total', { engine: '', reason: why.code });
-	exchange.fail(why);
 }
 
 export function previewHandler(parts: FrontParts): Handler {
@@ -52,22 +51,46 @@ export function previewHandler(parts: FrontParts): Handler {
 function requestOf(parts: FrontParts, exchange: Exchange, body: Buffer): Parsed<TaskRequest> {
 	const json = parseJsonBody(body);
 	if (!json.ok) return json;
-	const headers = { correlationId: exchange.correlationId, idempotencyKey: exchange.request.header('idempotency-key') };
-	const { onDisconnect, disconnectGraceMs } = parts.options;
-	return taskRequestOf(json.value, headers, { onDisconnect, disconnectGraceMs, newTaskId: () => parts.taskIds.next() });
+	return requestFrom(parts, json.value, {
+		correlationId: exchange.correlationId,
+		idempotencyKey: exchange.request.header('idempotency-key'),
+	});
 }
 
-function open(parts: FrontParts, exchange: Exchange, request: TaskRequest): void {
+/** The same for every way in. */
+export function requestFrom(parts: FrontParts, json: unknown, headers: TaskHeaders): Parsed<TaskRequest> {
+	const { onDisconnect, disconnectGraceMs } = parts.options;
+	return taskRequestOf(json, headers, { onDisconnect, disconnectGraceMs, newTaskId: () => parts.taskIds.next() });
+}
+
+/** Why no new task gets in right now; null when it may. */
+export function admissionClosed(parts: FrontParts): Failure | null {
+	const closed = parts.gate();
+	return closed === null ? null : refusedHere(parts, closed);
+}
+
+/** Counted here because no task and no actor has seen it. */
+export function refusedHere(parts: FrontParts, why: Failure): Failure {
+	parts.system.host.telemetry.count('tasks_rejected_total', { engine: '', reason: why.code });
+	return why;
+}
+
+type Opened = Extract<Opening, { readonly type: 'task-opened' }>;
+
+/** `answer` is called exactly once. */
+export function openTask(
+	parts: FrontParts,
+	request: TaskRequest,
+	answer: (answer: { readonly ok: true; readonly opened: Opened } | { readonly ok: false; readonly failure: Failure }) => void,
+): void {
 	askFrom<Opening>(
 		parts,
 		admissionMs,
 		(replyTo) => parts.tasks.tell({ type: 'open-task', request, replyTo }),
-		(answer) => {
-			exchange.guarded(() => {
-				if (!answer.ok) reject(parts, exchange, unanswered('the scheduler', answer.reason));
-				else if (answer.reply.type === 'task-refused') exchange.fail(answer.reply.failure);
-				else exchange.json(httpStatus.accepted, acceptedJson(answer.reply, parts.directory.pools));
-			});
+		(reply) => {
+			if (!reply.ok) answer({ ok: false, failure: refusedHere(parts, unanswered('the scheduler', reply.reason)) });
+			else if (reply.reply.type === 'task-refused') answer({ ok: false, failure: reply.reply.failure });
+			else answer({ ok: true, opened: reply.reply });
 		},
 		// the client was told that it is not admitted: nobody knows of this task
 		(late) => {

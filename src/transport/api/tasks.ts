@@ -13,7 +13,7 @@ import { standingJson, taskJson } from './task-json.ts';
 import { taskIn } from './task-lookup.ts';
 
 const taskStates: readonly TaskState[] = ['admitting', 'queued', 'running', 'done', 'canceled', 'failed'];
-const cancelMs = 5000;
+export const cancelMs = 5000;
 
 export const listQuery = {
 	state: { kind: 'one-of', values: taskStates, description: 'Only tasks in this state' },

@@ -7,7 +7,7 @@ import { failure } from '../../actors/serving/failure.ts';
 import { httpStatus } from '../api/errors.ts';
 import type { OriginGuard } from '../auth/origin-guard.ts';
 import { Exchange } from './exchange.ts';
-import type { BodyReceiver, BugReport, HttpRequest, RequestHandler, ResponseSink } from './http-host.ts';
+import type { BodyReceiver, BugReport, HttpRequest, RequestHandler, ResponseSink, WebSocketAcceptance } from './http-host.ts';
 import type { Router } from './routes.ts';
 
 /** Answers, now or later, or takes the body first. */
@@ -15,7 +15,12 @@ export type Handler = (exchange: Exchange) => BodyReceiver | null;
 
 const correlationIdShape = /^[A-Za-z0-9._-]{1,64}$/;
 
+/** Takes a connection as a WebSocket, or answers through the exchange and returns null. */
+export type UpgradeHandler = (exchange: Exchange) => WebSocketAcceptance | null;
+
 export interface ApplicationOptions {
+	/** By path. */
+	readonly upgrades: ReadonlyMap<string, UpgradeHandler>;
 	readonly router: Router<Handler>;
 	/** Asked for each request: the port is known only once it listens. */
 	readonly guard: () => OriginGuard;
@@ -32,24 +37,44 @@ export class Application implements RequestHandler {
 	}
 
 	onRequest(request: HttpRequest, sink: ResponseSink): BodyReceiver | null {
-		const correlationId = correlationIdOf(request);
-		const report: BugReport = (where, error) => this.#options.onBug(where, correlationId, error);
-		const exchange = new Exchange(request, sink, correlationId, report);
+		const exchange = this.#exchange(request, sink);
 		return exchange.guarded(() => this.#dispatch(exchange));
 	}
 
-	#dispatch(exchange: Exchange): BodyReceiver | null {
-		const { router, guard, headerCountMax } = this.#options;
+	onUpgrade(request: HttpRequest, sink: ResponseSink): WebSocketAcceptance | null {
+		const exchange = this.#exchange(request, sink);
+		return exchange.guarded(() => {
+			if (!this.#admits(exchange)) return null;
+			const upgrade = this.#options.upgrades.get(request.path);
+			if (upgrade !== undefined) return upgrade(exchange);
+			exchange.fail(failure('NOT_FOUND', `no WebSocket here; there is one at ${[...this.#options.upgrades.keys()].join(', ')}`));
+			return null;
+		});
+	}
+
+	#exchange(request: HttpRequest, sink: ResponseSink): Exchange {
+		const correlationId = correlationIdOf(request);
+		const report: BugReport = (where, error) => this.#options.onBug(where, correlationId, error);
+		return new Exchange(request, sink, correlationId, report);
+	}
+
+	/** False: it was refused, whatever it is for. */
+	#admits(exchange: Exchange): boolean {
+		const { guard, headerCountMax } = this.#options;
 		const { request } = exchange;
 		if (request.headerCount > headerCountMax) {
 			exchange.fail(failure('INVALID_PARAMS', `the request has ${request.headerCount} headers; at most ${headerCountMax} are taken`));
-			return null;
+			return false;
 		}
 		const refusal = guard().refusal(request);
-		if (refusal !== null) {
-			exchange.fail(refusal);
-			return null;
-		}
+		if (refusal !== null) exchange.fail(refusal);
+		return refusal === null;
+	}
+
+	#dispatch(exchange: Exchange): BodyReceiver | null {
+		if (!this.#admits(exchange)) return null;
+		const { router } = this.#options;
+		const { request } = exchange;
 		const match = router.match(request.method, request.path);
 		if (match.found === 'route') {
 			exchange.params = match.params;

@@ -10,6 +10,8 @@ export interface HttpHostOptions {
 	readonly bodyBytesMax: number;
 	/** Sum of bodies being received at once; above it a request's body is refused. */
 	readonly inflightBodyBytesMax: number;
+	/** Longest WebSocket message; one above it closes its connection with 1009. */
+	readonly wsMessageBytesMax: number;
 	/** Several front threads listen on the port together. Default: this one has it for itself, and a second daemon is refused. */
 	readonly shared?: boolean;
 }
@@ -61,6 +63,42 @@ export interface HttpRequest {
 export interface RequestHandler {
 	/** Called at once, before the body. The sink outlives the request. */
 	onRequest(request: HttpRequest, sink: ResponseSink): BodyReceiver | null;
+	/** A request to become a WebSocket. Null: it was answered through the sink, and stays HTTP. */
+	onUpgrade(request: HttpRequest, sink: ResponseSink): WebSocketAcceptance | null;
+}
+
+/** How an upgrade is answered. */
+export interface WebSocketAcceptance {
+	readonly headers: readonly Header[];
+	/** The subprotocol chosen, one of those offered; null: none. */
+	readonly protocol: string | null;
+	/** The connection is open. Called once, unless it is gone before. */
+	open(socket: WebSocketSink): WebSocketReceiver;
+}
+
+/** What comes from a WebSocket. Pings are answered by the host, and peers that do not answer its own are gone. */
+export interface WebSocketReceiver {
+	/** `message` is valid during the call only. */
+	onMessage(message: Buffer, isText: boolean): void;
+	/** All that the socket had refused has left. */
+	onDrained(): void;
+	/** Once, however it ended. The sink is closed. */
+	onClosed(): void;
+}
+
+/** One WebSocket. Every call after it has closed is ignored. */
+export interface WebSocketSink {
+	readonly closed: boolean;
+	/** One text message. False: the socket has refused some of it, which the host keeps; `onDrained` follows. */
+	send(text: string): boolean;
+	/** Bytes handed over and not yet taken by the kernel's socket buffer. */
+	readonly bufferedBytes: number;
+	/** Runs `writes`, all leaving in one packet where possible. */
+	corked(writes: () => void): void;
+	/** The closing handshake, with a code of RFC 6455, 7.4. */
+	close(code: number, reason: string): void;
+	/** Cuts the connection. */
+	abort(): void;
 }
 
 /** What becomes of the body. `null` from `onRequest` means that the answer needs none: it is drained. Exactly one call. */

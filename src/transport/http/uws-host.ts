@@ -7,7 +7,7 @@
  * 98 headers are never answered; HTTP/1.0 and malformed heads get its own bare answer; `Expect: 100-continue` is answered.
  */
 
-import type { HttpResponse, TemplatedApp, HttpRequest as UwsRequest, us_listen_socket } from 'uWebSockets.js';
+import type { HttpResponse, TemplatedApp, HttpRequest as UwsRequest, us_listen_socket, us_socket_context_t } from 'uWebSockets.js';
 import { createRequire } from 'node:module';
 import { connect, createServer } from 'node:net';
 import {
@@ -19,8 +19,10 @@ import {
 	type HttpRequest,
 	ListenError,
 	type RequestHandler,
+	type WebSocketAcceptance,
 } from './http-host.ts';
 import { UwsResponseSink } from './response-sink.ts';
+import { type SocketData, uwsWebSocketBehavior } from './uws-websocket.ts';
 
 /** As it is at run time: the typings lack the four-argument `listen`. */
 interface UwsModule {
@@ -60,6 +62,10 @@ class UwsHost implements HttpHost {
 		this.#options = options;
 		this.#report = report;
 		this.#app = uws.App();
+		this.#app.ws<SocketData>('/*', {
+			...uwsWebSocketBehavior(options.wsMessageBytesMax, report),
+			upgrade: (response, request, context) => this.#onUpgrade(response, request, context),
+		});
 		this.#app.any('/*', (response, request) => this.#onRequest(response, request));
 	}
 
@@ -128,6 +134,20 @@ class UwsHost implements HttpHost {
 		}
 	}
 
+	/** In one go: the library takes an upgrade within its handler, or not at all. */
+	#onUpgrade(response: HttpResponse, raw: UwsRequest, context: us_socket_context_t): void {
+		const sink = new UwsResponseSink(response, false, () => this.#stopping, this.#report);
+		response.onAborted(() => sink.peerGone());
+		try {
+			const request = copyOf('GET', raw, response);
+			const acceptance = this.#handler?.onUpgrade(request, sink) ?? null;
+			if (acceptance !== null && !sink.closed) upgrade(response, request, acceptance, context);
+		} catch (error) {
+			this.#report('upgrade handler', error);
+			sink.abort();
+		}
+	}
+
 	/** False: there is no room for so many more bytes. A negative number gives back. */
 	readonly #reserve = (bytes: number): boolean => {
 		if (bytes > 0 && this.#inflightBodyBytes + bytes > this.#options.inflightBodyBytesMax) return false;
@@ -181,6 +201,16 @@ class IncomingBody {
 		this.#reserve(-this.#bytes);
 		this.#bytes = 0;
 	}
+}
+
+function upgrade(response: HttpResponse, request: HttpRequest, acceptance: WebSocketAcceptance, context: us_socket_context_t): void {
+	const key = request.header('sec-websocket-key') ?? '';
+	const extensions = request.header('sec-websocket-extensions') ?? '';
+	response.cork(() => {
+		response.writeStatus('101 Switching Protocols');
+		for (const [name, value] of acceptance.headers) response.writeHeader(name, value);
+		response.upgrade<SocketData>({ acceptance, live: null }, key, acceptance.protocol ?? '', extensions, context);
+	});
 }
 
 /** The library's request dies with the handler. */

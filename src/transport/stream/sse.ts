@@ -17,18 +17,21 @@ export const keepAliveComment = Buffer.from(': keep-alive\n\n');
 
 /** Not numbered, never logged: where the task stands right now. */
 export function metricsFrame(task: TaskView, verbose: boolean): Buffer {
+	return Buffer.from(`event: metrics\ndata: ${JSON.stringify(metricsOf(task, verbose))}\n\n`);
+}
+
+/** The data of a `metrics` event. */
+export function metricsOf(task: TaskView, verbose: boolean): Readonly<Record<string, unknown>> {
 	const { standing, phase } = task;
-	return Buffer.from(
-		`event: metrics\ndata: ${JSON.stringify({
-			phase,
-			queue_position: standing?.position,
-			queue_depth: standing?.queueDepth,
-			predicted_start_ms: standing === null ? undefined : Math.round(standing.predictedStartMs),
-			predicted_end_ms: standing === null ? undefined : Math.round(standing.predictedEndMs),
-			on_time_probability: task.onTimeProbability ?? undefined,
-			...(verbose ? { estimated: standing?.estimated, human: humanPhase(task) } : {}),
-		})}\n\n`,
-	);
+	return {
+		phase,
+		queue_position: standing?.position,
+		queue_depth: standing?.queueDepth,
+		predicted_start_ms: standing === null ? undefined : Math.round(standing.predictedStartMs),
+		predicted_end_ms: standing === null ? undefined : Math.round(standing.predictedEndMs),
+		on_time_probability: task.onTimeProbability ?? undefined,
+		...(verbose ? { estimated: standing?.estimated, human: humanPhase(task) } : {}),
+	};
 }
 
 /** One sentence for people. */

@@ -11,6 +11,7 @@
 import type { TaskView } from '../../actors/serving/task-directory.ts';
 import type { ResponseSink } from '../http/http-host.ts';
 import { emptyComment, keepAliveComment, metricsFrame } from './sse.ts';
+import type { Reader } from './watchers.ts';
 
 export interface WatcherLimits {
 	/** 0 = no keep-alives. */
@@ -40,11 +41,9 @@ const commentMs = 5000;
 const fullAfterBytes = 16 * 1024;
 const metricsMs = 1000;
 
-export class Watcher {
+export class Watcher implements Reader {
 	readonly task: TaskView;
-	/** In the set's list of those whose log moved. */
 	waiting = false;
-	/** In the set's list of those with more than one slice to write. */
 	replaying = false;
 	readonly #sink: ResponseSink;
 	readonly #owner: WatcherOwner;
@@ -74,6 +73,10 @@ export class Watcher {
 		sink.onWritable = () => this.#unblock();
 		this.#unsubscribe = task.log.subscribe(() => owner.marked(this));
 		task.ref.tell({ type: 'watcher-attached' });
+	}
+
+	get hasEnd(): boolean {
+		return this.task.log.ended;
 	}
 
 	get isClosed(): boolean {

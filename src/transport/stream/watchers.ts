@@ -1,6 +1,6 @@
 /**
- * All watchers of a front thread: pumps those whose log moved, once per turn; lets long replays take turns; and keeps the
- * time of all of them with one timer. Bounded in number; holds no events.
+ * All readers of a front thread, event streams and WebSockets: pumps those for whom a log moved, once per turn; lets long
+ * replays take turns; and keeps the time of all of them with one timer. Bounded in number; holds no events.
  */
 import type { Telemetry } from '../../actors/kernel/telemetry.ts';
 import type { TaskView } from '../../actors/serving/task-directory.ts';
@@ -9,7 +9,24 @@ import type { BugReport, ResponseSink } from '../http/http-host.ts';
 import { Watcher, type WatcherLimits, type WatcherOwner } from './watcher.ts';
 
 export interface WatchersOptions extends WatcherLimits {
+	/** Tasks watched at once, over all connections. */
 	readonly watchersMax: number;
+}
+
+/** One connection that reads. */
+export interface Reader {
+	/** In the list of those for whom a log moved. Kept by the set. */
+	waiting: boolean;
+	/** In the list of those with more than one slice to write. Kept by the set. */
+	replaying: boolean;
+	/** What it has to write is the end of something: no batching. */
+	readonly hasEnd: boolean;
+	/** One bounded write of what is new. */
+	pump(): void;
+	/** Called about once a second. */
+	tick(now: number): void;
+	/** Ends the connection; the reader may resume elsewhere. */
+	cut(): void;
 }
 
 const tickMsMax = 1000;
@@ -21,10 +38,12 @@ export class Watchers implements WatcherOwner {
 	readonly #clock: Clock;
 	readonly #telemetry: Telemetry;
 	readonly #report: BugReport;
-	readonly #all = new Set<Watcher>();
+	readonly #all = new Set<Reader>();
+	#streams = 0;
+	#socketWatches = 0;
 	readonly #stops: (() => void)[];
-	#marked: Watcher[] = [];
-	#more: Watcher[] = [];
+	#marked: Reader[] = [];
+	#more: Reader[] = [];
 	#batching = false;
 	/** When the first watcher of this turn was marked, if this turn is sampled. */
 	#markedAt: number | null = null;
@@ -47,12 +66,13 @@ export class Watchers implements WatcherOwner {
 		this.#stops = [clock.every(tickMs, () => this.#tick()), onTurnEnd(() => this.#turnEnded())];
 	}
 
+	/** Tasks that are watched, once for each reader. */
 	get count(): number {
-		return this.#all.size;
+		return this.#streams + this.#socketWatches;
 	}
 
 	get full(): boolean {
-		return this.#all.size >= this.limits.watchersMax;
+		return this.count >= this.limits.watchersMax;
 	}
 
 	/** Watches `task` from behind `after` on; `sink` has been started. */
@@ -60,15 +80,31 @@ export class Watchers implements WatcherOwner {
 		if (sink.closed) return;
 		const watcher = new Watcher(task, sink, after, verbose, this);
 		this.#all.add(watcher);
-		this.#telemetry.gauge('sse_watchers', {}, this.#all.size);
+		this.#streams += 1;
+		this.#telemetry.gauge('sse_watchers', {}, this.#streams);
 		watcher.open();
+	}
+
+	/** A connection that watches many tasks: it says how many. */
+	addSocket(reader: Reader): void {
+		this.#all.add(reader);
+		this.#telemetry.gauge('ws_sockets', {}, this.#all.size - this.#streams);
+	}
+
+	removeSocket(reader: Reader): void {
+		if (this.#all.delete(reader)) this.#telemetry.gauge('ws_sockets', {}, this.#all.size - this.#streams);
+	}
+
+	socketWatches(change: number): void {
+		this.#socketWatches += change;
+		this.#telemetry.gauge('ws_watchers', {}, this.#socketWatches);
 	}
 
 	now(): number {
 		return this.#clock.now();
 	}
 
-	marked(watcher: Watcher): void {
+	marked(watcher: Reader): void {
 		if (watcher.waiting) return;
 		watcher.waiting = true;
 		this.#marked.push(watcher);
@@ -83,7 +119,7 @@ export class Watchers implements WatcherOwner {
 		});
 	}
 
-	hasMore(watcher: Watcher): void {
+	hasMore(watcher: Reader): void {
 		if (watcher.replaying) return;
 		watcher.replaying = true;
 		this.#more.push(watcher);
@@ -91,8 +127,9 @@ export class Watchers implements WatcherOwner {
 	}
 
 	closed(watcher: Watcher): void {
-		this.#all.delete(watcher);
-		this.#telemetry.gauge('sse_watchers', {}, this.#all.size);
+		if (!this.#all.delete(watcher)) return;
+		this.#streams -= 1;
+		this.#telemetry.gauge('sse_watchers', {}, this.#streams);
 	}
 
 	/** Cuts every connection. */
@@ -105,14 +142,14 @@ export class Watchers implements WatcherOwner {
 		if (this.#marked.length === 0) return;
 		if (this.limits.microbatchMs === 0) return this.#drain();
 		// an end waits for nothing
-		for (const watcher of this.#marked) if (watcher.task.log.ended) this.#pump(watcher);
+		for (const watcher of this.#marked) if (watcher.hasEnd) this.#pump(watcher);
 	}
 
 	#drain(): void {
 		const marked = this.#marked;
 		this.#marked = [];
 		for (let i = 0; i < marked.length; i++) {
-			const watcher = marked[i] as Watcher;
+			const watcher = marked[i] as Reader;
 			watcher.waiting = false;
 			if (!watcher.replaying) this.#pump(watcher);
 		}
@@ -142,7 +179,7 @@ export class Watchers implements WatcherOwner {
 		}
 	}
 
-	#pump(watcher: Watcher): void {
+	#pump(watcher: Reader): void {
 		try {
 			watcher.pump();
 		} catch (error) {
@@ -150,7 +187,7 @@ export class Watchers implements WatcherOwner {
 		}
 	}
 
-	#failed(watcher: Watcher, error: unknown): void {
+	#failed(watcher: Reader, error: unknown): void {
 		this.#report('watcher', error);
 		watcher.cut();
 	}

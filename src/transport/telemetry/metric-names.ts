@@ -76,6 +76,8 @@ export const metricSpecs: readonly MetricSpec[] = [
 	counter('migrations_total', 'Running tasks that went on elsewhere.', ['pool_id', 'reason']),
 	counter('preemptions_total', 'Running tasks that gave their slot away for a while.', ['pool_id', 'reason']),
 	gauge('sse_watchers', 'Event streams that are open.', []),
+	gauge('ws_sockets', 'WebSockets that are open.', []),
+	gauge('ws_watchers', 'Tasks that are watched over WebSockets.', []),
 	histogram(
 		'relay_latency_us',
 		'From the first log entry of a turn until the last watcher was written to, in microseconds; at most every 100 ms.',

@@ -7,9 +7,13 @@ import { loadUwsHost } from '../../../src/transport/http/uws-host.ts';
 runRole<{ readonly port: number }, { readonly port: number }>(
 	() => silentTelemetry,
 	async ({ port }) => {
-		const choice = loadUwsHost({ hostname: '127.0.0.1', port, bodyBytesMax: 1024, inflightBodyBytesMax: 1024 }, () => {});
+		const choice = loadUwsHost(
+			{ hostname: '127.0.0.1', port, bodyBytesMax: 1024, inflightBodyBytesMax: 1024, wsMessageBytesMax: 1024 },
+			() => {},
+		);
 		if (!choice.ok) throw new Error(choice.reason);
 		const handler: RequestHandler = {
+			onUpgrade: () => null,
 			onRequest(request, sink) {
 				if (request.path === '/throw') {
 					// Outside every guard: a timer's callback.

@@ -1,0 +1,69 @@
+/** `/v2/ws`: takes the connection, and gives its session what the HTTP paths do with tasks. On the front thread. */
+import { failure } from '../../actors/serving/failure.ts';
+import type { CancelDone } from '../../actors/serving/task-directory.ts';
+import type { UpgradeHandler } from '../http/application.ts';
+import { type SocketActions, SocketSession } from '../stream/socket-session.ts';
+import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
+import { admissionClosed, openTask, refusedHere, requestFrom } from './submit.ts';
+import { acceptedJson } from './task-json.ts';
+import { taskIn } from './task-lookup.ts';
+import { cancelMs } from './tasks.ts';
+
+export const webSocketPath = '/v2/ws';
+export const subprotocol = 'orchestratord.v2';
+
+/** Takes clients that offer the subprotocol, and those that offer none. */
+export function webSocketHandler(parts: FrontParts): UpgradeHandler {
+	const actions = actionsOf(parts);
+	return (exchange) => {
+		const offered = exchange.request.header('sec-websocket-protocol');
+		const protocols = (offered ?? '').split(',').map((each) => each.trim());
+		if (offered !== undefined && !protocols.includes(subprotocol)) {
+			exchange.fail(failure('INVALID_PARAMS', `Sec-WebSocket-Protocol does not offer ${subprotocol}, the only one here`));
+			return null;
+		}
+		return {
+			headers: exchange.headers(),
+			protocol: offered === undefined ? null : subprotocol,
+			open: (socket) => new SocketSession(socket, exchange.correlationId, actions, parts.watchers),
+		};
+	};
+}
+
+function actionsOf(parts: FrontParts): SocketActions {
+	return {
+		draining: parts.draining,
+		find: (taskId) => taskIn(parts.directory, taskId),
+		watchesRefused: () =>
+			parts.watchers.full
+				? failure('ADMISSION_REJECT', `${parts.watchers.count} event streams are open, the most that is allowed`, {
+						retryAfterMs: 1000,
+						policyLabel: 'watchers',
+					})
+				: null,
+		submit(body, correlationId, opened, refused) {
+			const closed = admissionClosed(parts);
+			if (closed !== null) return refused(closed);
+			const request = requestFrom(parts, body, { correlationId, idempotencyKey: undefined });
+			if (!request.ok) return refused(refusedHere(parts, request.failure));
+			openTask(parts, request.value, (answer) => {
+				if (answer.ok) opened(answer.opened.task, acceptedJson(answer.opened, parts.directory.pools));
+				else refused(answer.failure);
+			});
+		},
+		cancel(taskId, done, refused) {
+			const found = taskIn(parts.directory, taskId);
+			if (!found.ok || found.value.log.ended) return done();
+			const task = found.value;
+			askFrom<CancelDone>(
+				parts,
+				cancelMs,
+				(replyTo) => task.ref.tell({ type: 'cancel', reason: 'client', replyTo }),
+				(answer) => {
+					if (answer.ok || task.log.ended || answer.reason === 'closed') done();
+					else refused(unanswered('the task', answer.reason));
+				},
+			);
+		},
+	};
+}
