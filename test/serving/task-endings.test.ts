@@ -325,3 +325,20 @@ test('a thread that is closed leaves no task without its terminal event', () => 
 	world.run();
 	assert.equal(opened.answers[0]?.type, 'task-refused');
 });
+
+test('the log names the code of what is wrong with a request, and quotes nothing of it', () => {
+	const world = new FrontWorld();
+	world.open('a');
+	world.control.refuse('a', failure('INVALID_PARAMS', 'model_ref is "secret"'));
+	const { generation } = world.running('b');
+	generation.failed(failure('INVALID_PARAMS', '/properties/secret has no type'));
+	const { generation: other } = world.running('c');
+	other.failed(failure('WORKER_RESET', 'the engine is gone'));
+	world.assertAtRest();
+	const said = world.telemetry.lines.map(({ fields }) => String(fields['human'])).filter((human) => /^(Refused|Failed)/.test(human));
+	assert.deepEqual(said, [
+		'Refused: INVALID_PARAMS.',
+		'Failed: INVALID_PARAMS; 0 tokens out.',
+		'Failed: the engine is gone; 0 tokens out.',
+	]);
+});

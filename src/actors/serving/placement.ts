@@ -203,7 +203,8 @@ function roomTooSmall({ poolId, ctx }: PoolSnapshot, job: TaskSummary): string |
 	const promptTokens = job.promptTokens ?? Math.min(1, job.promptBytes);
 	const room = holds - promptTokens;
 	// whoever counted a prompt far too long for its model has not counted all of it
-	if (room < 1) return `the prompt has at least ${promptTokens} tokens; the context of ${poolId} holds ${holds}, with at least one for the answer`;
+	if (room < 1)
+		return `the prompt has at least ${promptTokens} tokens; the context of ${poolId} holds ${holds}, with at least one for the answer`;
 	if (job.maxTokens === null || job.maxTokens <= room) return null;
 	return `max_tokens is ${job.maxTokens}; ${poolId} has room for ${room} in a context of ${holds} after the prompt`;
 }

@@ -4,6 +4,7 @@
  */
 import type { Labels, Telemetry } from '../kernel/telemetry.ts';
 import type { GenerationUsage } from './decode.ts';
+import type { Failure, FailureCode } from './failure.ts';
 import type { PoolView } from './messages.ts';
 import type { CancelReason } from './task-directory.ts';
 import type { TaskRecord } from './task-record.ts';
@@ -58,7 +59,7 @@ export class TaskTelemetry {
 	refused(): void {
 		const failure = this.#task.failure;
 		this.#telemetry.count('tasks_rejected_total', { engine: failure?.engine ?? '', reason: failure?.code ?? '' });
-		this.#log('task-refused', `Refused: ${failure?.message ?? ''}.`, { code: failure?.code });
+		this.#log('task-refused', `Refused: ${wordsFor(failure)}.`, { code: failure?.code });
 	}
 
 	placed(): void {
@@ -97,7 +98,7 @@ export class TaskTelemetry {
 		if (task.state === 'canceled') {
 			this.#log('task-canceled', `Cancelled (${cut}): ${tokens}.`, { reason: cut });
 		} else if (task.failure !== null) {
-			this.#log('task-failed', `Failed: ${task.failure.message}; ${tokens}.`, { code: task.failure.code, reason: cut });
+			this.#log('task-failed', `Failed: ${wordsFor(task.failure)}; ${tokens}.`, { code: task.failure.code, reason: cut });
 		} else {
 			this.#telemetry.observe('latency_decode_ms', this.#pool, task.decodeMs);
 			const later = task.tokensOut - 1;
@@ -161,4 +162,12 @@ export class TaskTelemetry {
 			human,
 		});
 	}
+}
+
+/** Their messages quote the request: names of its schema, what it asked for. That is for the client alone. */
+const quoting: readonly FailureCode[] = ['INVALID_PARAMS', 'NOT_FOUND', 'CONFLICT'];
+
+function wordsFor(failure: Failure | null): string {
+	if (failure === null) return '';
+	return quoting.includes(failure.code) ? failure.code : failure.message;
 }
