@@ -42,6 +42,8 @@ export function terminalOf(streams: TerminalStreams): Terminal {
 	// a reader that left (`| head`) is an interrupt while somebody listens for one, and nothing afterwards
 	let readerLeft: () => void = () => undefined;
 	stdout.on('error', () => readerLeft());
+	// words for people that nobody can read any more (a full disk, a closed pipe) end nothing
+	stderr.on('error', () => undefined);
 	const clear = (): void => {
 		if (statusShown) stderr.write('\r\u001b[K');
 		statusShown = false;

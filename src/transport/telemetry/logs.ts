@@ -1,10 +1,10 @@
 /**
  * The log: one JSON line per event, to stderr. Only fields of the list get through, and only scalars, so that a prompt, an
- * output or a key cannot be logged by a slip; what was held back is named in `dropped`. Writes are synchronous: a line
- * of a thread that dies is not lost.
+ * output or a key cannot be logged by a slip; what was held back is named in `dropped`.
  */
-import { type DestinationStream, destination, type Logger, pino } from 'pino';
+import { type DestinationStream, type Logger, pino } from 'pino';
 import type { LogLevel } from '../../actors/kernel/telemetry.ts';
+import { LogOutput, stderrWriter } from './log-output.ts';
 
 export type Log = (level: LogLevel, event: string, fields: Readonly<Record<string, unknown>>) => void;
 
@@ -29,7 +29,7 @@ export const loggedFields: ReadonlySet<string> = new Set(
 	].flat(),
 );
 
-export function threadLog({ thread, level, to = destination({ fd: 2, sync: true }) }: LogOptions): Log {
+export function threadLog({ thread, level, to = stderrOutput(thread) }: LogOptions): Log {
 	const logger: Logger = pino(
 		{
 			level,
@@ -42,6 +42,13 @@ export function threadLog({ thread, level, to = destination({ fd: 2, sync: true 
 	return (lineLevel, event, fields) => {
 		if (logger.isLevelEnabled(lineLevel)) logger[lineLevel]({ event, ...allowed(fields) });
 	};
+}
+
+function stderrOutput(thread: string): LogOutput {
+	return new LogOutput(stderrWriter(), (count) => {
+		const time = new Date().toISOString();
+		return `${JSON.stringify({ level: 'warn', time, thread, event: 'log-lines-lost', count })}\n`;
+	});
 }
 
 function allowed(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
