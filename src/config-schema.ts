@@ -81,7 +81,11 @@ const scripted = section(
 		decode_tokens_per_s: Type.Number({ exclusiveMinimum: 0, default: 50, description: 'Tokens made in a second, each slot' }),
 		tokens: Type.Integer({ minimum: 0, maximum: 1_000_000, default: 64, description: 'Tokens of an answer, unless max_tokens is lower' }),
 		load_ms: milliseconds(0, 'How long a replica takes to become ready'),
-		text: oneOf(['words', 'clock'], 'words', 'What a token says: words made from prompt and seed, or the moment it was made in µs'),
+		text: oneOf(
+			['words', 'clock', 'echo'],
+			'words',
+			'What a token says: words from prompt and seed, the moment it was made in µs, or the prompt again',
+		),
 		faults: Type.Array(fault, { default: [], description: 'Faults to act out, for tests', allowed: 'a list of faults' }),
 	},
 	'Settings of the scripted engine',

@@ -79,7 +79,7 @@ export interface ScriptedSettings {
 	readonly decodeTokensPerS: number;
 	readonly tokens: number;
 	readonly loadMs: number;
-	readonly text: 'words' | 'clock';
+	readonly text: 'words' | 'clock' | 'echo';
 	readonly faults: readonly {
 		readonly kind: 'stall' | 'die' | 'error' | 'ignore-cancel' | 'flood';
 		readonly afterTokens: number;

@@ -76,7 +76,7 @@ export function buildFront(sources: FrontSources): Front {
 		clock,
 		(hook) => system.onTurnEnd(hook),
 		telemetry,
-		(where, error) => onBug(where, undefined, error),
+		(where, error, correlationId) => onBug(where, correlationId, error),
 	);
 	const parts: FrontParts = {
 		system,

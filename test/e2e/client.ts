@@ -1,5 +1,6 @@
 /** A plain client of the native API for end-to-end tests: submit, watch, read. Parses SSE with a library of its own. */
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
+import { plantedKey, remember, rememberBody } from './leaks.ts';
 
 export interface SeenEvent {
 	readonly id: number | null;
@@ -20,9 +21,10 @@ export async function postJson(
 	body: unknown,
 	headers: Readonly<Record<string, string>> = {},
 ): Promise<Response> {
+	rememberBody(body);
 	return fetch(`${url}${path}`, {
 		method: 'POST',
-		headers: { 'content-type': 'application/json', ...headers },
+		headers: { 'content-type': 'application/json', authorization: `Bearer ${plantedKey}`, ...headers },
 		body: JSON.stringify(body),
 	});
 }
@@ -39,6 +41,8 @@ export class Watch {
 	readonly #abort = new AbortController();
 	readonly #events: SeenEvent[] = [];
 	readonly comments: string[] = [];
+	/** All that it has read of the output. */
+	#text = '';
 	#ended = false;
 	#failure: Error | null = null;
 	#wake: (() => void) | null = null;
@@ -46,11 +50,13 @@ export class Watch {
 	private constructor(body: ReadableStream<Uint8Array>) {
 		const parser = createParser({
 			onEvent: (message: EventSourceMessage) => {
-				this.#events.push({
+				const event: SeenEvent = {
 					id: message.id === undefined ? null : Number(message.id),
 					name: message.event ?? 'message',
 					data: JSON.parse(message.data) as Record<string, unknown>,
-				});
+				};
+				this.#text += textOf([event]);
+				this.#events.push(event);
 			},
 			onComment: (comment: string) => {
 				this.comments.push(comment);
@@ -69,6 +75,7 @@ export class Watch {
 		} catch (error) {
 			this.#failure = error instanceof Error ? error : new Error(String(error));
 		}
+		remember('an output', this.#text);
 		this.#ended = true;
 		this.#wake?.();
 	}
@@ -76,7 +83,10 @@ export class Watch {
 	static async open(url: string, taskId: string, options: { after?: number; verbose?: boolean } = {}): Promise<Watch> {
 		const abort = new AbortController();
 		const response = await fetch(`${url}/v2/tasks/${taskId}/events${options.verbose === true ? '?verbose=1' : ''}`, {
-			headers: options.after === undefined ? {} : { 'last-event-id': String(options.after) },
+			headers: {
+				authorization: `Bearer ${plantedKey}`,
+				...(options.after === undefined ? {} : { 'last-event-id': String(options.after) }),
+			},
 			signal: abort.signal,
 		});
 		if (response.status !== 200 || response.body === null)

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { assertNothingLeaked } from './leaks.ts';
 
 export const repository = fileURLToPath(new URL('../../..', import.meta.url));
 export const binary = join(repository, 'bin/orchestratord.js');
@@ -61,7 +62,8 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 		writeFileSync(file, JSON.stringify({ listen: { addr: `127.0.0.1:${port}` }, ...options.config }));
 		args.push('--config', file);
 	}
-	args.push(...(options.args ?? []));
+	// All that it ever logs: it is searched for what no log may hold.
+	args.push('--log-level', 'debug', ...(options.args ?? []));
 	const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
 	let output = '';
 	const listeners = new Set<() => void>();
@@ -99,6 +101,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 				clearTimeout(force);
 			}
 			rmSync(folder, { recursive: true, force: true });
+			assertNothingLeaked(output);
 			return child.exitCode;
 		},
 	};

@@ -70,12 +70,13 @@ describe('POST /v2/tasks', () => {
 		front.counted.length = 0;
 		await refused(await front.post('/v2/tasks', { ...body, max_tokens: 0 }), 400, 'INVALID_PARAMS');
 		await refused(await front.post('/v2/tasks', { ...body, deadline_ms: 0 }), 400, 'DEADLINE_UNMET');
+		await refused(await front.post('/v2/tasks', { ...body, prompt: 'x'.repeat(1_000_001) }), 413, 'PAYLOAD_TOO_LARGE');
 		front.tasks.delivery = 'full';
 		await refused(await front.post('/v2/tasks', body), 503, 'POOL_UNREADY');
 		await front.post('/v2/tasks/preview', { ...body, max_tokens: 0 });
 		assert.deepEqual(
 			front.counted,
-			['INVALID_PARAMS', 'DEADLINE_UNMET', 'POOL_UNREADY'].map((code) => `tasks_rejected_total ${code}`),
+			['INVALID_PARAMS', 'DEADLINE_UNMET', 'PAYLOAD_TOO_LARGE', 'POOL_UNREADY'].map((code) => `tasks_rejected_total ${code}`),
 		);
 	});
 

@@ -116,6 +116,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 
 	#onSubmit({ summary, replyTo }: Extract<DispatcherCommand, { type: 'submit' }>): void {
 		const decision = this.#decide(summary);
+		this.#logDecision(summary, decision);
 		if (decision.kind === 'none') {
 			replyTo.tell({ type: 'refused', failure: decision.failure });
 			return;
@@ -156,6 +157,21 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		});
 		this.#ctx.telemetry.gauge('placement_candidates_considered', {}, decision.considered.length);
 		return decision;
+	}
+
+	/** For those who ask why: its front tells the task's own story. */
+	#logDecision({ correlationId, taskId, sessionId }: TaskSummary, decision: Decision): void {
+		const chosen = decision.kind === 'assigned';
+		this.#ctx.telemetry.log('debug', 'placement-decided', {
+			correlation_id: correlationId,
+			task_id: taskId,
+			session_id: sessionId ?? undefined,
+			pool_id: chosen ? decision.poolId : undefined,
+			code: chosen ? undefined : decision.failure.code,
+			outcome: decision.kind,
+			count: decision.considered.length,
+			human: chosen ? `Goes to ${decision.poolId}, of ${decision.considered.length} pools considered.` : 'No pool can take it.',
+		});
 	}
 
 	#onFrontJoined(frontId: string, ref: ActorRef<FrontCommand>): void {

@@ -13,6 +13,8 @@ import { genAiLabels, genAiOperations } from './task-telemetry.ts';
 /** Of a front thread, before it knows of any pool. */
 export function expectOfFront(telemetry: Telemetry): void {
 	for (const reason of failureCodes) telemetry.expect('tasks_rejected_total', { engine: '', reason });
+	// Of what is full on the front itself: the space for logs.
+	telemetry.expect('admission_backpressure_events_total', { engine: '', policy: 'log' });
 	for (const stage of ['slot-free', 'quarantined']) telemetry.expect('cancel_latency_ms', { stage });
 	for (const reason of cancelReasons) telemetry.expect('wasted_tokens_total', { reason });
 }

@@ -98,7 +98,7 @@ export type DispatcherCommand =
 	 */
 	| { readonly type: 'withdraw'; readonly poolId: string; readonly taskId: string; readonly reason: string }
 	/** Ends a lease, exactly once. `slot: 'unknown'` quarantines it until the engine shows it idle. */
-	| { readonly type: 'settle'; readonly lease: Lease; readonly settlement: Settlement }
+	| { readonly type: 'settle'; readonly lease: Lease; readonly settlement: Settlement; readonly correlationId?: string }
 	/** After a control restart: what a front's task still holds. */
 	| { readonly type: 'report-lease'; readonly lease: Lease; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> };
 

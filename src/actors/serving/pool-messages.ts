@@ -17,7 +17,7 @@ export type PoolCommand =
 	| { readonly type: 'enqueue'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> }
 	| { readonly type: 'foresee'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementPreview> }
 	| { readonly type: 'withdraw'; readonly poolId: string; readonly taskId: string; readonly reason: string }
-	| { readonly type: 'settle'; readonly lease: Lease; readonly settlement: Settlement }
+	| { readonly type: 'settle'; readonly lease: Lease; readonly settlement: Settlement; readonly correlationId?: string }
 	| { readonly type: 'report-lease'; readonly lease: Lease; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> }
 	/** An engine thread is there: the replicas that are at home on it are started there. */
 	| { readonly type: 'use-engine'; readonly engineId: string; readonly replyTo: ActorRef<EngineThreadCommand> }

@@ -44,9 +44,10 @@ export class PoolTelemetry {
 		this.#telemetry.count('admission_backpressure_events_total', { engine: this.#spec.engine, policy: this.#spec.queue.fullPolicy });
 	}
 
-	staleSettlement(lease: Lease): void {
+	staleSettlement(lease: Lease, correlationId: string | undefined): void {
 		this.#telemetry.count('stale_settlements_total', { pool_id: this.#spec.poolId });
 		this.#telemetry.log('warn', 'stale-settlement', {
+			correlation_id: correlationId,
 			pool_id: this.#spec.poolId,
 			replica_id: lease.replicaId,
 			epoch: lease.epoch,

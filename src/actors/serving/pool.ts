@@ -206,10 +206,10 @@ class Pool implements Behavior<PoolMessage> {
 	}
 
 	/** Once a lease: what is settled again, was never ours or is of an older epoch has no effect. */
-	#onSettle({ lease, settlement }: Extract<PoolCommand, { type: 'settle' }>): void {
+	#onSettle({ lease, settlement, correlationId }: Extract<PoolCommand, { type: 'settle' }>): void {
 		const running = this.#tasks.holding(lease);
 		if (running === undefined) {
-			this.#telemetry.staleSettlement(lease);
+			this.#telemetry.staleSettlement(lease, correlationId);
 			return;
 		}
 		this.#tasks.ended(leaseKey(lease));

@@ -22,6 +22,7 @@ export class TaskClaims {
 	/** Null while the control thread is away. */
 	#control: Control | null;
 	readonly #self: ActorRef<PlacementNews>;
+	readonly #correlationId: string;
 	/** Asks for a call of `sendAgain`, a little later. */
 	readonly #sendLater: () => void;
 	#placing = false;
@@ -30,9 +31,10 @@ export class TaskClaims {
 	#lease: Lease | null = null;
 	#unsent: DispatcherCommand[] = [];
 
-	constructor(control: Control | null, self: ActorRef<PlacementNews>, sendLater: () => void) {
+	constructor(control: Control | null, self: ActorRef<PlacementNews>, correlationId: string, sendLater: () => void) {
 		this.#control = control;
 		this.#self = self;
+		this.#correlationId = correlationId;
 		this.#sendLater = sendLater;
 	}
 
@@ -104,13 +106,13 @@ export class TaskClaims {
 		const lease = this.#lease;
 		if (lease === null) throw new Error('task: a second settlement');
 		this.#lease = null;
-		this.#send({ type: 'settle', lease, settlement });
+		this.#send({ type: 'settle', lease, settlement, correlationId: this.#correlationId });
 	}
 
 	/** A slot that came too late, or twice. */
 	giveBack(lease: Lease, reason: string): void {
 		const settlement = { outcome: 'unused', slot: 'free', tokensIn: 0, tokensOut: 0, prefillMs: 0, decodeMs: 0, reason } as const;
-		this.#send({ type: 'settle', lease, settlement });
+		this.#send({ type: 'settle', lease, settlement, correlationId: this.#correlationId });
 	}
 
 	/** What the link refused, in order, and a withdrawal that nobody has answered. */

@@ -167,7 +167,7 @@ export class TaskTelemetry {
 /** Their messages quote the request: names of its schema, what it asked for. That is for the client alone. */
 const quoting: readonly FailureCode[] = ['INVALID_PARAMS', 'NOT_FOUND', 'CONFLICT'];
 
-function wordsFor(failure: Failure | null): string {
+export function wordsFor(failure: Failure | null): string {
 	if (failure === null) return '';
 	return quoting.includes(failure.code) ? failure.code : failure.message;
 }

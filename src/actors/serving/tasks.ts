@@ -18,11 +18,12 @@ import type { DispatcherCommand, FrontCommand } from './messages.ts';
 import { task } from './task.ts';
 import { unreachable } from './task-admission.ts';
 import type { Control } from './task-claims.ts';
-import type { CancelReason, Opening, TasksCommand } from './task-directory.ts';
+import type { CancelReason, TasksCommand } from './task-directory.ts';
 import { errorJson } from './task-events.ts';
 import type { TaskMessage, TaskRoll, TaskSurroundings } from './task-messages.ts';
 import type { TaskRecord } from './task-record.ts';
 import type { TaskRegistry } from './task-registry.ts';
+import { wordsFor } from './task-telemetry.ts';
 
 export type TasksMessage =
 	| TasksCommand
@@ -32,6 +33,8 @@ export type TasksMessage =
 	| { readonly type: 'task-reported'; readonly epoch: number; readonly outcome: AskOutcome<'reported'> }
 	| { readonly type: 'send-again' }
 	| { readonly type: 'forget-due' };
+
+type OpenTask = Extract<TasksCommand, { type: 'open-task' }>;
 
 export interface TasksOptions {
 	readonly frontId: string;
@@ -118,15 +121,15 @@ class Tasks implements Behavior<TasksMessage> {
 
 	// ── tasks come and go ────────────────────────────────────────────────────────────────────────────────────────
 
-	#onOpenTask(command: Extract<TasksCommand, { type: 'open-task' }>): void {
+	#onOpenTask(command: OpenTask): void {
 		const { request, replyTo } = command;
 		const claim = this.#registry.claim(request);
-		if (claim.kind === 'known') return this.#attach(claim.task, replyTo);
-		if (claim.kind === 'refused') return this.#refuse(replyTo, claim.failure);
-		if (this.#draining) return this.#refuse(replyTo, failure('POOL_UNREADY', 'the daemon is shutting down', { retryAfterMs: 1000 }));
-		if (!this.#registry.controlReachable) return this.#refuse(replyTo, unreachable());
+		if (claim.kind === 'known') return this.#attach(claim.task, command);
+		if (claim.kind === 'refused') return this.#refuse(command, claim.failure);
+		if (this.#draining) return this.#refuse(command, failure('POOL_UNREADY', 'the daemon is shutting down', { retryAfterMs: 1000 }));
+		if (!this.#registry.controlReachable) return this.#refuse(command, unreachable());
 		const added = this.#registry.add(request, this.#ctx.now());
-		if ('code' in added) return this.#refuse(replyTo, added);
+		if ('code' in added) return this.#refuse(command, added);
 		const actor = this.#ctx.spawn(`${added.ordinal}`, task(added, this.#control, this.#around), {
 			mailboxMax: taskMailboxMax,
 			kind: '*',
@@ -140,16 +143,28 @@ class Tasks implements Behavior<TasksMessage> {
 	}
 
 	/** The same request again: while it is being admitted it waits for the same answer. */
-	#attach(known: TaskRecord, replyTo: ActorRef<Opening>): void {
+	#attach(known: TaskRecord, command: OpenTask): void {
+		const { replyTo } = command;
 		// Refused, and not yet out of the pool's hands: the id is free again only then, for a withdrawal names no more than it.
-		if (known.refused && known.failure !== null) return this.#refuse(replyTo, known.failure);
+		if (known.refused && known.failure !== null) return this.#refuse(command, known.failure);
 		const actor = this.#live.get(known);
 		const waits = known.state === 'admitting' && actor?.tell({ type: 'open', replyTo }) === 'accepted';
 		if (!waits) replyTo.tell(known.opening(false));
 	}
 
-	#refuse(replyTo: ActorRef<Opening>, problem: Failure): void {
-		this.#ctx.telemetry.count('tasks_rejected_total', { engine: '', reason: problem.code });
+	/** Before there is a Task. */
+	#refuse({ request, replyTo }: OpenTask, problem: Failure): void {
+		const { telemetry } = this.#ctx;
+		telemetry.count('tasks_rejected_total', { engine: '', reason: problem.code });
+		if (problem.policyLabel !== undefined)
+			telemetry.count('admission_backpressure_events_total', { engine: '', policy: problem.policyLabel });
+		telemetry.log('info', 'task-refused', {
+			correlation_id: request.correlationId,
+			task_id: request.taskId,
+			session_id: request.sessionId ?? undefined,
+			code: problem.code,
+			human: `Refused: ${wordsFor(problem)}.`,
+		});
 		replyTo.tell({ type: 'task-refused', failure: problem });
 	}
 

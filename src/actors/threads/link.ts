@@ -195,7 +195,7 @@ export class Link implements ForeignCarrier {
 			this.undelivered += 1;
 			const { type } = message as Typed;
 			this.#system.host.telemetry.log('error', 'link-undelivered', {
-				type: String(type),
+				name: String(type),
 				human: 'A message from another thread found its mailbox full.',
 			});
 		}

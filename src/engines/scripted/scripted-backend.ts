@@ -28,6 +28,8 @@ interface Run {
 	readonly assembler: PieceAssembler;
 	readonly fault: ScriptedFault | null;
 	readonly promptHash: number;
+	/** Tokens that it says again; none: it says words. */
+	readonly echo: readonly string[];
 	readonly tokensIn: number;
 	readonly limit: number;
 	readonly atFullLength: 'stop' | 'length';
@@ -90,6 +92,7 @@ export class ScriptedBackend implements HostBackend {
 			assembler: new PieceAssembler(request.sampling.stop, sink.piece),
 			fault: this.#faultOf(request, prompt),
 			promptHash: hashText(prompt),
+			echo: this.#settings.text === 'echo' ? scriptedTokens(prompt) : [],
 			tokensIn,
 			limit: Math.min(this.#settings.tokens, wanted),
 			atFullLength: this.#settings.tokens <= wanted ? 'stop' : 'length',
@@ -175,10 +178,15 @@ export class ScriptedBackend implements HostBackend {
 		const index = run.made;
 		run.made += 1;
 		const id = scriptedTokenId(run.promptHash, run.request.seed, index);
-		const text = this.#settings.text === 'clock' ? `${process.hrtime.bigint() / 1000n} ` : tokenText(id, index);
+		const text = this.#textOf(run, id, index);
 		const wanted = run.request.sampling.logprobs;
 		if (run.assembler.push(text, wanted ? id : -1, wanted ? scriptedLogprob(id) : Number.NaN)) this.#end(run, 'stop');
 		else if (run.made >= run.limit) this.#end(run, run.atFullLength);
+	}
+
+	#textOf({ echo }: Run, id: number, index: number): string {
+		if (this.#settings.text === 'clock') return `${process.hrtime.bigint() / 1000n} `;
+		return echo[index % echo.length] ?? tokenText(id, index);
 	}
 
 	/** True when no token may follow now. */

@@ -30,7 +30,10 @@ export interface ScriptedSettings {
 	readonly tokens: number;
 	/** How long the engine takes to load. */
 	readonly loadMs: number;
-	/** `words`: text from prompt and seed. `clock`: each token is the moment it was made, µs on the monotonic clock. */
-	readonly text: 'words' | 'clock';
+	/**
+	 * `words`: text from prompt and seed. `clock`: each token is the moment it was made, µs on the monotonic clock. `echo`: the
+	 * tokens of the prompt, from its first again after its last.
+	 */
+	readonly text: 'words' | 'clock' | 'echo';
 	readonly faults: readonly ScriptedFault[];
 }

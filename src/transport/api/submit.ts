@@ -21,21 +21,22 @@ const previewMs = 2000;
 
 export function submitHandler(parts: FrontParts): Handler {
 	return (exchange) => {
-		const closed = admissionClosed(parts);
+		const closed = admissionClosed(parts, exchange.correlationId);
 		if (closed !== null) {
 			exchange.fail(closed);
 			return null;
 		}
-		return exchange.body((body) => {
+		const take = (body: Buffer): void => {
 			const request = requestOf(parts, exchange, body);
-			if (!request.ok) return exchange.fail(refusedHere(parts, request.failure));
+			if (!request.ok) return exchange.fail(refusedHere(parts, exchange.correlationId, request.failure));
 			openTask(parts, request.value, (answer) => {
 				exchange.guarded(() => {
 					if (answer.ok) exchange.json(httpStatus.accepted, acceptedJson(answer.opened, parts.directory.pools));
 					else exchange.fail(answer.failure);
 				});
 			});
-		}, parts.options.bodyBytesMax);
+		};
+		return exchange.body(take, parts.options.bodyBytesMax, (why) => refusedHere(parts, exchange.correlationId, why));
 	};
 }
 
@@ -64,14 +65,17 @@ export function requestFrom(parts: FrontParts, json: unknown, headers: TaskHeade
 }
 
 /** Why no new task gets in right now; null when it may. */
-export function admissionClosed(parts: FrontParts): Failure | null {
+export function admissionClosed(parts: FrontParts, correlationId: string): Failure | null {
 	const closed = parts.gate();
-	return closed === null ? null : refusedHere(parts, closed);
+	return closed === null ? null : refusedHere(parts, correlationId, closed);
 }
 
-/** Counted here because no task and no actor has seen it. */
-export function refusedHere(parts: FrontParts, why: Failure): Failure {
-	parts.system.host.telemetry.count('tasks_rejected_total', { engine: '', reason: why.code });
+/** Counted and logged here because no task and no actor has seen it. Its words may quote the request: they are for the client. */
+export function refusedHere(parts: FrontParts, correlationId: string, why: Failure): Failure {
+	const { telemetry } = parts.system.host;
+	const { code } = why;
+	telemetry.count('tasks_rejected_total', { engine: '', reason: code });
+	telemetry.log('info', 'task-refused', { correlation_id: correlationId, code, human: `Refused before it became a task: ${code}.` });
 	return why;
 }
 
@@ -88,7 +92,7 @@ export function openTask(
 		admissionMs,
 		(replyTo) => parts.tasks.tell({ type: 'open-task', request, replyTo }),
 		(reply) => {
-			if (!reply.ok) answer({ ok: false, failure: refusedHere(parts, unanswered('the scheduler', reply.reason)) });
+			if (!reply.ok) answer({ ok: false, failure: refusedHere(parts, request.correlationId, unanswered('the scheduler', reply.reason)) });
 			else if (reply.reply.type === 'task-refused') answer({ ok: false, failure: reply.reply.failure });
 			else answer({ ok: true, opened: reply.reply });
 		},

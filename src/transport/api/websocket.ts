@@ -42,10 +42,10 @@ function actionsOf(parts: FrontParts): SocketActions {
 					})
 				: null,
 		submit(body, correlationId, opened, refused) {
-			const closed = admissionClosed(parts);
+			const closed = admissionClosed(parts, correlationId);
 			if (closed !== null) return refused(closed);
 			const request = requestFrom(parts, body, { correlationId, idempotencyKey: undefined });
-			if (!request.ok) return refused(refusedHere(parts, request.failure));
+			if (!request.ok) return refused(refusedHere(parts, correlationId, request.failure));
 			openTask(parts, request.value, (answer) => {
 				if (answer.ok) opened(answer.opened.task, acceptedJson(answer.opened, parts.directory.pools));
 				else refused(answer.failure);

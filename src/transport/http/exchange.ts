@@ -73,23 +73,22 @@ export class Exchange {
 		);
 	}
 
-	/** Receives the body, then runs `use`. */
-	body(use: (body: Buffer) => void, bodyBytesMax: number): BodyReceiver {
+	/** Receives the body, then runs `use`; or refuses it, and tells `onRefused` before the client. */
+	body(use: (body: Buffer) => void, bodyBytesMax: number, onRefused: (why: Failure) => void = () => undefined): BodyReceiver {
 		return {
 			onBody: (body) => {
 				this.guarded(() => use(body));
 			},
 			onBodyRefused: (why) => {
-				if (why === 'too-large') {
-					this.fail(failure('PAYLOAD_TOO_LARGE', `the body is longer than ${bodyBytesMax} bytes, the most that is taken`));
-				} else {
-					this.fail(
-						failure('POOL_UNREADY', 'too many request bodies are being received at once; try again shortly', {
-							retryAfterMs: 1000,
-							policyLabel: 'bodies',
-						}),
-					);
-				}
+				const reason =
+					why === 'too-large'
+						? failure('PAYLOAD_TOO_LARGE', `the body is longer than ${bodyBytesMax} bytes, the most that is taken`)
+						: failure('POOL_UNREADY', 'too many request bodies are being received at once; try again shortly', {
+								retryAfterMs: 1000,
+								policyLabel: 'bodies',
+							});
+				onRefused(reason);
+				this.fail(reason);
 			},
 		};
 	}

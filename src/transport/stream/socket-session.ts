@@ -54,7 +54,7 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 	waiting = false;
 	replaying = false;
 	readonly #socket: WebSocketSink;
-	readonly #correlationId: string;
+	readonly correlationId: string;
 	readonly #actions: SocketActions;
 	readonly #owner: SessionOwner;
 	readonly #watches = new Map<string, SocketWatch>();
@@ -69,7 +69,7 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 
 	constructor(socket: WebSocketSink, correlationId: string, actions: SocketActions, owner: SessionOwner) {
 		this.#socket = socket;
-		this.#correlationId = correlationId;
+		this.correlationId = correlationId;
 		this.#actions = actions;
 		this.#owner = owner;
 		owner.addSocket(this);
@@ -135,7 +135,7 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 		this.#pending += 1;
 		this.#actions.submit(
 			body,
-			this.#correlationId,
+			this.correlationId,
 			(task, accepted) => {
 				this.#pending -= 1;
 				if (this.#socket.closed) {
@@ -192,7 +192,7 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 	}
 
 	#reject(why: Failure, ref: string | null, taskId: string | null): void {
-		const envelope: Envelope = envelopeOf(why, this.#correlationId);
+		const envelope: Envelope = envelopeOf(why, this.correlationId);
 		this.#answer('rejected', ref, taskId, envelope);
 	}
 

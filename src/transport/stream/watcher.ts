@@ -75,6 +75,10 @@ export class Watcher implements Reader {
 		task.ref.tell({ type: 'watcher-attached' });
 	}
 
+	get correlationId(): string {
+		return this.task.request.correlationId;
+	}
+
 	get hasEnd(): boolean {
 		return this.task.log.ended;
 	}

@@ -5,8 +5,10 @@
 import type { Telemetry } from '../../actors/kernel/telemetry.ts';
 import type { TaskView } from '../../actors/serving/task-directory.ts';
 import type { Clock } from '../clock.ts';
-import type { BugReport, ResponseSink } from '../http/http-host.ts';
+import type { ResponseSink } from '../http/http-host.ts';
 import { Watcher, type WatcherLimits, type WatcherOwner } from './watcher.ts';
+
+type ReaderBugReport = (where: string, error: unknown, correlationId: string) => void;
 
 export interface WatchersOptions extends WatcherLimits {
 	/** Tasks watched at once, over all connections. */
@@ -15,6 +17,8 @@ export interface WatchersOptions extends WatcherLimits {
 
 /** One connection that reads. */
 export interface Reader {
+	/** Whose it is, in logs. */
+	readonly correlationId: string;
 	/** In the list of those for whom a log moved. Kept by the set. */
 	waiting: boolean;
 	/** In the list of those with more than one slice to write. Kept by the set. */
@@ -37,7 +41,7 @@ export class Watchers implements WatcherOwner {
 	readonly limits: WatchersOptions;
 	readonly #clock: Clock;
 	readonly #telemetry: Telemetry;
-	readonly #report: BugReport;
+	readonly #report: ReaderBugReport;
 	readonly #all = new Set<Reader>();
 	#streams = 0;
 	#socketWatches = 0;
@@ -55,7 +59,7 @@ export class Watchers implements WatcherOwner {
 		clock: Clock,
 		onTurnEnd: (hook: () => void) => () => void,
 		telemetry: Telemetry,
-		report: BugReport,
+		report: ReaderBugReport,
 	) {
 		this.limits = options;
 		this.#clock = clock;
@@ -188,7 +192,7 @@ export class Watchers implements WatcherOwner {
 	}
 
 	#failed(watcher: Reader, error: unknown): void {
-		this.#report('watcher', error);
+		this.#report('watcher', error, watcher.correlationId);
 		watcher.cut();
 	}
 }
