@@ -1,0 +1,169 @@
+/**
+ * What every engine must do behind a decode port, whatever makes its tokens. A suite for each engine is one call of
+ * `conformance`, with how to start one.
+ */
+import assert from 'node:assert/strict';
+import { after, before, it } from 'node:test';
+import type { DecodePort } from '../../src/actors/serving/decode.ts';
+import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
+import type { PromptInput } from '../../src/actors/serving/task-request.ts';
+import { begin, count, generate, raw, type SeenTask, tokenize } from './decode-world.ts';
+
+export interface EngineUnderTest {
+	readonly replica: ReplicaFacts;
+	readonly port: DecodePort & { readonly inFlight: number };
+	/** Its process goes, without a word. */
+	kill(): void;
+	close(): Promise<void>;
+}
+
+/** Rules that hold for every generation. */
+function assertSound(task: SeenTask): void {
+	assert.deepEqual(task.afterEnd, [], 'nothing follows the end');
+	if (task.pieces.length > 0) assert.ok(task.started !== null, 'pieces came before started');
+	if (task.end?.type === 'decode-ended' || task.end?.type === 'decode-cancelled') {
+		if (task.started !== null) assert.equal(task.usage.tokensIn, task.started.tokensIn);
+		assert.ok(task.usage.prefillMs >= 0 && task.usage.decodeMs >= 0);
+		if (task.end.type === 'decode-ended') assert.equal(task.tokens, task.usage.tokensOut);
+	}
+}
+
+export function conformance(start: () => Promise<EngineUnderTest>): void {
+	let engine: EngineUnderTest;
+	before(async () => {
+		engine = await start();
+	});
+	after(() => engine.close());
+	const run = async (options: Parameters<typeof generate>[2]): Promise<SeenTask> => {
+		const task = await generate(engine.port, engine.replica, options);
+		assertSound(task);
+		return task;
+	};
+	const slots = (): number => engine.replica.slots;
+
+	it('makes as many tokens as it may, and says that this was why it ended', async () => {
+		const task = await run({ maxTokens: 12 });
+		assert.ok(task.end?.type === 'decode-ended');
+		assert.equal(task.tokens, 12);
+		assert.equal(task.end.finishReason, 'length');
+		assert.ok(task.started !== null && task.started.tokensIn > 0);
+	});
+
+	it('says the same again for the same seed', async () => {
+		const options = { maxTokens: 16, seed: 42, sampling: { temperature: 1, topP: 1, topK: 0 }, kvHint: 'cold' } as const;
+		assert.equal((await run(options)).text, (await run(options)).text);
+	});
+
+	it('never shows a stop string, nor a part of it, nor anything behind', async () => {
+		const whole = await run({ maxTokens: 24 });
+		const words = whole.text.split(' ').filter((word) => word.length > 2);
+		const stop = words[Math.floor(words.length / 2)] ?? ' ';
+		const cut = await run({ maxTokens: 24, sampling: { stop: [stop] } });
+		assert.ok(cut.end?.type === 'decode-ended' && cut.end.finishReason === 'stop');
+		assert.equal(cut.text, whole.text.slice(0, whole.text.indexOf(stop)));
+	});
+
+	it('gives each token its id and log-probability when asked', async () => {
+		const task = await run({ maxTokens: 8, sampling: { logprobs: true } });
+		for (const piece of task.pieces) assert.ok(piece.tokenId !== null && piece.logprob !== null && piece.logprob <= 0);
+		for (const piece of (await run({ maxTokens: 8 })).pieces) assert.equal(piece.tokenId, null);
+	});
+
+	it('serves all its slots at once, each its own text, and refuses one more', async () => {
+		const prompts = Array.from({ length: slots() }, (_, index) => `Story number ${index}: once upon a time`);
+		const alone = await Promise.all(prompts.slice(0, 2).map((prompt) => run({ prompt, maxTokens: 10, strict: true, kvHint: 'cold' })));
+		const together = prompts.map((prompt) => begin(engine.port, engine.replica, { prompt, maxTokens: 60 }));
+		await Promise.all(together.map((task) => task.hasStarted()));
+		const more = await generate(engine.port, engine.replica, { maxTokens: 2 });
+		await Promise.all(together.map((task) => task.hasEnded()));
+		for (const task of together) {
+			assertSound(task);
+			assert.ok(task.tokens > 0);
+		}
+		alone.forEach((task, index) => assert.ok(together[index]?.text.startsWith(task.text)));
+		// It came while all were taken, or one had just ended.
+		if (more.failure !== null) assert.deepEqual([more.failure.code, more.tokens], ['REPLICA_EXHAUSTED', 0]);
+	});
+
+	it('acknowledges a cancel within a second, and its slot serves the next', async () => {
+		for (let round = 0; round < 3; round++) {
+			const tasks = Array.from({ length: slots() }, () => begin(engine.port, engine.replica, { maxTokens: 400 }));
+			await Promise.all(tasks.map((task) => task.hasPieces(1)));
+			const from = performance.now();
+			for (const task of tasks) task.generation?.cancel();
+			for (const task of tasks) {
+				const end = await task.hasEnded();
+				assert.ok(end.type === 'decode-cancelled' || end.type === 'decode-ended');
+				assertSound(task);
+			}
+			assert.ok(performance.now() - from < 1_000);
+		}
+	});
+
+	it('takes a cancel at any moment: before it has begun, twice, and after the end', async () => {
+		const early = begin(engine.port, engine.replica, { maxTokens: 200 });
+		early.generation?.cancel();
+		early.generation?.cancel();
+		assert.equal((await early.hasEnded()).type, 'decode-cancelled');
+		early.generation?.cancel();
+		assertSound(early);
+		assert.equal((await run({ maxTokens: 2 })).tokens, 2);
+	});
+
+	it('tells an abandoned task nothing more', async () => {
+		const task = begin(engine.port, engine.replica, { maxTokens: 200 });
+		await task.hasPieces(1);
+		task.generation?.abandon();
+		const { messages } = task;
+		while (engine.port.inFlight > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+		assert.equal(task.messages, messages);
+	});
+
+	it('counts a prompt as it then takes it', async () => {
+		for (const text of ['Once upon a time', 'ünïcödé 日本 🦊', 'a']) {
+			const counted = await count(engine.port, engine.replica, raw(text));
+			assert.ok(counted.type === 'prompt-counted');
+			assert.equal((await run({ input: raw(text), maxTokens: 1 })).started?.tokensIn, counted.tokens);
+		}
+	});
+
+	it('gives the tokens of a text, which together are the text where no character is split', async () => {
+		const news = await tokenize(engine.port, engine.replica, 'Once upon a time, a fox.');
+		assert.ok(news.type === 'tokenized' && news.tokens.length > 3);
+		assert.equal(
+			news.tokens
+				.map((token) => token.text)
+				.join('')
+				.trim(),
+			'Once upon a time, a fox.',
+		);
+	});
+
+	it('refuses what it cannot do with a code and words, and goes on', async () => {
+		const inputs: PromptInput = { kind: 'inputs', inputs: ['x'], query: 'y' };
+		for (const options of [
+			{ workload: 'rerank', input: inputs },
+			{ maxTokens: 1_000_000, maxTokensExplicit: true, ctx: 128 },
+			{ input: raw('word '.repeat(5_000)), ctx: 64 },
+		] as const) {
+			const task = await run(options);
+			assert.deepEqual([task.failure?.code, task.pieces.length], ['INVALID_PARAMS', 0]);
+			assert.ok((task.failure?.message.length ?? 0) > 10);
+		}
+		const embedding = await run({ workload: 'embedding', input: { kind: 'inputs', inputs: ['a', 'b'], query: null } });
+		if (engine.replica.workloads.includes('embedding')) assert.ok(embedding.end?.type === 'embedded' && embedding.end.vectors.length === 2);
+		else assert.equal(embedding.failure?.code, 'INVALID_PARAMS');
+	});
+
+	it('fails every stream once when its process dies', async () => {
+		const tasks = Array.from({ length: slots() }, () => begin(engine.port, engine.replica, { maxTokens: 400 }));
+		await Promise.all(tasks.map((task) => task.hasPieces(1)));
+		engine.kill();
+		for (const task of tasks) {
+			const end = await task.hasEnded();
+			assert.ok(end.type === 'decode-failed');
+			assert.deepEqual([end.failure.code, end.slot, task.afterEnd.length], ['WORKER_RESET', 'unknown', 0]);
+		}
+		assert.equal(engine.port.inFlight, 0);
+	});
+}
