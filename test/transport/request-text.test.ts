@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { bodyHash, canonicalJson } from '../../src/transport/api/canonical-json.ts';
 import { parseJsonBody, whereJsonBreaks } from '../../src/transport/api/json-body.ts';
+import { excessIn, jsonNameBytesMax, jsonNestingMax, jsonValuesMax } from '../../src/transport/api/json-bounds.ts';
 import { TaskIds } from '../../src/transport/api/task-id.ts';
 import { OriginGuard } from '../../src/transport/auth/origin-guard.ts';
 import type { HttpRequest } from '../../src/transport/http/http-host.ts';
@@ -72,8 +73,36 @@ describe('a JSON body', () => {
 	});
 
 	it('may be nested without bound and still only be refused', () => {
-		assert.match(messageOf('['.repeat(100_000)), /ends too early/);
-		assert.match(messageOf(`${'{"a":'.repeat(50_000)}x`), /a value/);
+		assert.match(whereJsonBreaks('['.repeat(100_000)), /ends too early/);
+		assert.match(whereJsonBreaks(`${'{"a":'.repeat(50_000)}x`), /a value/);
+		assert.match(messageOf('['.repeat(10_000)), /ends too early/);
+	});
+
+	it('that is long is refused for too many values, too deep nesting or too long a name, before it is parsed', () => {
+		const padding = ' '.repeat(20_000);
+		const list = (values: number): string => `[${'1,'.repeat(values - 2)}1]${padding}`;
+		assert.ok(parseJsonBody(Buffer.from(list(jsonValuesMax - 1))).ok);
+		assert.match(messageOf(list(jsonValuesMax + 1)), /more than 65536 values/);
+		assert.match(messageOf('{"a":1,'.repeat(1_000_000)), /more than|nested/);
+		const nest = (depth: number): string => `${'['.repeat(depth)}${']'.repeat(depth)}${padding}`;
+		assert.ok(parseJsonBody(Buffer.from(nest(jsonNestingMax))).ok);
+		assert.match(messageOf(nest(jsonNestingMax + 1)), /nested more than 128 deep/);
+		const named = (bytes: number): string => `{"${'é'.repeat(bytes / 2)}" : 1}${padding}`;
+		assert.ok(parseJsonBody(Buffer.from(named(jsonNameBytesMax))).ok);
+		assert.match(messageOf(named(jsonNameBytesMax + 2)), /name is longer than 1024 bytes/);
+	});
+
+	it('is not refused for what a text in it looks like', () => {
+		const text = `${'[{,:\\"'.repeat(100_000)}\\`;
+		const body = JSON.stringify({ prompt: text, 'a"b\\': ['\\', '"', '\\"', '[[['] });
+		assert.equal(excessIn(Buffer.from(body)), null);
+		assert.ok(parseJsonBody(Buffer.from(body)).ok);
+		fc.assert(
+			fc.property(fc.json({ maxDepth: 6 }), (json) => {
+				const long = Buffer.from(`[${json},${JSON.stringify('x'.repeat(20_000))}]`);
+				assert.equal(excessIn(long), null);
+			}),
+		);
 	});
 
 	it('that is not UTF-8 is refused with the place', () => {

@@ -4,6 +4,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
+import { excessIn } from './json-bounds.ts';
 
 export type Parsed<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly failure: Failure };
 
@@ -11,6 +12,8 @@ export type Parsed<T> = { readonly ok: true; readonly value: T } | { readonly ok
 export function parseJsonBody(body: Buffer, what = 'the body'): Parsed<unknown> {
 	if (body.length === 0) return refused(`${what} is empty; it must be a JSON object`);
 	if (!isUtf8(body)) return refused(`${what} is not UTF-8: it breaks at byte ${invalidUtf8At(body)}`);
+	const excess = excessIn(body);
+	if (excess !== null) return refused(`the body ${excess}, the most that is taken`);
 	const text = body.toString('utf8');
 	try {
 		return { ok: true, value: JSON.parse(text) as unknown };
@@ -50,7 +53,7 @@ export function whereJsonBreaks(text: string): string {
 	let expect = 'value' as Expect;
 	let at = 0;
 	for (;;) {
-		while (at < text.length && ' \t\r\n'.includes(text[at] as string)) at += 1;
+		while (isSpace(text.charCodeAt(at))) at += 1;
 		const char = text[at];
 		if (char === undefined) break;
 		const inObject = open.at(-1) === '{';
@@ -108,9 +111,17 @@ function stringEnd(text: string, start: number): number {
 	return -text.length;
 }
 
+function isSpace(code: number): boolean {
+	return code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09;
+}
+
 function place(text: string, at: number): string {
-	const before = text.slice(0, at);
-	const line = before.split('\n').length;
-	const column = at - before.lastIndexOf('\n');
+	let line = 1;
+	let lineStart = 0;
+	for (let end = text.indexOf('\n'); end >= 0 && end < at; end = text.indexOf('\n', lineStart)) {
+		line += 1;
+		lineStart = end + 1;
+	}
+	const column = at - lineStart + 1;
 	return `${at >= text.length ? 'it ends too early; ' : ''}at line ${line}, column ${column} (character ${at})`;
 }
