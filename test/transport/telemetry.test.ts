@@ -116,6 +116,7 @@ describe('the metrics', () => {
 		for (const thread of ['front-0', 'control'])
 			assert.match(text, new RegExp(`^nodejs_heap_size_used_bytes\\{thread="${thread}"\\} \\d+$`, 'm'));
 		assert.equal(text.match(/^process_resident_memory_bytes /gm)?.length, 1);
+		assert.match(text, /^process_start_time_seconds \d+$/m);
 		assert.doesNotMatch(text, /^nodejs_active_/m);
 		for (const telemetry of all) telemetry.close();
 	});

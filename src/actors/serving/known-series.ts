@@ -100,6 +100,7 @@ export function expectOfPool(telemetry: Telemetry, { poolId, engine, queue, mode
 export function expectOfReplica(telemetry: Telemetry, { poolId, engine }: PoolSpec, engineVersion: string, replicaId: string): void {
 	const labels = (priority: PriorityClass) => ({ engine, engine_version: engineVersion, pool_id: poolId, priority });
 	for (const priority of priorityClasses) {
+		telemetry.expect('queue_depth', labels(priority));
 		telemetry.expect('tasks_enqueued_total', { ...labels(priority), replica_id: '' });
 		telemetry.expect('tasks_started_total', { ...labels(priority), replica_id: replicaId });
 	}

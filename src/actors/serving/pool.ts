@@ -81,6 +81,7 @@ class Pool implements Behavior<PoolMessage> {
 		this.#refusals = new PoolRefusals(spec);
 		this.#telemetry = new PoolTelemetry(ctx.telemetry, spec);
 		ctx.setTimer('ledger', ledgerMs, { type: 'ledger-due' });
+		this.#showGauges();
 		this.#publish();
 	}
 

@@ -78,7 +78,9 @@ export class Crew {
 	readonly #options: CrewOptions;
 	readonly #keeping: NodeJS.Timeout;
 	#keptMetrics: unknown = null;
-	#scrape: Promise<string> | null = null;
+	/** Ends when the scrape that is being made has been made. */
+	#scrape: Promise<unknown> = Promise.resolve();
+	#nextScrape: Promise<string> | null = null;
 	#linkIncarnation = 0;
 	#closing = false;
 
@@ -124,10 +126,14 @@ export class Crew {
 
 	/** The text of a scrape: metrics of all threads that answer, and what is kept of those that have ended. */
 	metrics(): Promise<string> {
-		this.#scrape ??= this.#collectMetrics().finally(() => {
-			this.#scrape = null;
+		// All who ask while one is made share the next: each sees what had happened when it asked.
+		this.#nextScrape ??= this.#scrape.then(() => {
+			this.#nextScrape = null;
+			const text = this.#collectMetrics();
+			this.#scrape = text.catch(() => '');
+			return text;
 		});
-		return this.#scrape;
+		return this.#nextScrape;
 	}
 
 	async #collectMetrics(): Promise<string> {

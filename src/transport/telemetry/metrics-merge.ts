@@ -30,7 +30,8 @@ export async function snapshotOf(registry: Registry): Promise<MetricsSnapshot> {
 		help,
 		// at run time a name, whatever the typings say
 		type: String(type),
-		aggregator,
+		// The library leaves some of the process out of sums; here one thread alone has them.
+		aggregator: aggregator === 'omit' ? 'first' : aggregator,
 		values: values.map((sample) => ({
 			labels: labelsOf(sample.labels),
 			value: sample.value,
