@@ -51,6 +51,8 @@ export function excessIn(json: Buffer): string | null {
 			case closeObject:
 				depth -= 1;
 				break;
+			default:
+				break;
 		}
 		if (values > jsonValuesMax) return `holds more than ${jsonValuesMax} values`;
 	}

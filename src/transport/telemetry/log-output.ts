@@ -24,6 +24,7 @@ export class LogOutput implements DestinationStream {
 	/** One line that says how many were lost, with its line end. */
 	readonly #lossLine: (count: number) => string;
 	readonly #heldBytesMax: number;
+	readonly #later: (tryAgain: () => void) => void;
 	#held: Held[] = [];
 	#heldBytes = 0;
 	/** Bytes of the first held line that have left. */
@@ -32,12 +33,13 @@ export class LogOutput implements DestinationStream {
 	#lost = 0;
 	/** What left last is the beginning of a line whose rest was lost. */
 	#cut = false;
-	#timer: NodeJS.Timeout | null = null;
+	#willTry = false;
 
-	constructor(write: LogWriter, lossLine: (count: number) => string, bytesMax = heldBytesMax) {
+	constructor(write: LogWriter, lossLine: (count: number) => string, bytesMax = heldBytesMax, later = soon) {
 		this.#write = write;
 		this.#lossLine = lossLine;
 		this.#heldBytesMax = bytesMax;
+		this.#later = later;
 	}
 
 	get heldBytes(): number {
@@ -70,12 +72,13 @@ export class LogOutput implements DestinationStream {
 	}
 
 	#tryLater(): void {
-		if (this.#timer !== null) return;
-		this.#timer = setTimeout(() => {
-			this.#timer = null;
+		if (this.#willTry) return;
+		this.#willTry = true;
+		this.#later(() => {
+			this.#willTry = false;
 			this.#drain();
 			if (this.#held.length > 0) this.#tryLater();
-		}, tryAgainMs).unref();
+		});
 	}
 
 	/** Writes what is held, as far as it is taken. */
@@ -105,6 +108,11 @@ export class LogOutput implements DestinationStream {
 		this.#heldBytes = 0;
 		this.#taken = 0;
 	}
+}
+
+/** Does not keep a process alive. */
+function soon(tryAgain: () => void): void {
+	setTimeout(tryAgain, tryAgainMs).unref();
 }
 
 function isBehind(error: unknown): boolean {
