@@ -128,6 +128,28 @@ test('a preview foretells what a submission would hear, and leaves nothing behin
 	world.assertQuiet();
 });
 
+test('a deadline that no measured pace can meet is refused at once, with the earliest end; one that may be met is queued', () => {
+	const world = ControlWorld.ready({ settings: { slots: 1 } });
+	// Before anything was measured, nobody knows.
+	assert.equal(world.submit('unknown', { deadlineAt: world.host.now() + 1 }).state, 'running');
+	world.tasks.get('unknown')?.finish();
+	world.host.run();
+	const running = world.submit('running');
+	const hopeless = { deadlineAt: world.host.now() + 20 };
+	const { failure } = world.submit('hopeless', hopeless).only('refused');
+	assert.equal(failure.code, 'DEADLINE_UNMET');
+	assert.match(failure.message, /deadline_ms leaves 20 ms; the earliest that this can end in pool is in about \d+ ms/);
+	const preview = world.preview(hopeless);
+	assert.equal(preview.type === 'would-refuse' && preview.failure.code, 'DEADLINE_UNMET');
+	const possible = world.submit('possible', { deadlineAt: world.host.now() + 60_000 });
+	assert.equal(possible.state, 'queued');
+	for (const task of [running, possible]) {
+		task.finish();
+		world.host.run();
+	}
+	world.assertQuiet();
+});
+
 test('refusals of placement reach the task in their own words', () => {
 	const world = ControlWorld.ready();
 	assert.equal(world.submit('a', { modelRef: 'nope' }).only('refused').failure.code, 'NOT_FOUND');

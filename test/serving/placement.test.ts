@@ -55,6 +55,8 @@ test('a task waits for a pool that is starting; a pool that has failed is not re
 	refused([failed], {}, 'POOL_UNREADY', 'a', 'out of memory');
 	assert.equal(refusal([failed]).retryAfterMs, 1_500);
 	assert.equal(poolFor([failed, snapshot('b')]), 'b');
+	const pinned = placement({ mode: 'pin', pinPoolId: 'a' });
+	refused([snapshot('a', { state: 'starting' }), snapshot('b')], pinned, 'POOL_UNREADY', 'a', 'starting');
 });
 
 test('what the request needs and no pool has is named with its value and the limit', () => {

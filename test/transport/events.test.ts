@@ -72,7 +72,7 @@ describe('an event stream', () => {
 		const all = await watch(id);
 		await all.until(whole);
 		const events = seenBy(all).events;
-		for (let last = 0; last <= 10; last++) {
+		for (let last = 0; last < 10; last++) {
 			const client = await front.raw();
 			await client.send(`GET /v2/tasks/${id}/events HTTP/1.1\r\nHost: 127.0.0.1:${front.port}\r\nLast-Event-ID: ${last}\r\n\r\n`);
 			await client.until(whole);
@@ -81,6 +81,15 @@ describe('an event stream', () => {
 				events.filter((event) => (event.id ?? 0) > last),
 			);
 		}
+	});
+
+	it('answers 204 behind the terminal event, for nothing will follow and a browser must not ask again', async () => {
+		const { id, task } = newTask();
+		task.start();
+		task.end();
+		const response = await front.fetch(`/v2/tasks/${id}/events`, { headers: { 'last-event-id': '2' } });
+		assert.deepEqual([response.status, await response.text()], [204, '']);
+		assert.equal(task.watchers, 0);
 	});
 
 	it('is refused with 400 for an id that is none or above the last, 404 for no task, 410 for a forgotten one', async () => {

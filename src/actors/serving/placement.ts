@@ -81,6 +81,12 @@ function decidePinned(pools: readonly PoolSnapshot[], job: TaskSummary, poolId: 
 	if (!answersTo(pool, job.modelRef)) {
 		return none(`placement.pin_pool_id is ${poolId}, which does not serve ${JSON.stringify(job.modelRef)}`);
 	}
+	if (pool.state === 'starting') {
+		// Waiting for it would be one more promise: whoever pins wants that pool as it is now.
+		const words = `${poolId} is starting${pool.lastError === null ? '' : ` again: ${pool.lastError}`}`;
+		const where = { poolId, engine: pool.engine, retryAfterMs: pool.retryAfterMs };
+		return { kind: 'none', considered: [], failure: failure('POOL_UNREADY', words, where) };
+	}
 	const only = consider(pool, job);
 	return only.refusedFor === null
 		? { kind: 'assigned', poolId, considered: [only], fallback: false }

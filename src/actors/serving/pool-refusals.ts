@@ -1,6 +1,6 @@
 /** What a pool says when it cannot take, keep or serve a task. Pure; words name the field, the value and what is allowed. */
 import { type Failure, failure } from './failure.ts';
-import type { TaskSummary } from './messages.ts';
+import type { QueueStanding, TaskSummary } from './messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
 
 export class PoolRefusals {
@@ -21,6 +21,13 @@ export class PoolRefusals {
 			`the request holds ${queuedBytes} bytes; the queue of ${poolId} allows ${queue.bytesMax}`,
 			this.#where,
 		);
+	}
+
+	/** Null: it may be in time, or nobody has measured yet whether it can be. */
+	tooLate({ deadlineAt }: TaskSummary, standing: QueueStanding, onTimeProbability: number | null, now: number): Failure | null {
+		if (deadlineAt === null || onTimeProbability !== 0 || standing.estimated !== 'measured') return null;
+		const words = `deadline_ms leaves ${Math.round(deadlineAt - now)} ms; the earliest that this can end in ${this.#spec.poolId} is in about ${Math.ceil(standing.predictedEndMs)} ms`;
+		return failure('DEADLINE_UNMET', words, this.#where);
 	}
 
 	full(queued: number, retryAfterMs: number): Failure {

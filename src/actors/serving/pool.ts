@@ -150,6 +150,12 @@ class Pool implements Behavior<PoolMessage> {
 		}
 		const now = this.#ctx.now();
 		const standing = this.#forecast.standingFor(summary, this.#load());
+		const onTimeProbability = this.#forecast.onTime(summary, standing, now);
+		const late = this.#refusals.tooLate(summary, standing, onTimeProbability, now);
+		if (late !== null) {
+			ref.tell({ type: 'refused', failure: late });
+			return;
+		}
 		const serviceMs = this.#forecast.serviceMs(summary);
 		const waiting: Waiting = {
 			taskId: summary.taskId,
@@ -174,7 +180,7 @@ class Pool implements Behavior<PoolMessage> {
 			poolId: this.#spec.poolId,
 			engine: this.#spec.engine,
 			standing: { ...standing, queueDepth: this.#queue.length },
-			onTimeProbability: this.#forecast.onTime(summary, standing, now),
+			onTimeProbability,
 		});
 		this.#grant();
 		this.#watchStandings();
@@ -464,7 +470,11 @@ class Pool implements Behavior<PoolMessage> {
 			return { type: 'would-refuse', failure: this.#refusals.full(this.#queue.length, this.#retryAfterMs()) };
 		}
 		const standing = this.#forecast.standingFor(summary, this.#load());
-		return { type: 'would-queue', poolId, engine, standing, onTimeProbability: this.#forecast.onTime(summary, standing, this.#ctx.now()) };
+		const now = this.#ctx.now();
+		const onTimeProbability = this.#forecast.onTime(summary, standing, now);
+		const late = this.#refusals.tooLate(summary, standing, onTimeProbability, now);
+		if (late !== null) return { type: 'would-refuse', failure: late };
+		return { type: 'would-queue', poolId, engine, standing, onTimeProbability };
 	}
 
 	#load(): PoolLoad {

@@ -34,6 +34,11 @@ function attach(parts: FrontParts, exchange: Exchange): Failure | null {
 	if (!found.ok) return found.failure;
 	const after = resumePoint(exchange.request.header('last-event-id'), found.value);
 	if (!after.ok) return after.failure;
+	if (after.value > 0 && found.value.log.ended && after.value === found.value.log.lastSeq) {
+		// Nothing will ever follow: with 204 a browser's EventSource stops asking.
+		exchange.empty(httpStatus.noContent);
+		return null;
+	}
 	if (parts.watchers.full) {
 		return failure('ADMISSION_REJECT', `${parts.watchers.count} event streams are open, the most that is allowed`, {
 			retryAfterMs: 1000,
