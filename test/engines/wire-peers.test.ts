@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, it } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
 import { formatAddress, type HostAddress } from '../../src/engines/wire/host-address.ts';
@@ -154,7 +155,7 @@ describe('an engine host', () => {
 		socket.write(frame(toHost.start, 1, JSON.stringify({ ...rest, leaseKey: '9.9' })));
 		const other = await generate(port(), made.replica, { maxTokens: 1_000 });
 		assert.equal(other.tokens, 1_000);
-		while (made.server.peers > 1) await new Promise((resolve) => setTimeout(resolve, 10));
+		while (made.server.peers > 1) await turn();
 		assert.ok(made.trouble.some((line) => /bytes unread/.test(line)));
 		socket.destroy();
 	});
@@ -167,7 +168,7 @@ describe('an engine host', () => {
 		assert.equal(made.server.busyLeases().length, 1);
 		leaving.close();
 		assert.deepEqual([task.failure?.code, task.afterEnd.length], ['WORKER_RESET', 0]);
-		while (made.server.busyLeases().length > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+		while (made.server.busyLeases().length > 0) await turn();
 	});
 });
 
@@ -258,7 +259,7 @@ describe('a connection to an engine host', () => {
 		const words = await tokenize(decode, replica, 'x');
 		assert.ok(words.type === 'tokenize-failed');
 		for (const { socket, stream } of late) socket.write(frame(fromHost.counted, stream, Buffer.from([1, 0, 0, 0])));
-		while (decode.inFlight > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+		while (decode.inFlight > 0) await turn();
 		assert.equal(decode.connections, 1);
 	});
 
