@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, it } from 'node:test';
-import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
 import { formatAddress, type HostAddress } from '../../src/engines/wire/host-address.ts';
@@ -14,6 +13,8 @@ import { fromHost, hostProtocolVersion, toHost } from '../../src/engines/wire/ho
 import { begin, count, generate, generateRequest, raw, tokenize } from './decode-world.ts';
 import { innerScriptedHost, privateAddress, scriptedFault, welcomed } from './host-world.ts';
 
+/** The event loop goes round once. */
+const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 const closers: (() => unknown)[] = [];
 afterEach(async () => {
 	for (const close of closers.splice(0).reverse()) await close();
