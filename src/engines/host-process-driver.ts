@@ -84,8 +84,8 @@ class HostProcessLife implements EngineLife {
 		}
 	}
 
-	audit(): void {
-		this.#control?.audit((busyLeases) => this.#replica.tell({ type: 'life-audited', busyLeases }));
+	audit(revoked: readonly string[]): void {
+		this.#control?.audit(revoked, (busyLeases) => this.#replica.tell({ type: 'life-audited', busyLeases }));
 	}
 
 	stop(): void {

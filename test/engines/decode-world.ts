@@ -14,7 +14,7 @@ import type { Failure } from '../../src/actors/serving/failure.ts';
 import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
 import type { PromptInput, Sampling } from '../../src/actors/serving/task-request.ts';
 
-export interface RequestOptions extends Partial<Omit<GenerateRequest, 'sampling' | 'lease'>> {
+export interface RequestOptions extends Partial<Omit<GenerateRequest, 'sampling'>> {
 	/** Short for a raw prompt as `input`. */
 	readonly prompt?: string;
 	readonly sampling?: Partial<Sampling>;

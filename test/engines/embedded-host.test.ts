@@ -144,7 +144,7 @@ describe('the life of a llama.cpp host', () => {
 		assert.equal(facts.slots, 2);
 		assert.equal(facts.ctx, 256);
 		assert.deepEqual(await Promise.all([ask(facts, 'x'), ask(facts, 'y')]), [goldenText, goldenText]);
-		life.audit();
+		life.audit([]);
 		assert.deepEqual(await next(), { type: 'life-audited', busyLeases: [] });
 
 		const secret = 'a-word-that-only-a-client-knows';
@@ -168,7 +168,7 @@ describe('the life of a llama.cpp host', () => {
 			const connection = new HostConnection(parseAddress(facts.address), { onClosed() {}, onBug() {} });
 			connection.start(hostRequest(raw('x'), { grammar: 'root ::= [a-z]+', maxTokens: 250 }), {
 				tell(news) {
-					if (news.type === 'decode-started') life.audit();
+					if (news.type === 'decode-started') life.audit([]);
 					if (news.type === 'decode-failed') resolve(news);
 					return 'accepted';
 				},

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, it } from 'node:test';
 import fc from 'fast-check';
+import { leaseKey } from '../../src/actors/serving/engine-life.ts';
 import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
 import { formatAddress, type HostAddress } from '../../src/engines/wire/host-address.ts';
 import { HostConnection } from '../../src/engines/wire/host-connection.ts';
@@ -170,6 +171,27 @@ describe('an engine host', () => {
 		leaving.close();
 		assert.deepEqual([task.failure?.code, task.afterEnd.length], ['WORKER_RESET', 0]);
 		while (made.server.busyLeases().length > 0) await turn();
+	});
+
+	it('ends what runs on a revoked lease, and begins nothing on it later', async () => {
+		const made = await host({ decodeTokensPerS: 100, tokens: 10_000, ctx: 100_000 });
+		const front = port();
+		const { lease } = generateRequest();
+		const task = begin(front, made.replica, { lease, maxTokens: 10_000 });
+		const other = begin(front, made.replica, { maxTokens: 10_000 });
+		await task.hasPieces(1);
+		await other.hasPieces(1);
+		const control = new HostConnection(made.address, { onClosed() {}, onBug: (words) => assert.fail(words) });
+		closers.push(() => control.close('done'));
+		const audit = (revoked: readonly string[]): Promise<readonly string[]> => new Promise((resolve) => control.audit(revoked, resolve));
+		assert.equal((await audit([leaseKey(lease)])).length, 1);
+		assert.equal((await task.hasEnded()).type, 'decode-cancelled');
+		const late = begin(front, made.replica, { lease });
+		await late.hasEnded();
+		assert.equal(late.failure?.code, 'WORKER_RESET');
+		assert.equal((await audit([])).length, 1);
+		other.generation?.cancel();
+		await other.hasEnded();
 	});
 });
 

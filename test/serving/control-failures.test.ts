@@ -62,6 +62,19 @@ test('a cancel that the engine has not acknowledged keeps the slot until it has'
 	world.assertQuiet();
 });
 
+test('an engine is told which leases nobody holds any more, and only those', () => {
+	const world = ControlWorld.ready({ settings: { slots: 2 } });
+	const [given, held] = world.submitAll(2);
+	assert.ok(given && held);
+	const lease = leaseOf(given);
+	given.cancel(1_000);
+	world.host.advance(10);
+	assert.deepEqual(world.engines.life().revoked, [leaseKey(lease)]);
+	world.host.advance(2_000);
+	held.finish();
+	world.assertQuiet();
+});
+
 test('an answer to an audit that was asked before a slot went to quarantine frees nothing', () => {
 	const world = ControlWorld.ready({ settings: { slots: 2 } });
 	const life = world.engines.life();

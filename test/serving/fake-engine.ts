@@ -16,6 +16,8 @@ export class FakeLife implements EngineLife {
 	alive = true;
 	/** How long an audit takes. */
 	auditMs = 5;
+	/** As last told. */
+	revoked: readonly string[] = [];
 	readonly #host: SimHost;
 	readonly #spec: ReplicaSpec;
 	readonly #ref: ActorRef<LifeNews>;
@@ -56,7 +58,8 @@ export class FakeLife implements EngineLife {
 		this.#ref.tell({ type: 'life-ended', failure: failure('WORKER_RESET', words) });
 	}
 
-	audit(): void {
+	audit(revoked: readonly string[] = []): void {
+		this.revoked = revoked;
 		this.#host.setTimer(this.auditMs, () => {
 			if (this.alive) this.#ref.tell({ type: 'life-audited', busyLeases: [...this.busy.keys()] });
 		});

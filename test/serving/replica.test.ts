@@ -118,9 +118,9 @@ test('it names itself, starts its engine and tells when that is ready; audits pa
 		world.news.map((each) => each.type),
 		['replica-started'],
 	);
-	world.replica.tell({ type: 'audit' });
+	world.replica.tell({ type: 'audit', revoked: [] });
 	world.ready();
-	world.replica.tell({ type: 'audit' });
+	world.replica.tell({ type: 'audit', revoked: [] });
 	world.host.run();
 	assert.equal(world.life.audits, 2);
 	world.tell({ type: 'life-audited', busyLeases: ['1.2'] });

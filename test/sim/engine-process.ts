@@ -42,6 +42,7 @@ export class EngineProcess {
 	readonly #universe: Universe;
 	readonly #connections = new Set<DecodeConnection>();
 	readonly #onDeath: (why: string) => void;
+	readonly #revoked = new Set<string>();
 	#readsAt = 0;
 
 	/** `onDeath`: told once, in the turn of its death. */
@@ -76,6 +77,10 @@ export class EngineProcess {
 	start(stream: DecodeStream): void {
 		const { request } = stream;
 		const { lease } = request;
+		if (this.#revoked.has(leaseKey(lease))) {
+			this.#universe.did(this.address, `refuses ${stream.taskId}: lease ${leaseKey(lease)} was revoked`);
+			return stream.say({ type: 'decode-failed', failure: failure('WORKER_RESET', 'revoked'), slot: 'free', began: 'maybe' });
+		}
 		this.#checkSlots(lease);
 		const { random, plan } = this.#universe;
 		const { errorPercent, stallPercent, nonsensePercent, deafPercent, prefillMs, tokensMax } = plan.engine;
@@ -119,6 +124,15 @@ export class EngineProcess {
 		if (this.running.get(key) !== run) return;
 		this.#over(key, why);
 		run.stream.say({ type: 'decode-cancelled', usage: usageOf(run) });
+	}
+
+	/** Nobody holds these leases any more. */
+	revoke(leaseKeys: readonly string[]): void {
+		for (const key of leaseKeys) {
+			this.#revoked.add(key);
+			const run = this.running.get(key);
+			if (run !== undefined) this.cancel(run.stream);
+		}
 	}
 
 	/** What it is busy with. */

@@ -71,8 +71,9 @@ class SimDriver implements EngineDriver {
 			else this.#told(process, 0, () => replica.tell({ type: 'life-ready', facts }));
 		});
 		return {
-			audit: () => {
+			audit: (revoked) => {
 				process.receive(() => {
+					process.revoke(revoked);
 					const busyLeases = process.busy();
 					this.#told(process, 0, () => replica.tell({ type: 'life-audited', busyLeases }));
 				});

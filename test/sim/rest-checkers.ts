@@ -55,7 +55,7 @@ function nothingIsLeftAtRest({ plan, threads, found }: RestEvidence): void {
 		const none = { asks: 0, edges: 0 };
 		const wanted =
 			role instanceof FrontRole
-				? { actors: 1, timers: role.registry.finishedCount > 0 ? 1 : 0, ...none, exports: 1, foreignWatched: 1 }
+				? { actors: 1, timers: role.registry.finishedCount > 0 ? 1 : Math.min(timers, 1), ...none, exports: 1, foreignWatched: 1 }
 				: name === 'control'
 					? {
 							actors: 1 + pools,

@@ -14,8 +14,8 @@ export type LifeNews =
 	| { readonly type: 'life-audited'; readonly busyLeases: readonly string[] };
 
 export interface EngineLife {
-	/** Asks the engine which leases it still works on. */
-	audit(): void;
+	/** Asks the engine which leases it still works on. For those in `revoked` it is to work no more, now and later. */
+	audit(revoked: readonly string[]): void;
 	/** Ends it: politely, then by force. `life-ended` follows. Idempotent. */
 	stop(): void;
 }

@@ -187,6 +187,15 @@ export class LeaseLedger {
 		}
 	}
 
+	/**
+	 * Keys of its leases that no task holds any more. A request of one may still lie unsent behind a full socket, where no audit
+	 * sees it: the engine is told to refuse it. What no task has reported may have one yet, and is left alone.
+	 */
+	revoked(replicaId: string): string[] {
+		const left = [...this.#leases.values()].filter((held) => held.state === 'quarantined' && held.taskId !== '');
+		return left.filter((held) => held.lease.replicaId === replicaId).map((held) => leaseKey(held.lease));
+	}
+
 	/** Slots of a replica in a state. */
 	slotsIn(replicaId: string, state: 'granted' | 'quarantined'): number {
 		const replica = this.#replicas.get(replicaId);

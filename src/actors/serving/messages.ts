@@ -176,8 +176,11 @@ export interface ReplicaSpec {
 /** Pool → Replica. */
 export type ReplicaCommand =
 	| { readonly type: 'stop' }
-	/** Which leases does the engine still work on? Answered by `audited`. */
-	| { readonly type: 'audit' };
+	/**
+	 * Which leases does the engine still work on? Answered by `audited`. Those in `revoked` (keys) nobody holds any more: it
+	 * ends what it does for them, and begins nothing for them, for their requests may still be on their way.
+	 */
+	| { readonly type: 'audit'; readonly revoked: readonly string[] };
 
 export type ReplicaState = 'starting' | 'ready' | 'failed' | 'stopped';
 

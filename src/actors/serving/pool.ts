@@ -318,7 +318,8 @@ class Pool implements Behavior<PoolMessage> {
 		const row = this.#replicas.find(replicaId);
 		if (row?.ref === null || row?.state !== 'ready') return;
 		if (row.grantable && this.#ledger.slotsIn(replicaId, 'quarantined') === 0) return;
-		if (row.ref.tell({ type: 'audit' }) === 'accepted') this.#ledger.asked(replicaId);
+		const revoked = this.#ledger.revoked(replicaId);
+		if (row.ref.tell({ type: 'audit', revoked }) === 'accepted') this.#ledger.asked(replicaId);
 		this.#auditSoon(replicaId);
 	}
 

@@ -86,7 +86,7 @@ class Replica implements Behavior<ReplicaMessage> {
 				this.#tellAgain();
 				return 'same';
 			case 'audit':
-				this.#life?.audit();
+				this.#life?.audit(message.revoked);
 				return 'same';
 			case 'stop':
 				return this.#stop();

@@ -142,14 +142,14 @@ export class HostConnection {
 		});
 	}
 
-	/** Lease keys that the engine still works on. Never answered when the connection closes first. */
-	audit(done: (busyLeases: readonly string[]) => void): void {
-		this.#tellHost(toHost.audit, { kind: 'audit', done });
+	/** Lease keys that the engine still works on; it is to work on none of `revoked`. Never answered when the connection closes first. */
+	audit(revoked: readonly string[], done: (busyLeases: readonly string[]) => void): void {
+		this.#tellHost(toHost.audit, { kind: 'audit', done }, () => this.#outbox.json(revoked));
 	}
 
 	/** Never answered when the connection closes first. */
 	ping(done: () => void): void {
-		this.#tellHost(toHost.ping, { kind: 'ping', done });
+		this.#tellHost(toHost.ping, { kind: 'ping', done }, () => {});
 	}
 
 	close(why: string): void {
@@ -182,11 +182,11 @@ export class HostConnection {
 		this.#waiting.set(stream, { kind: 'question', timer: timer.unref(), ...asker });
 	}
 
-	#tellHost(kind: number, waiting: Waiting): void {
+	#tellHost(kind: number, waiting: Waiting, payload: () => void): void {
 		if (this.#closed) return;
 		const stream = this.#newStream();
 		this.#waiting.set(stream, waiting);
-		this.#send(kind, stream, () => {});
+		this.#send(kind, stream, payload);
 	}
 
 	readonly #cancel = (stream: GenerationStream): void => {

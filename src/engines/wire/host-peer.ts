@@ -12,7 +12,7 @@ import { timingSafeEqual } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import { FrameOutbox, FrameReader, ProtocolError } from './host-frames.ts';
-import { readInput, readRequest, readU32 } from './host-payloads.ts';
+import { readInput, readLeaseKeys, readRequest, readU32 } from './host-payloads.ts';
 import {
 	frameBytesMax,
 	frameHeadBytes,
@@ -45,6 +45,9 @@ export interface PeerParts {
 	gone(): void;
 	/** Of all connections. */
 	busyLeases(): readonly string[];
+	/** Of all connections, and for requests to come. */
+	revoke(leaseKeys: readonly string[]): void;
+	isRevoked(leaseKey: string): boolean;
 	onTrouble(words: string): void;
 }
 
@@ -88,6 +91,11 @@ export class HostPeer {
 
 	busyLeases(): readonly string[] {
 		return [...this.#streams.values()].map((stream) => stream.leaseKey);
+	}
+
+	/** Ends what runs on these leases. */
+	cancelLeases(leaseKeys: ReadonlySet<string>): void {
+		for (const { leaseKey, generation } of [...this.#streams.values()]) if (leaseKeys.has(leaseKey)) generation.cancel();
 	}
 
 	cut(why?: string): void {
@@ -156,6 +164,7 @@ export class HostPeer {
 				return;
 			}
 			case toHost.audit:
+				this.#parts.revoke(readLeaseKeys(bytes, start, end));
 				this.#frame(fromHost.audited, stream, () => this.#outbox.json(this.#parts.busyLeases()));
 				return;
 			case toHost.ping:
@@ -181,6 +190,7 @@ export class HostPeer {
 	#start(stream: number, request: HostRequest): void {
 		if (this.#streams.has(stream)) throw new ProtocolError(`stream ${stream} is in use`);
 		const sink = this.#sink(stream);
+		if (this.#parts.isRevoked(request.leaseKey)) return sink.failed(failure('WORKER_RESET', 'the lease of this request was revoked'));
 		try {
 			const generation = this.#parts.backend.start(request, sink);
 			if (!sink.over) this.#streams.set(stream, { leaseKey: request.leaseKey, generation });

@@ -11,7 +11,7 @@
  *  ── cancel    –                                ── pieces     records as in `actors/serving/decode.ts`, u32 count first
  *  ── count     JSON PromptInput                 ── ended      u8 finish (0 stop, 1 length) · usage
  *  ── tokenize  UTF-8 text                       ── cancelled  usage
- *  ── audit     –                                ── failed     JSON Failure
+ *  ── audit     JSON string[] (revoked leases)   ── failed     JSON Failure
  *  ── ping      –                                ── counted    u32 tokens
  *                                                ── tokenized  JSON [{id,text}]
  *                                                ── embedded   u32 vectors · u32 dims · f32… · usage
@@ -21,14 +21,14 @@
  *
  * `stream` is chosen by the connecting side, unique among its streams in flight. After `start`: started, pieces*, then
  * exactly one of ended | cancelled | failed | embedded. `cancel` of an unknown stream is ignored: its end is under way.
- * Closing the connection cancels its streams.
+ * Closing the connection cancels its streams. A revoked lease's streams are cancelled, and a later `start` on it fails.
  */
 
 import type { GenerateRequest, GenerationUsage } from '../../actors/serving/decode.ts';
 import type { Failure } from '../../actors/serving/failure.ts';
 import type { PromptInput, Workload } from '../../actors/serving/task-request.ts';
 
-export const hostProtocolVersion = 1;
+export const hostProtocolVersion = 2;
 export const frameBytesMax = 64 * 1024 * 1024;
 export const frameHeadBytes = 9;
 export const secretBytes = 32;

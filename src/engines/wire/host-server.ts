@@ -18,6 +18,8 @@ export interface HostServerOptions extends Partial<PeerLimits> {
 
 /** A front is one connection and a replica another: more than this is somebody else. */
 const connectionsMax = 256;
+/** Leases whose requests may still come. A replica has a few slots, and gives each up once. */
+const revokedMax = 4_096;
 
 /**
  * ```
@@ -31,6 +33,8 @@ export class HostServer {
 	readonly #backend: HostBackend;
 	readonly #options: Required<HostServerOptions>;
 	readonly #peers = new Set<HostPeer>();
+	/** The last that were, oldest first. */
+	readonly #revoked = new Set<string>();
 	#server: Server | null = null;
 	#flushScheduled = false;
 
@@ -50,6 +54,8 @@ export class HostServer {
 				hasOutput: () => this.#scheduleFlush(),
 				gone: () => this.#peers.delete(peer),
 				busyLeases: () => this.busyLeases(),
+				revoke: (leaseKeys) => this.#revoke(leaseKeys),
+				isRevoked: (leaseKey) => this.#revoked.has(leaseKey),
 				onTrouble: this.#options.onTrouble,
 			});
 			this.#peers.add(peer);
@@ -86,6 +92,16 @@ export class HostServer {
 		const server = this.#server;
 		if (server !== null) await new Promise<void>((resolve) => void server.close(() => resolve()));
 		await this.#backend.close();
+	}
+
+	#revoke(leaseKeys: readonly string[]): void {
+		if (leaseKeys.length === 0) return;
+		for (const peer of this.#peers) peer.cancelLeases(new Set(leaseKeys));
+		for (const leaseKey of leaseKeys) this.#revoked.add(leaseKey);
+		for (const oldest of this.#revoked) {
+			if (this.#revoked.size <= revokedMax) return;
+			this.#revoked.delete(oldest);
+		}
 	}
 
 	/** For backends that know no steps, and answers between steps: at the end of the event loop's turn. */
