@@ -5,6 +5,7 @@
 import { Socket } from 'node:net';
 import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
+import { KvUsage } from '../actors/serving/kv-usage.ts';
 import type { DispatcherCommand, PoolView } from '../actors/serving/messages.ts';
 import type { TaskRoll } from '../actors/serving/task-messages.ts';
 import { type RetentionLimits, TaskRegistry } from '../actors/serving/task-registry.ts';
@@ -64,6 +65,7 @@ runRole<FrontConfig, FrontFacts>(
 		const tasksRef = system.spawn('tasks', tasks({ frontId: config.frontId, registry, decode, roll: taskRoll(config.taskRollFd) }), {
 			mailboxMax: tasksMailboxMax,
 		});
+		const kvUsage = new KvUsage(telemetry);
 		let dispatcher: ActorRef<DispatcherCommand> | null = null;
 		let main: MainApi | null = null;
 
@@ -104,7 +106,10 @@ runRole<FrontConfig, FrontFacts>(
 			onMain(api) {
 				main = api;
 			},
-			metrics: () => telemetry.snapshot(),
+			metrics() {
+				kvUsage.show(registry.pools, registry.list({ state: 'running' }, Number.POSITIVE_INFINITY, null).tasks);
+				return telemetry.snapshot();
+			},
 			inspect: (): FrontInspection => ({
 				pools: registry.pools,
 				controlReachable: registry.controlReachable,

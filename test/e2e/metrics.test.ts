@@ -20,6 +20,14 @@ const pool = {
 	slots: 4,
 	scripted: { prefill_tokens_per_s: 1_000_000, decode_tokens_per_s: 1000, tokens },
 };
+/** One whose tasks are still running when they are looked at. */
+const slow = {
+	...pool,
+	id: 'slow',
+	model: 'scripted:slow',
+	slots: 1,
+	scripted: { ...pool.scripted, decode_tokens_per_s: 20, tokens: 1000 },
+};
 const task = { model_ref: 'scripted:demo', prompt: 'one two three', seed: 1 };
 
 /** Values by series, of one scrape; and which of them may only grow. */
@@ -62,7 +70,7 @@ describe('the metrics of a daemon', () => {
 	before(async () => {
 		const file = join(folder, 'config.yaml');
 		const port = await freePort();
-		writeFileSync(file, JSON.stringify({ listen: { addr: `127.0.0.1:${port}` }, pools: [pool], log: { level: 'error' } }));
+		writeFileSync(file, JSON.stringify({ listen: { addr: `127.0.0.1:${port}` }, pools: [pool, slow], log: { level: 'error' } }));
 		daemon = await startDaemon(loadConfig([`--config=${file}`]), () => {});
 		await daemon.settled();
 	});
@@ -189,9 +197,10 @@ describe('the metrics of a daemon', () => {
 
 	it('hold what a cancel took, and count the slot that came back', async () => {
 		const before = await scrape();
-		const { task_id } = await submit(daemon.url, { ...task, max_tokens: tokens });
+		const { task_id } = await submit(daemon.url, { ...task, model_ref: 'scripted:slow' });
 		const watch = await Watch.open(daemon.url, task_id);
 		await watch.until('token');
+		assert.ok(total(await scrape(), 'kv_cache_usage_ratio') > 0);
 		await fetch(`${daemon.url}/v2/tasks/${task_id}`, { method: 'DELETE' });
 		await watch.all();
 		let now = await scrape();
