@@ -1,11 +1,11 @@
-/** Frames and payloads by properties: any split of the bytes, any content, and whatever a peer may make of them. */
+/** Frames by properties: whatever is packed comes out of any split of its bytes, and a length that lies ends the reader. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { FrameOutbox, FrameReader, ProtocolError } from '../../src/engines/wire/host-frames.ts';
-import * as payloads from '../../src/engines/wire/host-payloads.ts';
+import { FrameOutbox, FrameReader, ProtocolError, usageBytes } from '../../src/engines/wire/host-frames.ts';
+import { readU32, readUsage } from '../../src/engines/wire/host-payloads.ts';
 import { frameBytesMax, frameHeadBytes } from '../../src/engines/wire/host-protocol.ts';
-import { StopMatcher } from '../../src/engines/wire/stop-matcher.ts';
+import { ReadSlab } from '../../src/engines/wire/read-slab.ts';
 
 interface Frame {
 	readonly kind: number;
@@ -13,52 +13,66 @@ interface Frame {
 	readonly payload: Buffer;
 }
 
-const frameArbitrary = fc.record(
-	{
-		kind: fc.integer({ min: 0, max: 255 }),
-		stream: fc.integer({ min: 0, max: 0xffff_ffff }),
-		payload: fc.uint8Array({ maxLength: 3_000 }).map((bytes) => Buffer.from(bytes)),
-	},
-	{ noNullPrototype: true },
-);
+const payload = fc
+	.oneof(
+		{ weight: 4, arbitrary: fc.uint8Array({ maxLength: 64 }) },
+		{ weight: 1, arbitrary: fc.uint8Array({ size: 'max', maxLength: 6_000 }) },
+	)
+	.map((bytes) => Buffer.from(bytes));
+const u32 = fc.nat({ max: 0xffff_ffff });
+const anyFrame: fc.Arbitrary<Frame> = fc
+	.tuple(fc.nat({ max: 255 }), u32, payload)
+	.map(([kind, stream, bytes]) => ({ kind, stream, payload: bytes }));
 
-function packed(frames: readonly Frame[]): Buffer {
-	const outbox = new FrameOutbox();
+/** Sizes of the parts that bytes are cut into; what is left is the last part. */
+const anyCuts = fc.array(fc.oneof(fc.integer({ min: 1, max: 12 }), fc.integer({ min: 1, max: 5_000 })), { maxLength: 60 });
+
+function pack(frames: readonly Frame[], outbox = new FrameOutbox()): Buffer {
 	for (const { kind, stream, payload } of frames) {
 		outbox.begin(kind, stream);
 		outbox.bytes(payload);
 		assert.equal(outbox.end(), true);
 	}
+	return drained(outbox);
+}
+
+function drained(outbox: FrameOutbox): Buffer {
 	let bytes = Buffer.alloc(0);
-	outbox.drain((all) => {
-		bytes = Buffer.from(all);
+	outbox.drain((packed) => {
+		bytes = Buffer.from(packed);
 		return false;
 	});
-	assert.equal(outbox.length, 0);
 	return bytes;
 }
 
-/** The bytes in parts, cut at the given places. */
-function parts(bytes: Buffer, cuts: readonly number[]): Buffer[] {
-	const places = [...new Set(cuts.map((cut) => cut % (bytes.length + 1)))].sort((a, b) => a - b);
-	return [0, ...places].map((from, index) => Buffer.from(bytes.subarray(from, places[index] ?? bytes.length)));
+function cut(bytes: Buffer, sizes: readonly number[]): Buffer[] {
+	const parts: Buffer[] = [];
+	let at = 0;
+	for (const size of sizes) {
+		if (at >= bytes.length) break;
+		parts.push(bytes.subarray(at, at + size));
+		at += size;
+	}
+	if (at < bytes.length) parts.push(bytes.subarray(at));
+	return parts;
 }
 
-function readAll(chunks: readonly Buffer[], frameMax?: number): { readonly frames: Frame[]; readonly reader: FrameReader } {
+/** Copies at once: what a visitor keeps without copying is tested apart. */
+function collecting(frameMax?: number): { readonly reader: FrameReader; readonly frames: Frame[] } {
 	const frames: Frame[] = [];
 	const reader = new FrameReader((kind, stream, bytes, start, end) => {
 		frames.push({ kind, stream, payload: Buffer.from(bytes.subarray(start, end)) });
 	}, frameMax);
-	for (const chunk of chunks) reader.push(chunk);
-	return { frames, reader };
+	return { reader, frames };
 }
 
 describe('frames', () => {
-	it('come out as they went in, however the bytes are cut', () => {
+	it('come out as they went in, however their bytes are cut', () => {
 		fc.assert(
-			fc.property(fc.array(frameArbitrary, { maxLength: 12 }), fc.array(fc.nat(40_000), { maxLength: 20 }), (frames, cuts) => {
-				const { frames: read, reader } = readAll(parts(packed(frames), cuts));
-				assert.deepEqual(read, frames);
+			fc.property(fc.array(anyFrame, { maxLength: 12 }), anyCuts, (sent, sizes) => {
+				const { reader, frames } = collecting();
+				for (const part of cut(pack(sent), sizes)) reader.push(part);
+				assert.deepEqual(frames, sent);
 				assert.equal(reader.keptBytes, 0);
 			}),
 			{ numRuns: 300 },
@@ -66,176 +80,221 @@ describe('frames', () => {
 	});
 
 	it('come out one byte at a time', () => {
-		const frames = [
+		const sent = [
 			{ kind: 1, stream: 7, payload: Buffer.from('hello') },
 			{ kind: 255, stream: 0xffff_ffff, payload: Buffer.alloc(0) },
 		];
-		const bytes = packed(frames);
-		assert.deepEqual(readAll([...bytes].map((byte) => Buffer.from([byte]))).frames, frames);
+		const { reader, frames } = collecting();
+		for (const byte of pack(sent)) reader.push(Buffer.of(byte));
+		assert.deepEqual(frames, sent);
 	});
 
-	it('that are cut give nothing, and keep not much more than has come', () => {
+	it('come out as they went in when every read uses the same buffer again, and stay what they were', () => {
 		fc.assert(
-			fc.property(frameArbitrary, fc.nat(3_000), (frame, cut) => {
-				const bytes = packed([frame]);
-				const { frames, reader } = readAll([bytes.subarray(0, cut % bytes.length)]);
-				assert.deepEqual(frames, []);
-				assert.ok(reader.keptBytes <= Math.max(1024, bytes.length * 2));
+			fc.property(fc.array(anyFrame, { maxLength: 12 }), anyCuts, (sent, sizes) => {
+				const kept: Frame[] = [];
+				const reader = new FrameReader((kind, stream, bytes, start, end) => {
+					kept.push({ kind, stream, payload: bytes.subarray(start, end) });
+				});
+				const slab = new ReadSlab();
+				const platform = Buffer.alloc(64 * 1024);
+				for (const part of cut(pack(sent), sizes)) {
+					part.copy(platform);
+					reader.push(slab.keep(platform, part.length));
+					platform.fill(0xaa);
+				}
+				assert.deepEqual(kept, sent);
 			}),
+			{ numRuns: 100 },
 		);
 	});
 
-	it('whose length lies end the connection at once, and cost no memory before', () => {
-		for (const length of [0, frameHeadBytes - 5, frameBytesMax + 1, 0xffff_ffff]) {
-			const bytes = Buffer.alloc(frameHeadBytes);
-			bytes.writeUInt32LE(length);
-			assert.throws(() => readAll([bytes]), ProtocolError);
-			assert.throws(() => readAll([...bytes].map((byte) => Buffer.from([byte]))), ProtocolError);
-		}
-		const long = Buffer.alloc(frameHeadBytes);
-		long.writeUInt32LE(frameBytesMax);
-		assert.ok(readAll([long]).reader.keptBytes <= 1024);
+	it('that are cut off give the whole ones before, and keep no more than twice what has arrived', () => {
+		fc.assert(
+			fc.property(fc.array(anyFrame, { minLength: 1, maxLength: 6 }), anyCuts, fc.nat(), (sent, sizes, seed) => {
+				const bytes = pack(sent);
+				const until = seed % bytes.length;
+				const { reader, frames } = collecting();
+				for (const part of cut(bytes.subarray(0, until), sizes)) {
+					reader.push(part);
+					assert.ok(reader.keptBytes <= Math.max(1024, 2 * bytes.length));
+				}
+				assert.deepEqual(frames, sent.slice(0, frames.length));
+				const taken = frames.reduce((sum, frame) => sum + frameHeadBytes + frame.payload.length, 0);
+				assert.ok(taken <= until && until < taken + frameHeadBytes + (sent[frames.length]?.payload.length ?? 0));
+			}),
+			{ numRuns: 150 },
+		);
 	});
 
-	it('made of any bytes are frames or a protocol error, never anything else', () => {
+	it('with a length below their head or above the limit end the reader, with nothing given of them', () => {
+		const lying = fc.oneof(fc.nat({ max: frameHeadBytes - 5 }), fc.integer({ min: 201, max: 0xffff_ffff }));
+		const small = fc.array(
+			anyFrame.filter((frame) => frame.payload.length <= 100),
+			{ maxLength: 5 },
+		);
 		fc.assert(
-			fc.property(fc.array(fc.uint8Array({ maxLength: 200 }), { maxLength: 8 }), (chunks) => {
+			fc.property(small, lying, fc.uint8Array({ maxLength: 40 }), anyCuts, (sent, length, rest, sizes) => {
+				const head = Buffer.alloc(4);
+				head.writeUInt32LE(length);
+				const { reader, frames } = collecting(200);
+				assert.throws(() => {
+					for (const part of cut(Buffer.concat([pack(sent), head, rest]), sizes)) reader.push(part);
+				}, ProtocolError);
+				assert.deepEqual(frames, sent);
+			}),
+			{ numRuns: 150 },
+		);
+	});
+
+	it('of garbage are frames or a protocol error, never anything else', () => {
+		fc.assert(
+			fc.property(fc.uint8Array({ size: 'max', maxLength: 3_000 }), anyCuts, (garbage, sizes) => {
+				const { reader, frames } = collecting(1_000);
 				try {
-					readAll(
-						chunks.map((chunk) => Buffer.from(chunk)),
-						4_096,
-					);
+					for (const part of cut(Buffer.from(garbage), sizes)) reader.push(part);
 				} catch (error) {
 					assert.ok(error instanceof ProtocolError);
 				}
+				const taken = frames.reduce((sum, frame) => sum + frameHeadBytes + frame.payload.length, 0);
+				assert.ok(taken <= garbage.length);
 			}),
-			{ numRuns: 1_000 },
+			{ numRuns: 300 },
 		);
 	});
 
-	it('that are too long are dropped by the outbox, which goes on', () => {
+	it('that promise a lot cost what has arrived, not what was promised', () => {
+		const { reader, frames } = collecting();
+		const head = Buffer.alloc(frameHeadBytes);
+		head.writeUInt32LE(frameBytesMax);
+		reader.push(head);
+		assert.ok(reader.keptBytes <= 1024);
+		for (let part = 0; part < 100; part += 1) reader.push(Buffer.alloc(1_000));
+		assert.ok(reader.keptBytes <= 2 * (100_000 + frameHeadBytes));
+		assert.deepEqual(frames, []);
+	});
+
+	it('are measured by the limit that holds when they come', () => {
+		const { reader, frames } = collecting(10);
+		const sent = [
+			{ kind: 1, stream: 1, payload: Buffer.alloc(5) },
+			{ kind: 2, stream: 2, payload: Buffer.alloc(50) },
+		];
+		const bytes = pack(sent);
+		reader.push(bytes.subarray(0, 14));
+		reader.frameMax = 100;
+		reader.push(bytes.subarray(14));
+		assert.deepEqual(frames, sent);
+	});
+});
+
+describe('an outbox', () => {
+	it('packs numbers, text, JSON and usage so that they read back, whatever its buffer has grown to', () => {
+		const ms = fc.double({ min: 0, max: 1e12, noNaN: true });
+		const usage = fc
+			.tuple(u32, u32, u32, ms, ms)
+			.map(([tokensIn, tokensCached, tokensOut, prefillMs, decodeMs]) => ({ tokensIn, tokensCached, tokensOut, prefillMs, decodeMs }));
+		const text = fc.string({ unit: 'binary', size: 'max', maxLength: 4_000 });
+		fc.assert(
+			fc.property(fc.array(fc.tuple(usage, text, fc.json()), { maxLength: 6 }), (rows) => {
+				const outbox = new FrameOutbox();
+				for (const [each, words, json] of rows) {
+					outbox.begin(7, 9);
+					const mark = outbox.mark();
+					outbox.u32(0);
+					outbox.usage(each);
+					outbox.text(words);
+					outbox.json(json);
+					outbox.u8(255);
+					outbox.patchU32(mark, Buffer.byteLength(words));
+					assert.equal(outbox.end(), true);
+				}
+				const { reader, frames } = collecting();
+				reader.push(drained(outbox));
+				assert.equal(frames.length, rows.length);
+				for (const [index, [each, words, json]] of rows.entries()) {
+					const { payload } = frames[index] as Frame;
+					const textAt = 4 + usageBytes;
+					const textBytes = readU32(payload, 0, payload.length);
+					assert.deepEqual(readUsage(payload, 4, payload.length), each);
+					assert.equal(payload.toString('utf8', textAt, textAt + textBytes), Buffer.from(words).toString());
+					assert.equal(JSON.parse(payload.toString('utf8', textAt + textBytes, payload.length - 1)), json);
+					assert.equal(payload.at(-1), 255);
+				}
+			}),
+			{ numRuns: 60 },
+		);
+	});
+
+	it('never writes into bytes that somebody still needs', () => {
+		fc.assert(
+			fc.property(fc.array(fc.tuple(fc.array(anyFrame, { maxLength: 4 }), fc.boolean()), { maxLength: 12 }), (writes) => {
+				const outbox = new FrameOutbox();
+				const needed: { readonly bytes: Buffer; readonly copy: Buffer }[] = [];
+				for (const [frames, keeps] of writes) {
+					for (const { kind, stream, payload } of frames) {
+						outbox.begin(kind, stream);
+						outbox.bytes(payload);
+						outbox.end();
+					}
+					outbox.drain((packed) => {
+						if (keeps) needed.push({ bytes: packed, copy: Buffer.from(packed) });
+						return keeps;
+					});
+					assert.equal(outbox.length, 0);
+				}
+				for (const { bytes, copy } of needed) assert.ok(bytes.equals(copy));
+			}),
+			{ numRuns: 60 },
+		);
+	});
+
+	it('drops the one frame that no reader takes, and keeps those around it', () => {
 		const outbox = new FrameOutbox();
-		outbox.begin(1, 1);
-		outbox.bytes(Buffer.alloc(frameBytesMax));
-		assert.equal(outbox.end(), false);
-		outbox.begin(2, 2);
-		outbox.text('fits');
+		const small = { kind: 1, stream: 1, payload: Buffer.from('before') };
+		outbox.begin(small.kind, small.stream);
+		outbox.bytes(small.payload);
 		assert.equal(outbox.end(), true);
-		outbox.drain((bytes) => {
-			assert.deepEqual(readAll([bytes]).frames, [{ kind: 2, stream: 2, payload: Buffer.from('fits') }]);
+		outbox.begin(2, 2);
+		outbox.bytes(Buffer.allocUnsafe(frameBytesMax - frameHeadBytes + 5));
+		assert.equal(outbox.end(), false);
+		const after = { kind: 3, stream: 3, payload: Buffer.from('after') };
+		outbox.begin(after.kind, after.stream);
+		outbox.bytes(after.payload);
+		assert.equal(outbox.end(), true);
+		const { reader, frames } = collecting();
+		reader.push(drained(outbox));
+		assert.deepEqual(frames, [small, after]);
+	});
+
+	it('takes the longest frame, and its reader too', () => {
+		const outbox = new FrameOutbox();
+		outbox.begin(2, 2);
+		outbox.bytes(Buffer.alloc(frameBytesMax - (frameHeadBytes - 4), 7));
+		assert.equal(outbox.end(), true);
+		const lengths: number[] = [];
+		const reader = new FrameReader((_kind, _stream, _bytes, start, end) => lengths.push(end - start));
+		outbox.drain((packed) => {
+			reader.push(packed);
 			return false;
 		});
+		assert.deepEqual(lengths, [frameBytesMax - (frameHeadBytes - 4)]);
 	});
 
-	it('handed to a socket that keeps them are not written over by the next', () => {
+	it('refuses a piece of no tokens, of too many, or of more text than a record holds, and goes on', () => {
 		const outbox = new FrameOutbox();
-		const kept: Buffer[] = [];
-		for (const text of ['first', 'second']) {
-			outbox.begin(9, 9);
-			outbox.text(text);
-			outbox.end();
-			outbox.drain((bytes) => {
-				kept.push(bytes);
-				return true;
-			});
+		outbox.begin(67, 1);
+		outbox.piece('a', 1, -1, Number.NaN);
+		for (const refused of [() => outbox.piece('b', 0, -1, Number.NaN), () => outbox.piece('c', 256, -1, Number.NaN)]) {
+			assert.throws(refused, RangeError);
 		}
-		assert.deepEqual(
-			kept.map((bytes) => readAll([bytes]).frames[0]?.payload.toString()),
-			['first', 'second'],
-		);
-	});
-});
-
-const pieceArbitrary = fc.record({
-	text: fc.string({ unit: 'binary', maxLength: 30 }),
-	tokens: fc.integer({ min: 1, max: 255 }),
-	tokenId: fc.option(fc.integer({ min: 0, max: 0xffff_ffff }), { nil: -1 }),
-});
-
-function piecesOf(pieces: readonly { readonly text: string; readonly tokens: number; readonly tokenId: number }[]): Buffer {
-	const outbox = new FrameOutbox();
-	for (const { text, tokens, tokenId } of pieces) outbox.piece(text, tokens, tokenId, -0.5);
-	let bytes = Buffer.alloc(0);
-	outbox.drain((all) => {
-		bytes = Buffer.from(all);
-		return false;
-	});
-	return bytes;
-}
-
-describe('payloads', () => {
-	it('of pieces are whole for their own count, and for no other', () => {
-		fc.assert(
-			fc.property(fc.array(pieceArbitrary, { maxLength: 20 }), fc.integer({ min: -1, max: 1 }), (pieces, wrong) => {
-				const bytes = piecesOf(pieces);
-				const check = (count: number): void => payloads.checkPieces(bytes, 0, bytes.length, count);
-				check(pieces.length);
-				if (wrong !== 0 && pieces.length + wrong >= 0) assert.throws(() => check(pieces.length + wrong), ProtocolError);
-				if (bytes.length > 0) assert.throws(() => payloads.checkPieces(bytes, 0, bytes.length - 1, pieces.length), ProtocolError);
-			}),
-		);
-	});
-
-	it('of garbage are a value or a protocol error, from every reader', () => {
-		const readers: readonly ((bytes: Buffer, start: number, end: number) => unknown)[] = [
-			payloads.readU32,
-			payloads.readUsage,
-			payloads.readEnd,
-			payloads.readVectors,
-			payloads.readFailure,
-			payloads.readTokens,
-			payloads.readLeaseKeys,
-			payloads.readFacts,
-			payloads.readRequest,
-			payloads.readInput,
-			(bytes, start, end) => payloads.checkPieces(bytes, start, end, bytes.length === 0 ? 3 : (bytes[0] as number)),
-		];
-		const bytesArbitrary = fc.oneof(
-			fc.uint8Array({ maxLength: 64 }).map((bytes) => Buffer.from(bytes)),
-			fc.json().map((json) => Buffer.from(json)),
-			fc
-				.constantFrom('{}', '[]', 'null', '{"kind":"messages","messages":[{}]}', '{"code":"NONE","message":"","retriable":true}')
-				.map(Buffer.from),
-		);
-		fc.assert(
-			fc.property(bytesArbitrary, fc.constantFrom(...readers), (bytes, read) => {
-				try {
-					read(bytes, 0, bytes.length);
-				} catch (error) {
-					assert.ok(error instanceof ProtocolError, String(error));
-				}
-			}),
-			{ numRuns: 3_000 },
-		);
-	});
-});
-
-describe('a stop matcher', () => {
-	it('finds what is whole first, the longest of several, however the text is cut', () => {
-		const few = fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 5 });
-		fc.assert(
-			fc.property(fc.array(few, { maxLength: 12 }), fc.array(few, { maxLength: 3 }), (texts, stops) => {
-				const matcher = new StopMatcher(stops);
-				const whole = texts.join('');
-				let expected = -1;
-				for (let end = 1; end <= whole.length && expected < 0; end++) {
-					const starts = stops.filter((stop) => stop !== '' && whole.slice(0, end).endsWith(stop)).map((stop) => end - stop.length);
-					if (starts.length > 0) expected = Math.min(...starts);
-				}
-				let fed = 0;
-				let found = -1;
-				for (const text of texts) {
-					const at = matcher.feed(text);
-					if (at !== null) {
-						found = fed + at;
-						break;
-					}
-					fed += text.length;
-					assert.ok(matcher.pending < Math.max(1, ...stops.map((stop) => stop.length)));
-				}
-				assert.equal(found, expected);
-			}),
-			{ numRuns: 2_000 },
-		);
+		assert.throws(() => outbox.piece('x'.repeat(65_536), 1, -1, Number.NaN), RangeError);
+		outbox.piece('d', 255, 5, -0.5);
+		assert.equal(outbox.end(), true);
+		const { reader, frames } = collecting();
+		reader.push(drained(outbox));
+		const first = Buffer.from([1, 0, 1, 0, 97]);
+		assert.deepEqual(frames[0]?.payload.subarray(0, 5), first);
+		assert.equal(frames[0]?.payload.length, 5 + 12 + 1);
 	});
 });
