@@ -3,7 +3,7 @@
  * `host-protocol.ts` says is a `ProtocolError`. Pure; on whichever side reads. `checkPieces` runs per token.
  */
 import type { DecodeNews, GenerationUsage } from '../../actors/serving/decode.ts';
-import { type Failure, failureCodes } from '../../actors/serving/failure.ts';
+import { engineKinds, type Failure, failureCodes } from '../../actors/serving/failure.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
 import { ProtocolError, usageBytes } from './host-frames.ts';
 import type { HostFacts, HostRequest } from './host-protocol.ts';
@@ -36,7 +36,9 @@ export function readEnd(bytes: Buffer, start: number, end: number): DecodeNews {
 export function readVectors(bytes: Buffer, start: number, end: number): DecodeNews {
 	const count = readU32(bytes, start, end);
 	const dims = readU32(bytes, start + 4, end);
-	if (start + 8 + count * Math.max(1, dims) * 4 + usageBytes > end) throw new ProtocolError('vectors are longer than their frame');
+	// Vectors of no length would cost nothing on the wire and an object each here.
+	if (count > 0 && dims === 0) throw new ProtocolError('vectors without dimensions');
+	if (start + 8 + count * dims * 4 + usageBytes > end) throw new ProtocolError('vectors are longer than their frame');
 	const vectors: Float32Array[] = [];
 	let at = start + 8;
 	for (let index = 0; index < count; index += 1) {
@@ -86,11 +88,13 @@ export function readInput(bytes: Buffer, start: number, end: number): PromptInpu
 	return json;
 }
 
-/** Checks that `count` records fill the range exactly. */
+/** Checks that `count` records, one at least, fill the range exactly, and that each has tokens. */
 export function checkPieces(bytes: Buffer, start: number, end: number, count: number): void {
+	if (count === 0) throw new ProtocolError('pieces without a record');
 	let at = start;
 	for (let index = 0; index < count; index += 1) {
 		if (at + 4 > end) throw new ProtocolError('pieces end inside a record');
+		if (bytes[at + 2] === 0) throw new ProtocolError('a piece without tokens');
 		const textBytes = (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
 		at += 4 + ((bytes[at + 3] as number) & 1 ? 8 : 0) + textBytes;
 	}
@@ -133,7 +137,11 @@ function isFailure(json: unknown): json is Failure {
 		isFields(json) &&
 		typeof json['message'] === 'string' &&
 		typeof json['retriable'] === 'boolean' &&
-		failureCodes.some((code) => code === json['code'])
+		failureCodes.some((code) => code === json['code']) &&
+		(json['retryAfterMs'] === undefined || isCount(json['retryAfterMs'])) &&
+		(json['engine'] === undefined || engineKinds.some((engine) => engine === json['engine'])) &&
+		(json['poolId'] === undefined || typeof json['poolId'] === 'string') &&
+		(json['policyLabel'] === undefined || typeof json['policyLabel'] === 'string')
 	);
 }
 
@@ -146,8 +154,15 @@ function isFacts(json: unknown): json is HostFacts {
 		isCount(json['slots']) &&
 		isCount(json['ctx']) &&
 		isTexts(json['workloads']) &&
-		isTexts(json['features'])
+		isTexts(json['features']) &&
+		isTemplate(json['chatTemplate']) &&
+		(json['modelDigest'] === null || typeof json['modelDigest'] === 'string')
 	);
+}
+
+/** How many bytes a chat template adds, or that there is none. */
+function isTemplate(json: unknown): boolean {
+	return json === null || (isFields(json) && isCount(json['baseBytes']) && isCount(json['perMessageBytes']));
 }
 
 /** As far as a wrong value would be met as a bug; what is wrong with a value of the right type, the backend says. */
