@@ -42,8 +42,9 @@ export class PieceAssembler {
 	/** One more token; text of whole characters only, '' when it has none yet. True: a stop string is there, generation ends. */
 	push(text: string, tokenId: number, logprob: number): boolean {
 		if (text === '') {
+			// A generation without text must be seen to go on; but behind held text, these may be tokens of a stop string.
+			if (this.#carried >= tokensMax && this.#tokens.length === 0) this.#flushCarried();
 			this.#carried += 1;
-			if (this.#carried === tokensMax) this.#flushCarried();
 			return false;
 		}
 		const tokens = this.#carried + 1;
@@ -102,7 +103,9 @@ export class PieceAssembler {
 
 	#give(text: string, tokens: number, tokenId: number, logprob: number): void {
 		this.tokensOut += tokens;
-		this.#emit(text, tokens, tokenId, logprob);
+		let left = tokens;
+		for (; left > tokensMax; left -= tokensMax) this.#emit('', tokensMax, -1, Number.NaN);
+		this.#emit(text, left, tokenId, logprob);
 	}
 
 	#flushCarried(): void {
