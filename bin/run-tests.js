@@ -1,6 +1,7 @@
 /**
  * `npm test`: runs node's test runner over the built test files, of which Node 20 wants a list. A file is run only while
- * its source exists, so that a stale build never adds tests. Suites under `test/opt-in` run only when named.
+ * its source exists, so that a stale build never adds tests. Suites under `test/opt-in` run only when named. What the whole run
+ * prints is searched for the key that end-to-end clients send: a daemon inside a test logs here too.
  *
  *   node bin/run-tests.js [part of a path …]
  */
@@ -36,8 +37,24 @@ if (sources.length === 0 || missing.length > 0) {
 }
 
 const flags = ['--test', '--test-reporter=spec', '--test-concurrency=2', '--test-timeout=170000'];
-const child = spawn(process.execPath, [...flags, ...built], { cwd: root, stdio: 'inherit' });
+/** Begins `plantedKey` of `test/e2e/leaks.ts`. */
+const planted = Buffer.from('planted-key-');
+const child = spawn(process.execPath, [...flags, ...built], { cwd: root, stdio: ['inherit', 'pipe', 'pipe'] });
+let leaked = false;
+for (const [from, to] of [
+	[child.stdout, process.stdout],
+	[child.stderr, process.stderr],
+]) {
+	let tail = Buffer.alloc(0);
+	from.on('data', (bytes) => {
+		to.write(bytes);
+		const seen = Buffer.concat([tail, bytes]);
+		leaked ||= seen.includes(planted);
+		tail = seen.subarray(Math.max(0, seen.length - planted.length + 1));
+	});
+}
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
-child.on('exit', (code, signal) => {
-	process.exitCode = signal === null ? (code ?? 1) : 1;
+child.on('close', (code, signal) => {
+	if (leaked) process.stderr.write(`this run printed a planted key (${planted}…): some daemon logs what clients send\n`);
+	process.exitCode = leaked || signal !== null ? 1 : (code ?? 1);
 });

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 
-/** Sent with every request. No daemon may repeat it. */
+/** Sent with every request. No daemon may repeat it; the runner of the tests searches all that they print for its beginning. */
 export const plantedKey = 'planted-key-5c1f0e2d9b';
 
 /** Long enough that no line of a daemon holds it by chance. */

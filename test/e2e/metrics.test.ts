@@ -11,6 +11,7 @@ import { loadConfig } from '../../src/config.ts';
 import { type Daemon, startDaemon } from '../../src/daemon.ts';
 import { postJson, submit, Watch } from './client.ts';
 import { freePort } from './daemon.ts';
+import { plantedKey } from './leaks.ts';
 
 const tokens = 20;
 const pool = {
@@ -28,7 +29,7 @@ const slow = {
 	slots: 1,
 	scripted: { ...pool.scripted, decode_tokens_per_s: 20, tokens: 1000 },
 };
-const task = { model_ref: 'scripted:demo', prompt: 'one two three', seed: 1 };
+const task = { model_ref: 'scripted:demo', prompt: `one two ${plantedKey}`, seed: 1 };
 
 /** Values by series, of one scrape; and which of them may only grow. */
 interface Scrape {

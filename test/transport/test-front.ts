@@ -250,6 +250,17 @@ export async function startFront(more: Partial<FrontOptions> = {}, clock?: Clock
 			for (const client of clients) client.end();
 			front.close();
 			system.shutdown();
+			assertNothingQuoted(lines, tasks.requests);
 		},
 	};
+}
+
+/** No line of the log holds a prompt of any request that came through. */
+function assertNothingQuoted(lines: readonly LogLine[], requests: readonly TaskRequest[]): void {
+	const said = JSON.stringify(lines.map(({ event, fields }) => [event, fields]));
+	for (const { input } of requests) {
+		const texts =
+			input.kind === 'prompt' ? [input.text] : input.kind === 'messages' ? input.messages.map(({ content }) => content) : input.inputs;
+		for (const text of texts) if (text.length >= 8 && said.includes(JSON.stringify(text).slice(1, -1))) throw new Error(`logged: ${text}`);
+	}
 }
