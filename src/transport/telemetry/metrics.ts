@@ -26,11 +26,17 @@ export interface ThreadTelemetry extends Telemetry {
 	close(): void;
 }
 
-/** `shown`: the series of a histogram that have been seen; only those may not be set to zero. */
+/** `shown`: the series of a histogram that are there, which may not be set to zero; `seen`: the label objects that named them. */
 type Recorder =
 	| { readonly type: 'counter'; readonly spec: MetricSpec; readonly metric: Counter }
 	| { readonly type: 'gauge'; readonly spec: MetricSpec; readonly metric: Gauge }
-	| { readonly type: 'histogram'; readonly spec: MetricSpec; readonly metric: Histogram; readonly shown: Set<string> };
+	| {
+			readonly type: 'histogram';
+			readonly spec: MetricSpec;
+			readonly metric: Histogram;
+			readonly shown: Set<string>;
+			readonly seen: WeakSet<Labels>;
+	  };
 
 export function threadTelemetry(options: TelemetryOptions): ThreadTelemetry {
 	return new PromTelemetry(options);
@@ -65,14 +71,17 @@ class PromTelemetry implements ThreadTelemetry {
 	observe(metric: string, labels: Labels, value: number): void {
 		const recorder = this.#recorder(metric, labels);
 		if (recorder.type !== 'histogram') throw new Error(`telemetry: ${metric} is a ${recorder.type}, not a histogram`);
-		const series = complete(recorder.spec, labels);
-		recorder.shown.add(keyOf(series));
-		recorder.metric.observe(series, value);
+		// A task records its samples with one and the same object.
+		if (!recorder.seen.has(labels)) {
+			recorder.seen.add(labels);
+			recorder.shown.add(keyOf(recorder.spec, labels));
+		}
+		recorder.metric.observe(complete(recorder.spec, labels), value);
 	}
 
 	expect(metric: string, labels: Labels): void {
 		const recorder = this.#recorder(metric, labels);
-		const series = complete(recorder.spec, labels);
+		const series = ordered(recorder.spec, labels);
 		switch (recorder.type) {
 			case 'counter':
 				return recorder.metric.inc(series, 0);
@@ -80,7 +89,7 @@ class PromTelemetry implements ThreadTelemetry {
 				// One that is shown keeps its value.
 				return recorder.metric.inc(series, 0);
 			case 'histogram': {
-				const key = keyOf(series);
+				const key = keyOf(recorder.spec, labels);
 				if (!recorder.shown.has(key)) recorder.metric.zero(series);
 				recorder.shown.add(key);
 				return;
@@ -144,15 +153,27 @@ function recorderOf(spec: MetricSpec, registry: Registry): Recorder {
 		case 'gauge':
 			return { type: 'gauge', spec, metric: new Gauge({ ...base, aggregator: spec.merge }) };
 		case 'histogram':
-			return { type: 'histogram', spec, metric: new Histogram({ ...base, buckets: [...spec.buckets] }), shown: new Set() };
+			return {
+				type: 'histogram',
+				spec,
+				metric: new Histogram({ ...base, buckets: [...spec.buckets] }),
+				shown: new Set(),
+				seen: new WeakSet(),
+			};
 	}
 }
 
-/** Every label of the metric in its order, '' where nothing is known, so that series are comparable. */
+/** Every label of the metric, '' where nothing is known, so that series are comparable. */
 function complete(spec: MetricSpec, labels: Labels): Labels {
+	let missing = false;
+	for (const label of spec.labels) if (!(label in labels)) missing = true;
+	return missing ? ordered(spec, labels) : labels;
+}
+
+function ordered(spec: MetricSpec, labels: Labels): Labels {
 	return Object.fromEntries(spec.labels.map((label) => [label, labels[label] ?? '']));
 }
 
-function keyOf(series: Labels): string {
-	return JSON.stringify(Object.values(series));
+function keyOf({ labels: names }: MetricSpec, labels: Labels): string {
+	return JSON.stringify(names.map((name) => labels[name] ?? ''));
 }
