@@ -139,7 +139,14 @@ export const poolSchema = Type.Object(
 export const configSchema = Type.Object(
 	{
 		listen: section(
-			{ addr: Type.String({ default: '127.0.0.1:8080', description: 'host:port to bind; loopback only' }) },
+			{
+				addr: Type.String({ default: '127.0.0.1:8080', description: 'host:port to bind; loopback only' }),
+				host: oneOf(
+					['auto', 'uws', 'node'],
+					'auto',
+					'Who speaks HTTP: uWebSockets.js, or node where its binary does not load (auto); one of them only',
+				),
+			},
 			'Where the daemon listens',
 		),
 		threads: section(

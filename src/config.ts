@@ -16,7 +16,7 @@ import { type ConfigFile, configSchema, type PoolFile, parseBytes } from './conf
 export interface DaemonConfig {
 	/** Where the settings came from; null without a file. */
 	readonly configFile: string | null;
-	readonly listen: { readonly hostname: string; readonly port: number };
+	readonly listen: { readonly hostname: string; readonly port: number; readonly host: 'auto' | 'uws' | 'node' };
 	readonly threads: { readonly front: number; readonly engine: number };
 	readonly pools: readonly PoolConfig[];
 	readonly tasks: {
@@ -146,7 +146,7 @@ function readTree(path: string, world: World): Tree {
 /** Checks what a schema cannot say, and gives every value its final form. */
 function resolve(file: ConfigFile, configFile: string | null, withScript: readonly boolean[], world: World): DaemonConfig {
 	const problems: string[] = [];
-	const listen = parseAddr(file.listen.addr, problems);
+	const listen = { ...parseAddr(file.listen.addr, problems), host: file.listen.host };
 	const threads = {
 		front: oneThread('threads.front', file.threads.front, problems),
 		engine: oneThread('threads.engine', file.threads.engine, problems),

@@ -143,6 +143,7 @@ function frontConfig(config: DaemonConfig, port: number): FrontConfig {
 	const { listen, limits, tasks, sse } = config;
 	return {
 		frontId,
+		host: listen.host,
 		http: {
 			hostname: listen.hostname,
 			port,

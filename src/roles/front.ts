@@ -15,7 +15,7 @@ import type { MainApi } from '../actors/threads/thread-api.ts';
 import { runRole } from '../actors/threads/thread-role.ts';
 import { HostDecodePort } from '../engines/wire/host-decode-port.ts';
 import { buildFront, type FrontOptions } from '../transport/front.ts';
-import { chooseHost } from '../transport/http/choose-host.ts';
+import { chooseHost, type HostPreference } from '../transport/http/choose-host.ts';
 import { type HttpHostOptions, ListenError } from '../transport/http/http-host.ts';
 import { threadLog } from '../transport/telemetry/logs.ts';
 import { type ThreadTelemetry, threadTelemetry } from '../transport/telemetry/metrics.ts';
@@ -23,6 +23,8 @@ import { renderMetrics } from '../transport/telemetry/metrics-merge.ts';
 
 export interface FrontConfig {
 	readonly frontId: string;
+	/** Which server library. */
+	readonly host: HostPreference;
 	readonly http: HttpHostOptions;
 	readonly options: FrontOptions;
 	readonly retention: RetentionLimits;
@@ -69,7 +71,10 @@ runRole<FrontConfig, FrontFacts>(
 		let dispatcher: ActorRef<DispatcherCommand> | null = null;
 		let main: MainApi | null = null;
 
-		const choice = chooseHost(config.http, bug);
+		const choice = chooseHost(config.host, config.http, bug);
+		if (choice.ok && choice.instead !== null) {
+			telemetry.log('warn', 'http-host', { human: `${choice.instead}. HTTP is served by node's own server, at about twice the CPU.` });
+		}
 		const front = choice.ok
 			? buildFront({
 					host: choice.host,

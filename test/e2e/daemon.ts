@@ -42,6 +42,7 @@ export interface DaemonOptions {
 	readonly config?: Readonly<Record<string, unknown>>;
 	readonly args?: readonly string[];
 	readonly supervise?: boolean;
+	readonly env?: Readonly<Record<string, string>>;
 }
 
 /** A test that fails before it stops its daemon must not leave it running, nor wait for it. */
@@ -64,7 +65,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 	}
 	// All that it ever logs: it is searched for what no log may hold.
 	args.push('--log-level', 'debug', ...(options.args ?? []));
-	const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+	const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } });
 	let output = '';
 	const listeners = new Set<() => void>();
 	for (const stream of [child.stdout, child.stderr]) {

@@ -11,7 +11,6 @@ import type { HttpResponse, TemplatedApp, HttpRequest as UwsRequest, us_listen_s
 import { createRequire } from 'node:module';
 import { connect, createServer } from 'node:net';
 import {
-	type BodyReceiver,
 	type BugReport,
 	type HostChoice,
 	type HttpHost,
@@ -21,6 +20,8 @@ import {
 	type RequestHandler,
 	type WebSocketAcceptance,
 } from './http-host.ts';
+import { IncomingBody } from './incoming-body.ts';
+import { inUse, whyNot } from './listen-problems.ts';
 import { UwsResponseSink } from './response-sink.ts';
 import { type SocketData, uwsWebSocketBehavior } from './uws-websocket.ts';
 
@@ -116,13 +117,13 @@ class UwsHost implements HttpHost {
 			const receiver = this.#handler?.onRequest(request, sink) ?? null;
 			// a response that has ended may not be touched any more: the library drains its body
 			if (receiver === null || sink.closed) return;
-			const incoming = new IncomingBody(receiver, this.#options, this.#reserve);
+			const incoming = new IncomingBody(receiver, this.#options.bodyBytesMax, this.#reserve);
 			body = incoming;
 			if (Number(request.header('content-length')) > this.#options.bodyBytesMax) incoming.refuse('too-large');
 			if (sink.closed) return;
 			response.onData((chunk, last) => {
 				try {
-					incoming.onData(chunk, last);
+					incoming.onData(Buffer.from(chunk), last);
 				} catch (error) {
 					this.#report('body receiver', error);
 					sink.abort();
@@ -154,53 +155,6 @@ class UwsHost implements HttpHost {
 		this.#inflightBodyBytes += bytes;
 		return true;
 	};
-}
-
-/** Collects the body of one request, within the bounds. Calls its receiver exactly once, unless the peer leaves. */
-class IncomingBody {
-	readonly #receiver: BodyReceiver;
-	readonly #bytesMax: number;
-	readonly #reserve: (bytes: number) => boolean;
-	#parts: Buffer[] = [];
-	#bytes = 0;
-	#done = false;
-
-	constructor(receiver: BodyReceiver, options: HttpHostOptions, reserve: (bytes: number) => boolean) {
-		this.#receiver = receiver;
-		this.#bytesMax = options.bodyBytesMax;
-		this.#reserve = reserve;
-	}
-
-	/** `chunk` is the library's and gone after the call. */
-	onData(chunk: ArrayBuffer, last: boolean): void {
-		if (this.#done) return;
-		const bytes = chunk.byteLength;
-		if (this.#bytes + bytes > this.#bytesMax) return this.refuse('too-large');
-		if (last && this.#parts.length === 0) {
-			this.#done = true;
-			return this.#receiver.onBody(Buffer.from(chunk));
-		}
-		if (!this.#reserve(bytes)) return this.refuse('no-room');
-		this.#bytes += bytes;
-		this.#parts.push(Buffer.from(chunk.slice(0)));
-		if (!last) return;
-		const whole = Buffer.concat(this.#parts);
-		this.abandon();
-		this.#receiver.onBody(whole);
-	}
-
-	refuse(why: 'too-large' | 'no-room'): void {
-		if (this.#done) return;
-		this.abandon();
-		this.#receiver.onBodyRefused(why);
-	}
-
-	abandon(): void {
-		this.#done = true;
-		this.#parts = [];
-		this.#reserve(-this.#bytes);
-		this.#bytes = 0;
-	}
 }
 
 function upgrade(response: HttpResponse, request: HttpRequest, acceptance: WebSocketAcceptance, context: us_socket_context_t): void {
@@ -258,34 +212,3 @@ function answers(hostname: string, port: number): Promise<boolean> {
 }
 
 const answersMs = 1_000;
-
-function shownAddress(hostname: string, port: number): string {
-	return `${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
-}
-
-function inUse(hostname: string, port: number): ListenError {
-	return new ListenError(
-		'EADDRINUSE',
-		`${shownAddress(hostname, port)} is in use: another daemon or program listens there; choose another port`,
-	);
-}
-
-/** The library only says that it could not listen: node's own server says why. */
-async function whyNot(hostname: string, port: number): Promise<ListenError> {
-	const code = await new Promise<string>((resolve) => {
-		const probe = createServer();
-		probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'UNKNOWN'));
-		probe.listen({ host: hostname, port, exclusive: true }, () => probe.close(() => resolve('UNKNOWN')));
-	});
-	switch (code) {
-		case 'EADDRINUSE':
-			return inUse(hostname, port);
-		case 'EADDRNOTAVAIL':
-		case 'ENOTFOUND':
-			return new ListenError(code, `${hostname} is not an address of this machine`);
-		case 'EACCES':
-			return new ListenError(code, `no permission to listen on ${shownAddress(hostname, port)}; ports below 1024 need a privileged user`);
-		default:
-			return new ListenError(code, `cannot listen on ${shownAddress(hostname, port)} (${code})`);
-	}
-}
