@@ -46,7 +46,7 @@ function at(config: DaemonConfig, path: string): unknown {
 
 test('without a file there is one pool with the built-in model, called default', () => {
 	const config = load([]);
-	assert.deepEqual(config.listen, { hostname: '127.0.0.1', port: 8080 });
+	assert.deepEqual(config.listen, { hostname: '127.0.0.1', port: 8080, host: 'auto' });
 	assert.equal(config.pools.length, 1);
 	const [pool] = config.pools;
 	assert.ok(pool?.modelPath);
@@ -242,9 +242,9 @@ test('an address that other machines can reach is refused', () => {
 	for (const addr of ['8080', '127.0.0.1', '127.0.0.1:99999', 'localhost:x', '']) {
 		assert.match(refusal([`--addr=${addr}`]), /must be host:port/, addr);
 	}
-	assert.deepEqual(load(['--addr', '[::1]:81']).listen, { hostname: '::1', port: 81 });
-	assert.deepEqual(load(['--addr', 'localhost:0']).listen, { hostname: 'localhost', port: 0 });
-	assert.deepEqual(load(['--addr', '127.1.2.3:65535']).listen, { hostname: '127.1.2.3', port: 65_535 });
+	assert.deepEqual(load(['--addr', '[::1]:81']).listen, { hostname: '::1', port: 81, host: 'auto' });
+	assert.deepEqual(load(['--addr', 'localhost:0']).listen, { hostname: 'localhost', port: 0, host: 'auto' });
+	assert.deepEqual(load(['--addr', '127.1.2.3:65535']).listen, { hostname: '127.1.2.3', port: 65_535, host: 'auto' });
 });
 
 test('compute threads are shared by all replicas and never fewer than one', () => {

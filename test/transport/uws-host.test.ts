@@ -1,4 +1,4 @@
-/** What only uWebSockets does. */
+/** What only uWebSockets does: what is asked of every host is in `host-conformance.ts`. */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import type { ResponseSink } from '../../src/transport/http/http-host.ts';
