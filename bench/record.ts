@@ -12,8 +12,8 @@ import { fileURLToPath } from 'node:url';
 const built = dirname(fileURLToPath(import.meta.url));
 const repository = join(built, '../..');
 const benches: readonly (readonly [string, readonly string[]])[] = [
-	['relay', ['--streams', '1,64,512', '--seconds', '8', '--runs', '9']],
-	['relay', ['--streams', '2000', '--seconds', '8', '--runs', '1', '--flat', '0', '--no-stall']],
+	['relay', ['--streams', '1,64,512', '--seconds', '5', '--runs', '9']],
+	['relay', ['--streams', '2000', '--seconds', '5', '--runs', '1', '--flat', '0', '--no-stall']],
 	['wire', []],
 	['threads', []],
 	['kernel', []],
