@@ -2,7 +2,7 @@
  * Relay: what it costs to stand between an engine and its clients.
  *
  * Operation: one stream of `rate` tokens/s for `seconds`, opened at a time fixed in advance (all within a second). Units: first
- * token in ms from the client's first byte (for orchestratord that is POST, admission, queue, GET); delay per token in µs from
+ * token in ms from the client's first byte (for orchestratord that is a POST, admission and queue included); delay per token in µs from
  * the engine's write to the client's read; gap in ms, the longest silence between two reads of a stream; CPU per token in µs of
  * the relay's processes alone, admission included (engine and load generator not counted, the latter shown apart); RSS in KiB a
  * stream, how much larger the relay is in the middle of the run than warm and idle, its logs included. `flat`: 64 streams as fast as they are

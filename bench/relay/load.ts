@@ -8,7 +8,7 @@ import { quantiles } from '../report.ts';
 import { newTally, nowUs, SseReader, type Tally } from './sse-reader.ts';
 
 export interface LoadJob {
-	/** `sse`: GET the stream. `tasks`: POST /v2/tasks, then GET its events on the same connection. */
+	/** `sse`: GET the stream. `tasks`: POST /v2/tasks, whose answer is the task's events. */
 	readonly kind: 'sse' | 'tasks';
 	readonly port: number;
 	readonly streams: number;
@@ -38,8 +38,7 @@ export interface LoadResult {
 
 function openStream(job: LoadJob, tally: Tally, done: (ok: boolean) => void): Socket {
 	const askedAtUs = nowUs();
-	let reader: SseReader | null = job.kind === 'sse' ? new SseReader(tally, askedAtUs) : null;
-	let answer = '';
+	const reader = new SseReader(tally, askedAtUs);
 	let settled = false;
 	const finish = (ok: boolean): void => {
 		if (settled) return;
@@ -54,25 +53,13 @@ function openStream(job: LoadJob, tally: Tally, done: (ok: boolean) => void): So
 		}
 		const body = JSON.stringify({ model_ref: job.model, prompt: 'x', max_tokens: job.tokens });
 		socket.write(
-			`POST /v2/tasks HTTP/1.1\r\nHost: 127.0.0.1:${job.port}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+			`POST /v2/tasks HTTP/1.1\r\nHost: 127.0.0.1:${job.port}\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
 		);
 	});
 	socket.setEncoding('latin1');
 	socket.on('data', (text: string) => {
-		if (reader !== null) {
-			reader.push(text);
-			if (reader.ended) finish(reader.status === 200 && reader.tokens === job.tokens);
-			return;
-		}
-		answer += text;
-		const id = /"task_id":"([0-9a-f-]{36})"/.exec(answer)?.[1];
-		if (id === undefined) {
-			if (answer.includes('"code"')) finish(false);
-			return;
-		}
-		if (!answer.endsWith('}')) return;
-		reader = new SseReader(tally, askedAtUs);
-		socket.write(`GET /v2/tasks/${id}/events HTTP/1.1\r\nHost: 127.0.0.1:${job.port}\r\n\r\n`);
+		reader.push(text);
+		if (reader.ended) finish(reader.status === 200 && reader.tokens === job.tokens);
 	});
 	socket.on('error', () => finish(false));
 	socket.on('close', () => finish(false));

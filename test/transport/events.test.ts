@@ -83,6 +83,30 @@ describe('an event stream', () => {
 		}
 	});
 
+	it('is the answer to the submission itself when that is what the client accepts', async () => {
+		const client = await front.raw();
+		const body = JSON.stringify({ model_ref: 'default', prompt: 'x' });
+		const head = `POST /v2/tasks HTTP/1.1\r\nHost: 127.0.0.1:${front.port}\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\n`;
+		await client.send(`${head}Content-Length: ${body.length}\r\n\r\n${body}`);
+		const received = await client.until((text) => text.includes('\r\n\r\n'));
+		assert.match(received, /^HTTP\/1\.1 200/);
+		const id = /x-task-id: (\S+)/i.exec(received)?.[1] ?? '';
+		const task = front.tasks.tasks.get(id);
+		assert.ok(task);
+		assert.equal(task.watchers, 1);
+		await front.inTurn(() => {
+			task.start();
+			task.tokens('a', 'b');
+			task.end();
+		});
+		await client.until(whole);
+		checkStream(seenBy(client));
+		assert.equal(textOf(seenBy(client)), 'ab');
+		const refused = await front.post('/v2/tasks', { model_ref: 'default', prompt: 'x', max_tokens: 0 }, { accept: 'text/event-stream' });
+		assert.equal(refused.status, 400);
+		assert.equal(((await refused.json()) as { code: string }).code, 'INVALID_PARAMS');
+	});
+
 	it('answers 204 behind the terminal event, for nothing will follow and a browser must not ask again', async () => {
 		const { id, task } = newTask();
 		task.start();

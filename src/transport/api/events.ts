@@ -39,15 +39,36 @@ function attach(parts: FrontParts, exchange: Exchange): Failure | null {
 		exchange.empty(httpStatus.noContent);
 		return null;
 	}
-	if (parts.watchers.full) {
-		return failure('ADMISSION_REJECT', `${parts.watchers.count} event streams are open, the most that is allowed`, {
-			retryAfterMs: 1000,
-			policyLabel: 'watchers',
-		});
-	}
+	const crowded = watchersFull(parts);
+	if (crowded !== null) return crowded;
 	exchange.sink.start(httpStatus.ok, exchange.headers(sseHeaders), emptyComment);
 	parts.watchers.attach(found.value, exchange.sink, after.value, query.value.verbose);
 	return null;
+}
+
+/** Null: one more may watch. */
+export function watchersFull(parts: FrontParts): Failure | null {
+	if (!parts.watchers.full) return null;
+	return failure('ADMISSION_REJECT', `${parts.watchers.count} event streams are open, the most that is allowed`, {
+		retryAfterMs: 1000,
+		policyLabel: 'watchers',
+	});
+}
+
+/** The stream of a task that was just opened, as the answer to its submission. */
+export function streamOpened(parts: FrontParts, exchange: Exchange, task: TaskView): void {
+	const { taskId } = task.request;
+	exchange.sink.start(
+		httpStatus.ok,
+		exchange.headers([...sseHeaders, ['X-Task-Id', taskId], ['Location', `/v2/tasks/${taskId}`]]),
+		emptyComment,
+	);
+	parts.watchers.attach(task, exchange.sink, 0, false);
+}
+
+/** Whether the client would rather have the events than the 202. */
+export function wantsEvents(exchange: Exchange): boolean {
+	return /(?:^|,)\s*text\/event-stream\s*(?:[;,]|$)/i.test(exchange.request.header('accept') ?? '');
 }
 
 /** The seq behind which the reader begins. */

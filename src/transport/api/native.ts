@@ -40,7 +40,10 @@ function taskRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 			handler: submitHandler(parts),
 			doc: {
 				summary: 'Enqueues a task; it runs whether or not anyone watches it',
-				headers: { 'Idempotency-Key': 'The same key and body is the same task; at most 128 characters' },
+				headers: {
+					'Idempotency-Key': 'The same key and body is the same task; at most 128 characters',
+					Accept: "`text/event-stream`: the answer is the task's event stream, with status 200 and its id in `X-Task-Id`",
+				},
 				body: taskBodySchema,
 				success: 'accepted',
 				answer: answers.acceptedSchema,

@@ -10,6 +10,7 @@ import type { TaskRequest } from '../../actors/serving/task-request.ts';
 import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
 import { envelopeOf, httpStatus } from './errors.ts';
+import { streamOpened, wantsEvents, watchersFull } from './events.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
 import { type Parsed, parseJsonBody } from './json-body.ts';
 import { type TaskHeaders, taskRequestOf } from './task-body.ts';
@@ -21,7 +22,8 @@ const previewMs = 2000;
 
 export function submitHandler(parts: FrontParts): Handler {
 	return (exchange) => {
-		const closed = admissionClosed(parts, exchange.correlationId);
+		const streams = wantsEvents(exchange);
+		const closed = admissionClosed(parts, exchange.correlationId) ?? (streams ? watchersFull(parts) : null);
 		if (closed !== null) {
 			exchange.fail(closed);
 			return null;
@@ -31,7 +33,8 @@ export function submitHandler(parts: FrontParts): Handler {
 			if (!request.ok) return exchange.fail(refusedHere(parts, exchange.correlationId, request.failure));
 			openTask(parts, request.value, (answer) => {
 				exchange.guarded(() => {
-					if (answer.ok) exchange.json(httpStatus.accepted, acceptedJson(answer.opened, parts.directory.pools));
+					if (answer.ok && streams) streamOpened(parts, exchange, answer.opened.task);
+					else if (answer.ok) exchange.json(httpStatus.accepted, acceptedJson(answer.opened, parts.directory.pools));
 					else exchange.fail(answer.failure);
 				});
 			});

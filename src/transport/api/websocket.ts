@@ -3,6 +3,7 @@ import { failure } from '../../actors/serving/failure.ts';
 import type { CancelDone } from '../../actors/serving/task-directory.ts';
 import type { UpgradeHandler } from '../http/application.ts';
 import { type SocketActions, SocketSession } from '../stream/socket-session.ts';
+import { watchersFull } from './events.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
 import { admissionClosed, openTask, refusedHere, requestFrom } from './submit.ts';
 import { acceptedJson } from './task-json.ts';
@@ -34,13 +35,7 @@ function actionsOf(parts: FrontParts): SocketActions {
 	return {
 		draining: parts.draining,
 		find: (taskId) => taskIn(parts.directory, taskId),
-		watchesRefused: () =>
-			parts.watchers.full
-				? failure('ADMISSION_REJECT', `${parts.watchers.count} event streams are open, the most that is allowed`, {
-						retryAfterMs: 1000,
-						policyLabel: 'watchers',
-					})
-				: null,
+		watchesRefused: () => watchersFull(parts),
 		submit(body, correlationId, opened, refused) {
 			const closed = admissionClosed(parts, correlationId);
 			if (closed !== null) return refused(closed);
