@@ -16,9 +16,11 @@ export interface ParentOptions {
 	readonly env: Readonly<Record<string, string>>;
 	/** One line to the terminal. */
 	readonly say: (line: string) => void;
+	/** How often and how fast it is started again; a few times over some minutes unless said otherwise. */
+	readonly supervision?: SupervisionSpec;
 }
 
-const supervision: SupervisionSpec = {
+const patient: SupervisionSpec = {
 	onFailure: 'restart',
 	intensity: { restarts: 5, withinMs: 120_000 },
 	backoff: { firstMs: 500, maxMs: 30_000, jitter: 0.1 },
@@ -27,14 +29,20 @@ const supervision: SupervisionSpec = {
 
 const forwarded = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 const idsShown = 20;
+const lastLinesMs = 1_000;
 
 /** Runs the daemon until it ends for good; answers its exit code. */
 export async function superviseDaemon(options: ParentOptions): Promise<number> {
+	const { command, args, env, say, supervision = patient } = options;
 	let child: Child | null = null;
 	let stopping = false;
+	let wake = (): void => {};
 	const listeners = forwarded.map((signal) => {
 		const forward = (): void => {
-			if (signal !== 'SIGHUP') stopping = true;
+			if (signal !== 'SIGHUP') {
+				stopping = true;
+				wake();
+			}
 			child?.signal(signal);
 		};
 		process.on(signal, forward);
@@ -44,33 +52,41 @@ export async function superviseDaemon(options: ParentOptions): Promise<number> {
 		let history = noFailures;
 		for (;;) {
 			const live = new Set<string>();
-			child = spawnChild({
-				command: options.command,
-				args: options.args,
-				env: options.env,
-				stdio: { stdin: 'ignore', output: 'inherit', status: true },
-			});
+			child = spawnChild({ command, args, env, stdio: { stdin: 'ignore', output: 'inherit', status: true } });
 			const exit = await ended(child, live);
-			const code = exit.code ?? exitCodes.failure;
-			if (stopping || (exit.signal === null && exit.notStarted === null && !mayRestart(code))) return code;
-			options.say(`orchestratord ${describeExit(exit)}`);
-			sayLost(live, options.say);
-			const now = performance.now();
-			const verdict = decideRestart(supervision, history, now, Math.random());
+			const code = codeOf(exit);
+			const forGood = stopping || (exit.signal === null && exit.notStarted === null && !mayRestart(code));
+			if (!forGood) say(`orchestratord ${describeExit(exit)}`);
+			sayLost(live, say);
+			// What could not be started even once is not there, or may not be run: waiting changes neither.
+			if (forGood || (exit.notStarted !== null && history === noFailures)) return code;
+			const verdict = decideRestart(supervision, history, performance.now(), Math.random());
 			if (verdict.decision === 'stop') {
-				options.say(
-					`orchestratord failed ${history.failedAt.length + 1} times within ${supervision.intensity.withinMs / 1000} s; giving up`,
-				);
+				say(`orchestratord failed ${history.failedAt.length + 1} times within ${supervision.intensity.withinMs / 1000} s; giving up`);
 				return code;
 			}
 			history = verdict.history;
-			options.say(`orchestratord is started again in ${(verdict.delayMs / 1000).toFixed(1)} s`);
-			await new Promise((resolve) => setTimeout(resolve, verdict.delayMs));
-			if (stopping) return code;
+			say(`orchestratord is started again in ${(verdict.delayMs / 1000).toFixed(1)} s`);
+			await new Promise<void>((resolve) => {
+				const due = setTimeout(resolve, verdict.delayMs);
+				wake = () => {
+					clearTimeout(due);
+					resolve();
+				};
+			});
+			// Asked to stop while nothing ran: that is done.
+			if (stopping) return exitCodes.ok;
 		}
 	} finally {
 		for (const off of listeners) off();
 	}
+}
+
+function codeOf(exit: ChildExit): number {
+	if (exit.notStarted !== null) return exitCodes.unavailable;
+	if (exit.signal === 'SIGINT') return exitCodes.interrupted;
+	if (exit.signal === 'SIGTERM') return exitCodes.terminated;
+	return exit.code ?? exitCodes.failure;
 }
 
 /** Follows the roll until the child has ended and the roll is read to its end. */
@@ -85,8 +101,10 @@ async function ended(child: Child, live: Set<string>): Promise<ChildExit> {
 		else if (line.startsWith('-')) live.delete(line.slice(1));
 	});
 	const exit = await exited;
-	await Promise.race([read, new Promise((resolve) => setTimeout(resolve, 1_000))]);
-	roll.close();
+	// A process that the daemon left behind may hold the pipe open.
+	const late = setTimeout(() => roll.close(), lastLinesMs);
+	await read;
+	clearTimeout(late);
 	return exit;
 }
 
