@@ -34,6 +34,8 @@ async function serve(config: DaemonConfig, onReady: (facts: DaemonFacts) => void
 	// V8 collects an idle heap again and again to make it smaller: 10 to 20 ms of CPU each, for heaps of a few megabytes.
 	setFlagsFromString('--no-memory-reducer');
 	const signals = stopSignals();
+	// Nothing can be read anew yet; a terminal that closes must not take the running tasks with it.
+	process.on('SIGHUP', () => log('info', 'hangup-ignored', {}));
 	const daemon = await startDaemon(config, log);
 	void daemon.settled().then(onReady);
 	const end = await Promise.race([signals.first, daemon.failed]);

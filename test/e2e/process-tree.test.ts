@@ -80,16 +80,18 @@ describe('the process tree', () => {
 		assert.equal(await daemon.stop(), 0);
 	});
 
-	it('lets running tasks finish on SIGTERM, and takes no new ones', async () => {
+	it('ignores a hangup, lets running tasks finish on SIGTERM, and takes no new ones', async () => {
 		const daemon = await startDaemon({ config: slow });
 		const { task_id } = await submit(daemon.url, { model_ref: 'scripted:slow', prompt: 'x', max_tokens: 60 });
 		const watch = await Watch.open(daemon.url, task_id);
 		await watch.until('token');
+		daemon.child.kill('SIGHUP');
 		daemon.child.kill('SIGTERM');
 		const rest = await watch.all();
 		assert.equal(rest.at(-1)?.name, 'end');
 		assert.equal(rest.at(-1)?.data['finish_reason'], 'length');
 		assert.equal(await daemon.stop(), 0);
 		assert.doesNotMatch(daemon.output(), /"level":"(warn|error)"/);
+		assert.match(daemon.output(), /hangup-ignored/);
 	});
 });
