@@ -6,7 +6,7 @@
  * the engine's write to the client's read; gap in ms, the longest silence between two reads of a stream; CPU per token in µs of
  * the relay's processes alone, admission included (engine and load generator not counted, the latter shown apart); RSS in KiB a
  * stream, how much larger the relay is in the middle of the run than warm and idle, its logs included. `flat`: 64 streams as fast as they are
- * read, in tokens/s from the first to the last. Each subject first serves the most streams four times for a second, unmeasured.
+ * read, in tokens/s from the first to the last. Each subject first serves 512 short streams four times, unmeasured.
  * Subjects are interleaved in each run; figures are medians over runs, with the median ratio to nginx of the same run. Not
  * measured: TLS, networks, prefill. Also: a token's delay includes the load generator's own queueing, the same for all.
  *
@@ -49,9 +49,10 @@ const { values: options } = parseArgs({
 		json: { type: 'string' },
 	},
 });
-/** A thousand requests and more: before that a V8 still compiles. */
+/** Two thousand requests: before that V8 still compiles. */
 const warmRounds = 4;
-const warmSeconds = 1;
+const warmStreams = 512;
+const warmTokens = 25;
 const settleMs = 2_000;
 const flatStreams = 64;
 const flatRate = 1e9;
@@ -163,13 +164,7 @@ const flatFigures = [
 
 async function runs(subjects: readonly Subject[], jobs: readonly Omit<Job, 'run'>[], count: number): Promise<Sample[]> {
 	const samples: Sample[] = [];
-	const most = jobs.reduce((a, b) => (b.streams > a.streams ? b : a));
-	const warm = {
-		...most,
-		tokens: Math.ceil((most.tokens * warmSeconds) / Math.max(warmSeconds, most.seconds)),
-		seconds: warmSeconds,
-		run: -1,
-	};
+	const warm: Job = { streams: warmStreams, tokens: warmTokens, seconds: 1, spreadMs: 1000, run: -1 };
 	for (let round = 0; round < warmRounds; round += 1) for (const subject of subjects) await measure(subject, warm);
 	await new Promise((resolve) => setTimeout(resolve, settleMs));
 	for (const subject of subjects)
@@ -185,7 +180,11 @@ async function runs(subjects: readonly Subject[], jobs: readonly Omit<Job, 'run'
 
 async function subjectsOf(bench: Bench, rate: number, streams: number, tokens: number): Promise<readonly Subject[]> {
 	const direct = await bench.direct(rate);
-	return [direct, await bench.nginx(direct.port), await bench.orchestratord(streams, rate, tokens)];
+	return [
+		direct,
+		await bench.nginx(direct.port),
+		await bench.orchestratord(Math.max(streams, warmStreams), rate, Math.max(tokens, warmTokens)),
+	];
 }
 
 async function main(): Promise<void> {
