@@ -66,8 +66,16 @@ function allowed(fields: Readonly<Record<string, unknown>>): Record<string, unkn
 
 /** Fields of code come as `retryInMs`, those of the API as `pool_id`: a line has one style. */
 function snakeCase(name: string): string {
-	return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+	let snake = snakeNames.get(name);
+	if (snake !== undefined) return snake;
+	snake = name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+	if (snakeNames.size < snakeNamesMax) snakeNames.set(name, snake);
+	return snake;
 }
+
+/** Names are those of our code, so few; bounded all the same. */
+const snakeNamesMax = 1_000;
+const snakeNames = new Map<string, string>();
 
 function isScalar(value: unknown): value is string | number | boolean {
 	return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean';
