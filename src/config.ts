@@ -31,6 +31,7 @@ export interface DaemonConfig {
 		readonly bodyBytes: number;
 		readonly inflightBodyBytes: number;
 		readonly headerCount: number;
+		readonly connections: number;
 		readonly wsMessageBytes: number;
 		readonly watchersPerKey: number;
 	};
@@ -179,6 +180,7 @@ function resolve(file: ConfigFile, configFile: string | null, withScript: readon
 			bodyBytes: parseBytes(file.limits.body_bytes),
 			inflightBodyBytes: parseBytes(file.limits.inflight_body_bytes),
 			headerCount: file.limits.header_count,
+			connections: file.limits.connections,
 			wsMessageBytes: parseBytes(file.limits.ws_message_bytes),
 			watchersPerKey: file.limits.watchers_per_key,
 		},

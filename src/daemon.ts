@@ -149,6 +149,7 @@ function frontConfig(config: DaemonConfig, port: number): FrontConfig {
 			port,
 			bodyBytesMax: limits.bodyBytes,
 			inflightBodyBytesMax: limits.inflightBodyBytes,
+			connectionsMax: limits.connections,
 			wsMessageBytesMax: limits.wsMessageBytes,
 		},
 		options: {

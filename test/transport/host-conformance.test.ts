@@ -14,7 +14,14 @@ for (const preference of ['uws', 'node'] as const) {
 }
 
 describe('the choice of a host', () => {
-	const options: HttpHostOptions = { hostname: '127.0.0.1', port: 0, bodyBytesMax: 1, inflightBodyBytesMax: 1, wsMessageBytesMax: 1 };
+	const options: HttpHostOptions = {
+		hostname: '127.0.0.1',
+		port: 0,
+		bodyBytesMax: 1,
+		inflightBodyBytesMax: 1,
+		wsMessageBytesMax: 1,
+		connectionsMax: 1_000,
+	};
 	const missing = () => ({ ok: false, reason: 'uWebSockets.js cannot be loaded on this system: no binary' }) as const;
 
 	it('is uWebSockets, and node where its binary does not load, with the reason', () => {

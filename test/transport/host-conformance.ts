@@ -47,7 +47,15 @@ export function hostConformance(name: string, make: (options: HttpHostOptions, r
 	async function serve(handle: Handle, options: Partial<HttpHostOptions> = {}): Promise<Served> {
 		const bugs: string[] = [];
 		const host = make(
-			{ hostname: '127.0.0.1', port: 0, bodyBytesMax: 100_000, inflightBodyBytesMax: 1_000_000, wsMessageBytesMax: 10_000, ...options },
+			{
+				hostname: '127.0.0.1',
+				port: 0,
+				bodyBytesMax: 100_000,
+				inflightBodyBytesMax: 1_000_000,
+				wsMessageBytesMax: 10_000,
+				connectionsMax: 1_000,
+				...options,
+			},
 			(where, error) => bugs.push(`${where}: ${String(error)}`),
 		);
 		const clients: RawClient[] = [];
@@ -136,6 +144,27 @@ export function hostConformance(name: string, make: (options: HttpHostOptions, r
 			await alone.send(partial);
 			await settled();
 			assert.match((await alone.exchange('q')).slice(0, 100), /^HTTP\/1\.1 200/);
+		});
+
+		it('closes a connection above the limit as it comes, and takes the next once another has gone', async () => {
+			const { client, port } = await serve(echo, { connectionsMax: 2 });
+			const [first, second] = [await client(), await client()];
+			await first.exchange(post('one'));
+			await second.exchange(post('two'));
+			const third = await RawClient.connect(port);
+			await third.untilClosed();
+			assert.equal(third.received, '');
+			assert.match(await second.exchange(post('two again')), /two again$/);
+			first.end();
+			for (;;) {
+				// The server hears in its own time that one has gone.
+				const next = await RawClient.connect(port);
+				await next.send(post('three')).catch(() => undefined);
+				const answer = await next.until((received) => received.endsWith('three'), false).catch(() => '');
+				next.end();
+				if (answer !== '') break;
+				await second.exchange(post('turn'));
+			}
 		});
 
 		it('keeps an exception of a handler, a body receiver or an aborted callback away from the library', async () => {

@@ -182,7 +182,14 @@ export async function startFront(more: Partial<FrontOptions> = {}, clock?: Clock
 	};
 	const choice = chooseHost(
 		'auto',
-		{ hostname: '127.0.0.1', port: 0, bodyBytesMax: options.bodyBytesMax, inflightBodyBytesMax: 10_000_000, wsMessageBytesMax: 100_000 },
+		{
+			hostname: '127.0.0.1',
+			port: 0,
+			bodyBytesMax: options.bodyBytesMax,
+			inflightBodyBytesMax: 10_000_000,
+			wsMessageBytesMax: 100_000,
+			connectionsMax: 1_000,
+		},
 		(where, error) => lines.push({ level: 'error', event: 'host-bug', fields: { where, error } }),
 	);
 	if (!choice.ok) throw new Error(choice.reason);

@@ -9,7 +9,7 @@ const get = 'GET /x HTTP/1.1\r\nHost: a\r\n\r\n';
 
 it('answers quick pipelined requests in order, and ends a connection that pipelines behind a slow one', async () => {
 	const choice = loadUwsHost(
-		{ hostname: '127.0.0.1', port: 0, bodyBytesMax: 1_000, inflightBodyBytesMax: 1_000, wsMessageBytesMax: 1_000 },
+		{ hostname: '127.0.0.1', port: 0, bodyBytesMax: 1_000, inflightBodyBytesMax: 1_000, wsMessageBytesMax: 1_000, connectionsMax: 1_000 },
 		assert.fail,
 	);
 	assert.ok(choice.ok);

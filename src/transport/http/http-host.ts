@@ -10,6 +10,8 @@ export interface HttpHostOptions {
 	readonly bodyBytesMax: number;
 	/** Sum of bodies being received at once; above it a request's body is refused. */
 	readonly inflightBodyBytesMax: number;
+	/** Connections open at once, WebSockets among them; one more is closed as it comes. */
+	readonly connectionsMax: number;
 	/** Longest WebSocket message; one above it closes its connection with 1009. */
 	readonly wsMessageBytesMax: number;
 	/** Several front threads listen on the port together. Default: this one has it for itself, and a second daemon is refused. */

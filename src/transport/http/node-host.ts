@@ -54,6 +54,7 @@ export class NodeHost implements HttpHost {
 			noDelay: true,
 		});
 		this.#server.maxHeadersCount = headersMax;
+		this.#server.maxConnections = options.connectionsMax;
 		this.#server.on('request', (request, response) => this.#onRequest(request, response));
 		this.#server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
 			this.#onUpgrade(request, socket as Socket, head),

@@ -55,6 +55,7 @@ class UwsHost implements HttpHost {
 	#listening: us_listen_socket | null = null;
 	#stopping = false;
 	#closed = false;
+	#connections = 0;
 	/** Body bytes held for requests that are not complete. */
 	#inflightBodyBytes = 0;
 
@@ -63,8 +64,16 @@ class UwsHost implements HttpHost {
 		this.#options = options;
 		this.#report = report;
 		this.#app = uws.App();
+		this.#app.filter((response, change) => {
+			this.#connections += Number(change) > 0 ? 1 : -1;
+			if (Number(change) > 0 && this.#connections > options.connectionsMax) response.close();
+		});
+		// A connection that has become a WebSocket is not told of any more when it ends.
+		const socketEnded = (): void => {
+			this.#connections -= 1;
+		};
 		this.#app.ws<SocketData>('/*', {
-			...uwsWebSocketBehavior(options.wsMessageBytesMax, report),
+			...uwsWebSocketBehavior(options.wsMessageBytesMax, report, socketEnded),
 			upgrade: (response, request, context) => this.#onUpgrade(response, request, context),
 		});
 		this.#app.any('/*', (response, request) => this.#onRequest(response, request));

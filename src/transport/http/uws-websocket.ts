@@ -40,7 +40,7 @@ export interface UwsWebSocketBehavior {
 	close(socket: RawWebSocket): void;
 }
 
-export function uwsWebSocketBehavior(messageBytesMax: number, report: BugReport): UwsWebSocketBehavior {
+export function uwsWebSocketBehavior(messageBytesMax: number, report: BugReport, ended: () => void): UwsWebSocketBehavior {
 	const guarded = (where: string, socket: RawWebSocket, work: () => void): void => {
 		try {
 			work();
@@ -74,6 +74,7 @@ export function uwsWebSocketBehavior(messageBytesMax: number, report: BugReport)
 			guarded('socket drain', socket, () => live.receiver.onDrained());
 		},
 		close(socket) {
+			ended();
 			const { live } = socket.getUserData();
 			if (live === null) return;
 			live.sink.gone();

@@ -8,7 +8,7 @@ runRole<{ readonly port: number }, { readonly port: number }>(
 	() => silentTelemetry,
 	async ({ port }) => {
 		const choice = loadUwsHost(
-			{ hostname: '127.0.0.1', port, bodyBytesMax: 1024, inflightBodyBytesMax: 1024, wsMessageBytesMax: 1024 },
+			{ hostname: '127.0.0.1', port, bodyBytesMax: 1024, inflightBodyBytesMax: 1024, wsMessageBytesMax: 1024, connectionsMax: 1_000 },
 			() => {},
 		);
 		if (!choice.ok) throw new Error(choice.reason);
