@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { ChatTemplate, TemplateError } from '../../src/engines/embedded/chat-template.ts';
 import { deviceEnv } from '../../src/engines/embedded/device-env.ts';
-import { grammarDepth } from '../../src/engines/embedded/grammar-depth.ts';
+import { grammarShape } from '../../src/engines/embedded/grammar-shape.ts';
 import { libraryJsonSchema, SchemaError } from '../../src/engines/embedded/json-schema.ts';
 import { batchTokensMax, PrefillBudget } from '../../src/engines/embedded/prefill-budget.ts';
 import { chooseSlot } from '../../src/engines/embedded/slot-choice.ts';
@@ -298,7 +298,29 @@ describe('a grammar', () => {
 			['root ::= "((', 0],
 			[`root ::= ${'('.repeat(50_000)}`, 50_000],
 		];
-		for (const [text, depth] of depths) assert.equal(grammarDepth(text), depth, text.slice(0, 40));
+		for (const [text, depth] of depths) assert.equal(grammarShape(text).depth, depth, text.slice(0, 40));
+	});
+
+	it('shows how often it repeats, how deep, and whether backwards, before a parser that does not bound it', () => {
+		const shapes: readonly (readonly [string, number, number, boolean])[] = [
+			['root ::= "a" b', 0, 0, false],
+			['root ::= "a"? b* [+*?]+ "?+*{9,1}" # ?*', 3, 1, false],
+			['root ::= (("a"+)* | "b")?', 3, 3, false],
+			['root ::= ("a"+ "b") "c"{2,3}', 2, 1, false],
+			['root ::= "a"{3}{ 1 , 2 }', 2, 2, false],
+			['root ::= "a"{5,1}', 1, 1, true],
+			['root ::= "a" ) )+ ("b"', 1, 1, false],
+			[`root ::= ${'('.repeat(100)}"a"${')+'.repeat(100)}`, 100, 100, false],
+			[`root ::= ${'"a"? '.repeat(5000)}`, 5000, 1, false],
+		];
+		for (const [text, repetitions, repetitionDepth, backwards] of shapes) {
+			const shape = grammarShape(text);
+			assert.deepEqual(
+				[shape.repetitions, shape.repetitionDepth, shape.backwards],
+				[repetitions, repetitionDepth, backwards],
+				text.slice(0, 60),
+			);
+		}
 	});
 });
 

@@ -5,7 +5,7 @@
 import type * as Library from 'node-llama-cpp';
 import type { Llama, LlamaGrammarEvaluationState, LlamaModel } from 'node-llama-cpp';
 import type { Sampling } from '../../actors/serving/task-request.ts';
-import { grammarDepth } from './grammar-depth.ts';
+import { grammarShape } from './grammar-shape.ts';
 import { libraryJsonSchema, SchemaError } from './json-schema.ts';
 
 /** The grammar cannot be used; the message names the field. */
@@ -15,6 +15,9 @@ export class GrammarError extends Error {
 
 const grammarCharsMax = 256 * 1024;
 const grammarDepthMax = 256;
+/** Of a grammar that a client wrote; those made of schemas repeat what the schema bounds. */
+const repetitionsMax = 256;
+const repetitionDepthMax = 8;
 /** The library ends a JSON grammar with newlines that its own chat session then cuts off; here the end of the value is the end. */
 const newlineEnding = ' "\\n\\n\\n\\n" [\\n]*';
 
@@ -53,8 +56,14 @@ export class Grammars {
 	async #state(text: string, field: string): Promise<LlamaGrammarEvaluationState> {
 		if (text.length > grammarCharsMax)
 			throw new GrammarError(`${field} makes a grammar of ${text.length} characters; at most ${grammarCharsMax} are allowed`);
-		const depth = grammarDepth(text);
+		const { depth, repetitions, repetitionDepth, backwards } = grammarShape(text);
 		if (depth > grammarDepthMax) throw new GrammarError(`${field} nests groups ${depth} deep; at most ${grammarDepthMax} are allowed`);
+		if (backwards) throw new GrammarError(`${field} repeats from more to fewer; in {m,n} n must be at least m`);
+		if (field === 'sampling.grammar' && (repetitions > repetitionsMax || repetitionDepth > repetitionDepthMax)) {
+			throw new GrammarError(
+				`${field} has ${repetitions} repetitions, ${repetitionDepth} around one element; at most ${repetitionsMax} and ${repetitionDepthMax} are allowed`,
+			);
+		}
 		try {
 			const grammar = await this.#llama.createGrammar({ grammar: text });
 			return new this.#library.LlamaGrammarEvaluationState({ model: this.#model, grammar });
