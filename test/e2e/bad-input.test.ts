@@ -114,7 +114,7 @@ describe('a daemon under bad input', () => {
 			answers.map(async (answer) => ({ status: answer.status, json: (await answer.json()) as Record<string, unknown> })),
 		);
 		const taken = statuses.filter(({ status }) => status === 202);
-		assert.deepEqual([...new Set(statuses.map(({ status }) => status))].sort(), [202, 409]);
+		assert.deepEqual(new Set(statuses.map(({ status }) => status)), new Set([202, 409]));
 		assert.ok(taken.every(({ json }) => json['task_id'] === body.task_id));
 		const seen = await (await Watch.open(daemon.url, body.task_id)).all();
 		checkOrder(seen);

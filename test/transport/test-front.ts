@@ -13,7 +13,7 @@ import type { Lookup, Opening, TaskDirectory, TasksCommand } from '../../src/act
 import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
 import type { Clock } from '../../src/transport/clock.ts';
 import { buildFront, type Front, type FrontOptions } from '../../src/transport/front.ts';
-import { chooseHost } from '../../src/transport/http/choose-host.ts';
+import { chooseHost, type HostPreference } from '../../src/transport/http/choose-host.ts';
 import { type MetricsSnapshot, renderMetrics } from '../../src/transport/telemetry/metrics-merge.ts';
 import { FakeTask, standingAt } from './fake-task.ts';
 import { RawClient } from './raw-client.ts';
@@ -143,7 +143,7 @@ export interface TestFront {
 	close(): void;
 }
 
-export async function startFront(more: Partial<FrontOptions> = {}, clock?: Clock): Promise<TestFront> {
+export async function startFront(more: Partial<FrontOptions> = {}, clock?: Clock, preference: HostPreference = 'auto'): Promise<TestFront> {
 	const lines: LogLine[] = [];
 	const counted: string[] = [];
 	const telemetry: Telemetry = {
@@ -181,7 +181,7 @@ export async function startFront(more: Partial<FrontOptions> = {}, clock?: Clock
 		...more,
 	};
 	const choice = chooseHost(
-		'auto',
+		preference,
 		{
 			hostname: '127.0.0.1',
 			port: 0,
