@@ -35,7 +35,7 @@ for (const [name, args] of benches) {
 		maxBuffer: 64 * 1024 * 1024,
 	});
 	parts.push(`## ${[name, ...args].join(' ')}\n\n${stdout.trim()}\n`);
-	if (status !== 0) parts.push(`Ended with status ${status}.\n`);
 	process.stdout.write(`${parts.at(-1)}\n`);
+	if (status !== 0) parts.push(`Ended with status ${status}.\n`);
 }
 writeFileSync(join(repository, 'bench/RESULTS.md'), parts.join('\n'));

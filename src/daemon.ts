@@ -41,6 +41,9 @@ const threadSupervision: SupervisionSpec = {
 	backoff: { firstMs: 100, maxMs: 5_000, jitter: 0.1 },
 	shutdownMs: 0,
 };
+/** A front makes the most of short life; the others little. */
+const frontYoungMb = 24;
+const quietYoungMb = 8;
 const settleLookMs = 50;
 const haltMs = 3_000;
 const mainLagMs = 1_000;
@@ -118,6 +121,7 @@ function threadSpecs(config: DaemonConfig, port: () => number): ThreadSpec[] {
 			entry: entry('front'),
 			peers: ['control'],
 			mayKill: false,
+			youngGenerationMb: frontYoungMb,
 			config: () => frontConfig(config, port()),
 		},
 		{
@@ -126,6 +130,7 @@ function threadSpecs(config: DaemonConfig, port: () => number): ThreadSpec[] {
 			entry: entry('control'),
 			peers: [frontId, 'engine-0'],
 			mayKill: true,
+			youngGenerationMb: quietYoungMb,
 			config: (epoch): ControlConfig => ({ epoch, pools: config.pools.map(poolSpec), fronts: [frontId], logLevel }),
 		},
 		{
@@ -134,6 +139,7 @@ function threadSpecs(config: DaemonConfig, port: () => number): ThreadSpec[] {
 			entry: entry('engine'),
 			peers: ['control'],
 			mayKill: true,
+			youngGenerationMb: quietYoungMb,
 			config: (): EngineConfig => ({ childEnv: config.childEnv, runtimeDir: config.runtimeDir, logLevel }),
 		},
 	];

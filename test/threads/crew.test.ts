@@ -18,7 +18,16 @@ function entry(name: string): URL {
 }
 
 function workerSpec(name: string, peers: readonly string[], more: Partial<ThreadSpec> = {}): ThreadSpec {
-	return { name, entry: entry('worker'), peers, mayKill: true, supervision, config: () => ({ throwAtStart: false }), ...more };
+	return {
+		name,
+		entry: entry('worker'),
+		peers,
+		mayKill: true,
+		supervision,
+		youngGenerationMb: 8,
+		config: () => ({ throwAtStart: false }),
+		...more,
+	};
 }
 
 interface Told {
@@ -142,7 +151,15 @@ describe('a crew', () => {
 	it('loses the connections of a front that throws, and nothing else', async () => {
 		const told = listen();
 		let port = 0;
-		const front: ThreadSpec = { name: 'front', entry: entry('front'), peers: [], mayKill: false, supervision, config: () => ({ port }) };
+		const front: ThreadSpec = {
+			name: 'front',
+			entry: entry('front'),
+			peers: [],
+			mayKill: false,
+			supervision,
+			youngGenerationMb: 8,
+			config: () => ({ port }),
+		};
 		const crew = new Crew([front, workerSpec('one', [])], told.events, keep);
 		try {
 			await crew.start();
@@ -167,7 +184,15 @@ describe('a crew', () => {
 	});
 
 	it('refuses to kill a front', async () => {
-		const front: ThreadSpec = { name: 'front', entry: entry('front'), peers: [], mayKill: false, supervision, config: () => ({ port: 0 }) };
+		const front: ThreadSpec = {
+			name: 'front',
+			entry: entry('front'),
+			peers: [],
+			mayKill: false,
+			supervision,
+			youngGenerationMb: 8,
+			config: () => ({ port: 0 }),
+		};
 		const crew = new Crew([front], listen().events, keep);
 		try {
 			await crew.start();

@@ -24,6 +24,8 @@ export interface ThreadSpec {
 	/** False for fronts: see above. */
 	readonly mayKill: boolean;
 	readonly supervision: SupervisionSpec;
+	/** Of V8's heap: new objects live here first, and it is taken from the system for good. Less is collected more often. */
+	readonly youngGenerationMb: number;
 }
 
 export interface CrewEvents {
@@ -195,7 +197,11 @@ export class Crew {
 	async #startMember(member: Member): Promise<void> {
 		member.incarnation += 1;
 		const birth: ThreadBirth = { name: member.spec.name, row: member.row, table: this.#table.buffer, incarnation: member.incarnation };
-		const worker = new Worker(member.spec.entry, { workerData: birth, name: member.spec.name });
+		const worker = new Worker(member.spec.entry, {
+			workerData: birth,
+			name: member.spec.name,
+			resourceLimits: { maxYoungGenerationSizeMb: member.spec.youngGenerationMb },
+		});
 		member.worker = worker;
 		member.why = null;
 		let failed: (why: Error) => void = () => {};
