@@ -2,13 +2,13 @@
  * The daemon's configuration: file, environment and flags become one plain, cloneable `DaemonConfig`. Runs on the main
  * thread and in the CLI. The only reader of `process.env` and of the configuration file; nothing else may look at either.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Value } from '@sinclair/typebox/value';
-import { parseDocument } from 'yaml';
+import { type Document, parseDocument } from 'yaml';
 import { ConfigError, problemsOf } from './config-check.ts';
 import { applyOverride, isTree, type ParsedFlags, parseEnvironment, parseFlags, type Tree } from './config-overrides.ts';
 import { type ConfigFile, configSchema, type PoolFile, parseBytes } from './config-schema.ts';
@@ -105,7 +105,7 @@ export interface World {
 }
 
 export function processWorld(): World {
-	return { env: process.env, cwd: process.cwd(), cores: availableParallelism(), readFile: (path) => readFileSync(path, 'utf8') };
+	return { env: process.env, cwd: process.cwd(), cores: availableParallelism(), readFile: readConfigFile };
 }
 
 /**
@@ -129,6 +129,8 @@ export function loadConfig(flags: readonly string[] | ParsedFlags, world: World 
 	return resolve(filled, configFile, withScript, world);
 }
 
+const configBytesMax = 1024 * 1024;
+
 function readTree(path: string, world: World): Tree {
 	let text: string;
 	try {
@@ -139,9 +141,36 @@ function readTree(path: string, world: World): Tree {
 	const document = parseDocument(text, { prettyErrors: true });
 	const [syntax] = document.errors;
 	if (syntax !== undefined) throw new ConfigError([`${path} is not valid YAML: ${syntax.message}`]);
-	const tree: unknown = document.toJS() ?? {};
+	const tree = plainTree(document, path) ?? {};
 	if (!isTree(tree)) throw new ConfigError([`${path} must hold a mapping of keys, such as \`listen:\` and \`pools:\``]);
 	return tree;
+}
+
+/** Aliases that multiply themselves, or hold themselves, are found here: nothing behind could. */
+function plainTree(document: Document.Parsed, path: string): unknown {
+	try {
+		const tree: unknown = document.toJS();
+		JSON.stringify(tree);
+		return tree;
+	} catch (error) {
+		const words = error instanceof TypeError ? 'an alias stands for what it is a part of' : 'its aliases repeat too much';
+		throw new ConfigError([`${path} cannot be used: ${words}; write it without them`]);
+	}
+}
+
+/** A device or a pipe may go on without end. */
+function readConfigFile(path: string): string {
+	const file = openSync(path, 'r');
+	try {
+		const text = Buffer.alloc(configBytesMax + 1);
+		let length = 0;
+		for (let count = -1; count !== 0 && length < text.length; length += count)
+			count = readSync(file, text, length, text.length - length, null);
+		if (length > configBytesMax) throw new Error(`it is longer than ${configBytesMax} bytes`);
+		return text.toString('utf8', 0, length);
+	} finally {
+		closeSync(file);
+	}
 }
 
 /** Checks what a schema cannot say, and gives every value its final form. */

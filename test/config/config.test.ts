@@ -318,6 +318,94 @@ test('whatever stands in the file, it is accepted or refused in words', () => {
 	);
 });
 
+test('YAML that repeats, holds or breaks itself is refused in words', () => {
+	const bomb = [
+		'a: &a [x, x, x, x, x, x, x, x, x]',
+		...'bcdefgh'.split('').map((name, i) => `${name}: &${name} [${`*${'abcdefg'[i]}, `.repeat(9)}]`),
+	];
+	assert.match(refusal([], bomb.join('\n')), /aliases repeat too much/);
+	assert.match(refusal([], 'pools: &a [*a]'), /part of/);
+	assert.match(refusal([], 'listen: &a { addr: *a }'), /part of|not valid YAML/);
+	assert.match(refusal([], '['.repeat(100_000)), /not valid YAML/);
+	const part = fc.constantFrom(
+		'pools',
+		'listen',
+		'sse',
+		':',
+		': ',
+		'- ',
+		'\n',
+		'  ',
+		'[',
+		']',
+		'{',
+		'}',
+		'&a ',
+		'*a',
+		'!!binary ',
+		'!!set ',
+		'? ',
+		'|',
+		'"',
+		"'",
+		'#',
+		'<<: ',
+		'.inf',
+		'0x1F',
+		'---',
+		'%YAML 1.1',
+		'\u0000',
+		'\ufeff',
+	);
+	fc.assert(
+		fc.property(fc.array(fc.oneof(part, fc.string({ maxLength: 4 })), { maxLength: 25 }), (parts) => {
+			try {
+				load([], parts.join(''));
+			} catch (error) {
+				assert.ok(error instanceof ConfigError, String(error));
+			}
+		}),
+		{ numRuns: 500 },
+	);
+});
+
+test('whatever stands in flags and the environment, it is accepted or refused in words', () => {
+	const text = fc.oneof(
+		fc.string({ maxLength: 12 }),
+		fc.constantFrom(
+			'[',
+			'[[1',
+			'{',
+			'NaN',
+			'1e999',
+			'-0',
+			'0x10',
+			'99999999999999999999',
+			'9'.repeat(400),
+			'1GiB',
+			'-1MiB',
+			'auto',
+			'::',
+			'\u0000',
+		),
+	);
+	const given = fc.array(fc.tuple(fc.constantFrom(...describeKeys()), text), { maxLength: 4 });
+	fc.assert(
+		fc.property(given, given, (flags, variables) => {
+			try {
+				load(
+					flags.map(([{ flag }, value]) => `${flag.replace('<id>', 'default')}=${value}`),
+					'',
+					Object.fromEntries(variables.map(([{ env }, value]) => [env.replace('<ID>', 'DEFAULT'), value])),
+				);
+			} catch (error) {
+				assert.ok(error instanceof ConfigError, String(error));
+			}
+		}),
+		{ numRuns: 500 },
+	);
+});
+
 test('a slip in one letter of a key is answered with that key', () => {
 	const paths = globalKeys.map((key) => key.path).filter((path) => (path.split('.')[1] ?? '').length >= 5);
 	fc.assert(
