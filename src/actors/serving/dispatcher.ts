@@ -1,6 +1,6 @@
 /**
  * The Dispatcher: one a daemon, on the control thread. Decides which pool a task goes to, hands the task's messages on, and
- * keeps the fronts told of the pools. Parent of every Pool actor.
+ * keeps the fronts told of the pools; knows which front has which task. Parent of every Pool actor.
  *
  * After a restart (epoch above 1) pools grant nothing until every expected front has said what it still holds.
  */
@@ -8,12 +8,23 @@ import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/beha
 import type { ActorRef } from '../kernel/ref.ts';
 import { failure } from './failure.ts';
 import { expectOfDispatcher } from './known-series.ts';
-import type { DispatcherCommand, EngineThreadCommand, FrontCommand, PoolView, TaskSummary } from './messages.ts';
+import type {
+	DispatcherCommand,
+	EngineThreadCommand,
+	FrontCommand,
+	HomeFound,
+	KnownTask,
+	PlacementNews,
+	PoolView,
+	TaskClaim,
+	TaskSummary,
+} from './messages.ts';
 import { type Decision, decide, type PoolSnapshot, withOneMore } from './placement.ts';
 import { pool } from './pool.ts';
 import type { PoolMessage, PoolNews } from './pool-messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import { startingNews } from './pool-view.ts';
+import { TaskHomes } from './task-homes.ts';
 
 export interface DispatcherOptions {
 	/** 1 for the first control thread of the daemon, one more for each that follows. */
@@ -25,7 +36,7 @@ export interface DispatcherOptions {
 	readonly engines?: readonly string[];
 }
 
-export type DispatcherMessage = DispatcherCommand | PoolNews | { readonly type: 'broadcast-due' };
+export type DispatcherMessage = DispatcherCommand | PoolNews | { readonly type: 'broadcast-due' | 'adoptions-due' };
 
 interface PoolRow {
 	readonly ref: ActorRef<PoolMessage>;
@@ -37,6 +48,9 @@ interface PoolRow {
 /** Counts may be this old at the fronts; a change of state is told at once. */
 const broadcastMs = 250;
 const poolMailboxMax = 65_536;
+/** Of the tasks of a lost front, in one message. */
+const adoptedAtOnce = 500;
+const adoptAgainMs = 100;
 
 export function dispatcher(options: DispatcherOptions): Setup<DispatcherMessage> {
 	return (ctx) => new Dispatcher(ctx, options);
@@ -49,6 +63,9 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	readonly #fronts = new Map<string, ActorRef<FrontCommand>>();
 	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
 	readonly #unreported: Set<string>;
+	readonly #homes = new TaskHomes();
+	/** What fronts are to be told of the tasks of those that they took the place of. */
+	#adoptions: { readonly frontId: string; readonly tasks: readonly KnownTask[] }[] = [];
 	#broadcastDue = false;
 
 	constructor(ctx: ActorContext<DispatcherMessage>, options: DispatcherOptions) {
@@ -91,9 +108,28 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			case 'pool-changed':
 				this.#onPoolChanged(message);
 				break;
+			case 'report-tasks':
+				for (const task of message.tasks) this.#homes.report(message.frontId, task);
+				break;
+			case 'tasks-forgotten':
+				for (const taskId of message.expired) this.#homes.expire(message.frontId, taskId);
+				for (const taskId of message.forgotten) this.#homes.forget(message.frontId, taskId);
+				break;
+			case 'claim-key': {
+				const { tenant, key, taskId, replyTo } = message;
+				const verdict = this.#unreported.size > 0 ? 'unsure' : this.#homes.claimKey(tenant, key, taskId);
+				replyTo.tell({ type: 'key-claimed', verdict });
+				break;
+			}
+			case 'find-home':
+				message.replyTo.tell(this.#homeOf(message.taskId));
+				break;
 			case 'broadcast-due':
 				this.#broadcastDue = false;
 				this.#broadcast();
+				break;
+			case 'adoptions-due':
+				this.#tellAdoptions();
 				break;
 		}
 		return 'same';
@@ -106,6 +142,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		for (const [frontId, ref] of this.#fronts) {
 			if (ref !== signal.ref) continue;
 			this.#fronts.delete(frontId);
+			this.#homes.frontLost(frontId);
+			this.#adoptions = this.#adoptions.filter((each) => each.frontId !== frontId);
 			// A front that died before it reported has nothing left to report: its tasks died with it.
 			this.#onFrontReported(frontId);
 		}
@@ -114,10 +152,13 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		return 'same';
 	}
 
-	#onSubmit({ summary, replyTo }: Extract<DispatcherCommand, { type: 'submit' }>): void {
+	#onSubmit({ summary, claim, replyTo }: Extract<DispatcherCommand, { type: 'submit' }>): void {
+		const fresh = claim === undefined ? false : this.#claim(summary, claim, replyTo);
+		if (fresh === null) return;
 		const decision = this.#decide(summary);
 		this.#logDecision(summary, decision);
 		if (decision.kind === 'none') {
+			if (fresh && claim !== undefined) this.#homes.forget(claim.frontId, summary.taskId);
 			replyTo.tell({ type: 'refused', failure: decision.failure });
 			return;
 		}
@@ -133,9 +174,36 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		});
 	}
 
+	/** Whether the task was not known before; null: it is not to be placed, and has its answer. */
+	#claim(summary: TaskSummary, claim: TaskClaim, replyTo: ActorRef<PlacementNews>): boolean | null {
+		const { taskId } = summary;
+		// One whose front is gone is gone with it: its pool hears so at once.
+		if (!this.#fronts.has(claim.frontId)) return false;
+		if (claim.named && !claim.admitted && this.#unreported.size > 0) {
+			const words = 'the scheduler has not heard yet which tasks there are';
+			replyTo.tell({ type: 'refused', failure: failure('POOL_UNREADY', words, { retryAfterMs: 1_000 }) });
+			return null;
+		}
+		const verdict = this.#homes.claim(summary, claim);
+		if (verdict.kind === 'ours') return verdict.fresh;
+		if (verdict.kind === 'elsewhere') replyTo.tell({ type: 'duplicate', frontId: verdict.frontId, taskId: verdict.taskId });
+		else {
+			const words = `task_id and Idempotency-Key name two different tasks (task_id is ${taskId})`;
+			replyTo.tell({ type: 'refused', failure: failure('CONFLICT', words) });
+		}
+		return null;
+	}
+
+	#homeOf(taskId: string): HomeFound {
+		const frontId = this.#homes.homeOf(taskId);
+		if (frontId === null && this.#unreported.size > 0) return { type: 'home-unsure' };
+		return { type: 'home-found', frontId };
+	}
+
 	/** Of a pool that is configured no more, a lease means nothing: neither its end nor its life. */
 	#onLease(message: Extract<DispatcherCommand, { type: 'settle' | 'report-lease' }>): void {
 		const { lease } = message;
+		if (message.type === 'report-lease' && message.claim !== undefined) this.#homes.claim(message.summary, message.claim);
 		const row = this.#pools.get(lease.poolId);
 		if (row !== undefined) row.ref.tell(message);
 		else if (message.type === 'settle') this.#ctx.telemetry.count('stale_settlements_total', { pool_id: lease.poolId });
@@ -178,6 +246,19 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		this.#fronts.set(frontId, ref);
 		this.#ctx.watch(ref);
 		if (ref.tell({ type: 'pools-changed', epoch: this.#epoch, pools: this.#views() }) === 'full') this.#broadcastSoon();
+		const lost = this.#homes.takeLost(frontId);
+		for (let from = 0; from < lost.length; from += adoptedAtOnce) {
+			this.#adoptions.push({ frontId, tasks: lost.slice(from, from + adoptedAtOnce) });
+		}
+		this.#tellAdoptions();
+	}
+
+	#tellAdoptions(): void {
+		for (let [next] = this.#adoptions; next !== undefined; [next] = this.#adoptions) {
+			const sent = this.#fronts.get(next.frontId)?.tell({ type: 'adopt-lost', tasks: next.tasks });
+			if (sent === 'full') return this.#ctx.setTimer('adoptions', adoptAgainMs, { type: 'adoptions-due' });
+			this.#adoptions.shift();
+		}
 	}
 
 	#onFrontReported(frontId: string): void {

@@ -15,7 +15,9 @@ export interface LogSlice {
 }
 
 export interface EventLogView {
-	/** Sequence numbers start at 1; 0 = nothing logged. */
+	/** 1; above it for a task whose front was lost: what was logged there is gone, and what is told of that comes behind all of it. */
+	readonly firstSeq: number;
+	/** 0 (`firstSeq` − 1) = nothing logged. */
 	readonly lastSeq: number;
 	/** True once the terminal event is logged: nothing will follow. */
 	readonly ended: boolean;

@@ -20,7 +20,8 @@ const mergedHead = Buffer.from('\nevent: token\ndata: {"batch":[');
 const mergedTail = Buffer.from(']}\n\n');
 const eventField = '\nevent: '.length;
 const tokenHeadBytes = '\nevent: token\ndata: '.length;
-const frameTailBytes = 2;
+const frameTail = Buffer.from('\n\n');
+const frameTailBytes = frameTail.length;
 const noWatchers: readonly (() => void)[] = [];
 
 interface Chunk {
@@ -34,7 +35,7 @@ interface Chunk {
 let scratch = Buffer.alloc(0);
 
 export class EventLog implements EventLogView {
-	lastSeq = 0;
+	lastSeq: number;
 	ended = false;
 	forgotten = false;
 	/** Bytes allocated: what the log really holds of `tasks.log_bytes_max`. */
@@ -47,11 +48,19 @@ export class EventLog implements EventLogView {
 	/** What is reserved for the log: chunks stay within it for as long as the frames themselves do. */
 	bytesExpected: number;
 
+	readonly firstSeq: number;
 	#chunks: Chunk[] = [];
 	#watchers = noWatchers;
 
-	constructor(bytesExpected: number) {
+	constructor(bytesExpected: number, firstSeq = 1) {
 		this.bytesExpected = bytesExpected;
+		this.firstSeq = firstSeq;
+		this.lastSeq = firstSeq - 1;
+	}
+
+	/** Somebody wants to hear of what comes. */
+	get watched(): boolean {
+		return this.#watchers.length > 0;
 	}
 
 	/** Logs `started`, or the terminal event. `json` is one line. */
@@ -100,6 +109,27 @@ export class EventLog implements EventLogView {
 		return at === end;
 	}
 
+	/** Logs whole frames of another log of the same task, which follow those that are here. */
+	appendFrames(from: Buffer, start: number, end: number): void {
+		let at = start;
+		while (at < end) {
+			if (this.ended) throw new Error('event log: frames after the terminal event');
+			const next = from.indexOf(frameTail, at) + frameTailBytes;
+			if (next < at + frameTailBytes || next > end) throw new Error('event log: a frame that is not whole');
+			const name = nameOf(from, at + 'id: '.length + decimalDigits(this.lastSeq + 1) + eventField);
+			const chunk = this.#chunkFor(next - at);
+			from.copy(chunk.bytes, chunk.used, at, next);
+			this.#commit(chunk, chunk.used + next - at);
+			if (name === 'token') this.pieces++;
+			else if (name !== 'started') {
+				this.ended = true;
+				this.#trim();
+			}
+			at = next;
+		}
+		this.notify();
+	}
+
 	/** Drops every event. Watchers are told, and see `forgotten`. */
 	forget(): void {
 		this.#chunks = [];
@@ -109,9 +139,10 @@ export class EventLog implements EventLogView {
 	}
 
 	slice(afterSeq: number, maxBytes: number): LogSlice | null {
-		const chunk = this.#chunkOf(afterSeq + 1);
+		const from = Math.max(afterSeq + 1, this.firstSeq);
+		const chunk = this.#chunkOf(from);
 		if (chunk === null) return null;
-		const first = afterSeq + 1 - chunk.firstSeq;
+		const first = from - chunk.firstSeq;
 		const start = offsetOf(chunk, first);
 		if (chunk.used - start <= maxBytes) {
 			return { bytes: chunk.bytes, start, end: chunk.used, lastSeq: chunk.firstSeq + chunk.count - 1 };
@@ -127,7 +158,8 @@ export class EventLog implements EventLogView {
 		return { bytes: chunk.bytes, start, end: offsetOf(chunk, low), lastSeq: chunk.firstSeq + low - 1 };
 	}
 
-	mergedSlice(afterSeq: number, maxBytes: number): LogSlice | null {
+	mergedSlice(behind: number, maxBytes: number): LogSlice | null {
+		const afterSeq = Math.max(behind, this.firstSeq - 1);
 		let chunkIndex = this.#indexOf(afterSeq + 1);
 		if (chunkIndex < 0) return null;
 		const first = this.slice(afterSeq, 1) as LogSlice;
@@ -142,7 +174,8 @@ export class EventLog implements EventLogView {
 		return out.finish();
 	}
 
-	forEach(afterSeq: number, visit: (seq: number, name: LoggedEventName, json: string) => unknown): void {
+	forEach(behind: number, visit: (seq: number, name: LoggedEventName, json: string) => unknown): void {
+		const afterSeq = Math.max(behind, this.firstSeq - 1);
 		const last = this.lastSeq;
 		let chunkIndex = this.#indexOf(afterSeq + 1);
 		if (chunkIndex < 0) return;

@@ -69,6 +69,48 @@ export interface TaskSummary {
 	readonly queuedBytes: number;
 }
 
+/** What a front says of a task beside its summary, so that no other front runs it too: the directory of `task-homes.ts`. */
+export interface TaskClaim {
+	readonly frontId: string;
+	readonly bodyHash: string;
+	/** Those that the task is known by. */
+	readonly keys: readonly string[];
+	/** The id or a key is the client's: another front may know it. Ids that fronts make are never the same. */
+	readonly named: boolean;
+	/** The task has its 202: it is the one. */
+	readonly admitted: boolean;
+}
+
+/** A task as the directory knows it: enough to say what became of it when its front is lost. */
+export interface KnownTask {
+	readonly taskId: string;
+	readonly tenant: string;
+	readonly bodyHash: string;
+	readonly keys: readonly string[];
+	/** Null: it is expired; its events are gone and its id is remembered. */
+	readonly about: AboutTask | null;
+}
+
+export interface AboutTask {
+	readonly modelRef: string;
+	readonly workload: Workload;
+	readonly priority: PriorityClass;
+	readonly sessionId: string | null;
+	readonly correlationId: string;
+	/** On `Host.now`. */
+	readonly admittedAt: number;
+}
+
+/** Answer to `find-home`. */
+export type HomeFound =
+	/** `frontId` null: no front knows it. */
+	| { readonly type: 'home-found'; readonly frontId: string | null }
+	/** Not all fronts have reported to this control thread. */
+	| { readonly type: 'home-unsure' };
+
+/** Answer to `claim-key`. */
+export type KeyClaimed = { readonly type: 'key-claimed'; readonly verdict: 'ours' | 'of-another-task' | 'unsure' };
+
 /** Where a waiting task stands. */
 export interface QueueStanding {
 	/** Tasks that will start before it. */
@@ -88,7 +130,8 @@ export type DispatcherCommand =
 	| { readonly type: 'front-reported'; readonly frontId: string }
 	/** An engine thread is there to run replicas. Its end is heard by death watch. */
 	| { readonly type: 'engine-joined'; readonly engineId: string; readonly replyTo: ActorRef<EngineThreadCommand> }
-	| { readonly type: 'submit'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> }
+	/** Answered by `duplicate` when the claim names a task of another front. Without a claim nothing is looked up or remembered. */
+	| { readonly type: 'submit'; readonly summary: TaskSummary; readonly claim?: TaskClaim; readonly replyTo: ActorRef<PlacementNews> }
 	/** Dry run of `submit`: answers what would happen, enqueues nothing. */
 	| { readonly type: 'preview'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementPreview> }
 	/**
@@ -100,7 +143,33 @@ export type DispatcherCommand =
 	/** Ends a lease, exactly once. `slot: 'unknown'` quarantines it until the engine shows it idle. */
 	| { readonly type: 'settle'; readonly lease: Lease; readonly settlement: Settlement; readonly correlationId?: string }
 	/** After a control restart: what a front's task still holds. */
-	| { readonly type: 'report-lease'; readonly lease: Lease; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> };
+	| {
+			readonly type: 'report-lease';
+			readonly lease: Lease;
+			readonly summary: TaskSummary;
+			readonly claim?: TaskClaim;
+			readonly replyTo: ActorRef<PlacementNews>;
+	  }
+	/** After a control restart, before `front-reported`: tasks of the front that have ended. */
+	| { readonly type: 'report-tasks'; readonly frontId: string; readonly tasks: readonly KnownTask[] }
+	/** Of `expired` the front knows the ids only, of `forgotten` nothing any more. */
+	| {
+			readonly type: 'tasks-forgotten';
+			readonly frontId: string;
+			readonly expired: readonly string[];
+			readonly forgotten: readonly string[];
+	  }
+	/** A new key for a task that its front knows by its id. */
+	| {
+			readonly type: 'claim-key';
+			readonly tenant: string;
+			readonly key: string;
+			readonly taskId: string;
+			readonly bodyHash: string;
+			readonly replyTo: ActorRef<KeyClaimed>;
+	  }
+	/** Which front knows a task? */
+	| { readonly type: 'find-home'; readonly taskId: string; readonly replyTo: ActorRef<HomeFound> };
 
 export interface Settlement {
 	readonly outcome: 'completed' | 'canceled' | 'failed' | 'unused';
@@ -136,6 +205,8 @@ export type PlacementNews =
 	 * (`tasks_rejected_total`) by the front, which has more of them; drops by the pool.
 	 */
 	| { readonly type: 'refused'; readonly failure: Failure }
+	/** The claim names a task that the front `frontId` has, or had: nothing was queued. */
+	| { readonly type: 'duplicate'; readonly frontId: string; readonly taskId: string }
 	/** Answer to `withdraw`: the task is out of the queue and no grant will come. */
 	| { readonly type: 'withdrawn' }
 	/** The replica of the task's lease is gone: stop waiting for tokens. */
@@ -225,4 +296,7 @@ export interface PoolView {
 }
 
 /** Dispatcher → the guardian of each front. */
-export type FrontCommand = { readonly type: 'pools-changed'; readonly epoch: number; readonly pools: readonly PoolView[] };
+export type FrontCommand =
+	| { readonly type: 'pools-changed'; readonly epoch: number; readonly pools: readonly PoolView[] }
+	/** Tasks of the thread that this front took the place of: it keeps them, as failed, for those who come. */
+	| { readonly type: 'adopt-lost'; readonly tasks: readonly KnownTask[] };

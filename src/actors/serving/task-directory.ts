@@ -84,11 +84,25 @@ export type Lookup =
 	| { readonly found: 'expired'; readonly taskId: string }
 	| { readonly found: 'nothing' };
 
+export interface TaskFilter {
+	readonly state?: TaskState;
+	readonly poolId?: string;
+	readonly tenant?: string;
+}
+
+/** `cursor`: an opaque value of the page before; null for the first one. */
+export interface PageOf {
+	readonly filter: TaskFilter;
+	readonly limit: number;
+	readonly cursor: string | null;
+}
+
+/** The tasks of one front thread. */
 export interface TaskDirectory {
 	lookup(taskId: string): Lookup;
 	/** In order of admission, newest first, after `cursor` (an opaque value of an earlier page; of no page: nothing). */
 	list(
-		filter: { readonly state?: TaskState; readonly poolId?: string; readonly tenant?: string },
+		filter: TaskFilter,
 		limit: number,
 		cursor: string | null,
 	): { readonly tasks: readonly TaskView[]; readonly nextCursor: string | null };
@@ -96,3 +110,26 @@ export interface TaskDirectory {
 	/** False until the dispatcher has told of its pools, and again while the control thread is away. */
 	readonly controlReachable: boolean;
 }
+
+/** What is wanted of a task that may live on another front thread. */
+export type FindPurpose =
+	/** As it stands. Its log says what was logged last and whether it has ended, and holds no events. */
+	| 'look'
+	/** Its events so far, and those that follow while somebody subscribes to its log: from the turn of the answer on. */
+	| 'follow';
+
+/** Transport → the front's `elsewhere` actor: tasks of all front threads, also of this one. */
+export type ElsewhereCommand =
+	| { readonly type: 'find-task'; readonly taskId: string; readonly purpose: FindPurpose; readonly replyTo: ActorRef<TaskFound> }
+	| { readonly type: 'find-tasks'; readonly page: PageOf; readonly replyTo: ActorRef<TasksFound> };
+
+/** Exactly one answer to `find-task`. A foreign task is a view like any other, and takes the commands of a task. */
+export type TaskFound =
+	| { readonly type: 'task-found'; readonly lookup: Lookup }
+	/** It may be there; it cannot be had now. */
+	| { readonly type: 'not-found-out'; readonly failure: Failure };
+
+/** Exactly one answer to `find-tasks`. In order of admission, newest first. */
+export type TasksFound =
+	| { readonly type: 'tasks-found'; readonly tasks: readonly TaskView[]; readonly nextCursor: string | null }
+	| { readonly type: 'not-found-out'; readonly failure: Failure };

@@ -10,6 +10,7 @@ import type { LogLease } from './log-space.ts';
 import type { QueueStanding, ReplicaFacts } from './messages.ts';
 import type { CancelReason, Opening, TaskCommand, TaskState, TaskView } from './task-directory.ts';
 import type { TaskRequest } from './task-request.ts';
+import { withoutTexts } from './task-snapshot.ts';
 
 /** How a task ended. `cut`: we stopped it, the engine did not. */
 export type Ending =
@@ -113,8 +114,7 @@ export class TaskRecord implements TaskView {
 			this.finishReason = ending.finishReason;
 			this.decodeMs = ending.usage.decodeMs;
 		}
-		const sampling = { ...this.request.sampling, stop: [], jsonSchema: null, grammar: null };
-		this.request = { ...this.request, input: { kind: 'inputs', inputs: [], query: null }, sampling };
+		this.request = withoutTexts(this.request);
 	}
 
 	/** Bytes held until the task is forgotten. */

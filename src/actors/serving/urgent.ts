@@ -2,20 +2,58 @@
  * Which messages must get through when a link between threads has no ordinary credit left: those that end things, and those
  * without which nothing goes on. By the thread that sends them; data only.
  */
-import type { DispatcherCommand, EngineThreadCommand, FrontCommand, PlacementNews, ReplicaCommand, ReplicaNews } from './messages.ts';
+import type { DeskAnswer, DeskCommand, DeskNews } from './desk-messages.ts';
+import type {
+	DispatcherCommand,
+	EngineThreadCommand,
+	FrontCommand,
+	HomeFound,
+	KeyClaimed,
+	PlacementNews,
+	ReplicaCommand,
+	ReplicaNews,
+} from './messages.ts';
 
 function types<M extends { readonly type: string }>(...urgent: readonly M['type'][]): ReadonlySet<string> {
 	return new Set(urgent);
 }
 
-export const urgentFromFronts = types<DispatcherCommand>('settle', 'withdraw', 'report-lease', 'front-joined', 'front-reported');
+export const urgentFromFronts = types<DispatcherCommand | DeskCommand | DeskNews | DeskAnswer>(
+	'settle',
+	'withdraw',
+	'report-lease',
+	'front-joined',
+	'front-reported',
+	'report-tasks',
+	'tasks-forgotten',
+	'claim-key',
+	'find-home',
+	'join-desk',
+	'ask-task',
+	'follow-task',
+	'leave-task',
+	'watch-task',
+	'cancel-task',
+	'attach-task',
+	'list-tasks',
+	'give-credit',
+	'task-answered',
+	'attach-answered',
+	'tasks-listed',
+	'cancel-done',
+);
 
-export const urgentFromControl = types<PlacementNews | FrontCommand | EngineThreadCommand | ReplicaCommand>(
+export const urgentFromControl = types<PlacementNews | FrontCommand | HomeFound | KeyClaimed | EngineThreadCommand | ReplicaCommand>(
 	'granted',
 	'refused',
 	'withdrawn',
 	'replica-lost',
+	'duplicate',
 	'pools-changed',
+	'adopt-lost',
+	'home-found',
+	'home-unsure',
+	'key-claimed',
 	'start-replica',
 	'stop',
 	'audit',

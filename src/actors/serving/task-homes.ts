@@ -1,0 +1,115 @@
+/**
+ * The directory of tasks: which front has which, by id and by idempotency key, so that a task is run once whatever front a
+ * client speaks to. On the control thread, for the Dispatcher alone. What it knows comes with submissions; after a restart of
+ * its thread the fronts report. Entries live as long as the front remembers the task: bounded by what fronts may remember.
+ *
+ * Of a front that is lost the entries stay, as its own, and are handed to the thread that takes its place.
+ */
+import { IdempotencyIndex } from './idempotency.ts';
+import type { AboutTask, KnownTask, TaskClaim, TaskSummary } from './messages.ts';
+
+interface Entry {
+	readonly frontId: string;
+	readonly tenant: string;
+	readonly bodyHash: string;
+	keys: readonly string[];
+	about: AboutTask | null;
+}
+
+export type ClaimVerdict =
+	/** Put, or put before by the same front. `fresh`: nobody knew it. */
+	| { readonly kind: 'ours'; readonly fresh: boolean }
+	| { readonly kind: 'elsewhere'; readonly frontId: string; readonly taskId: string }
+	/** The id and the key name two different tasks. */
+	| { readonly kind: 'contradiction' };
+
+export class TaskHomes {
+	readonly #entries = new Map<string, Entry>();
+	readonly #keys = new IdempotencyIndex();
+	/** Fronts that are lost and have no successor yet. */
+	readonly #lost = new Set<string>();
+
+	get size(): number {
+		return this.#entries.size;
+	}
+
+	/** Put-if-absent. */
+	claim(summary: TaskSummary, claim: TaskClaim): ClaimVerdict {
+		const { taskId, tenant } = summary;
+		const known = this.#entries.get(taskId);
+		for (const key of claim.keys) {
+			const keyed = this.#keys.find(tenant, key);
+			if (keyed === null || keyed.taskId === taskId) continue;
+			if (known !== undefined && !claim.admitted) return { kind: 'contradiction' };
+			const home = this.#entries.get(keyed.taskId);
+			if (home !== undefined && !claim.admitted) return { kind: 'elsewhere', frontId: home.frontId, taskId: keyed.taskId };
+		}
+		if (known !== undefined && known.frontId !== claim.frontId) {
+			// A new key beside a known id names that task from then on.
+			if (known.tenant === tenant && known.bodyHash === claim.bodyHash) this.#putKeys(taskId, known, claim.keys);
+			return { kind: 'elsewhere', frontId: known.frontId, taskId };
+		}
+		const { bodyHash, frontId } = claim;
+		const { modelRef, workload, priority, sessionId, correlationId, admittedAt } = summary;
+		const about = { modelRef, workload, priority, sessionId, correlationId, admittedAt };
+		this.#put(frontId, { taskId, tenant, bodyHash, keys: claim.keys, about });
+		return { kind: 'ours', fresh: known === undefined };
+	}
+
+	/** What a front says it knows. */
+	report(frontId: string, task: KnownTask): void {
+		this.#put(frontId, task);
+	}
+
+	claimKey(tenant: string, key: string, taskId: string): 'ours' | 'of-another-task' {
+		const keyed = this.#keys.find(tenant, key);
+		if (keyed !== null) return keyed.taskId === taskId ? 'ours' : 'of-another-task';
+		const entry = this.#entries.get(taskId);
+		if (entry !== undefined) this.#putKeys(taskId, entry, [key]);
+		return 'ours';
+	}
+
+	/** Its id is remembered, and no more than that. */
+	expire(frontId: string, taskId: string): void {
+		const entry = this.#entries.get(taskId);
+		if (entry?.frontId === frontId) entry.about = null;
+	}
+
+	/** By the front that had it: another's entry of the same id stays. */
+	forget(frontId: string, taskId: string): void {
+		if (this.#entries.get(taskId)?.frontId !== frontId) return;
+		this.#entries.delete(taskId);
+		this.#keys.drop(taskId);
+	}
+
+	homeOf(taskId: string): string | null {
+		return this.#entries.get(taskId)?.frontId ?? null;
+	}
+
+	frontLost(frontId: string): void {
+		this.#lost.add(frontId);
+	}
+
+	/** What the predecessor of a front that has just joined knew: handed over once. */
+	takeLost(frontId: string): KnownTask[] {
+		if (!this.#lost.delete(frontId)) return [];
+		const tasks: KnownTask[] = [];
+		for (const [taskId, { frontId: home, tenant, bodyHash, keys, about }] of this.#entries) {
+			if (home === frontId) tasks.push({ taskId, tenant, bodyHash, keys, about });
+		}
+		return tasks;
+	}
+
+	#put(frontId: string, { taskId, tenant, bodyHash, keys, about }: KnownTask): void {
+		const entry: Entry = { frontId, tenant, bodyHash, keys: this.#entries.get(taskId)?.keys ?? [], about };
+		this.#entries.set(taskId, entry);
+		this.#putKeys(taskId, entry, keys);
+	}
+
+	#putKeys(taskId: string, entry: Entry, keys: readonly string[]): void {
+		for (const key of keys) {
+			if (this.#keys.find(entry.tenant, key) !== null) continue;
+			if (this.#keys.put(entry.tenant, key, taskId, entry.bodyHash)) entry.keys = [...entry.keys, key];
+		}
+	}
+}
