@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { leaseKey } from '../../src/actors/serving/engine-life.ts';
 import type { EngineThreadCommand, Lease, PlacementNews } from '../../src/actors/serving/messages.ts';
 import { ControlWorld, type TestTask } from './control-world.ts';
-import { poolSpec, summary } from './summaries.ts';
+import { poolSpec, summary, taskClaim } from './summaries.ts';
 
 const leaseOf = (task: TestTask): Lease => {
 	assert.ok(task.lease);
@@ -279,8 +279,8 @@ test('who is dropped from the queue while nothing can be told to it is told as s
 	const heard: string[] = [];
 	const victim = world.system.edge<PlacementNews>((news) => heard.push(news.type), { mailboxMax: 1 });
 	const newcomer = world.system.edge<PlacementNews>(() => undefined);
-	world.tell({ type: 'submit', summary: summary('victim'), replyTo: victim });
-	world.tell({ type: 'submit', summary: summary('newcomer'), replyTo: newcomer });
+	world.tell({ type: 'submit', summary: summary('victim'), claim: taskClaim, replyTo: victim });
+	world.tell({ type: 'submit', summary: summary('newcomer'), claim: taskClaim, replyTo: newcomer });
 	world.host.run();
 	assert.deepEqual(heard, ['queued']);
 	world.host.advance(100);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { PlacementNews } from '../../src/actors/serving/messages.ts';
 import { ControlWorld, type TestTask } from './control-world.ts';
-import { summary } from './summaries.ts';
+import { summary, taskClaim } from './summaries.ts';
 
 test('running tasks keep their slots, waiting ones their order; the leases of the new one are of its epoch', () => {
 	const world = ControlWorld.ready({ settings: { slots: 2 } });
@@ -33,7 +33,7 @@ test('nothing is granted before every front has reported, however free the slots
 	world.host.advance(1_000);
 	const heard: PlacementNews[] = [];
 	const other = world.system.edge<PlacementNews>((news) => heard.push(news));
-	world.tell({ type: 'submit', summary: summary('other'), replyTo: other });
+	world.tell({ type: 'submit', summary: summary('other'), claim: taskClaim, replyTo: other });
 	world.host.advance(1_000);
 	assert.deepEqual(
 		heard.map((news) => news.type),

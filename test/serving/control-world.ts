@@ -13,6 +13,7 @@ import type {
 	DispatcherCommand,
 	EngineThreadCommand,
 	FrontCommand,
+	KnownTask,
 	Lease,
 	PlacementNews,
 	PlacementPreview,
@@ -24,7 +25,7 @@ import type {
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 import { FakeEngines } from './fake-engine.ts';
 import { Recorder } from './front-world.ts';
-import { poolSpec, summary } from './summaries.ts';
+import { poolSpec, summary, taskClaim } from './summaries.ts';
 
 type News<T extends PlacementNews['type']> = Extract<PlacementNews, { type: T }>;
 
@@ -72,7 +73,7 @@ export class TestTask {
 	}
 
 	submit(): void {
-		this.world.tell({ type: 'submit', summary: this.summary, replyTo: this.edge });
+		this.world.tell({ type: 'submit', summary: this.summary, claim: taskClaim, replyTo: this.edge });
 	}
 
 	#onNews(news: PlacementNews): void {
@@ -162,7 +163,7 @@ export class TestTask {
 	report(): void {
 		this.news.length = 0;
 		if (this.state === 'running' && this.lease !== null) {
-			this.world.tell({ type: 'report-lease', lease: this.lease, summary: this.summary, replyTo: this.edge });
+			this.world.tell({ type: 'report-lease', lease: this.lease, summary: this.summary, claim: taskClaim, replyTo: this.edge });
 		} else if (this.cancelled) this.#leave('withdrawn');
 		else if (this.open) {
 			this.state = 'submitted';
@@ -189,6 +190,7 @@ export class ControlWorld {
 	readonly granted: string[] = [];
 	/** What the front was told, newest last. */
 	readonly broadcasts: (readonly PoolView[])[] = [];
+	readonly adopted: KnownTask[] = [];
 	epoch = 0;
 	dispatcher: ActorRef<DispatcherCommand> | null = null;
 	guardian: ActorRef<EngineThreadCommand> | null = null;
@@ -215,9 +217,13 @@ export class ControlWorld {
 	}
 
 	newFront(): EdgeRef<FrontCommand> {
-		return this.system.edge<FrontCommand>(({ pools, epoch }) => {
-			assert.equal(epoch, this.epoch);
-			this.broadcasts.push(pools);
+		return this.system.edge<FrontCommand>((command) => {
+			if (command.type === 'adopt-lost') {
+				this.adopted.push(...command.tasks);
+				return;
+			}
+			assert.equal(command.epoch, this.epoch);
+			this.broadcasts.push(command.pools);
 		});
 	}
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { PlacementNews } from '../../src/actors/serving/messages.ts';
 import { ControlWorld, type TestTask } from './control-world.ts';
-import { placement, poolSpec, summary } from './summaries.ts';
+import { placement, poolSpec, summary, taskClaim } from './summaries.ts';
 
 const ids = (tasks: readonly TestTask[]): string[] => tasks.map((task) => task.id);
 const queueOf = (more: Partial<ReturnType<typeof poolSpec>['queue']>): Partial<ReturnType<typeof poolSpec>> => ({
@@ -177,7 +177,7 @@ test('tasks of one turn spread over like pools', () => {
 	const pools = Array.from({ length: 4 }, (_, index) => {
 		const heard: PlacementNews[] = [];
 		const edge = world.system.edge<PlacementNews>((news) => heard.push(news));
-		world.tell({ type: 'submit', summary: summary(`t${index}`), replyTo: edge });
+		world.tell({ type: 'submit', summary: summary(`t${index}`), claim: taskClaim, replyTo: edge });
 		return heard;
 	});
 	world.host.run();
@@ -222,7 +222,7 @@ test('a task id that is in the queue already is refused, and the one in the queu
 	const [running, waiting] = world.submitAll(2);
 	const heard: PlacementNews[] = [];
 	const edge = world.system.edge<PlacementNews>((news) => heard.push(news));
-	world.tell({ type: 'submit', summary: summary('t1'), replyTo: edge });
+	world.tell({ type: 'submit', summary: summary('t1'), claim: taskClaim, replyTo: edge });
 	world.host.run();
 	edge.close();
 	assert.ok(heard.length === 1 && heard[0]?.type === 'refused' && heard[0].failure.code === 'CONFLICT');

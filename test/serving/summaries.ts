@@ -1,7 +1,10 @@
 /** Task summaries and pool specifications for tests of the control thread. */
-import type { TaskSummary } from '../../src/actors/serving/messages.ts';
+import type { TaskClaim, TaskSummary } from '../../src/actors/serving/messages.ts';
 import type { PoolSnapshot } from '../../src/actors/serving/placement.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
+
+/** As the front of the tests says it. */
+export const taskClaim: TaskClaim = { frontId: 'front-0', bodyHash: 'hash', keys: [] };
 
 export function summary(taskId: string, more: Partial<TaskSummary> = {}): TaskSummary {
 	return {

@@ -39,6 +39,7 @@ export function taskRequest(taskId: string, more: Partial<TaskRequest> = {}): Ta
 		onDisconnect: 'detach',
 		disconnectGraceMs: 2000,
 		idempotencyKey: null,
+		named: true,
 		bodyHash: 'hash',
 		...more,
 	};

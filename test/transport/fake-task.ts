@@ -46,6 +46,7 @@ export function taskRequest(more: Partial<TaskRequest> = {}): TaskRequest {
 		onDisconnect: 'detach',
 		disconnectGraceMs: 0,
 		idempotencyKey: null,
+		named: true,
 		bodyHash: '',
 		...more,
 	};

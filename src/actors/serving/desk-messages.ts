@@ -6,49 +6,43 @@
 import type { ActorRef } from '../kernel/ref.ts';
 import type { Failure } from './failure.ts';
 import type { QueueStanding } from './messages.ts';
-import type { CancelDone, CancelReason, TaskFilter } from './task-directory.ts';
+import type { CancelDone, CancelReason, PageOf } from './task-directory.ts';
 import type { TaskRequest } from './task-request.ts';
-import type { TaskSnapshot } from './task-snapshot.ts';
+import type { TaskFacts, TaskSnapshot } from './task-snapshot.ts';
 
 /** What a retry names a task by. */
-export type TaskIdentity = Pick<TaskRequest, 'taskId' | 'tenant' | 'bodyHash' | 'idempotencyKey'>;
+export type TaskIdentity = Pick<TaskRequest, 'taskId' | 'tenant' | 'bodyHash' | 'idempotencyKey' | 'correlationId' | 'sessionId'>;
 
 /** Another front → the desk of the task's home. */
 export type DeskCommand =
 	/** First. What happens to the tasks that the front follows is told to `replyTo`; its end ends all that it follows. */
 	| { readonly type: 'join-desk'; readonly frontId: string; readonly replyTo: ActorRef<DeskNews> }
 	| { readonly type: 'ask-task'; readonly taskId: string; readonly replyTo: ActorRef<TaskAnswered> }
-	/** As `ask-task`; from then on all events come, from the first one on. Again for one that is followed: the answer alone. */
+	/** As `ask-task`; behind the answer come all events, from the first one on. At most once until `leave-task`. */
 	| { readonly type: 'follow-task'; readonly frontId: string; readonly taskId: string; readonly replyTo: ActorRef<TaskAnswered> }
 	| { readonly type: 'leave-task'; readonly frontId: string; readonly taskId: string }
-	/** The front has clients that watch the task that it follows, or none any more. */
-	| { readonly type: 'watch-task'; readonly frontId: string; readonly taskId: string; readonly watched: boolean }
+	/** One client more, or one less, watches the task there. */
+	| { readonly type: 'watch-task'; readonly frontId: string; readonly taskId: string; readonly change: 1 | -1 }
 	/** Answered once the log gains no token, and at once for a task that is not here. */
 	| { readonly type: 'cancel-task'; readonly taskId: string; readonly reason: CancelReason; readonly replyTo: ActorRef<CancelDone> | null }
 	/** The same request again, sent elsewhere: judged as it would be here. */
 	| { readonly type: 'attach-task'; readonly identity: TaskIdentity; readonly replyTo: ActorRef<AttachAnswered> }
-	| {
-			readonly type: 'list-tasks';
-			readonly filter: TaskFilter;
-			readonly limit: number;
-			readonly cursor: string | null;
-			readonly replyTo: ActorRef<TasksListed>;
-	  }
+	| { readonly type: 'list-tasks'; readonly page: PageOf; readonly replyTo: ActorRef<TasksListed> }
 	/** So many more bytes of events may be sent. */
 	| { readonly type: 'give-credit'; readonly frontId: string; readonly bytes: number };
 
-export type DeskAnswer = TaskAnswered | AttachAnswered | TasksListed | CancelDone;
-
 export interface TaskAnswered {
 	readonly type: 'task-answered';
-	readonly found: 'task' | 'expired' | 'nothing';
+	/** `unsure`: this front has not heard yet of the tasks of the one that it took the place of. */
+	readonly found: 'task' | 'expired' | 'nothing' | 'unsure';
+	/** Of a `task`. */
 	readonly snapshot: TaskSnapshot | null;
 }
 
 export type AttachAnswered = { readonly type: 'attach-answered' } & (
 	| {
 			readonly outcome: 'attached';
-			readonly snapshot: TaskSnapshot;
+			readonly taskId: string;
 			readonly standing: QueueStanding;
 			readonly poolId: string;
 			readonly onTimeProbability: number | null;
@@ -61,25 +55,32 @@ export type AttachAnswered = { readonly type: 'attach-answered' } & (
 export interface TasksListed {
 	readonly type: 'tasks-listed';
 	/** In order; the cursor behind each. */
-	readonly rows: readonly { readonly snapshot: TaskSnapshot; readonly cursor: string }[];
+	readonly rows: readonly TaskRow[];
 	readonly more: boolean;
 }
 
+export interface TaskRow {
+	readonly cursor: string;
+	readonly snapshot: TaskSnapshot;
+}
+
 /** Desk → a front that follows tasks of it. */
-export type DeskNews = {
+export interface DeskNews {
 	readonly type: 'tasks-moved';
+	/** The front of the desk. */
+	readonly frontId: string;
 	/** Whole SSE frames, those of each task together. */
 	readonly bytes: Uint8Array;
 	readonly moves: readonly TaskMove[];
-};
+}
 
 export interface TaskMove {
 	readonly taskId: string;
 	/** Of `bytes`: from where the move before ends. */
 	readonly end: number;
 	readonly tokensOut: number;
-	/** When it has changed: state, standing, phase. */
-	readonly snapshot: TaskSnapshot | null;
+	/** When they have changed. */
+	readonly facts: TaskFacts | null;
 	/** The events are gone. Nothing follows. */
 	readonly forgotten: boolean;
 }

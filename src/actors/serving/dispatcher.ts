@@ -12,11 +12,10 @@ import type {
 	DispatcherCommand,
 	EngineThreadCommand,
 	FrontCommand,
-	HomeFound,
 	KnownTask,
-	PlacementNews,
 	PoolView,
 	TaskClaim,
+	TaskClaimed,
 	TaskSummary,
 } from './messages.ts';
 import { type Decision, decide, type PoolSnapshot, withOneMore } from './placement.ts';
@@ -64,8 +63,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
 	readonly #unreported: Set<string>;
 	readonly #homes = new TaskHomes();
-	/** What fronts are to be told of the tasks of those that they took the place of. */
-	#adoptions: { readonly frontId: string; readonly tasks: readonly KnownTask[] }[] = [];
+	/** What fronts that have joined are to be told first: tasks of those that they took the place of. */
+	readonly #adoptions = new Map<string, readonly KnownTask[]>();
 	#broadcastDue = false;
 
 	constructor(ctx: ActorContext<DispatcherMessage>, options: DispatcherOptions) {
@@ -109,27 +108,21 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				this.#onPoolChanged(message);
 				break;
 			case 'report-tasks':
-				for (const task of message.tasks) this.#homes.report(message.frontId, task);
+				for (const task of message.tasks) this.#homes.put(message.frontId, task);
 				break;
 			case 'tasks-forgotten':
 				for (const taskId of message.expired) this.#homes.expire(message.frontId, taskId);
 				for (const taskId of message.forgotten) this.#homes.forget(message.frontId, taskId);
 				break;
-			case 'claim-key': {
-				const { tenant, key, taskId, replyTo } = message;
-				const verdict = this.#unreported.size > 0 ? 'unsure' : this.#homes.claimKey(tenant, key, taskId);
-				replyTo.tell({ type: 'key-claimed', verdict });
-				break;
-			}
-			case 'find-home':
-				message.replyTo.tell(this.#homeOf(message.taskId));
+			case 'claim-task':
+				message.replyTo.tell({ type: 'task-claimed', verdict: this.#claimed(message.frontId, message.task) });
 				break;
 			case 'broadcast-due':
 				this.#broadcastDue = false;
 				this.#broadcast();
 				break;
 			case 'adoptions-due':
-				this.#tellAdoptions();
+				for (const [frontId, ref] of this.#fronts) if (this.#adoptions.has(frontId)) this.#welcome(frontId, ref);
 				break;
 		}
 		return 'same';
@@ -143,7 +136,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			if (ref !== signal.ref) continue;
 			this.#fronts.delete(frontId);
 			this.#homes.frontLost(frontId);
-			this.#adoptions = this.#adoptions.filter((each) => each.frontId !== frontId);
+			this.#adoptions.delete(frontId);
 			// A front that died before it reported has nothing left to report: its tasks died with it.
 			this.#onFrontReported(frontId);
 		}
@@ -153,12 +146,10 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	}
 
 	#onSubmit({ summary, claim, replyTo }: Extract<DispatcherCommand, { type: 'submit' }>): void {
-		const fresh = claim === undefined ? false : this.#claim(summary, claim, replyTo);
-		if (fresh === null) return;
+		this.#remember(summary, claim);
 		const decision = this.#decide(summary);
 		this.#logDecision(summary, decision);
 		if (decision.kind === 'none') {
-			if (fresh && claim !== undefined) this.#homes.forget(claim.frontId, summary.taskId);
 			replyTo.tell({ type: 'refused', failure: decision.failure });
 			return;
 		}
@@ -174,36 +165,23 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		});
 	}
 
-	/** Whether the task was not known before; null: it is not to be placed, and has its answer. */
-	#claim(summary: TaskSummary, claim: TaskClaim, replyTo: ActorRef<PlacementNews>): boolean | null {
-		const { taskId } = summary;
+	#remember(summary: TaskSummary, { frontId, bodyHash, keys }: TaskClaim): void {
 		// One whose front is gone is gone with it: its pool hears so at once.
-		if (!this.#fronts.has(claim.frontId)) return false;
-		if (claim.named && !claim.admitted && this.#unreported.size > 0) {
-			const words = 'the scheduler has not heard yet which tasks there are';
-			replyTo.tell({ type: 'refused', failure: failure('POOL_UNREADY', words, { retryAfterMs: 1_000 }) });
-			return null;
-		}
-		const verdict = this.#homes.claim(summary, claim);
-		if (verdict.kind === 'ours') return verdict.fresh;
-		if (verdict.kind === 'elsewhere') replyTo.tell({ type: 'duplicate', frontId: verdict.frontId, taskId: verdict.taskId });
-		else {
-			const words = `task_id and Idempotency-Key name two different tasks (task_id is ${taskId})`;
-			replyTo.tell({ type: 'refused', failure: failure('CONFLICT', words) });
-		}
-		return null;
+		if (!this.#fronts.has(frontId)) return;
+		const { taskId, tenant, modelRef, workload, priority, sessionId, correlationId, admittedAt } = summary;
+		const about = { modelRef, workload, priority, sessionId, correlationId, admittedAt };
+		this.#homes.put(frontId, { taskId, tenant, bodyHash, keys, about });
 	}
 
-	#homeOf(taskId: string): HomeFound {
-		const frontId = this.#homes.homeOf(taskId);
-		if (frontId === null && this.#unreported.size > 0) return { type: 'home-unsure' };
-		return { type: 'home-found', frontId };
+	#claimed(frontId: string, task: KnownTask): TaskClaimed['verdict'] {
+		if (this.#unreported.size > 0 || !this.#fronts.has(frontId)) return { kind: 'unsure' };
+		return this.#homes.claim(frontId, task);
 	}
 
 	/** Of a pool that is configured no more, a lease means nothing: neither its end nor its life. */
 	#onLease(message: Extract<DispatcherCommand, { type: 'settle' | 'report-lease' }>): void {
 		const { lease } = message;
-		if (message.type === 'report-lease' && message.claim !== undefined) this.#homes.claim(message.summary, message.claim);
+		if (message.type === 'report-lease') this.#remember(message.summary, message.claim);
 		const row = this.#pools.get(lease.poolId);
 		if (row !== undefined) row.ref.tell(message);
 		else if (message.type === 'settle') this.#ctx.telemetry.count('stale_settlements_total', { pool_id: lease.poolId });
@@ -245,20 +223,21 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	#onFrontJoined(frontId: string, ref: ActorRef<FrontCommand>): void {
 		this.#fronts.set(frontId, ref);
 		this.#ctx.watch(ref);
-		if (ref.tell({ type: 'pools-changed', epoch: this.#epoch, pools: this.#views() }) === 'full') this.#broadcastSoon();
-		const lost = this.#homes.takeLost(frontId);
-		for (let from = 0; from < lost.length; from += adoptedAtOnce) {
-			this.#adoptions.push({ frontId, tasks: lost.slice(from, from + adoptedAtOnce) });
-		}
-		this.#tellAdoptions();
+		this.#adoptions.set(frontId, this.#homes.takeLost(frontId));
+		this.#welcome(frontId, ref);
 	}
 
-	#tellAdoptions(): void {
-		for (let [next] = this.#adoptions; next !== undefined; [next] = this.#adoptions) {
-			const sent = this.#fronts.get(next.frontId)?.tell({ type: 'adopt-lost', tasks: next.tasks });
-			if (sent === 'full') return this.#ctx.setTimer('adoptions', adoptAgainMs, { type: 'adoptions-due' });
-			this.#adoptions.shift();
+	/** A front that knows of no pool takes no task, and denies none that it has yet to hear of. */
+	#welcome(frontId: string, ref: ActorRef<FrontCommand>): void {
+		for (let lost = this.#adoptions.get(frontId); lost !== undefined && lost.length > 0; lost = this.#adoptions.get(frontId)) {
+			if (ref.tell({ type: 'adopt-lost', tasks: lost.slice(0, adoptedAtOnce) }) === 'full') {
+				this.#ctx.setTimer('adoptions', adoptAgainMs, { type: 'adoptions-due' });
+				return;
+			}
+			this.#adoptions.set(frontId, lost.slice(adoptedAtOnce));
 		}
+		this.#adoptions.delete(frontId);
+		if (ref.tell({ type: 'pools-changed', epoch: this.#epoch, pools: this.#views() }) === 'full') this.#broadcastSoon();
 	}
 
 	#onFrontReported(frontId: string): void {
@@ -295,7 +274,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	#broadcast(): void {
 		const pools = this.#views();
 		let missed = false;
-		for (const front of this.#fronts.values()) {
+		for (const [frontId, front] of this.#fronts) {
+			if (this.#adoptions.has(frontId)) continue;
 			missed = front.tell({ type: 'pools-changed', epoch: this.#epoch, pools }) === 'full' || missed;
 		}
 		if (missed) this.#broadcastSoon();

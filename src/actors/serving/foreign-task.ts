@@ -1,6 +1,6 @@
 /**
- * A task of another front thread, as watchers and handlers of this one see it: the last snapshot that came, and a copy of its
- * log that grows as the events come. Written by `foreign-tasks.ts` alone; to everybody else a task like any other.
+ * A task of another front thread, as watchers and handlers of this one see it: the last facts that came, and a copy of its log
+ * that grows as the events come. Written by the `elsewhere` actor alone; to everybody else a task like any other.
  */
 import type { ActorRef, Delivery } from '../kernel/ref.ts';
 import type { DeskCommand } from './desk-messages.ts';
@@ -8,7 +8,7 @@ import { EventLog } from './event-log.ts';
 import { type Failure, failure } from './failure.ts';
 import type { TaskCommand, TaskState, TaskView } from './task-directory.ts';
 import { errorJson } from './task-events.ts';
-import type { TaskSnapshot } from './task-snapshot.ts';
+import type { TaskFacts, TaskSnapshot } from './task-snapshot.ts';
 
 /** What the home is told through: its desk, and who we are. */
 export interface HomeLine {
@@ -17,66 +17,55 @@ export interface HomeLine {
 }
 
 export class ForeignTask implements TaskView {
+	readonly request: TaskView['request'];
+	readonly admittedAt: number;
 	readonly log: EventLog;
 	readonly ref: ActorRef<TaskCommand>;
+	facts: TaskFacts;
 	tokensOut: number;
-	watchers = 0;
-	facts: TaskSnapshot;
 	readonly #home: HomeLine;
 
-	/** `followed`: its events will come. Else the log is empty, and only says whether it has ended. */
-	constructor(snapshot: TaskSnapshot, home: HomeLine, followed: boolean) {
-		this.facts = snapshot;
-		this.tokensOut = snapshot.tokensOut;
+	/** `logBytes`: what may be kept of the events, which will come; null: the log is empty, and only says where it stands. */
+	constructor({ request, admittedAt, facts, log }: TaskSnapshot, home: HomeLine, logBytes: number | null) {
+		this.request = request;
+		this.admittedAt = admittedAt;
+		this.facts = facts;
+		this.tokensOut = facts.tokensOut;
 		this.#home = home;
-		this.log = new EventLog(Number.POSITIVE_INFINITY, snapshot.firstSeq);
-		if (!followed) {
-			this.log.lastSeq = snapshot.lastSeq;
-			this.log.ended = snapshot.eventsEnded;
+		this.log = new EventLog(logBytes ?? 0, log.firstSeq);
+		if (logBytes === null) {
+			this.log.lastSeq = log.lastSeq;
+			this.log.ended = log.ended;
+			this.log.forgotten = log.forgotten;
 		}
 		this.ref = { tell: (command) => this.#tell(command) };
-	}
-
-	update(snapshot: TaskSnapshot): void {
-		this.facts = snapshot;
-		this.log.notify();
 	}
 
 	/** Its front is gone, and nothing more will come. */
 	lose(now: number): void {
 		if (this.log.ended || this.log.forgotten) return;
 		const problem = frontLost();
-		const phase = 'ended';
-		this.facts = { ...this.facts, state: 'failed', phase, failure: problem, endedAt: now, standingVersion: this.facts.standingVersion + 1 };
+		const standingVersion = this.facts.standingVersion + 1;
+		this.facts = { ...this.facts, state: 'failed', phase: 'ended', failure: problem, endedAt: now, standingVersion };
 		this.log.append('error', errorJson(problem));
 	}
 
-	/** As a Task takes them: the first watcher here and the last are told to the home. */
+	/** As a Task takes them. */
 	#tell(command: TaskCommand): Delivery {
 		const { desk, ownFrontId: frontId } = this.#home;
-		const { taskId } = this.facts.request;
+		const { taskId } = this.request;
 		switch (command.type) {
 			case 'cancel':
 				return desk.tell({ type: 'cancel-task', taskId, reason: command.reason, replyTo: command.replyTo });
 			case 'watcher-attached':
-				this.watchers += 1;
-				if (this.watchers === 1) return desk.tell({ type: 'watch-task', frontId, taskId, watched: true });
-				return 'accepted';
+				return desk.tell({ type: 'watch-task', frontId, taskId, change: 1 });
 			case 'watcher-gone':
-				this.watchers -= 1;
-				if (this.watchers === 0) return desk.tell({ type: 'watch-task', frontId, taskId, watched: false });
-				return 'accepted';
+				return desk.tell({ type: 'watch-task', frontId, taskId, change: -1 });
 		}
 	}
 
-	get request(): TaskView['request'] {
-		return this.facts.request;
-	}
 	get state(): TaskState {
 		return this.facts.state;
-	}
-	get admittedAt(): number {
-		return this.facts.admittedAt;
 	}
 	get startedAt(): number | null {
 		return this.facts.startedAt;
@@ -125,6 +114,9 @@ export class ForeignTask implements TaskView {
 	}
 	get failure(): Failure | null {
 		return this.facts.failure;
+	}
+	get watchers(): number {
+		return this.facts.watchers;
 	}
 	get vectors(): TaskView['vectors'] {
 		return this.facts.vectors;

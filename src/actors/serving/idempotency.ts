@@ -11,9 +11,16 @@ export interface KeyedTask {
 	readonly bodyHash: string;
 }
 
+/** What a task with keys is known by: one tenant's, one body's. */
+export interface KeysOfTask {
+	readonly tenant: string;
+	readonly bodyHash: string;
+	readonly keys: readonly string[];
+}
+
 export class IdempotencyIndex {
 	readonly #tasks = new Map<string, KeyedTask>();
-	readonly #keys = new Map<string, string[]>();
+	readonly #keys = new Map<string, { readonly tenant: string; readonly bodyHash: string; readonly keys: string[] }>();
 
 	get size(): number {
 		return this.#tasks.size;
@@ -27,17 +34,24 @@ export class IdempotencyIndex {
 	put(tenant: string, key: string, taskId: string, bodyHash: string): boolean {
 		const name = scoped(tenant, key);
 		if (this.#tasks.has(name)) throw new Error('idempotency: a key was given to two tasks');
-		const names = this.#keys.get(taskId);
-		if (names === undefined) this.#keys.set(taskId, [name]);
-		else if (names.length < keysPerTaskMax) names.push(name);
+		const known = this.#keys.get(taskId);
+		if (known === undefined) this.#keys.set(taskId, { tenant, bodyHash, keys: [key] });
+		else if (known.keys.length < keysPerTaskMax) known.keys.push(key);
 		else return false;
 		this.#tasks.set(name, { taskId, bodyHash });
 		return true;
 	}
 
+	/** Null: it has none. */
+	keysOf(taskId: string): KeysOfTask | null {
+		return this.#keys.get(taskId) ?? null;
+	}
+
 	/** Forgets the keys of a task. */
 	drop(taskId: string): void {
-		for (const name of this.#keys.get(taskId) ?? []) this.#tasks.delete(name);
+		const known = this.#keys.get(taskId);
+		if (known === undefined) return;
+		for (const key of known.keys) this.#tasks.delete(scoped(known.tenant, key));
 		this.#keys.delete(taskId);
 	}
 }

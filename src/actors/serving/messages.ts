@@ -69,16 +69,12 @@ export interface TaskSummary {
 	readonly queuedBytes: number;
 }
 
-/** What a front says of a task beside its summary, so that no other front runs it too: the directory of `task-homes.ts`. */
+/** What a front says of a task beside its summary, for the directory of `task-homes.ts`. */
 export interface TaskClaim {
 	readonly frontId: string;
 	readonly bodyHash: string;
-	/** Those that the task is known by. */
+	/** The idempotency keys that it is known by. */
 	readonly keys: readonly string[];
-	/** The id or a key is the client's: another front may know it. Ids that fronts make are never the same. */
-	readonly named: boolean;
-	/** The task has its 202: it is the one. */
-	readonly admitted: boolean;
 }
 
 /** A task as the directory knows it: enough to say what became of it when its front is lost. */
@@ -101,15 +97,17 @@ export interface AboutTask {
 	readonly admittedAt: number;
 }
 
-/** Answer to `find-home`. */
-export type HomeFound =
-	/** `frontId` null: no front knows it. */
-	| { readonly type: 'home-found'; readonly frontId: string | null }
-	/** Not all fronts have reported to this control thread. */
-	| { readonly type: 'home-unsure' };
-
-/** Answer to `claim-key`. */
-export type KeyClaimed = { readonly type: 'key-claimed'; readonly verdict: 'ours' | 'of-another-task' | 'unsure' };
+/** Answer to `claim-task`. */
+export interface TaskClaimed {
+	readonly type: 'task-claimed';
+	readonly verdict: /** No other front has it, or gets it any more. */
+		| { readonly kind: 'ours' }
+		| { readonly kind: 'elsewhere'; readonly frontId: string; readonly taskId: string }
+		/** The id and the key name two different tasks. */
+		| { readonly kind: 'contradiction' }
+		/** Not all fronts have reported to this control thread. */
+		| { readonly kind: 'unsure' };
+}
 
 /** Where a waiting task stands. */
 export interface QueueStanding {
@@ -130,8 +128,7 @@ export type DispatcherCommand =
 	| { readonly type: 'front-reported'; readonly frontId: string }
 	/** An engine thread is there to run replicas. Its end is heard by death watch. */
 	| { readonly type: 'engine-joined'; readonly engineId: string; readonly replyTo: ActorRef<EngineThreadCommand> }
-	/** Answered by `duplicate` when the claim names a task of another front. Without a claim nothing is looked up or remembered. */
-	| { readonly type: 'submit'; readonly summary: TaskSummary; readonly claim?: TaskClaim; readonly replyTo: ActorRef<PlacementNews> }
+	| { readonly type: 'submit'; readonly summary: TaskSummary; readonly claim: TaskClaim; readonly replyTo: ActorRef<PlacementNews> }
 	/** Dry run of `submit`: answers what would happen, enqueues nothing. */
 	| { readonly type: 'preview'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementPreview> }
 	/**
@@ -147,7 +144,7 @@ export type DispatcherCommand =
 			readonly type: 'report-lease';
 			readonly lease: Lease;
 			readonly summary: TaskSummary;
-			readonly claim?: TaskClaim;
+			readonly claim: TaskClaim;
 			readonly replyTo: ActorRef<PlacementNews>;
 	  }
 	/** After a control restart, before `front-reported`: tasks of the front that have ended. */
@@ -159,17 +156,8 @@ export type DispatcherCommand =
 			readonly expired: readonly string[];
 			readonly forgotten: readonly string[];
 	  }
-	/** A new key for a task that its front knows by its id. */
-	| {
-			readonly type: 'claim-key';
-			readonly tenant: string;
-			readonly key: string;
-			readonly taskId: string;
-			readonly bodyHash: string;
-			readonly replyTo: ActorRef<KeyClaimed>;
-	  }
-	/** Which front knows a task? */
-	| { readonly type: 'find-home'; readonly taskId: string; readonly replyTo: ActorRef<HomeFound> };
+	/** Put-if-absent, by id and by key, before a task that its client named is opened. */
+	| { readonly type: 'claim-task'; readonly frontId: string; readonly task: KnownTask; readonly replyTo: ActorRef<TaskClaimed> };
 
 export interface Settlement {
 	readonly outcome: 'completed' | 'canceled' | 'failed' | 'unused';
@@ -205,8 +193,6 @@ export type PlacementNews =
 	 * (`tasks_rejected_total`) by the front, which has more of them; drops by the pool.
 	 */
 	| { readonly type: 'refused'; readonly failure: Failure }
-	/** The claim names a task that the front `frontId` has, or had: nothing was queued. */
-	| { readonly type: 'duplicate'; readonly frontId: string; readonly taskId: string }
 	/** Answer to `withdraw`: the task is out of the queue and no grant will come. */
 	| { readonly type: 'withdrawn' }
 	/** The replica of the task's lease is gone: stop waiting for tokens. */
@@ -298,5 +284,5 @@ export interface PoolView {
 /** Dispatcher → the guardian of each front. */
 export type FrontCommand =
 	| { readonly type: 'pools-changed'; readonly epoch: number; readonly pools: readonly PoolView[] }
-	/** Tasks of the thread that this front took the place of: it keeps them, as failed, for those who come. */
+	/** Before the first `pools-changed`. Tasks of the thread that this front took the place of: it keeps them, as failed. */
 	| { readonly type: 'adopt-lost'; readonly tasks: readonly KnownTask[] };

@@ -6,7 +6,7 @@
  * once each. Both die with the control thread they were had from, except a lease that is reported to the next one.
  */
 import type { ActorRef, Delivery } from '../kernel/ref.ts';
-import type { DispatcherCommand, Lease, PlacementNews, Settlement, TaskSummary } from './messages.ts';
+import type { DispatcherCommand, Lease, PlacementNews, Settlement, TaskClaim, TaskSummary } from './messages.ts';
 
 /** The control thread, as the tasks of a front reach it. */
 export interface Control {
@@ -23,6 +23,8 @@ export class TaskClaims {
 	#control: Control | null;
 	readonly #self: ActorRef<PlacementNews>;
 	readonly #correlationId: string;
+	/** What the directory is to know, as it is now. */
+	readonly #claim: () => TaskClaim;
 	/** Asks for a call of `sendAgain`, a little later. */
 	readonly #sendLater: () => void;
 	#placing = false;
@@ -31,10 +33,17 @@ export class TaskClaims {
 	#lease: Lease | null = null;
 	#unsent: DispatcherCommand[] = [];
 
-	constructor(control: Control | null, self: ActorRef<PlacementNews>, correlationId: string, sendLater: () => void) {
+	constructor(
+		control: Control | null,
+		self: ActorRef<PlacementNews>,
+		correlationId: string,
+		claim: () => TaskClaim,
+		sendLater: () => void,
+	) {
 		this.#control = control;
 		this.#self = self;
 		this.#correlationId = correlationId;
+		this.#claim = claim;
 		this.#sendLater = sendLater;
 	}
 
@@ -58,7 +67,7 @@ export class TaskClaims {
 	}
 
 	submit(summary: TaskSummary): Delivery {
-		const sent = this.#tell({ type: 'submit', summary, replyTo: this.#self });
+		const sent = this.#tell({ type: 'submit', summary, claim: this.#claim(), replyTo: this.#self });
 		this.#placing = sent === 'accepted';
 		return sent;
 	}
@@ -66,7 +75,7 @@ export class TaskClaims {
 	/** To a new control thread: a task that has its 202 is not refused for a full link, it waits for room. */
 	submitAgain(summary: TaskSummary): void {
 		this.#placing = true;
-		this.#send({ type: 'submit', summary, replyTo: this.#self });
+		this.#send({ type: 'submit', summary, claim: this.#claim(), replyTo: this.#self });
 	}
 
 	/** The submission has its last answer. */
@@ -136,7 +145,7 @@ export class TaskClaims {
 		this.controlLost();
 		this.#control = control;
 		if (this.#lease === null) return false;
-		this.#send({ type: 'report-lease', lease: this.#lease, summary, replyTo: this.#self });
+		this.#send({ type: 'report-lease', lease: this.#lease, summary, claim: this.#claim(), replyTo: this.#self });
 		return true;
 	}
 

@@ -3,6 +3,7 @@
  * everything here is read-only for others and lives on one thread. Commands go to the refs, never to these objects.
  */
 import type { ActorRef } from '../kernel/ref.ts';
+import type { TaskIdentity } from './desk-messages.ts';
 import type { EventLogView } from './event-log-view.ts';
 import type { EngineKind, Failure } from './failure.ts';
 import type { PoolView, QueueStanding } from './messages.ts';
@@ -61,6 +62,8 @@ export type CancelDone = { readonly type: 'cancel-done' };
 /** Transport → the front's `tasks` actor. */
 export type TasksCommand =
 	| { readonly type: 'open-task'; readonly request: TaskRequest; readonly replyTo: ActorRef<Opening> }
+	/** From the desk: another front was asked for what may be a task of this one. */
+	| { readonly type: 'attach-task'; readonly identity: TaskIdentity; readonly replyTo: ActorRef<Opening | TaskUnknown> }
 	/** Ends every live task: the last act of a shutdown whose grace is over. */
 	| { readonly type: 'cancel-all'; readonly reason: CancelReason };
 
@@ -77,6 +80,10 @@ export type Opening =
 			readonly fresh: boolean;
 	  }
 	| { readonly type: 'task-refused'; readonly failure: Failure };
+
+export interface TaskUnknown {
+	readonly type: 'task-unknown';
+}
 
 export type Lookup =
 	| { readonly found: 'task'; readonly task: TaskView }

@@ -6,7 +6,7 @@
  * Of a front that is lost the entries stay, as its own, and are handed to the thread that takes its place.
  */
 import { IdempotencyIndex } from './idempotency.ts';
-import type { AboutTask, KnownTask, TaskClaim, TaskSummary } from './messages.ts';
+import type { AboutTask, KnownTask, TaskClaimed } from './messages.ts';
 
 interface Entry {
 	readonly frontId: string;
@@ -15,13 +15,6 @@ interface Entry {
 	keys: readonly string[];
 	about: AboutTask | null;
 }
-
-export type ClaimVerdict =
-	/** Put, or put before by the same front. `fresh`: nobody knew it. */
-	| { readonly kind: 'ours'; readonly fresh: boolean }
-	| { readonly kind: 'elsewhere'; readonly frontId: string; readonly taskId: string }
-	/** The id and the key name two different tasks. */
-	| { readonly kind: 'contradiction' };
 
 export class TaskHomes {
 	readonly #entries = new Map<string, Entry>();
@@ -33,40 +26,35 @@ export class TaskHomes {
 		return this.#entries.size;
 	}
 
-	/** Put-if-absent. */
-	claim(summary: TaskSummary, claim: TaskClaim): ClaimVerdict {
-		const { taskId, tenant } = summary;
+	/** Put-if-absent. The home judges whether a request that names a known task is the same one. */
+	claim(frontId: string, task: KnownTask): TaskClaimed['verdict'] {
+		const { taskId, tenant } = task;
 		const known = this.#entries.get(taskId);
-		for (const key of claim.keys) {
+		for (const key of task.keys) {
 			const keyed = this.#keys.find(tenant, key);
 			if (keyed === null || keyed.taskId === taskId) continue;
-			if (known !== undefined && !claim.admitted) return { kind: 'contradiction' };
+			if (known !== undefined) return { kind: 'contradiction' };
 			const home = this.#entries.get(keyed.taskId);
-			if (home !== undefined && !claim.admitted) return { kind: 'elsewhere', frontId: home.frontId, taskId: keyed.taskId };
+			if (home !== undefined && home.frontId !== frontId) return { kind: 'elsewhere', frontId: home.frontId, taskId: keyed.taskId };
+			// Its own front will find it by the key.
+			return { kind: 'ours' };
 		}
-		if (known !== undefined && known.frontId !== claim.frontId) {
+		if (known !== undefined) {
 			// A new key beside a known id names that task from then on.
-			if (known.tenant === tenant && known.bodyHash === claim.bodyHash) this.#putKeys(taskId, known, claim.keys);
-			return { kind: 'elsewhere', frontId: known.frontId, taskId };
+			if (known.tenant === tenant && known.bodyHash === task.bodyHash) this.#putKeys(taskId, known, task.keys);
+			return known.frontId === frontId ? { kind: 'ours' } : { kind: 'elsewhere', frontId: known.frontId, taskId };
 		}
-		const { bodyHash, frontId } = claim;
-		const { modelRef, workload, priority, sessionId, correlationId, admittedAt } = summary;
-		const about = { modelRef, workload, priority, sessionId, correlationId, admittedAt };
-		this.#put(frontId, { taskId, tenant, bodyHash, keys: claim.keys, about });
-		return { kind: 'ours', fresh: known === undefined };
+		this.put(frontId, task);
+		return { kind: 'ours' };
 	}
 
-	/** What a front says it knows. */
-	report(frontId: string, task: KnownTask): void {
-		this.#put(frontId, task);
-	}
-
-	claimKey(tenant: string, key: string, taskId: string): 'ours' | 'of-another-task' {
-		const keyed = this.#keys.find(tenant, key);
-		if (keyed !== null) return keyed.taskId === taskId ? 'ours' : 'of-another-task';
-		const entry = this.#entries.get(taskId);
-		if (entry !== undefined) this.#putKeys(taskId, entry, [key]);
-		return 'ours';
+	/** What a front knows: it has the task. */
+	put(frontId: string, { taskId, tenant, bodyHash, keys, about }: KnownTask): void {
+		const known = this.#entries.get(taskId);
+		if (known !== undefined && known.frontId !== frontId) return;
+		const entry: Entry = { frontId, tenant, bodyHash, keys: known?.keys ?? [], about };
+		this.#entries.set(taskId, entry);
+		this.#putKeys(taskId, entry, keys);
 	}
 
 	/** Its id is remembered, and no more than that. */
@@ -90,20 +78,14 @@ export class TaskHomes {
 		this.#lost.add(frontId);
 	}
 
-	/** What the predecessor of a front that has just joined knew: handed over once. */
+	/** What the predecessor of a front that has just joined knew, in order of admission: handed over once. */
 	takeLost(frontId: string): KnownTask[] {
 		if (!this.#lost.delete(frontId)) return [];
 		const tasks: KnownTask[] = [];
 		for (const [taskId, { frontId: home, tenant, bodyHash, keys, about }] of this.#entries) {
 			if (home === frontId) tasks.push({ taskId, tenant, bodyHash, keys, about });
 		}
-		return tasks;
-	}
-
-	#put(frontId: string, { taskId, tenant, bodyHash, keys, about }: KnownTask): void {
-		const entry: Entry = { frontId, tenant, bodyHash, keys: this.#entries.get(taskId)?.keys ?? [], about };
-		this.#entries.set(taskId, entry);
-		this.#putKeys(taskId, entry, keys);
+		return tasks.sort((a, b) => (a.about?.admittedAt ?? 0) - (b.about?.admittedAt ?? 0));
 	}
 
 	#putKeys(taskId: string, entry: Entry, keys: readonly string[]): void {

@@ -4,9 +4,10 @@
 import type { ActorRef } from '../kernel/ref.ts';
 import type { CountNews, DecodeNews, DecodePort } from './decode.ts';
 import type { LogSpace } from './log-space.ts';
-import type { PlacementNews, PoolView } from './messages.ts';
+import type { PlacementNews, PoolView, TaskClaim } from './messages.ts';
 import type { Control } from './task-claims.ts';
 import type { Opening, TaskCommand } from './task-directory.ts';
+import type { TaskRequest } from './task-request.ts';
 
 /** Which tasks run here, told as they come and go: the parent process names the lost ones after a crash. */
 export interface TaskRoll {
@@ -19,6 +20,8 @@ export interface TaskSurroundings {
 	readonly logSpace: LogSpace;
 	readonly roll: TaskRoll;
 	pools(): readonly PoolView[];
+	/** What is said of it to the directory of all tasks. */
+	claimOf(request: TaskRequest): TaskClaim;
 }
 
 export type TaskMessage =

@@ -53,12 +53,12 @@ export class TaskRecord implements TaskView {
 	/** Refused before any 202: nobody may find it, the same id may come again. */
 	refused = false;
 
-	constructor(request: TaskRequest, ordinal: number, admittedAt: number, logLease: LogLease) {
+	constructor(request: TaskRequest, ordinal: number, admittedAt: number, logLease: LogLease, firstSeq = 1) {
 		this.request = request;
 		this.ordinal = ordinal;
 		this.admittedAt = admittedAt;
 		this.logLease = logLease;
-		this.log = new EventLog(logLease.bytes);
+		this.log = new EventLog(logLease.bytes, firstSeq);
 	}
 
 	get ended(): boolean {

@@ -12,10 +12,12 @@
 import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
 import { IdempotencyIndex, keysPerTaskMax } from './idempotency.ts';
-import { LogSpace, logBytesFor, logRetryAfterMs } from './log-space.ts';
-import type { PoolView } from './messages.ts';
+import { LogSpace, logBytesFor, logHeadBytes, logRetryAfterMs } from './log-space.ts';
+import { lostRecord } from './lost-task.ts';
+import type { KnownTask, PoolView } from './messages.ts';
 import { outputTokensMax } from './prompt-bounds.ts';
-import type { Lookup, TaskDirectory, TaskState, TaskView } from './task-directory.ts';
+import type { Lookup, TaskDirectory, TaskFilter, TaskView } from './task-directory.ts';
+import { comparePlaces, cursorOf, placeOf, placeOfCursor } from './task-page.ts';
 import { TaskRecord } from './task-record.ts';
 import type { TaskRequest } from './task-request.ts';
 
@@ -25,11 +27,20 @@ const expiredIdsMax = 65_536;
 /** Who watches a task to its end must get it, and who waits for its result too: no bound but that of the log space goes below. */
 const keptMsMin = 1000;
 
+/** Of tasks as the directory on the control thread is to know them. */
+export interface Forgotten {
+	readonly expired: readonly string[];
+	readonly forgotten: readonly string[];
+}
+
 export interface RetentionLimits {
 	readonly logBytesMax: number;
 	readonly retentionMs: number;
 	readonly retentionCount: number;
 }
+
+/** As transport's `Lookup`, with the record. */
+export type RecordLookup = Exclude<Lookup, { readonly found: 'task' }> | { readonly found: 'task'; readonly task: TaskRecord };
 
 /** What an `open-task` finds. */
 export type Claim =
@@ -40,7 +51,11 @@ export type Claim =
 export class TaskRegistry implements TaskDirectory {
 	pools: readonly PoolView[] = [];
 	controlReachable = false;
+	/** False: a thread that took the place of one that was lost, and has not heard yet what that one knew. */
+	complete = true;
 	readonly logSpace: LogSpace;
+	/** The number of this front thread. */
+	readonly #front: number;
 	readonly #limits: RetentionLimits;
 	/** In order of admission. */
 	readonly #tasks = new Map<string, TaskRecord>();
@@ -49,9 +64,12 @@ export class TaskRegistry implements TaskDirectory {
 	readonly #finished = new Map<string, TaskRecord>();
 	readonly #expired = new Set<string>();
 	readonly #keys = new IdempotencyIndex();
+	/** What the directory has not been told yet. */
+	#unsaid: { readonly expired: string[]; readonly forgotten: string[] } = { expired: [], forgotten: [] };
 
-	constructor(limits: RetentionLimits) {
+	constructor(limits: RetentionLimits, front = 0) {
 		this.#limits = limits;
+		this.#front = front;
 		this.logSpace = new LogSpace(limits.logBytesMax, () => this.#forgetOldest());
 	}
 
@@ -67,7 +85,7 @@ export class TaskRegistry implements TaskDirectory {
 	 * Does the request name a task that is known, by its id or by its tenant's idempotency key? A new key beside a known id
 	 * names that task from then on: the key alone must not run it again.
 	 */
-	claim(request: TaskRequest): Claim {
+	claim(request: Pick<TaskRequest, 'taskId' | 'tenant' | 'bodyHash' | 'idempotencyKey'>): Claim {
 		const { taskId, tenant, bodyHash, idempotencyKey } = request;
 		const keyed = idempotencyKey === null ? null : this.#keys.find(tenant, idempotencyKey);
 		const byId = this.#tasks.get(taskId);
@@ -86,6 +104,16 @@ export class TaskRegistry implements TaskDirectory {
 			return { kind: 'known', task: byId };
 		}
 		return this.#expired.has(taskId) ? expired(taskId) : { kind: 'fresh' };
+	}
+
+	/** What `claim` would say is certain whatever other fronts know. */
+	decides({ taskId, tenant, idempotencyKey }: Pick<TaskRequest, 'taskId' | 'tenant' | 'idempotencyKey'>): boolean {
+		if (idempotencyKey !== null) return this.#keys.find(tenant, idempotencyKey) !== null;
+		return this.#tasks.has(taskId) || this.#expired.has(taskId);
+	}
+
+	keysOf(taskId: string): readonly string[] {
+		return this.#keys.keysOf(taskId)?.keys ?? [];
 	}
 
 	/** Makes a live task of a request that `claim` found fresh, or says why there is no room for it. */
@@ -113,6 +141,45 @@ export class TaskRegistry implements TaskDirectory {
 		this.#tasks.delete(task.request.taskId);
 		this.#keys.drop(task.request.taskId);
 		this.logSpace.release(task.logLease);
+		this.#unsaid.forgotten.push(task.request.taskId);
+	}
+
+	/** A task of the thread that this one took the place of: it failed with it, and is kept for those who come. */
+	adopt(known: KnownTask, now: number): void {
+		const { taskId, tenant, bodyHash, keys, about } = known;
+		if (this.#tasks.has(taskId) || this.#expired.has(taskId)) return;
+		for (const key of keys) if (this.#keys.find(tenant, key) === null) this.#keys.put(tenant, key, taskId, bodyHash);
+		const lease = about === null ? null : this.logSpace.reserve(logHeadBytes);
+		if (about === null || lease === null) {
+			this.#expire(taskId);
+			return;
+		}
+		const task = lostRecord(known, about, { ordinal: ++this.#ordinal, lease, now });
+		this.#tasks.set(taskId, task);
+		this.finish(task);
+	}
+
+	/** Tasks that have ended, as the directory of a new control thread is to know them. */
+	ended(): KnownTask[] {
+		const tasks: KnownTask[] = [];
+		for (const [taskId, { request, admittedAt }] of this.#finished) {
+			const { tenant, bodyHash, modelRef, workload, priority, sessionId, correlationId } = request;
+			const about = { modelRef, workload, priority, sessionId, correlationId, admittedAt };
+			tasks.push({ taskId, tenant, bodyHash, keys: this.keysOf(taskId), about });
+		}
+		for (const taskId of this.#expired) {
+			const { tenant, bodyHash, keys } = this.#keys.keysOf(taskId) ?? { tenant: '', bodyHash: '', keys: [] };
+			tasks.push({ taskId, tenant, bodyHash, keys, about: null });
+		}
+		return tasks;
+	}
+
+	/** What was forgotten since the last call; null: nothing. */
+	takeForgotten(): Forgotten | null {
+		const unsaid = this.#unsaid;
+		if (unsaid.expired.length + unsaid.forgotten.length === 0) return null;
+		this.#unsaid = { expired: [], forgotten: [] };
+		return unsaid;
 	}
 
 	/** A live task has ended: it is kept for those who come later. `forgetDue` says for how long. */
@@ -137,32 +204,42 @@ export class TaskRegistry implements TaskDirectory {
 		return [...this.#tasks.values()].filter((task) => !this.#finished.has(task.request.taskId));
 	}
 
-	lookup(taskId: string): Lookup {
+	lookup(taskId: string): RecordLookup {
 		const task = this.#tasks.get(taskId);
 		if (task !== undefined) return task.refused ? { found: 'nothing' } : { found: 'task', task };
 		return this.#expired.has(taskId) ? { found: 'expired', taskId } : { found: 'nothing' };
 	}
 
 	list(
-		filter: { readonly state?: TaskState; readonly poolId?: string; readonly tenant?: string },
+		filter: TaskFilter,
 		limit: number,
 		cursor: string | null,
 	): { readonly tasks: readonly TaskView[]; readonly nextCursor: string | null } {
-		const page: TaskView[] = [];
-		let lastOrdinal = 0;
-		const before = cursor === null ? Number.POSITIVE_INFINITY : Number.parseInt(cursor, 36);
+		const { tasks, more } = this.page(filter, limit, cursor);
+		const last = tasks.at(-1);
+		return { tasks, nextCursor: more && last !== undefined ? this.cursorBehind(last) : null };
+	}
+
+	/** As `list`, with the records. `cursor` may be of a page that was made of the tasks of several fronts. */
+	page(filter: TaskFilter, limit: number, cursor: string | null): { readonly tasks: TaskRecord[]; readonly more: boolean } {
+		const tasks: TaskRecord[] = [];
+		const after = cursor === null ? null : placeOfCursor(cursor);
+		if (cursor !== null && after === null) return { tasks, more: false };
 		// A walk over all that are known: thousands, for a request that people make.
 		const newestFirst = [...this.#tasks.values()].reverse();
 		for (const task of newestFirst) {
-			if (!(task.ordinal < before) || task.refused) continue;
+			if (task.refused || (after !== null && comparePlaces(placeOf(task, this.#front), after) <= 0)) continue;
 			if (filter.state !== undefined && task.state !== filter.state) continue;
 			if (filter.poolId !== undefined && task.poolId !== filter.poolId) continue;
 			if (filter.tenant !== undefined && task.request.tenant !== filter.tenant) continue;
-			if (page.length === limit) return { tasks: page, nextCursor: lastOrdinal.toString(36) };
-			page.push(task);
-			lastOrdinal = task.ordinal;
+			if (tasks.length === limit) return { tasks, more: true };
+			tasks.push(task);
 		}
-		return { tasks: page, nextCursor: null };
+		return { tasks, more: false };
+	}
+
+	cursorBehind(task: TaskRecord): string {
+		return cursorOf(placeOf(task, this.#front));
 	}
 
 	/** Throws when the parts do not agree with each other. */
@@ -187,11 +264,17 @@ export class TaskRegistry implements TaskDirectory {
 		this.#tasks.delete(id);
 		this.logSpace.release(task.logLease);
 		task.log.forget();
+		this.#unsaid.expired.push(id);
+		this.#expire(id);
+	}
+
+	#expire(id: string): void {
 		this.#expired.add(id);
 		for (const oldest of this.#expired) {
 			if (this.#expired.size <= expiredIdsMax) break;
 			this.#expired.delete(oldest);
 			this.#keys.drop(oldest);
+			this.#unsaid.forgotten.push(oldest);
 		}
 	}
 }

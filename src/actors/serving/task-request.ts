@@ -76,6 +76,8 @@ export interface TaskRequest {
 	/** How long the last watcher may be gone before `onDisconnect: cancel` cancels. */
 	readonly disconnectGraceMs: number;
 	readonly idempotencyKey: string | null;
+	/** The id or a key is the client's own choice: another front thread may know it too. */
+	readonly named: boolean;
 	/** SHA-256 of the canonical JSON of the body without `task_id`: the same id or key with another hash is a conflict. */
 	readonly bodyHash: string;
 }

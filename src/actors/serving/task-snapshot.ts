@@ -3,21 +3,64 @@
  * wrote. Pure.
  */
 import type { TaskView } from './task-directory.ts';
+import type { TaskRecord } from './task-record.ts';
 import type { TaskRequest } from './task-request.ts';
 
-export interface TaskSnapshot extends Omit<TaskView, 'log' | 'ref' | 'watchers'> {
-	readonly firstSeq: number;
-	readonly lastSeq: number;
-	readonly eventsEnded: boolean;
-	readonly forgotten: boolean;
+/** What changes while a task lives. */
+export type TaskFacts = Pick<
+	TaskView,
+	| 'state'
+	| 'startedAt'
+	| 'firstTokenAt'
+	| 'endedAt'
+	| 'standing'
+	| 'onTimeProbability'
+	| 'standingVersion'
+	| 'phase'
+	| 'poolId'
+	| 'replicaId'
+	| 'engine'
+	| 'engineVersion'
+	| 'modelDigest'
+	| 'tokensIn'
+	| 'tokensOut'
+	| 'decodeMs'
+	| 'finishReason'
+	| 'failure'
+	| 'watchers'
+	| 'vectors'
+>;
+
+export interface TaskSnapshot {
+	readonly request: TaskRequest;
+	readonly admittedAt: number;
+	readonly facts: TaskFacts;
+	readonly log: LogSnapshot;
 }
 
-export function snapshotOf(task: TaskView): TaskSnapshot {
-	const { log } = task;
+export interface LogSnapshot {
+	readonly firstSeq: number;
+	readonly lastSeq: number;
+	readonly ended: boolean;
+	readonly forgotten: boolean;
+	/** What the log may need, as far as it is known. */
+	readonly bytes: number;
+}
+
+export function snapshotOf(task: TaskRecord): TaskSnapshot {
+	const { firstSeq, lastSeq, ended, forgotten } = task.log;
+	const bytes = ended ? task.log.bytes : Math.max(task.log.bytes, task.logLease.bytes);
 	return {
 		request: withoutTexts(task.request),
-		state: task.state,
 		admittedAt: task.admittedAt,
+		facts: factsOf(task),
+		log: { firstSeq, lastSeq, ended, forgotten, bytes },
+	};
+}
+
+export function factsOf(task: TaskView): TaskFacts {
+	return {
+		state: task.state,
 		startedAt: task.startedAt,
 		firstTokenAt: task.firstTokenAt,
 		endedAt: task.endedAt,
@@ -35,18 +78,13 @@ export function snapshotOf(task: TaskView): TaskSnapshot {
 		decodeMs: task.decodeMs,
 		finishReason: task.finishReason,
 		failure: task.failure,
+		watchers: task.watchers,
 		vectors: task.vectors,
-		firstSeq: log.firstSeq,
-		lastSeq: log.lastSeq,
-		eventsEnded: log.ended,
-		forgotten: log.forgotten,
 	};
 }
 
 /** What may be megabytes, and is nobody's business once the engine has it: prompt, stop strings, schema and grammar. */
 export function withoutTexts(request: TaskRequest): TaskRequest {
-	const { input } = request;
-	if (input.kind === 'inputs' && input.inputs.length === 0) return request;
 	return {
 		...request,
 		input: { kind: 'inputs', inputs: [], query: null },

@@ -67,8 +67,12 @@ class Task implements Behavior<TaskMessage> {
 		this.#ctx = ctx;
 		this.#record = record;
 		this.#around = around;
-		this.#claims = new TaskClaims(control, ctx.self, record.request.correlationId, () =>
-			ctx.setTimer('send-again', sendAgainMs, { type: 'send-again' }),
+		this.#claims = new TaskClaims(
+			control,
+			ctx.self,
+			record.request.correlationId,
+			() => around.claimOf(record.request),
+			() => ctx.setTimer('send-again', sendAgainMs, { type: 'send-again' }),
 		);
 		this.#telemetry = new TaskTelemetry(ctx.telemetry, record, around.pools);
 		this.#admission = new TaskAdmission(ctx, record, this.#claims, around, (problem) => this.#fail(problem, null));

@@ -11,14 +11,16 @@
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef, AskOutcome } from '../kernel/ref.ts';
 import type { DecodePort } from './decode.ts';
+import type { TaskIdentity } from './desk-messages.ts';
+import type { AttachElsewhere } from './elsewhere.ts';
 import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
 import { ExpectedOfPools, expectOfFront } from './known-series.ts';
-import type { DispatcherCommand, FrontCommand } from './messages.ts';
+import type { DispatcherCommand, FrontCommand, KnownTask, TaskClaimed } from './messages.ts';
 import { task } from './task.ts';
 import { unreachable } from './task-admission.ts';
 import type { Control } from './task-claims.ts';
-import type { CancelReason, TasksCommand } from './task-directory.ts';
+import type { CancelReason, Opening, TasksCommand } from './task-directory.ts';
 import { errorJson } from './task-events.ts';
 import type { TaskMessage, TaskRoll, TaskSurroundings } from './task-messages.ts';
 import type { TaskRecord } from './task-record.ts';
@@ -30,6 +32,7 @@ export type TasksMessage =
 	| FrontCommand
 	/** From the composition root, for each control thread that comes up. Its end is heard by death watch. */
 	| { readonly type: 'control-connected'; readonly control: Control }
+	| { readonly type: 'claim-answered'; readonly command: OpenTask; readonly outcome: AskOutcome<TaskClaimed> }
 	| { readonly type: 'task-reported'; readonly epoch: number; readonly outcome: AskOutcome<'reported'> }
 	| { readonly type: 'send-again' }
 	| { readonly type: 'forget-due' };
@@ -41,11 +44,16 @@ export interface TasksOptions {
 	readonly registry: TaskRegistry;
 	readonly decode: DecodePort;
 	readonly roll: TaskRoll;
+	/** Where tasks of other front threads are attached to; null: there are none. */
+	readonly elsewhere?: ActorRef<AttachElsewhere> | null;
 }
 
 /** A run's news is bounded by its tokens, one message a batch: a full mailbox there would be a bug. */
 const taskMailboxMax = 65_536;
 const reportMs = 5000;
+const claimMs = 5000;
+/** Tasks that have ended, in one message to a new control thread. */
+const reportedAtOnce = 500;
 const sendAgainMs = 200;
 
 export function tasks(options: TasksOptions): Setup<TasksMessage> {
@@ -58,6 +66,7 @@ class Tasks implements Behavior<TasksMessage> {
 	readonly #frontId: string;
 	readonly #around: TaskSurroundings;
 	readonly #roll: TaskRoll;
+	readonly #elsewhere: ActorRef<AttachElsewhere> | null;
 	readonly #live = new Map<TaskRecord, ActorRef<TaskMessage>>();
 	readonly #records = new Map<ActorRef<never>, TaskRecord>();
 	readonly #expected: ExpectedOfPools;
@@ -74,8 +83,15 @@ class Tasks implements Behavior<TasksMessage> {
 		this.#registry = options.registry;
 		this.#frontId = options.frontId;
 		this.#roll = options.roll;
+		this.#elsewhere = options.elsewhere ?? null;
 		const { registry, decode, roll } = options;
-		this.#around = { decode, roll, logSpace: registry.logSpace, pools: () => registry.pools };
+		this.#around = {
+			decode,
+			roll,
+			logSpace: registry.logSpace,
+			pools: () => registry.pools,
+			claimOf: ({ taskId, bodyHash }) => ({ frontId: options.frontId, bodyHash, keys: registry.keysOf(taskId) }),
+		};
 		registry.controlReachable = false;
 		expectOfFront(ctx.telemetry);
 		this.#expected = new ExpectedOfPools(ctx.telemetry);
@@ -86,14 +102,24 @@ class Tasks implements Behavior<TasksMessage> {
 			case 'open-task':
 				this.#onOpenTask(message);
 				break;
+			case 'claim-answered':
+				this.#onClaimed(message.command, message.outcome);
+				break;
+			case 'attach-task':
+				this.#onAttachTask(message);
+				break;
 			case 'cancel-all':
 				this.#cancelAll(message.reason);
+				break;
+			case 'adopt-lost':
+				this.#adopt(message.tasks);
 				break;
 			case 'pools-changed':
 				if (message.epoch !== this.#control?.epoch) break;
 				this.#registry.pools = message.pools;
 				this.#expected.see(message.pools);
 				this.#registry.controlReachable = true;
+				this.#registry.complete = true;
 				break;
 			case 'control-connected':
 				this.#onControlConnected(message.control);
@@ -109,6 +135,7 @@ class Tasks implements Behavior<TasksMessage> {
 				this.#forgetDue();
 				break;
 		}
+		this.#tellForgotten();
 		return 'same';
 	}
 
@@ -122,9 +149,49 @@ class Tasks implements Behavior<TasksMessage> {
 	// ── tasks come and go ────────────────────────────────────────────────────────────────────────────────────────
 
 	#onOpenTask(command: OpenTask): void {
+		const { request } = command;
+		// Only an id or a key that a client chose can be known to another front; what is known here is ours.
+		if (this.#elsewhere === null || !request.named || this.#registry.decides(request)) return this.#open(command);
+		const control = this.#control;
+		if (control === null) return this.#refuse(command, unreachable());
+		const { taskId, tenant, bodyHash, idempotencyKey, modelRef, workload, priority, sessionId, correlationId } = request;
+		const about = { modelRef, workload, priority, sessionId, correlationId, admittedAt: this.#ctx.now() };
+		const task = { taskId, tenant, bodyHash, keys: idempotencyKey === null ? [] : [idempotencyKey], about };
+		this.#ctx.ask<DispatcherCommand, TaskClaimed>(
+			control.dispatcher,
+			claimMs,
+			(replyTo) => ({ type: 'claim-task', frontId: this.#frontId, task, replyTo }),
+			(outcome) => ({ type: 'claim-answered', command, outcome }),
+		);
+	}
+
+	#onClaimed(command: OpenTask, outcome: AskOutcome<TaskClaimed>): void {
+		const { request, replyTo } = command;
+		const verdict = outcome.ok ? outcome.reply.verdict : null;
+		switch (verdict?.kind) {
+			case 'ours':
+				this.#open(command);
+				// Refused before it was a task: another front may have it.
+				if (this.#registry.claim(request).kind === 'fresh') this.#sayForgotten([], [request.taskId]);
+				return;
+			case 'elsewhere': {
+				const { frontId, taskId } = verdict;
+				const { tenant, bodyHash, idempotencyKey, correlationId, sessionId } = request;
+				const identity = { taskId, tenant, bodyHash, idempotencyKey, correlationId, sessionId };
+				this.#elsewhere?.tell({ type: 'attach-elsewhere', frontId, identity, replyTo });
+				return;
+			}
+			case 'contradiction':
+				return this.#refuse(command, failure('CONFLICT', 'task_id and Idempotency-Key name two different tasks'));
+			default:
+				return this.#refuse(command, unreachable());
+		}
+	}
+
+	#open(command: OpenTask): void {
 		const { request, replyTo } = command;
 		const claim = this.#registry.claim(request);
-		if (claim.kind === 'known') return this.#attach(claim.task, command);
+		if (claim.kind === 'known') return this.#attach(claim.task, replyTo);
 		if (claim.kind === 'refused') return this.#refuse(command, claim.failure);
 		if (this.#draining) return this.#refuse(command, failure('POOL_UNREADY', 'the daemon is shutting down', { retryAfterMs: 1000 }));
 		if (!this.#registry.controlReachable) return this.#refuse(command, unreachable());
@@ -142,18 +209,25 @@ class Tasks implements Behavior<TasksMessage> {
 		actor.tell({ type: 'open', replyTo });
 	}
 
+	/** Another front was sent a request that names a task of this one. */
+	#onAttachTask({ identity, replyTo }: Extract<TasksCommand, { type: 'attach-task' }>): void {
+		const claim = this.#registry.claim(identity);
+		if (claim.kind === 'known') this.#attach(claim.task, replyTo);
+		else if (claim.kind === 'fresh') replyTo.tell({ type: 'task-unknown' });
+		else this.#refuse({ request: identity, replyTo }, claim.failure);
+	}
+
 	/** The same request again: while it is being admitted it waits for the same answer. */
-	#attach(known: TaskRecord, command: OpenTask): void {
-		const { replyTo } = command;
+	#attach(known: TaskRecord, replyTo: ActorRef<Opening>): void {
 		// Refused, and not yet out of the pool's hands: the id is free again only then, for a withdrawal names no more than it.
-		if (known.refused && known.failure !== null) return this.#refuse(command, known.failure);
+		if (known.refused && known.failure !== null) return this.#refuse({ request: known.request, replyTo }, known.failure);
 		const actor = this.#live.get(known);
 		const waits = known.state === 'admitting' && actor?.tell({ type: 'open', replyTo }) === 'accepted';
 		if (!waits) replyTo.tell(known.opening(false));
 	}
 
 	/** Before there is a Task. */
-	#refuse({ request, replyTo }: OpenTask, problem: Failure): void {
+	#refuse({ request, replyTo }: { readonly request: TaskIdentity; readonly replyTo: ActorRef<Opening> }, problem: Failure): void {
 		const { telemetry } = this.#ctx;
 		telemetry.count('tasks_rejected_total', { engine: '', reason: problem.code });
 		if (problem.policyLabel !== undefined)
@@ -190,6 +264,21 @@ class Tasks implements Behavior<TasksMessage> {
 		this.#roll.ended(record.request.taskId);
 	}
 
+	/** Tasks of the thread that this one took the place of. */
+	#adopt(tasks: readonly KnownTask[]): void {
+		const now = this.#ctx.now();
+		for (const known of tasks) {
+			this.#registry.adopt(known, now);
+			this.#roll.ended(known.taskId);
+		}
+		this.#forgetDue();
+		this.#ctx.telemetry.log('warn', 'tasks-lost', {
+			name: this.#frontId,
+			count: tasks.length,
+			human: `${tasks.length} tasks were lost with the thread ${this.#frontId}.`,
+		});
+	}
+
 	#cancelAll(reason: CancelReason): void {
 		for (const actor of this.#live.values()) actor.tell({ type: 'cancel', reason, replyTo: null });
 	}
@@ -201,6 +290,16 @@ class Tasks implements Behavior<TasksMessage> {
 		if (next === null || (this.#forgetAt !== null && this.#forgetAt <= next)) return;
 		this.#forgetAt = next;
 		this.#ctx.setTimer('forget', next - now, { type: 'forget-due' });
+	}
+
+	/** To the directory of all tasks. A new control thread hears of what there is, not of what there was. */
+	#tellForgotten(): void {
+		const unsaid = this.#registry.takeForgotten();
+		if (unsaid !== null) this.#sayForgotten(unsaid.expired, unsaid.forgotten);
+	}
+
+	#sayForgotten(expired: readonly string[], forgotten: readonly string[]): void {
+		if (this.#control !== null) this.#send({ type: 'tasks-forgotten', frontId: this.#frontId, expired, forgotten });
 	}
 
 	// ── the control thread ───────────────────────────────────────────────────────────────────────────────────────
@@ -229,7 +328,12 @@ class Tasks implements Behavior<TasksMessage> {
 
 	#reported(): void {
 		this.#unreported--;
-		if (this.#unreported === 0) this.#send({ type: 'front-reported', frontId: this.#frontId });
+		if (this.#unreported > 0) return;
+		const ended = this.#registry.ended();
+		for (let from = 0; from < ended.length; from += reportedAtOnce) {
+			this.#send({ type: 'report-tasks', frontId: this.#frontId, tasks: ended.slice(from, from + reportedAtOnce) });
+		}
+		this.#send({ type: 'front-reported', frontId: this.#frontId });
 	}
 
 	#loseControl(): void {

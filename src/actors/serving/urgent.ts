@@ -2,23 +2,23 @@
  * Which messages must get through when a link between threads has no ordinary credit left: those that end things, and those
  * without which nothing goes on. By the thread that sends them; data only.
  */
-import type { DeskAnswer, DeskCommand, DeskNews } from './desk-messages.ts';
+import type { AttachAnswered, DeskCommand, TaskAnswered, TasksListed } from './desk-messages.ts';
 import type {
 	DispatcherCommand,
 	EngineThreadCommand,
 	FrontCommand,
-	HomeFound,
-	KeyClaimed,
 	PlacementNews,
 	ReplicaCommand,
 	ReplicaNews,
+	TaskClaimed,
 } from './messages.ts';
+import type { CancelDone } from './task-directory.ts';
 
 function types<M extends { readonly type: string }>(...urgent: readonly M['type'][]): ReadonlySet<string> {
 	return new Set(urgent);
 }
 
-export const urgentFromFronts = types<DispatcherCommand | DeskCommand | DeskNews | DeskAnswer>(
+export const urgentFromFronts = types<DispatcherCommand | DeskCommand | TaskAnswered | AttachAnswered | TasksListed | CancelDone>(
 	'settle',
 	'withdraw',
 	'report-lease',
@@ -26,8 +26,7 @@ export const urgentFromFronts = types<DispatcherCommand | DeskCommand | DeskNews
 	'front-reported',
 	'report-tasks',
 	'tasks-forgotten',
-	'claim-key',
-	'find-home',
+	'claim-task',
 	'join-desk',
 	'ask-task',
 	'follow-task',
@@ -43,17 +42,14 @@ export const urgentFromFronts = types<DispatcherCommand | DeskCommand | DeskNews
 	'cancel-done',
 );
 
-export const urgentFromControl = types<PlacementNews | FrontCommand | HomeFound | KeyClaimed | EngineThreadCommand | ReplicaCommand>(
+export const urgentFromControl = types<PlacementNews | FrontCommand | TaskClaimed | EngineThreadCommand | ReplicaCommand>(
 	'granted',
 	'refused',
 	'withdrawn',
 	'replica-lost',
-	'duplicate',
 	'pools-changed',
 	'adopt-lost',
-	'home-found',
-	'home-unsure',
-	'key-claimed',
+	'task-claimed',
 	'start-replica',
 	'stop',
 	'audit',

@@ -13,17 +13,19 @@ type IsData<T> = [T] extends [never]
 		? true
 		: T extends Primitive
 			? true
-			: T extends ActorRef<never>
-				? false
-				: T extends (...args: never[]) => unknown
+			: T extends ArrayBufferView
+				? true
+				: T extends ActorRef<never>
 					? false
-					: T extends readonly (infer Item)[]
-						? IsData<Item>
-						: T extends object
-							? false extends { [K in keyof T]-?: IsData<T[K]> }[keyof T]
-								? false
-								: true
-							: false;
+					: T extends (...args: never[]) => unknown
+						? false
+						: T extends readonly (infer Item)[]
+							? IsData<Item>
+							: T extends object
+								? false extends { [K in keyof T]-?: IsData<T[K]> }[keyof T]
+									? false
+									: true
+								: false;
 
 type CrossesOne<M> = M extends { readonly replyTo: infer R }
 	? R extends ActorRef<never> | null

@@ -65,6 +65,7 @@ export function taskRequestOf(value: unknown, headers: TaskHeaders, defaults: Ta
 			onDisconnect: body.on_disconnect ?? defaults.onDisconnect,
 			disconnectGraceMs: defaults.disconnectGraceMs,
 			idempotencyKey: headers.idempotencyKey ?? null,
+			named: body.task_id !== undefined || headers.idempotencyKey !== undefined,
 			bodyHash: bodyHash(body, 'task_id'),
 		},
 	};
