@@ -151,7 +151,7 @@ export const configSchema = Type.Object(
 		),
 		threads: section(
 			{
-				front: autoOr(1, 64, 'Threads that hold client connections'),
+				front: autoOr(1, 64, 'Threads that hold client connections, on one port; auto: 1, from 16 cores 2, from 32 cores 4'),
 				engine: autoOr(1, 64, 'Threads that look after engines'),
 			},
 			'Threads of the daemon',
@@ -170,9 +170,9 @@ export const configSchema = Type.Object(
 					minimum: 0,
 					maximum: 10_000_000,
 					default: 10_000,
-					description: 'Finished tasks kept at most, beside those of the last second',
+					description: 'Finished tasks kept at most, beside those of the last second; shared by the front threads',
 				}),
-				log_bytes_max: bytes('256MiB', 'Memory for the events of all tasks; reserved at admission'),
+				log_bytes_max: bytes('256MiB', 'Memory for the events of all tasks; reserved at admission; shared by the front threads'),
 			},
 			'Tasks and their event logs',
 		),
@@ -192,11 +192,21 @@ export const configSchema = Type.Object(
 		limits: section(
 			{
 				body_bytes: bytes('4MiB', 'Longest request body'),
-				inflight_body_bytes: bytes('256MiB', 'Bodies being received at once'),
+				inflight_body_bytes: bytes('256MiB', 'Bodies being received at once; shared by the front threads'),
 				header_count: Type.Integer({ minimum: 8, maximum: 1000, default: 100, description: 'Headers of a request' }),
-				connections: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 100_000, description: 'Connections open at once' }),
+				connections: Type.Integer({
+					minimum: 1,
+					maximum: 1_000_000,
+					default: 100_000,
+					description: 'Connections open at once; shared by the front threads',
+				}),
 				ws_message_bytes: bytes('4MiB', 'Longest message of a WebSocket'),
-				watchers_per_key: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 10_000, description: 'Event streams open at once' }),
+				watchers_per_key: Type.Integer({
+					minimum: 1,
+					maximum: 1_000_000,
+					default: 10_000,
+					description: 'Event streams open at once; shared by the front threads',
+				}),
 			},
 			'Bounds on what clients may send',
 		),

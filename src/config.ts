@@ -178,7 +178,7 @@ function resolve(file: ConfigFile, configFile: string | null, withScript: readon
 	const problems: string[] = [];
 	const listen = { ...parseAddr(file.listen.addr, problems), host: file.listen.host };
 	const threads = {
-		front: oneThread('threads.front', file.threads.front, problems),
+		front: frontThreads(file.threads.front, listen.host, world.cores, problems),
 		engine: oneThread('threads.engine', file.threads.engine, problems),
 	};
 
@@ -309,6 +309,20 @@ function modelFile(model: string | undefined, path: string, problems: string[]):
 	else
 		problems.push(`${path} is ${JSON.stringify(model)}; write a file as file:/absolute/path.gguf, or leave it out for the built-in model`);
 	return { model, modelPath: '' };
+}
+
+/** One relays tens of thousands of tokens a second: a second one is worth its core only where there are many. */
+function frontThreads(value: 'auto' | number, host: 'auto' | 'uws' | 'node', cores: number, problems: string[]): number {
+	if (value === 'auto') {
+		if (host === 'node' || cores < 16) return 1;
+		return cores < 32 ? 2 : 4;
+	}
+	if (value > 1 && host === 'node') {
+		problems.push(
+			`threads.front is ${value}, but listen.host is node, whose server cannot share a port between threads; use threads.front: 1, or listen.host: uws`,
+		);
+	}
+	return value;
 }
 
 function oneThread(path: string, value: 'auto' | number, problems: string[]): number {
