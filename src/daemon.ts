@@ -2,6 +2,7 @@
  * The daemon as main runs it: its threads, their configuration, their losses, its end. Main supervises and nothing else: no
  * message of an actor and no token passes here.
  */
+import { Socket } from 'node:net';
 import type { SupervisionSpec } from './actors/kernel/supervision.ts';
 import type { LogLevel } from './actors/kernel/telemetry.ts';
 import type { PoolView } from './actors/serving/messages.ts';
@@ -34,7 +35,7 @@ export interface Daemon {
 	halt(): Promise<void>;
 }
 
-const frontId = 'front-0';
+const firstFront = 'front-0';
 const threadSupervision: SupervisionSpec = {
 	onFailure: 'restart',
 	intensity: { restarts: 5, withinMs: 60_000 },
@@ -55,15 +56,17 @@ export async function startDaemon(config: DaemonConfig, log: DaemonLog): Promise
 		fail = resolve;
 	});
 	const own = threadTelemetry({ thread: 'main', log, processDefaults: true, lagMs: mainLagMs });
-	// Restarted fronts must come back on the port that the first one had.
-	let port = config.listen.port;
+	const roll = openRoll(config.taskRollFd);
+	let stopping = false;
 	const crew = new Crew(
-		threadSpecs(config, () => port),
+		threadSpecs(config, (name) => crew.facts(name)),
 		{
 			onLost: (name, why, delayMs) => log('error', 'thread-lost', { name, message: why, retryInMs: Math.round(delayMs) }),
 			onRestarted: (name, incarnation, facts) => {
 				log('info', 'thread-restarted', { name, restarts: incarnation - 1 });
-				if (name === frontId && !(facts as FrontFacts).ok) fail(`front thread came back without its port: ${JSON.stringify(facts)}`);
+				if (!isFront(name)) return;
+				if (!(facts as FrontFacts).ok) fail(`front thread ${name} came back without its port: ${JSON.stringify(facts)}`);
+				else if (stopping) void crew.drain(name, 0);
 			},
 			onGivenUp: (name, why) => fail(`thread ${name}: ${why}`),
 		},
@@ -73,65 +76,102 @@ export async function startDaemon(config: DaemonConfig, log: DaemonLog): Promise
 			renderMetrics: (all) => renderMetrics(all as MetricsSnapshot[]),
 		},
 	);
-	await crew.start();
-	const front = crew.facts(frontId) as FrontFacts;
-	if (!front.ok) {
+	const close = async (): Promise<void> => {
 		own.close();
 		await crew.stop();
-		throw listenProblem(config, front);
+		roll?.destroy();
+	};
+	try {
+		await crew.start();
+	} catch (error) {
+		await close();
+		throw error;
 	}
-	port = front.port;
+	const fronts = crew.names.filter(isFront);
+	const refused = fronts.map((name) => crew.facts(name) as FrontFacts).find((facts) => !facts.ok);
+	if (refused?.ok === false) {
+		await close();
+		throw listenProblem(config, refused);
+	}
+	const front = crew.facts(firstFront) as ListeningFront;
 	const { hostname } = config.listen;
-	const url = `http://${hostname.includes(':') ? `[${hostname}]` : hostname}:${port}`;
+	const url = `http://${hostname.includes(':') ? `[${hostname}]` : hostname}:${front.port}`;
 	return {
 		url,
 		failed,
 		async settled() {
 			for (;;) {
-				const { pools } = ((await crew.inspect(frontId)) ?? { pools: [] }) as FrontInspection;
-				if (pools.length === config.pools.length && pools.every((pool) => pool.state !== 'starting')) {
-					return daemonFacts(config, url, front.httpHost, pools);
+				const views = await Promise.all(
+					fronts.map(async (name) => ((await crew.inspect(name)) as FrontInspection | undefined)?.pools ?? []),
+				);
+				if (views.every((pools) => pools.length === config.pools.length && pools.every((pool) => pool.state !== 'starting'))) {
+					return daemonFacts(config, url, fronts.length, front.httpHost, views[0] ?? []);
 				}
 				await new Promise((resolve) => setTimeout(resolve, settleLookMs));
 			}
 		},
 		killThread: (name) => crew.kill(name, 'was told to'),
 		async stop(graceMs) {
-			await crew.drain(frontId, graceMs);
+			stopping = true;
+			await Promise.all(fronts.map((name) => crew.drain(name, graceMs)));
+			// What is watched on one front may run on another: no front goes before all have ended what they had.
+			await Promise.all(fronts.map((name) => crew.conclude(name)));
 			await crew.drain('engine-0', graceMs);
-			own.close();
-			await crew.stop();
+			await close();
 		},
 		async halt() {
-			own.close();
-			await Promise.race([crew.stop(), new Promise((resolve) => setTimeout(resolve, haltMs))]);
+			await Promise.race([close(), new Promise((resolve) => setTimeout(resolve, haltMs))]);
 		},
 	};
 }
 
-function threadSpecs(config: DaemonConfig, port: () => number): ThreadSpec[] {
+type ListeningFront = Extract<FrontFacts, { ok: true }>;
+
+function isFront(name: string): boolean {
+	return name.startsWith('front-');
+}
+
+/** Held here for as long as the daemon lives, and made one that does not block: fronts come and go, and write to it. */
+function openRoll(fd: number | null): Socket | null {
+	if (fd === null) return null;
+	const pipe = new Socket({ fd, readable: false, writable: true });
+	pipe.unref();
+	pipe.on('error', () => pipe.destroy());
+	return pipe;
+}
+
+/** The first front finds out the port and the server library; the others, and all that come back, do as it did. */
+function threadSpecs(config: DaemonConfig, factsOf: (name: string) => unknown): ThreadSpec[] {
 	const entry = (role: string): URL =>
 		new URL(`./roles/${role}${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
 	const logLevel = config.log.level;
 	const common = { supervision: threadSupervision };
+	const frontIds = Array.from({ length: config.threads.front }, (_none, index) => `front-${index}`);
+	const first = (): FrontFacts | null => factsOf(firstFront) as FrontFacts | null;
+	/** Node's own server cannot share a port. */
+	const running = (): readonly string[] => frontIds.slice(0, config.threads.front > 1 && nameOfHost(first()) === 'node' ? 1 : undefined);
 	return [
-		{
-			...common,
-			name: frontId,
-			entry: entry('front'),
-			peers: ['control'],
-			mayKill: false,
-			youngGenerationMb: frontYoungMb,
-			config: () => frontConfig(config, port()),
-		},
+		...frontIds.map(
+			(frontId, index): ThreadSpec => ({
+				...common,
+				name: frontId,
+				entry: entry('front'),
+				peers: ['control', ...frontIds.filter((other) => other !== frontId)],
+				mayKill: false,
+				youngGenerationMb: frontYoungMb,
+				wanted: () => first()?.ok === true && running().includes(frontId),
+				config: () => frontConfig(config, index, first()),
+			}),
+		),
 		{
 			...common,
 			name: 'control',
 			entry: entry('control'),
-			peers: [frontId, 'engine-0'],
+			peers: [...frontIds, 'engine-0'],
 			mayKill: true,
 			youngGenerationMb: quietYoungMb,
-			config: (epoch): ControlConfig => ({ epoch, pools: config.pools.map(poolSpec), fronts: [frontId], logLevel }),
+			wanted: () => first()?.ok === true,
+			config: (epoch): ControlConfig => ({ epoch, pools: config.pools.map(poolSpec), fronts: running(), logLevel }),
 		},
 		{
 			...common,
@@ -140,19 +180,29 @@ function threadSpecs(config: DaemonConfig, port: () => number): ThreadSpec[] {
 			peers: ['control'],
 			mayKill: true,
 			youngGenerationMb: quietYoungMb,
+			wanted: () => first()?.ok === true,
 			config: (): EngineConfig => ({ childEnv: config.childEnv, runtimeDir: config.runtimeDir, logLevel }),
 		},
 	];
 }
 
-function frontConfig(config: DaemonConfig, port: number): FrontConfig {
-	const { listen, limits, tasks, sse } = config;
+function nameOfHost(facts: FrontFacts | null): string | null {
+	return facts?.ok === true ? facts.httpHost : null;
+}
+
+/** `first`: what the first front is; null when this is it, and it starts for the first time. */
+function frontConfig(config: DaemonConfig, front: number, first: FrontFacts | null): FrontConfig {
+	const { listen, limits, tasks, sse, threads } = config;
+	const found = first?.ok === true ? first : null;
 	return {
-		frontId,
-		host: listen.host,
+		frontId: `front-${front}`,
+		fronts: threads.front,
+		host: found?.httpHost ?? listen.host,
 		http: {
 			hostname: listen.hostname,
-			port,
+			port: found?.port ?? listen.port,
+			// Whether somebody else has the port is asked once.
+			shared: found !== null,
 			bodyBytesMax: limits.bodyBytes,
 			inflightBodyBytesMax: limits.inflightBodyBytes,
 			connectionsMax: limits.connections,
@@ -165,7 +215,7 @@ function frontConfig(config: DaemonConfig, port: number): FrontConfig {
 			version: packageVersion(),
 			buildCommit: null,
 			buildTime: null,
-			front: 0,
+			front,
 			hostname: listen.hostname,
 			hosts: [],
 			headerCountMax: limits.headerCount,
@@ -205,12 +255,12 @@ function engineSettings(pool: PoolConfig): EmbeddedSettings | ScriptedSettings {
 	};
 }
 
-function daemonFacts(config: DaemonConfig, url: string, httpHost: string, pools: readonly PoolView[]): DaemonFacts {
+function daemonFacts(config: DaemonConfig, url: string, fronts: number, httpHost: string, pools: readonly PoolView[]): DaemonFacts {
 	return {
 		version: packageVersion(),
 		url,
 		httpHost,
-		threads: { front: 1, control: 1, engine: 1 },
+		threads: { front: fronts, control: 1, engine: 1 },
 		configFile: config.configFile,
 		pools: pools.map((pool): PoolFacts => {
 			const facts = pool.replicas.find((replica) => replica.facts !== null)?.facts ?? null;

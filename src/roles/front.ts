@@ -2,12 +2,10 @@
  * Composition root of a front thread: sockets, the tasks of its clients, their logs and watchers, and the decode connections
  * to the engines. A token that arrives here leaves here.
  */
-import { Socket } from 'node:net';
 import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
 import { KvUsage } from '../actors/serving/kv-usage.ts';
 import type { DispatcherCommand, PoolView } from '../actors/serving/messages.ts';
-import type { TaskRoll } from '../actors/serving/task-messages.ts';
 import { type RetentionLimits, TaskRegistry } from '../actors/serving/task-registry.ts';
 import { tasks } from '../actors/serving/tasks.ts';
 import { urgentFromFronts } from '../actors/serving/urgent.ts';
@@ -15,15 +13,19 @@ import type { MainApi } from '../actors/threads/thread-api.ts';
 import { runRole } from '../actors/threads/thread-role.ts';
 import { HostDecodePort } from '../engines/wire/host-decode-port.ts';
 import { buildFront, type FrontOptions } from '../transport/front.ts';
-import { chooseHost, type HostPreference } from '../transport/http/choose-host.ts';
-import { type HttpHostOptions, ListenError } from '../transport/http/http-host.ts';
+import { type ChosenHost, chooseHost, type HostPreference } from '../transport/http/choose-host.ts';
+import { type BugReport, type HttpHostOptions, ListenError } from '../transport/http/http-host.ts';
 import { threadLog } from '../transport/telemetry/logs.ts';
 import { type ThreadTelemetry, threadTelemetry } from '../transport/telemetry/metrics.ts';
 import { renderMetrics } from '../transport/telemetry/metrics-merge.ts';
+import { frontShare } from './front-share.ts';
+import { taskRoll } from './task-roll.ts';
 
 export interface FrontConfig {
 	readonly frontId: string;
-	/** Which server library. */
+	/** Front threads on the port: what bounds all of them together stands below as a whole, and this one takes its share. */
+	readonly fronts: number;
+	/** Which server library. Over node's own this thread is the only front, whatever `fronts` says. */
 	readonly host: HostPreference;
 	readonly http: HttpHostOptions;
 	readonly options: FrontOptions;
@@ -35,7 +37,7 @@ export interface FrontConfig {
 
 /** What main is told of the start: the port, or why there is none. Errors do not cross threads whole. */
 export type FrontFacts =
-	| { readonly ok: true; readonly port: number; readonly httpHost: string }
+	| { readonly ok: true; readonly port: number; readonly httpHost: 'uws' | 'node' }
 	| { readonly ok: false; readonly code: string; readonly message: string };
 
 export interface FrontInspection {
@@ -48,7 +50,6 @@ export interface FrontInspection {
 const tasksMailboxMax = 65_536;
 /** After the last task: how long its watchers may take to read the end. */
 const lastReadsMs = 2_000;
-const rollBytesMax = 1024 * 1024;
 
 let telemetry: ThreadTelemetry;
 
@@ -57,11 +58,19 @@ runRole<FrontConfig, FrontFacts>(
 		telemetry = threadTelemetry({ thread, log: threadLog({ thread, level: config.logLevel }), heapDefaults: true });
 		return telemetry;
 	},
-	async (config, { system }) => {
-		const bug = (where: string, error: unknown): void => {
+	async (whole, { system }) => {
+		const bug: BugReport = (where, error) => {
 			const { message, stack } = error instanceof Error ? error : { message: String(error), stack: undefined };
 			telemetry.log('error', 'bug', { where, message, stack });
 		};
+		const choice = chosenHost(whole, bug);
+		const fronts = choice.ok && choice.host.name === 'node' ? 1 : whole.fronts;
+		const config = frontShare(whole, fronts);
+		if (choice.ok && choice.instead !== null) {
+			const alone = fronts < whole.fronts ? `, and by one front thread instead of ${whole.fronts}: it cannot share a port` : '';
+			const human = `${choice.instead}. HTTP is served by node's own server, at about twice the CPU${alone}.`;
+			telemetry.log('warn', 'http-host', { human });
+		}
 		const registry = new TaskRegistry(config.retention);
 		const decode = new HostDecodePort((words) => bug('decode', new Error(words)));
 		const tasksRef = system.spawn('tasks', tasks({ frontId: config.frontId, registry, decode, roll: taskRoll(config.taskRollFd) }), {
@@ -71,10 +80,6 @@ runRole<FrontConfig, FrontFacts>(
 		let dispatcher: ActorRef<DispatcherCommand> | null = null;
 		let main: MainApi | null = null;
 
-		const choice = chooseHost(config.host, config.http, bug);
-		if (choice.ok && choice.instead !== null) {
-			telemetry.log('warn', 'http-host', { human: `${choice.instead}. HTTP is served by node's own server, at about twice the CPU.` });
-		}
 		const front = choice.ok
 			? buildFront({
 					host: choice.host,
@@ -87,6 +92,8 @@ runRole<FrontConfig, FrontFacts>(
 					options: config.options,
 				})
 			: null;
+		/** Something that a client here may be reading has not ended. */
+		const busy = (): boolean => registry.liveCount > 0;
 		const facts = await listen();
 
 		async function listen(): Promise<FrontFacts> {
@@ -123,11 +130,13 @@ runRole<FrontConfig, FrontFacts>(
 			}),
 			async drain(graceMs) {
 				front?.drain();
-				const deadline = performance.now() + graceMs;
-				await until(() => registry.liveCount === 0, deadline);
+				await until(() => registry.liveCount === 0, performance.now() + graceMs);
 				if (registry.liveCount > 0) tasksRef.tell({ type: 'cancel-all', reason: 'drain' });
+			},
+			// Until here connections come in as ever: tasks of other fronts run on, and are watched and cancelled from here too.
+			async conclude() {
 				front?.stopListening();
-				await until(() => registry.liveCount === 0 && (front?.watchers ?? 0) === 0, performance.now() + lastReadsMs);
+				await until(() => !busy() && (front?.watchers ?? 0) === 0, performance.now() + lastReadsMs);
 			},
 			async stop() {
 				front?.close();
@@ -139,22 +148,15 @@ runRole<FrontConfig, FrontFacts>(
 	},
 );
 
+function chosenHost(config: FrontConfig, bug: BugReport): ChosenHost {
+	const choice = chooseHost(config.host, frontShare(config, config.fronts).http, bug);
+	if (!choice.ok || choice.host.name !== 'node' || config.fronts === 1) return choice;
+	// It cannot share a port, so this thread is alone, and has all of what was to be shared.
+	const alone = chooseHost('node', frontShare(config, 1).http, bug);
+	return alone.ok ? { ...alone, instead: choice.instead } : alone;
+}
+
 /** Waits for a state that only turns of the event loop bring about. */
 async function until(reached: () => boolean, deadline: number): Promise<void> {
 	while (!reached() && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 10));
-}
-
-/** `+<id>` and `-<id>` lines for the restarting parent; one that does not read loses lines, never the daemon's time. */
-function taskRoll(fd: number | null): TaskRoll {
-	if (fd === null) return { started() {}, ended() {} };
-	const pipe = new Socket({ fd, readable: false, writable: true });
-	pipe.unref();
-	pipe.on('error', () => pipe.destroy());
-	const write = (line: string): void => {
-		if (!pipe.destroyed && pipe.writableLength < rollBytesMax) pipe.write(line);
-	};
-	return {
-		started: (taskId) => write(`+${taskId}\n`),
-		ended: (taskId) => write(`-${taskId}\n`),
-	};
 }

@@ -26,6 +26,8 @@ export interface ThreadSpec {
 	readonly supervision: SupervisionSpec;
 	/** Of V8's heap: new objects live here first, and it is taken from the system for good. Less is collected more often. */
 	readonly youngGenerationMb: number;
+	/** Asked once the first thread of all has started: false, and this one is left out for good. */
+	wanted?(): boolean;
 }
 
 export interface CrewEvents {
@@ -109,15 +111,24 @@ export class Crew {
 		this.#keeping = setInterval(() => this.#keepMetrics(), keepMs);
 	}
 
-	/** Starts and links all; rejects with the reason when one cannot start. */
+	/** Starts and links all: the first one alone, then, knowing its facts, the others. Rejects with the reason when one cannot start. */
 	async start(): Promise<void> {
-		for (const member of this.#members.values()) {
-			await this.#startMember(member);
-			this.#linkMember(member);
-		}
+		const [first, ...others] = this.#members.values();
+		if (first === undefined) return;
+		await this.#startMember(first);
+		for (const { spec } of others) if (spec.wanted?.() === false) this.#members.delete(spec.name);
+		const wanted = others.filter(({ spec }) => this.#members.has(spec.name));
+		// None is left half started: a front whose thread ends while it opens its port would take the process with it.
+		const outcomes = await Promise.allSettled(wanted.map((member) => this.#startMember(member)));
+		for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
 	}
 
-	/** What a thread answered at its start. */
+	/** Those that are not left out, in their order. */
+	get names(): readonly string[] {
+		return [...this.#members.keys()];
+	}
+
+	/** What a thread answered at its start; null before. */
 	facts(name: string): unknown {
 		return this.#member(name).facts;
 	}
@@ -168,6 +179,11 @@ export class Crew {
 	async drain(name: string, graceMs: number): Promise<void> {
 		const member = this.#member(name);
 		if (member.api !== null) await Promise.race([member.api.drain(graceMs), member.gone]);
+	}
+
+	async conclude(name: string): Promise<void> {
+		const member = this.#member(name);
+		if (member.api !== null) await Promise.race([member.api.conclude(), member.gone]);
 	}
 
 	/** Ends a control or engine thread by force; it is started again. */
@@ -233,6 +249,8 @@ export class Crew {
 		this.#watchdog.expect(member.spec.name, performance.now());
 		member.facts = await Promise.race([api.start(member.spec.config(member.incarnation)), early]);
 		member.api = api;
+		// In one go: of two that start at once, the second one finds the first, and only it.
+		this.#linkMember(member);
 		api.attach(proxy({ metrics: () => this.metrics() })).catch(() => undefined);
 	}
 
@@ -278,7 +296,6 @@ export class Crew {
 		if (this.#closing) return;
 		try {
 			await this.#startMember(member);
-			this.#linkMember(member);
 			this.#events.onRestarted(member.spec.name, member.incarnation, member.facts);
 		} catch (error) {
 			if (this.#closing) return;

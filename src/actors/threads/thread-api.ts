@@ -16,6 +16,8 @@ export interface ThreadApi<Config, Facts> {
 	inspect(): Promise<unknown>;
 	/** Refuse new work, finish the old within `graceMs`. */
 	drain(graceMs: number): Promise<void>;
+	/** All threads of its kind have drained: let those who read the end of what was finished, there or here, come to it. */
+	conclude(): Promise<void>;
 	/** End everything, now. The thread may be terminated afterwards. */
 	stop(): Promise<void>;
 }

@@ -28,6 +28,8 @@ export interface Role<Facts> {
 	metrics(): Promise<unknown>;
 	inspect(): unknown;
 	drain(graceMs: number): Promise<void>;
+	/** See `ThreadApi`. Default: there is nobody who reads. */
+	conclude?(): Promise<void>;
 	stop(): Promise<void>;
 	/** After an uncaught error, before the thread is ended: let go of what may not be open then. Must not throw. */
 	onUncaught(): void;
@@ -120,6 +122,9 @@ export function runRole<Config, Facts>(
 		},
 		async drain(graceMs: number) {
 			await role?.drain(graceMs);
+		},
+		async conclude() {
+			await role?.conclude?.();
 		},
 		async stop() {
 			// Actors first: that their peers on other threads end as well is no news to them any more.

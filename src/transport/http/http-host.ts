@@ -20,7 +20,7 @@ export interface HttpHostOptions {
 
 export interface HttpHost {
 	/** `uws` or `node`: told in the start banner and logs. */
-	readonly name: string;
+	readonly name: 'uws' | 'node';
 	/** Rejects with a `ListenError`. */
 	listen(handler: RequestHandler): Promise<{ readonly port: number }>;
 	/** No new connections; open requests go on, and each answer that begins from now on ends its connection. */
