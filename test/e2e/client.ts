@@ -15,22 +15,24 @@ export interface Accepted {
 	readonly streams: { readonly sse: string; readonly sse_verbose: string; readonly websocket: string };
 }
 
-export async function postJson(
-	url: string,
-	path: string,
-	body: unknown,
-	headers: Readonly<Record<string, string>> = {},
-): Promise<Response> {
+/** Where requests go: any connection to a url, or one that somebody holds. */
+export type Way = string | { request(path: string, init?: RequestInit): Promise<Response> };
+
+function ask(way: Way, path: string, init: RequestInit): Promise<Response> {
+	return typeof way === 'string' ? fetch(`${way}${path}`, init) : way.request(path, init);
+}
+
+export async function postJson(way: Way, path: string, body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Response> {
 	rememberBody(body);
-	return fetch(`${url}${path}`, {
+	return ask(way, path, {
 		method: 'POST',
 		headers: { 'content-type': 'application/json', authorization: `Bearer ${plantedKey}`, ...headers },
 		body: JSON.stringify(body),
 	});
 }
 
-export async function submit(url: string, body: Readonly<Record<string, unknown>>): Promise<Accepted> {
-	const response = await postJson(url, '/v2/tasks', body);
+export async function submit(way: Way, body: Readonly<Record<string, unknown>>): Promise<Accepted> {
+	const response = await postJson(way, '/v2/tasks', body);
 	const answer = await response.text();
 	if (response.status !== 202) throw new Error(`POST /v2/tasks answered ${response.status}: ${answer}`);
 	return JSON.parse(answer) as Accepted;
@@ -80,9 +82,9 @@ export class Watch {
 		this.#wake?.();
 	}
 
-	static async open(url: string, taskId: string, options: { after?: number; verbose?: boolean } = {}): Promise<Watch> {
+	static async open(way: Way, taskId: string, options: { after?: number; verbose?: boolean } = {}): Promise<Watch> {
 		const abort = new AbortController();
-		const response = await fetch(`${url}/v2/tasks/${taskId}/events${options.verbose === true ? '?verbose=1' : ''}`, {
+		const response = await ask(way, `/v2/tasks/${taskId}/events${options.verbose === true ? '?verbose=1' : ''}`, {
 			headers: {
 				authorization: `Bearer ${plantedKey}`,
 				...(options.after === undefined ? {} : { 'last-event-id': String(options.after) }),

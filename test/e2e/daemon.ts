@@ -34,6 +34,11 @@ export interface Daemon {
 	output(): string;
 	/** Resolves once the output matches. */
 	said(pattern: RegExp): Promise<void>;
+	/**
+	 * Front thread `front` meets an error that nothing catches, as a bug would make one. Resolves when it has come back. Of a
+	 * daemon that was started `withCrashes`.
+	 */
+	crashFront(front: number): Promise<void>;
 	/** SIGTERM, then the exit code. */
 	stop(): Promise<number | null>;
 }
@@ -43,6 +48,29 @@ export interface DaemonOptions {
 	readonly args?: readonly string[];
 	readonly supervise?: boolean;
 	readonly env?: Readonly<Record<string, string>>;
+	/** Front threads; default as the environment says, else one. */
+	readonly fronts?: number;
+	readonly withCrashes?: boolean;
+}
+
+/** Loaded before all else, by every thread: one that is told to throws where nothing catches. */
+function crashPoint(folder: string): string {
+	const file = join(folder, 'crash-point.cjs');
+	writeFileSync(
+		file,
+		`const { existsSync, unlinkSync } = require('node:fs');
+const { workerData } = require('node:worker_threads');
+if (typeof workerData?.name === 'string') {
+	const order = ${JSON.stringify(folder)} + '/crash-' + workerData.name;
+	setInterval(() => {
+		if (!existsSync(order)) return;
+		unlinkSync(order);
+		throw new Error('planted: ' + workerData.name + ' was told to crash');
+	}, 10).unref();
+}
+`,
+	);
+	return file;
 }
 
 /** A test that fails before it stops its daemon must not leave it running, nor wait for it. */
@@ -65,7 +93,9 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 	}
 	// All that it ever logs: it is searched for what no log may hold.
 	args.push('--log-level', 'debug', ...(options.args ?? []));
-	const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } });
+	if (options.fronts !== undefined) args.push('--threads.front', String(options.fronts));
+	const crashes = options.withCrashes === true ? { NODE_OPTIONS: `--require ${crashPoint(folder)}` } : {};
+	const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...crashes, ...options.env } });
 	let output = '';
 	const listeners = new Set<() => void>();
 	for (const stream of [child.stdout, child.stderr]) {
@@ -85,6 +115,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 			child.once('exit', (code, signal) => reject(new Error(`the daemon ended (${code ?? signal}) before it said ${pattern}:\n${output}`)));
 			look();
 		});
+	const restarts = new Map<number, number>();
 	const daemon: Daemon = {
 		url: `http://127.0.0.1:${port}`,
 		port,
@@ -92,6 +123,13 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 		child,
 		output: () => output,
 		said,
+		async crashFront(front) {
+			if (options.withCrashes !== true) throw new Error('start the daemon withCrashes');
+			const times = (restarts.get(front) ?? 0) + 1;
+			restarts.set(front, times);
+			writeFileSync(join(folder, `crash-front-${front}`), '');
+			await said(new RegExp(`"event":"thread-restarted".*"name":"front-${front}".*"restarts":${times}\\b`));
+		},
 		async stop() {
 			running.delete(daemon);
 			if (child.exitCode === null && child.signalCode === null) {

@@ -27,8 +27,8 @@ Module._load = function (request, ...rest) {
 }
 
 describe('without the binary of uWebSockets.js', () => {
-	it('the daemon says so once, in one clear line, and serves over node', async () => {
-		const daemon = await startDaemon({ env: { ...withoutUws(), ORCHD_LISTEN_HOST: 'auto' } });
+	it('the daemon says so once, in one clear line, and serves over node, by one front thread whatever was asked for', async () => {
+		const daemon = await startDaemon({ env: { ...withoutUws(), ORCHD_LISTEN_HOST: 'auto' }, fronts: 2 });
 		const { task_id: id } = await submit(daemon.url, { model_ref: 'default', prompt: 'a fox', max_tokens: 8 });
 		const seen = await (await Watch.open(daemon.url, id)).all();
 		checkOrder(seen);
@@ -40,9 +40,10 @@ describe('without the binary of uWebSockets.js', () => {
 		assert.equal(lines.length, 1);
 		assert.match(
 			String((JSON.parse(lines[0] ?? '') as { human: string }).human),
-			/no binary for this platform\. HTTP is served by node's own server/,
+			/no binary for this platform\. HTTP is served by node's own server.*, and by one front thread instead of 2: it cannot share a port\.$/,
 		);
-		assert.match(daemon.output(), /HTTP by node/);
+		assert.match(daemon.output(), /main, 1 front, .*HTTP by node/);
+		assert.doesNotMatch(daemon.output(), /front-1/);
 		assert.equal(await daemon.stop(), 0);
 	});
 
