@@ -195,23 +195,6 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 		/pools\[0\]\.engine is llamacpp; it belongs to engine: scripted/,
 	],
 	['more threads than cores', [], 'pools: [{ id: a, cpu_threads: 8 }]', {}, /^pools\[0\]\.cpu_threads is 8; it must be at most 7 here/],
-	[
-		'no front at all',
-		['--threads.front', '0'],
-		'',
-		{},
-		/^threads\.front is 0; it must be auto, or a whole number from 1 to 64 \(from --threads\.front\)$/,
-	],
-	['too many fronts', [], '', { ORCHD_THREADS_FRONT: '65' }, /^threads\.front is 65; it must be auto, or a whole number from 1 to 64/],
-	['half a front', [], 'threads: { front: 1.5 }', {}, /^threads\.front is 1\.5; it must be auto/],
-	[
-		'several fronts over node, which cannot share a port',
-		['--threads.front=2', '--listen.host=node'],
-		'',
-		{},
-		/^threads\.front is 2, but listen\.host is node, whose server cannot share a port between threads; use threads\.front: 1, or listen\.host: uws$/,
-	],
-	['several engine threads', ['--threads.engine', '2'], '', {}, /^threads\.engine is 2; this version has one such thread: use auto or 1$/],
 	['an unknown flag', ['--slot', '1'], '', {}, /^unknown option --slot; did you mean --slots\?$/],
 	['an unknown flag of a pool', ['--pools.default.queue.capcity', '1'], '', {}, /did you mean --pools\.default\.queue\.capacity\?$/],
 	['a flag of no pool', ['--pools.other.slots', '1'], '', {}, /^--pools\.other\.slots names an unknown pool; there is default$/],
@@ -261,44 +244,6 @@ test('an address that other machines can reach is refused', () => {
 	assert.deepEqual(load(['--addr', '[::1]:81']).listen, { hostname: '::1', port: 81, host: 'auto' });
 	assert.deepEqual(load(['--addr', 'localhost:0']).listen, { hostname: 'localhost', port: 0, host: 'auto' });
 	assert.deepEqual(load(['--addr', '127.1.2.3:65535']).listen, { hostname: '127.1.2.3', port: 65_535, host: 'auto' });
-});
-
-test('compute threads are shared by all replicas and never fewer than one', () => {
-	const threads = (file: string): number[] => load([], file).pools.map((pool) => pool.cpuThreads);
-	assert.deepEqual(threads('pools: [{ id: a, model: "file:/a" }]'), [7]);
-	assert.deepEqual(threads('pools: [{ id: a, model: "file:/a", replicas: 2 }, { id: b, model: "file:/b" }]'), [2, 2]);
-	assert.deepEqual(threads('pools: [{ id: a, model: "file:/a", replicas: 64 }]'), [1]);
-});
-
-test('front threads follow the cores unless they are told, and leave the rest to compute threads', () => {
-	const fronts = (cores: number, ...flags: string[]): readonly [number, number | undefined] => {
-		const config = loadConfig(['--model', 'file:/a', ...flags], { ...world(), cores });
-		return [config.threads.front, config.pools[0]?.cpuThreads];
-	};
-	assert.deepEqual(
-		[1, 2, 15].map((cores) => fronts(cores)),
-		[
-			[1, 1],
-			[1, 1],
-			[1, 14],
-		],
-	);
-	assert.deepEqual(
-		[16, 31, 32, 128].map((cores) => fronts(cores)),
-		[
-			[2, 14],
-			[2, 29],
-			[4, 28],
-			[4, 124],
-		],
-	);
-	assert.deepEqual(fronts(32, '--threads.front=auto', '--listen.host=node'), [1, 31]);
-	assert.deepEqual(fronts(8, '--threads.front=1', '--listen.host=node'), [1, 7]);
-	assert.deepEqual(fronts(4, '--threads.front=3'), [3, 1]);
-	assert.deepEqual(fronts(2, '--threads.front=64'), [64, 1]);
-	assert.equal(load([], 'threads: { front: 2 }').threads.front, 2);
-	assert.equal(load([], 'threads: { front: 2 }', { ORCHD_THREADS_FRONT: '3' }).threads.front, 3);
-	assert.equal(load([], '', { ORCHD_THREADS_FRONT: 'auto' }).threads.front, 1);
 });
 
 test('a max_tokens_out above the ctx means the ctx', () => {

@@ -93,7 +93,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 	}
 	// All that it ever logs: it is searched for what no log may hold.
 	args.push('--log-level', 'debug', ...(options.args ?? []));
-	if (options.fronts !== undefined) args.push('--threads.front', String(options.fronts));
+	if (options.fronts !== undefined) args.push('--threads.front', String(options.fronts), '--listen.host', 'auto');
 	const crashes = options.withCrashes === true ? { NODE_OPTIONS: `--require ${crashPoint(folder)}` } : {};
 	const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...crashes, ...options.env } });
 	let output = '';

@@ -13,8 +13,12 @@ const pool = {
 	model: 'scripted:demo',
 	aliases: ['default'],
 	slots: 4,
-	scripted: { prefill_tokens_per_s: 1_000_000, decode_tokens_per_s: 200, tokens: 1000 },
+	ctx: 8192,
+	max_tokens_out: 8000,
+	scripted: { prefill_tokens_per_s: 1_000_000, decode_tokens_per_s: 400, tokens: 8000 },
 };
+/** Longer than any test. */
+const endless = { max_tokens: 8000 };
 const task = { model_ref: 'default', prompt: 'a fox on two fronts', seed: 1, max_tokens: 60 };
 
 /** A task that was submitted, and is watched, on one front. */
@@ -58,9 +62,9 @@ describe('two front threads', () => {
 		assert.equal(new Set(seen.map(textOf)).size, 1);
 	});
 
-	it('tell the readiness and the metrics of the whole daemon on either, and what is the pools\u2019 once', async () => {
+	it('tell the readiness and the metrics of the whole daemon on either, and what pools tell once', async () => {
 		const connections = await Promise.all([0, 1].map((front) => FrontConnection.open(daemon.url, front)));
-		const streams = await Promise.all([0, 1].map((front) => streamOn(daemon.url, front, { max_tokens: 1000 })));
+		const streams = await Promise.all([0, 1].map((front) => streamOn(daemon.url, front, endless)));
 		await Promise.all(streams.map(({ watch }) => watch.until('token')));
 		for (const connection of connections) {
 			assert.equal((await connection.request('/ready')).status, 200);
@@ -86,7 +90,7 @@ describe('two front threads', () => {
 	for (const lost of [1, 0]) {
 		it(`go on when front ${lost} is lost: the other's streams do not notice, and it comes back on the port`, async () => {
 			const staying = await streamOn(daemon.url, 1 - lost);
-			const leaving = await streamOn(daemon.url, lost);
+			const leaving = await streamOn(daemon.url, lost, endless);
 			const begun = await Promise.all([staying.watch.until('token'), leaving.watch.until('token')]);
 			const back = daemon.crashFront(lost);
 			await assert.rejects(leaving.watch.all());
@@ -97,7 +101,8 @@ describe('two front threads', () => {
 	}
 
 	it('end together: the one without tasks serves until the other has none, and then all is over', async () => {
-		const running = await streamOn(daemon.url, 0, { max_tokens: 100 });
+		const owner = await FrontConnection.open(daemon.url, 0);
+		const running = await streamOn(daemon.url, 0, endless);
 		const begun = await running.watch.until('token');
 		const idle = await FrontConnection.open(daemon.url, 1);
 		const stopped = daemon.stop();
@@ -114,8 +119,9 @@ describe('two front threads', () => {
 		const newcomer = await fetch(`${daemon.url}/health`);
 		assert.equal(newcomer.status, 200);
 		await newcomer.arrayBuffer();
+		assert.equal((await owner.request(`/v2/tasks/${running.taskId}`, { method: 'DELETE' })).status, 204);
 		await finished(running, begun);
-		idle.close();
+		for (const connection of [owner, idle]) connection.close();
 		assert.equal(await stopped, 0);
 	});
 });
@@ -125,6 +131,7 @@ describe('several front threads', () => {
 		const flags = [
 			'--addr=127.0.0.1:0',
 			'--threads.front=2',
+			'--listen.host=auto',
 			'--log-level=error',
 			'--model=scripted:demo',
 			'--pools.default.engine=scripted',
@@ -152,7 +159,7 @@ describe('several front threads', () => {
 	it('tell the parent of their tasks, one that came back too', async () => {
 		const daemon = await startDaemon({ config: { pools: [pool] }, fronts: 2, withCrashes: true, supervise: true });
 		await daemon.crashFront(0);
-		const taskIds = await Promise.all([0, 1].map(async (front) => (await streamOn(daemon.url, front)).taskId));
+		const taskIds = await Promise.all([0, 1].map(async (front) => (await streamOn(daemon.url, front, endless)).taskId));
 		const [inner = 0, ...below] = descendants(daemon.pid);
 		process.kill(inner, 'SIGKILL');
 		await daemon.said(/tasks were lost: .*\n/);

@@ -96,6 +96,37 @@ describe('a crew', () => {
 		}
 	});
 
+	it('links threads that start at once with each other, each pair once, and leaves out those that the first one makes needless', async () => {
+		const told = listen();
+		const wanted = (): boolean => (crew.facts('one') as { incarnation: number }).incarnation === 1;
+		const names = ['one', 'two', 'three', 'four'];
+		const peersOf = (name: string): readonly string[] => ['needless', ...names.filter((other) => other !== name)];
+		const crew: Crew = new Crew(
+			[
+				...names.map((name) => workerSpec(name, peersOf(name), name === 'one' ? {} : { wanted })),
+				workerSpec('needless', names, { wanted: () => !wanted() }),
+			],
+			told.events,
+			keep,
+		);
+		try {
+			await crew.start();
+			assert.deepEqual(crew.names, names);
+			for (const name of names) assert.deepEqual((await untilSeen(crew, name, ({ pongs }) => pongs >= 3)).endings, []);
+			const restarted = told.restarted();
+			crew.kill('three', 'planted');
+			assert.equal(await restarted, 'three 2');
+			await untilSeen(crew, 'three', ({ pongs }) => pongs === 3);
+			for (const name of ['one', 'two', 'four']) {
+				const { pongs, endings } = await untilSeen(crew, name, (each) => each.pongs >= 4);
+				assert.deepEqual([pongs, endings], [4, ['lost']]);
+			}
+			await assert.rejects(crew.inspect('needless'), /there is no thread needless/);
+		} finally {
+			await crew.stop();
+		}
+	});
+
 	it('kills a thread that hangs, and starts it again', async () => {
 		const told = listen();
 		const crew = new Crew([workerSpec('one', [])], told.events, { ...keep, watchdog: { stuckMs: 1_500, graceMs: 0 } });

@@ -81,7 +81,7 @@ test('every npm script that a document names exists', () => {
 	const manifest = JSON.parse(readText('package.json')) as { scripts: Record<string, string> };
 	none(
 		documents.flatMap((path) =>
-			[...readText(path).matchAll(/\bnpm (?:run (?:--silent )?([\w:]+)|(start|test))\b/g)]
+			[...readText(path).matchAll(/\bnpm (?:run (?:--silent )?([\w:-]+)|(start|test))\b/g)]
 				.map((match) => match[1] ?? match[2] ?? '')
 				.filter((script) => manifest.scripts[script] === undefined)
 				.map((script) => `${path} names npm run ${script}, which package.json does not have`),

@@ -67,6 +67,33 @@ describe('the metrics', () => {
 		assert.match(text, /^replica_state\{.*\} 1$/m);
 	});
 
+	it('are those of the daemon where each front has a part: parts of counts and of ratios add up, states do not', async () => {
+		const told = ['front-0', 'front-1', 'front-2'].map((thread, index) => {
+			const telemetry = telemetryOf(thread);
+			telemetry.gauge('kv_cache_usage_ratio', { pool_id: 'p', replica_id: 'r' }, index === 2 ? 0 : 0.25);
+			telemetry.gauge('ws_sockets', {}, index);
+			telemetry.gauge('mailbox_depth', { actor: '/tasks' }, index);
+			telemetry.gauge('event_loop_lag_ms', { thread }, index);
+			return telemetry;
+		});
+		const control = telemetryOf('control');
+		control.gauge('slots', { pool_id: 'p', replica_id: 'r', state: 'free' }, 4);
+		control.gauge('model_state', { model_id: 'm', state: 'Active' }, 1);
+		const text = await renderMetrics(await Promise.all([...told, control].map((telemetry) => telemetry.snapshot())));
+		assert.match(text, /^kv_cache_usage_ratio\{.*\} 0\.5$/m);
+		assert.match(text, /^ws_sockets 3$/m);
+		assert.match(text, /^mailbox_depth\{.*\} 2$/m);
+		assert.match(text, /^slots\{.*state="free"\} 4$/m);
+		assert.match(text, /^model_state\{.*state="Active"\} 1$/m);
+		for (const index of [0, 1, 2]) assert.ok(text.includes(`\nevent_loop_lag_ms{thread="front-${index}"} ${index}\n`));
+		assert.deepEqual(
+			metricSpecs
+				.filter((spec) => spec.type === 'gauge' && spec.merge === 'max' && spec.labels.includes('pool_id'))
+				.map(({ name }) => name),
+			['gpu_utilization', 'vram_used_bytes', 'replica_state'],
+		);
+	});
+
 	it('keep the counters of ended threads and forget their gauges, so that no counter falls', async () => {
 		const first = telemetryOf('front-0');
 		first.count('tokens_out_total', { pool_id: 'p' }, 5);
