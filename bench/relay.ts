@@ -10,7 +10,10 @@
  * Subjects are interleaved in each run; figures are medians over runs, with the median ratio to nginx of the same run. Not
  * measured: TLS, networks, prefill. Also: a token's delay includes the load generator's own queueing, the same for all.
  *
- *   node dist/bench/relay.js [--streams 1,64,512] [--seconds 5] [--runs 9] [--rate 50] [--flat 10000] [--no-stall] [--json FILE]
+ * `--foreign`: the daemon has two front threads, and each stream is submitted on a connection of one and watched on a connection
+ * of the other, both made before; so its first token has a POST, a GET and no connect in it, and the CPU that of both fronts.
+ *
+ *   node dist/bench/relay.js [--foreign] [--streams 1,64,512] [--seconds 5] [--runs 9] [--rate 50] [--flat 10000] [--warm 4] [--no-stall] [--json FILE]
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -45,12 +48,14 @@ const { values: options } = parseArgs({
 		runs: { type: 'string', default: '9' },
 		rate: { type: 'string', default: '50' },
 		flat: { type: 'string', default: '10000' },
+		warm: { type: 'string', default: '4' },
+		foreign: { type: 'boolean', default: false },
 		'no-stall': { type: 'boolean', default: false },
 		json: { type: 'string' },
 	},
 });
-/** Two thousand requests: before that V8 still compiles. */
-const warmRounds = 4;
+/** By default two thousand requests: before that V8 still compiles. */
+const warmRounds = Number(options.warm);
 const warmStreams = 512;
 const warmTokens = 25;
 const settleMs = 2_000;
@@ -60,14 +65,19 @@ const flatRate = 1e9;
 const fortyMsShareMax = 0.01;
 const stallBytesMax = 4 * 1024 * 1024;
 
-async function load(job: LoadJob): Promise<LoadResult> {
-	const child = spawn(process.execPath, [benchEntry('load'), JSON.stringify(job)], { stdio: ['ignore', 'pipe', 'inherit'] });
+/** `onReady`: the load is about to begin. */
+async function load(job: LoadJob, onReady: () => void): Promise<LoadResult> {
+	const child = spawn(process.execPath, [benchEntry('load'), JSON.stringify(job)], { stdio: ['pipe', 'pipe', 'inherit'] });
 	let output = '';
 	child.stdout.setEncoding('utf8').on('data', (text: string) => {
+		if (output === '') {
+			onReady();
+			child.stdin.end('go');
+		}
 		output += text;
 	});
 	await once(child, 'close');
-	return JSON.parse(output) as LoadResult;
+	return JSON.parse(output.slice(output.indexOf('\n') + 1)) as LoadResult;
 }
 
 /** Of relays that are warm and serve nobody, by subject. */
@@ -75,24 +85,31 @@ const idleBytes = new Map<Subject, number>();
 
 async function measure(subject: Subject, { streams, run, tokens, seconds, spreadMs }: Job): Promise<Sample> {
 	const total = (of: (pid: number) => number): number => subject.relayPids().reduce((sum, pid) => sum + of(pid), 0);
-	const cpuBefore = total(cpuUs);
+	let cpuBefore = 0;
 	const idle = idleBytes.get(subject) ?? Number.NaN;
 	let residentMiddle = idle;
-	const middle = setTimeout(
-		() => {
-			residentMiddle = total(residentBytes);
+	let middle: NodeJS.Timeout | undefined;
+	const onReady = (): void => {
+		cpuBefore = total(cpuUs);
+		middle = setTimeout(
+			() => {
+				residentMiddle = total(residentBytes);
+			},
+			(1 + seconds / 2) * 1000,
+		);
+	};
+	const result = await load(
+		{
+			kind: subject.kind,
+			port: subject.port,
+			streams,
+			spreadMs,
+			tokens,
+			deadlineMs: (seconds + 30) * 1000,
+			model: 'scripted:bench',
 		},
-		(1 + seconds / 2) * 1000,
+		onReady,
 	);
-	const result = await load({
-		kind: subject.kind,
-		port: subject.port,
-		streams,
-		spreadMs,
-		tokens,
-		deadlineMs: (seconds + 30) * 1000,
-		model: 'scripted:bench',
-	});
 	clearTimeout(middle);
 	const direct = subject.name === 'direct';
 	return {
@@ -183,7 +200,7 @@ async function subjectsOf(bench: Bench, rate: number, streams: number, tokens: n
 	return [
 		direct,
 		await bench.nginx(direct.port),
-		await bench.orchestratord(Math.max(streams, warmStreams), rate, Math.max(tokens, warmTokens)),
+		await bench.orchestratord(Math.max(streams, warmStreams), rate, Math.max(tokens, warmTokens), { foreign: options.foreign }),
 	];
 }
 
@@ -205,12 +222,12 @@ async function main(): Promise<void> {
 			const flatSubjects = await subjectsOf(bench, flatRate, flatStreams, flatTokens);
 			flat = await runs(flatSubjects, [{ streams: flatStreams, tokens: flatTokens, seconds: 10, spreadMs: 50 }], count);
 		}
-		if (!options['no-stall']) stall = await measureStall(bench);
+		if (!options['no-stall'] && !options.foreign) stall = await measureStall(bench);
 	} finally {
 		await bench.close();
 	}
 	const parts = [
-		`relay: ${rate} tokens/s a stream, ${seconds} s, ${count} runs, ${machine()}; in brackets the median ratio to nginx in the same run`,
+		`relay${options.foreign ? ', each stream watched on the front thread that does not run it' : ''}: ${rate} tokens/s a stream, ${seconds} s, ${count} runs, ${machine()}; in brackets the median ratio to nginx in the same run`,
 		tableOf(paced, pacedFigures),
 	];
 	if (flat.length > 0) parts.push(`flat out: ${flatStreams} streams of ${flatTokens} tokens`, tableOf(flat, flatFigures));

@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 
 export interface Subject {
 	readonly name: 'direct' | 'nginx' | 'orchestratord';
-	readonly kind: 'sse' | 'tasks';
+	readonly kind: 'sse' | 'tasks' | 'foreign';
 	readonly port: number;
 	/** The processes whose CPU counts as the relay's. */
 	readonly relayPids: () => readonly number[];
@@ -68,6 +68,11 @@ async function answers(port: number, path: string): Promise<void> {
 	}
 }
 
+export interface OrchestratordOptions {
+	readonly retentionMs?: number;
+	readonly foreign?: boolean;
+}
+
 export class Bench {
 	readonly #children: ChildProcess[] = [];
 	readonly #folder = mkdtempSync(join(tmpdir(), 'relay-bench-'));
@@ -111,9 +116,14 @@ http {
 		return { name: 'nginx', kind: 'sse', port, relayPids: () => childrenOf(master) };
 	}
 
-	/** A daemon with one scripted pool that decodes at `rate` tokens/s a stream, without prefill time. */
-	async orchestratord(slots: number, rate: number, tokensMax: number, retentionMs = 1000): Promise<Subject> {
+	/**
+	 * A daemon with one scripted pool that decodes at `rate` tokens/s a stream, without prefill time. `foreign`: with two front
+	 * threads, each stream watched on the one that does not run it.
+	 */
+	async orchestratord(slots: number, rate: number, tokensMax: number, more: OrchestratordOptions = {}): Promise<Subject> {
+		const { retentionMs = 1000, foreign = false } = more;
 		const { port, pid } = await this.daemon({
+			threads: { front: foreign ? 2 : 1 },
 			pools: [
 				{
 					id: 'bench',
@@ -127,7 +137,7 @@ http {
 			],
 			tasks: { retention_ms: retentionMs, log_bytes_max: '2GiB' },
 		});
-		return { name: 'orchestratord', kind: 'tasks', port, relayPids: () => [pid] };
+		return { name: 'orchestratord', kind: foreign ? 'foreign' : 'tasks', port, relayPids: () => [pid] };
 	}
 
 	/** A daemon that is ready, with what `config` says beside its address. */

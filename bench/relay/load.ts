@@ -1,15 +1,20 @@
 /**
  * The load generator: one process, N streams whose start times are fixed in advance (open loop, spread evenly over
- * `spreadMs`). Reads one `LoadJob` as JSON from argv, prints one `LoadResult`. Bounded: it ends when all streams have ended, or
+ * `spreadMs`). Reads one `LoadJob` as JSON from argv, says `ready`, begins at the first byte of its stdin, prints one `LoadResult`. Bounded: it ends when all streams have ended, or
  * at its deadline, which counts as an error.
  */
+import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { quantiles } from '../report.ts';
+import { ForeignWays } from './foreign.ts';
 import { newTally, nowUs, SseReader, type Tally } from './sse-reader.ts';
 
 export interface LoadJob {
-	/** `sse`: GET the stream. `tasks`: POST /v2/tasks, whose answer is the task's events. */
-	readonly kind: 'sse' | 'tasks';
+	/**
+	 * `sse`: GET the stream. `tasks`: POST /v2/tasks, whose answer is the task's events. `foreign`: POST on a connection of one front,
+	 * GET the events on one of the other, both made before.
+	 */
+	readonly kind: 'sse' | 'tasks' | 'foreign';
 	readonly port: number;
 	readonly streams: number;
 	/** All are opened within this time. */
@@ -36,40 +41,51 @@ export interface LoadResult {
 	readonly tokensPerS: number;
 }
 
-function openStream(job: LoadJob, tally: Tally, done: (ok: boolean) => void): Socket {
+function openStream(job: LoadJob, ways: ForeignWays | null, tally: Tally, done: (ok: boolean) => void): void {
 	const askedAtUs = nowUs();
 	const reader = new SseReader(tally, askedAtUs);
 	let settled = false;
+	let socket: Socket | null = null;
 	const finish = (ok: boolean): void => {
 		if (settled) return;
 		settled = true;
-		socket.destroy();
+		socket?.destroy();
 		done(ok);
 	};
-	const socket = connect({ port: job.port, host: '127.0.0.1', noDelay: true }, () => {
+	const onData = (text: string): void => {
+		reader.push(text);
+		if (reader.ended || (reader.status !== 0 && reader.status !== 200)) finish(reader.status === 200 && reader.tokens === job.tokens);
+	};
+	const follow = (opened: Socket): void => {
+		socket = opened;
+		socket.on('error', () => finish(false));
+		socket.on('close', () => finish(false));
+	};
+	if (ways !== null) {
+		ways.openStream(job.tokens, onData).then(follow, () => finish(false));
+		return;
+	}
+	const plain = connect({ port: job.port, host: '127.0.0.1', noDelay: true }, () => {
 		if (job.kind === 'sse') {
-			socket.write(`GET /?tokens=${job.tokens} HTTP/1.1\r\nHost: 127.0.0.1:${job.port}\r\n\r\n`);
+			plain.write(`GET /?tokens=${job.tokens} HTTP/1.1\r\nHost: 127.0.0.1:${job.port}\r\n\r\n`);
 			return;
 		}
 		const body = JSON.stringify({ model_ref: job.model, prompt: 'x', max_tokens: job.tokens });
-		socket.write(
+		plain.write(
 			`POST /v2/tasks HTTP/1.1\r\nHost: 127.0.0.1:${job.port}\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
 		);
 	});
-	socket.setEncoding('latin1');
-	socket.on('data', (text: string) => {
-		reader.push(text);
-		if (reader.ended) finish(reader.status === 200 && reader.tokens === job.tokens);
-	});
-	socket.on('error', () => finish(false));
-	socket.on('close', () => finish(false));
-	return socket;
+	plain.setEncoding('latin1');
+	plain.on('data', onData);
+	follow(plain);
 }
 
-function run(job: LoadJob): void {
+async function run(job: LoadJob): Promise<void> {
+	const ways = job.kind === 'foreign' ? await ForeignWays.open(job.port, job.model, job.streams) : null;
+	process.stdout.write('ready\n');
+	await once(process.stdin, 'data');
 	const tally = newTally(job.streams * job.tokens + 1);
 	const cpuBefore = process.cpuUsage();
-	const sockets = new Set<Socket>();
 	let left = job.streams;
 	let errors = 0;
 	const report = (): void => {
@@ -96,15 +112,13 @@ function run(job: LoadJob): void {
 	for (let index = 0; index < job.streams; index += 1) {
 		setTimeout(
 			() => {
-				sockets.add(
-					openStream(job, tally, (ok) => {
-						if (!ok) errors += 1;
-						left -= 1;
-						if (left > 0) return;
-						clearTimeout(deadline);
-						report();
-					}),
-				);
+				openStream(job, ways, tally, (ok) => {
+					if (!ok) errors += 1;
+					left -= 1;
+					if (left > 0) return;
+					clearTimeout(deadline);
+					report();
+				});
 			},
 			(index * job.spreadMs) / job.streams,
 		);
@@ -112,4 +126,4 @@ function run(job: LoadJob): void {
 }
 
 const argument = process.argv[2];
-if (argument !== undefined && argument.startsWith('{')) run(JSON.parse(argument) as LoadJob);
+if (argument !== undefined && argument.startsWith('{')) await run(JSON.parse(argument) as LoadJob);

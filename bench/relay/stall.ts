@@ -55,7 +55,7 @@ function readsOn(socket: Socket): Promise<boolean> {
 }
 
 export async function measureStall(bench: Bench): Promise<StallResult> {
-	const subject = await bench.orchestratord(1, 1e9, tokens, 600_000);
+	const subject = await bench.orchestratord(1, 1e9, tokens, { retentionMs: 600_000 });
 	const pid = subject.relayPids()[0] ?? 0;
 	const created = await fetch(`http://127.0.0.1:${subject.port}/v2/tasks`, {
 		method: 'POST',

@@ -1,6 +1,8 @@
 /** A whole daemon with two front threads on one port: both serve, each alone, through losses and to the end. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { after, before, describe, it } from 'node:test';
+import { WebSocket } from 'ws';
 import { loadConfig } from '../../src/config.ts';
 import { startDaemon as startInside } from '../../src/daemon.ts';
 import { checkOrder, type SeenEvent, submit, textOf, Watch } from './client.ts';
@@ -60,6 +62,19 @@ describe('two front threads', () => {
 		const streams = await Promise.all([0, 1, 0, 1].map((front) => streamOn(daemon.url, front)));
 		const seen = await Promise.all(streams.map((stream) => finished(stream)));
 		assert.equal(new Set(seen.map(textOf)).size, 1);
+	});
+
+	it('have a WebSocket each', async () => {
+		for (const front of [0, 1]) {
+			const { agent } = await FrontConnection.open(daemon.url, front);
+			const socket = new WebSocket(`${daemon.url.replace('http', 'ws')}/v2/ws`, 'orchestratord.v2', { agent });
+			await once(socket, 'open');
+			socket.send(JSON.stringify({ op: 'submit', ref: 'a', task: { ...task, max_tokens: 1 } }));
+			const [message] = (await once(socket, 'message')) as [Buffer];
+			assert.equal(frontOf((JSON.parse(message.toString()) as { task_id: string }).task_id), front);
+			socket.close();
+			await once(socket, 'close');
+		}
 	});
 
 	it('tell the readiness and the metrics of the whole daemon on either, and what pools tell once', async () => {
