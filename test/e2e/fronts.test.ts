@@ -50,6 +50,10 @@ async function scrape(connection: FrontConnection): Promise<ReadonlyMap<string, 
 	return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]));
 }
 
+function tokensOut(values: ReadonlyMap<string, number>): number {
+	return [...values].reduce((sum, [series, value]) => (series.startsWith('tokens_out_total{') ? sum + value : sum), 0);
+}
+
 describe('two front threads', () => {
 	let daemon: Daemon;
 	before(async () => {
@@ -107,10 +111,15 @@ describe('two front threads', () => {
 			const staying = await streamOn(daemon.url, 1 - lost);
 			const leaving = await streamOn(daemon.url, lost, endless);
 			const begun = await Promise.all([staying.watch.until('token'), leaving.watch.until('token')]);
+			const observer = await FrontConnection.open(daemon.url, 1 - lost);
+			const before = tokensOut(await scrape(observer));
+			assert.ok(before > 0);
 			const back = daemon.crashFront(lost);
 			await assert.rejects(leaving.watch.all());
 			await finished(staying, begun[0]);
 			await back;
+			assert.ok(tokensOut(await scrape(observer)) > before, 'what a lost front has counted is kept');
+			observer.close();
 			await finished(await streamOn(daemon.url, lost, { max_tokens: 5 }));
 		});
 	}
