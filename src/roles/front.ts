@@ -4,10 +4,11 @@
  */
 import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
+import type { DeskCommand } from '../actors/serving/desk-messages.ts';
+import { spawnFrontActors } from '../actors/serving/front-actors.ts';
 import { KvUsage } from '../actors/serving/kv-usage.ts';
 import type { DispatcherCommand, PoolView } from '../actors/serving/messages.ts';
 import { type RetentionLimits, TaskRegistry } from '../actors/serving/task-registry.ts';
-import { tasks } from '../actors/serving/tasks.ts';
 import { urgentFromFronts } from '../actors/serving/urgent.ts';
 import type { MainApi } from '../actors/threads/thread-api.ts';
 import { runRole } from '../actors/threads/thread-role.ts';
@@ -47,7 +48,6 @@ export interface FrontInspection {
 	readonly watchers: number;
 }
 
-const tasksMailboxMax = 65_536;
 /** After the last task: how long its watchers may take to read the end. */
 const lastReadsMs = 2_000;
 
@@ -58,7 +58,7 @@ runRole<FrontConfig, FrontFacts>(
 		telemetry = threadTelemetry({ thread, log: threadLog({ thread, level: config.logLevel }), heapDefaults: true });
 		return telemetry;
 	},
-	async (whole, { system }) => {
+	async (whole, { system, incarnation }) => {
 		const bug: BugReport = (where, error) => {
 			const { message, stack } = error instanceof Error ? error : { message: String(error), stack: undefined };
 			telemetry.log('error', 'bug', { where, message, stack });
@@ -71,10 +71,16 @@ runRole<FrontConfig, FrontFacts>(
 			const human = `${choice.instead}. HTTP is served by node's own server, at about twice the CPU${alone}.`;
 			telemetry.log('warn', 'http-host', { human });
 		}
-		const registry = new TaskRegistry(config.retention);
+		const registry = new TaskRegistry(config.retention, config.options.front);
+		// The thread before this one had tasks: whether there is one, the control thread knows.
+		registry.complete = incarnation === 1;
 		const decode = new HostDecodePort((words) => bug('decode', new Error(words)));
-		const tasksRef = system.spawn('tasks', tasks({ frontId: config.frontId, registry, decode, roll: taskRoll(config.taskRollFd) }), {
-			mailboxMax: tasksMailboxMax,
+		const actors = spawnFrontActors(system, {
+			frontId: config.frontId,
+			fronts: Array.from({ length: fronts }, (_, number) => `front-${number}`),
+			registry,
+			decode,
+			roll: taskRoll(config.taskRollFd),
 		});
 		const kvUsage = new KvUsage(telemetry);
 		let dispatcher: ActorRef<DispatcherCommand> | null = null;
@@ -84,7 +90,8 @@ runRole<FrontConfig, FrontFacts>(
 			? buildFront({
 					host: choice.host,
 					system,
-					tasks: tasksRef,
+					tasks: actors.tasks,
+					elsewhere: actors.elsewhere,
 					directory: registry,
 					decode,
 					dispatcher: () => (registry.controlReachable ? dispatcher : null),
@@ -108,12 +115,15 @@ runRole<FrontConfig, FrontFacts>(
 
 		return {
 			facts,
-			names: { front: tasksRef },
+			names: actors.names,
 			urgent: urgentFromFronts,
 			onPeer(name, peer, incarnation) {
-				if (name !== 'control') return;
+				if (name !== 'control') {
+					actors.elsewhere?.tell({ type: 'desk-connected', frontId: name, desk: peer.remote<DeskCommand>('desk') });
+					return;
+				}
 				dispatcher = peer.remote<DispatcherCommand>('dispatcher');
-				tasksRef.tell({ type: 'control-connected', control: { epoch: incarnation, dispatcher } });
+				actors.tasks.tell({ type: 'control-connected', control: { epoch: incarnation, dispatcher } });
 			},
 			onMain(api) {
 				main = api;
@@ -131,7 +141,7 @@ runRole<FrontConfig, FrontFacts>(
 			async drain(graceMs) {
 				front?.drain();
 				await until(() => registry.liveCount === 0, performance.now() + graceMs);
-				if (registry.liveCount > 0) tasksRef.tell({ type: 'cancel-all', reason: 'drain' });
+				if (registry.liveCount > 0) actors.tasks.tell({ type: 'cancel-all', reason: 'drain' });
 			},
 			// Until here connections come in as ever: tasks of other fronts run on, and are watched and cancelled from here too.
 			async conclude() {

@@ -6,7 +6,7 @@ import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { ActorSystem } from '../actors/kernel/system.ts';
 import type { DecodePort } from '../actors/serving/decode.ts';
 import type { DispatcherCommand } from '../actors/serving/messages.ts';
-import type { TaskDirectory, TasksCommand } from '../actors/serving/task-directory.ts';
+import type { ElsewhereCommand, TaskDirectory, TasksCommand } from '../actors/serving/task-directory.ts';
 import type { ApiOptions, FrontParts } from './api/front-parts.ts';
 import { nativeRoutes } from './api/native.ts';
 import { shuttingDown } from './api/submit.ts';
@@ -37,6 +37,8 @@ export interface FrontSources {
 	readonly system: ActorSystem;
 	readonly tasks: ActorRef<TasksCommand>;
 	readonly directory: TaskDirectory;
+	/** Where tasks of the other front threads are found; null: there are none. */
+	readonly elsewhere: ActorRef<ElsewhereCommand> | null;
 	readonly decode: DecodePort;
 	/** Null while the control thread is away. */
 	readonly dispatcher: () => ActorRef<DispatcherCommand> | null;
@@ -59,7 +61,7 @@ export interface Front {
 }
 
 export function buildFront(sources: FrontSources): Front {
-	const { host, system, tasks, directory, decode, dispatcher, collectMetrics, options } = sources;
+	const { host, system, tasks, directory, elsewhere, decode, dispatcher, collectMetrics, options } = sources;
 	const { telemetry } = system.host;
 	const clock = sources.clock ?? realClock(() => system.host.now());
 	const memory = new MemoryGate(() => clock.now());
@@ -82,6 +84,7 @@ export function buildFront(sources: FrontSources): Front {
 		system,
 		tasks,
 		directory,
+		elsewhere,
 		decode,
 		dispatcher,
 		collectMetrics,

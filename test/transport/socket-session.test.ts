@@ -73,6 +73,9 @@ class World implements SessionOwner {
 	readonly tasks = new Map<string, FakeTask>();
 	readonly socket = new FakeSocket();
 	readonly session: SocketSession;
+	/** Tasks are of another front thread: finding them waits for `finds`. */
+	findsLater = false;
+	readonly finds: (() => void)[] = [];
 	readonly #marked = new Set<Reader>();
 	readonly #more = new Set<Reader>();
 
@@ -81,9 +84,12 @@ class World implements SessionOwner {
 			draining: () => this.draining,
 			watchesRefused: () => null,
 			submit: (_body, _correlationId, opened) => opened(this.add(this.tasks.size), { position: 0 }),
-			find: (taskId) => {
+			find: (taskId, use) => {
 				const task = this.tasks.get(taskId);
-				return task === undefined ? { ok: false, failure: failure('NOT_FOUND', `no task ${taskId}`) } : { ok: true, value: task };
+				const answer = (): void =>
+					use(task === undefined ? { ok: false, failure: failure('NOT_FOUND', `no task ${taskId}`) } : { ok: true, value: task });
+				if (this.findsLater) this.finds.push(answer);
+				else answer();
 			},
 			cancel: (taskId, done) => {
 				this.tasks.get(taskId)?.ref.tell({ type: 'cancel', reason: 'client', replyTo: null });

@@ -199,6 +199,7 @@ export async function startFront(more: Partial<FrontOptions> = {}, clock?: Clock
 		system,
 		tasks,
 		directory: tasks,
+		elsewhere: null,
 		decode: port,
 		dispatcher: () => ({
 			tell: (command) => {

@@ -13,7 +13,7 @@ import type { FrontParts } from './front-parts.ts';
 import type { Parsed } from './json-body.ts';
 import { refused } from './json-body.ts';
 import { type QueryFields, queryOf } from './query.ts';
-import { taskIn } from './task-lookup.ts';
+import { findTask } from './task-lookup.ts';
 
 export const eventsQuery = {
 	verbose: { kind: 'flag', description: 'Adds sentences for people to `metrics`' },
@@ -21,20 +21,25 @@ export const eventsQuery = {
 
 export function eventsHandler(parts: FrontParts): Handler {
 	return (exchange) => {
-		const problem = attach(parts, exchange);
-		if (problem !== null) exchange.fail(problem);
+		const query = queryOf(exchange.request.query, eventsQuery);
+		if (!query.ok) {
+			exchange.fail(query.failure);
+			return null;
+		}
+		findTask(parts, exchange.params['id'] ?? '', 'follow', (found) => {
+			exchange.guarded(() => {
+				const problem = found.ok ? attach(parts, exchange, found.value, query.value.verbose) : found.failure;
+				if (problem !== null) exchange.fail(problem);
+			});
+		});
 		return null;
 	};
 }
 
-function attach(parts: FrontParts, exchange: Exchange): Failure | null {
-	const query = queryOf(exchange.request.query, eventsQuery);
-	if (!query.ok) return query.failure;
-	const found = taskIn(parts.directory, exchange.params['id'] ?? '');
-	if (!found.ok) return found.failure;
-	const after = resumePoint(exchange.request.header('last-event-id'), found.value);
+function attach(parts: FrontParts, exchange: Exchange, task: TaskView, verbose: boolean): Failure | null {
+	const after = resumePoint(exchange.request.header('last-event-id'), task);
 	if (!after.ok) return after.failure;
-	if (after.value > 0 && found.value.log.ended && after.value === found.value.log.lastSeq) {
+	if (after.value > 0 && task.log.ended && after.value === task.log.lastSeq) {
 		// Nothing will ever follow: with 204 a browser's EventSource stops asking.
 		exchange.empty(httpStatus.noContent);
 		return null;
@@ -42,7 +47,7 @@ function attach(parts: FrontParts, exchange: Exchange): Failure | null {
 	const crowded = watchersFull(parts);
 	if (crowded !== null) return crowded;
 	exchange.sink.start(httpStatus.ok, exchange.headers(sseHeaders), emptyComment);
-	parts.watchers.attach(found.value, exchange.sink, after.value, query.value.verbose);
+	parts.watchers.attach(task, exchange.sink, after.value, verbose);
 	return null;
 }
 

@@ -7,7 +7,7 @@ import type { ActorSystem } from '../../actors/kernel/system.ts';
 import type { DecodePort } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { DispatcherCommand } from '../../actors/serving/messages.ts';
-import type { TaskDirectory, TasksCommand } from '../../actors/serving/task-directory.ts';
+import type { ElsewhereCommand, TaskDirectory, TasksCommand } from '../../actors/serving/task-directory.ts';
 import type { Clock } from '../clock.ts';
 import type { Watchers } from '../stream/watchers.ts';
 import type { TaskIds } from './task-id.ts';
@@ -27,6 +27,8 @@ export interface FrontParts {
 	readonly system: ActorSystem;
 	readonly tasks: ActorRef<TasksCommand>;
 	readonly directory: TaskDirectory;
+	/** Where tasks of the other front threads are found; null: there are none. */
+	readonly elsewhere: ActorRef<ElsewhereCommand> | null;
 	readonly decode: DecodePort;
 	/** Null while the control thread is away. */
 	readonly dispatcher: () => ActorRef<DispatcherCommand> | null;

@@ -9,7 +9,7 @@ import { httpStatus } from './errors.ts';
 import type { FrontParts } from './front-parts.ts';
 import { type QueryFields, queryOf } from './query.ts';
 import { taskJson } from './task-json.ts';
-import { eventsExpired, taskIn } from './task-lookup.ts';
+import { eventsExpired, findTask } from './task-lookup.ts';
 
 export const resultQuery = {
 	wait_ms: { kind: 'integer', minimum: 0, maximum: 60_000, default: 30_000, description: 'How long to wait for the end' },
@@ -22,10 +22,13 @@ export function resultHandler(parts: FrontParts): Handler {
 			exchange.fail(query.failure);
 			return null;
 		}
-		const found = taskIn(parts.directory, exchange.params['id'] ?? '');
-		if (!found.ok) exchange.fail(found.failure);
-		else if (found.value.log.ended) answer(exchange, found.value, parts);
-		else waitFor(exchange, found.value, query.value.wait_ms, parts);
+		findTask(parts, exchange.params['id'] ?? '', 'follow', (found) => {
+			exchange.guarded(() => {
+				if (!found.ok) exchange.fail(found.failure);
+				else if (found.value.log.ended) answer(exchange, found.value, parts);
+				else if (!exchange.sink.closed) waitFor(exchange, found.value, query.value.wait_ms, parts);
+			});
+		});
 		return null;
 	};
 }

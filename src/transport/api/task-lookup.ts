@@ -1,18 +1,40 @@
 /**
- * Finds the task that a path names: 404 for one that was never here or is forgotten, 410 for one whose events are gone.
- * Pure.
+ * Finds the task that a request names, on this front thread or another: 404 for one that was never here or is forgotten, 410
+ * for one whose events are gone, 503 when it cannot be found out now.
  */
 import { type Failure, failure } from '../../actors/serving/failure.ts';
-import type { TaskDirectory, TaskView } from '../../actors/serving/task-directory.ts';
+import type { FindPurpose, Lookup, TaskFound, TaskView } from '../../actors/serving/task-directory.ts';
+import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
 import type { Parsed } from './json-body.ts';
 import { uuidPattern } from './schemas.ts';
 
 const uuid = new RegExp(uuidPattern);
+const findMs = 10_000;
 
-export function taskIn(directory: TaskDirectory, taskId: string): Parsed<TaskView> {
+/**
+ * `use` is called exactly once: before this returns for a task of this front thread, later for one of another. Who follows
+ * subscribes to the task's log before `use` returns.
+ */
+export function findTask(parts: FrontParts, taskId: string, purpose: FindPurpose, use: (found: Parsed<TaskView>) => void): void {
 	// what is no UUID may be long and strange: it is not repeated
-	if (!uuid.test(taskId)) return { ok: false, failure: failure('NOT_FOUND', 'there is no such task: its id is not a UUID') };
-	const found = directory.lookup(taskId.toLowerCase());
+	if (!uuid.test(taskId)) return use({ ok: false, failure: failure('NOT_FOUND', 'there is no such task: its id is not a UUID') });
+	const id = taskId.toLowerCase();
+	const here = parts.directory.lookup(id);
+	const { elsewhere } = parts;
+	if (here.found !== 'nothing' || elsewhere === null) return use(known(here, taskId));
+	askFrom<TaskFound>(
+		parts,
+		findMs,
+		(replyTo) => elsewhere.tell({ type: 'find-task', taskId: id, purpose, replyTo }),
+		(answer) => {
+			if (!answer.ok) use({ ok: false, failure: unanswered('the front thread that holds the task', answer.reason) });
+			else if (answer.reply.type === 'not-found-out') use({ ok: false, failure: answer.reply.failure });
+			else use(known(answer.reply.lookup, taskId));
+		},
+	);
+}
+
+function known(found: Lookup, taskId: string): Parsed<TaskView> {
 	if (found.found === 'task' && !found.task.log.forgotten) return { ok: true, value: found.task };
 	if (found.found === 'nothing') return { ok: false, failure: failure('NOT_FOUND', `there is no task ${taskId}`) };
 	return { ok: false, failure: eventsExpired(taskId) };

@@ -1,19 +1,21 @@
 /**
  * What can be asked of tasks beside their events: state, list, cancel, explain. On the front thread.
  */
+import type { Failure } from '../../actors/serving/failure.ts';
 import type { PoolView } from '../../actors/serving/messages.ts';
 import { poolsNamed } from '../../actors/serving/prompt-bounds.ts';
-import type { CancelDone, TaskState, TaskView } from '../../actors/serving/task-directory.ts';
+import type { CancelDone, TaskState, TasksFound, TaskView } from '../../actors/serving/task-directory.ts';
 import type { Handler } from '../http/application.ts';
 import { humanPhase } from '../stream/sse.ts';
-import { httpStatus } from './errors.ts';
+import { httpStatus, statusFor } from './errors.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
 import { type QueryFields, queryOf } from './query.ts';
 import { standingJson, taskJson } from './task-json.ts';
-import { taskIn } from './task-lookup.ts';
+import { findTask } from './task-lookup.ts';
 
 const taskStates: readonly TaskState[] = ['admitting', 'queued', 'running', 'done', 'canceled', 'failed'];
-export const cancelMs = 5000;
+const cancelMs = 5000;
+const listMs = 10_000;
 
 export const listQuery = {
 	state: { kind: 'one-of', values: taskStates, description: 'Only tasks in this state' },
@@ -25,9 +27,12 @@ export const listQuery = {
 
 export function getTaskHandler(parts: FrontParts): Handler {
 	return (exchange) => {
-		const found = taskIn(parts.directory, exchange.params['id'] ?? '');
-		if (found.ok) exchange.json(httpStatus.ok, taskJson(found.value, parts.clock));
-		else exchange.fail(found.failure);
+		findTask(parts, exchange.params['id'] ?? '', 'look', (found) => {
+			exchange.guarded(() => {
+				if (found.ok) exchange.json(httpStatus.ok, taskJson(found.value, parts.clock));
+				else exchange.fail(found.failure);
+			});
+		});
 		return null;
 	};
 }
@@ -46,29 +51,23 @@ export function listTasksHandler(parts: FrontParts): Handler {
 			...(poolId === null ? {} : { poolId }),
 			...(tenant === null ? {} : { tenant }),
 		};
-		const { tasks, nextCursor } = parts.directory.list(filter, limit, cursor);
-		exchange.json(httpStatus.ok, { tasks: tasks.map((task) => taskJson(task, parts.clock)), next_cursor: nextCursor });
-		return null;
-	};
-}
-
-/** 204 once the log gains no token any more; 204 as well for what has ended and for what was never here. */
-export function cancelHandler(parts: FrontParts): Handler {
-	return (exchange) => {
-		const found = taskIn(parts.directory, exchange.params['id'] ?? '');
-		if (!found.ok || found.value.log.ended) {
-			exchange.empty(httpStatus.noContent);
+		const answer = ({ tasks, nextCursor }: { readonly tasks: readonly TaskView[]; readonly nextCursor: string | null }): void => {
+			exchange.json(httpStatus.ok, { tasks: tasks.map((task) => taskJson(task, parts.clock)), next_cursor: nextCursor });
+		};
+		const { elsewhere } = parts;
+		if (elsewhere === null) {
+			answer(parts.directory.list(filter, limit, cursor));
 			return null;
 		}
-		const task = found.value;
-		askFrom<CancelDone>(
+		askFrom<TasksFound>(
 			parts,
-			cancelMs,
-			(replyTo) => task.ref.tell({ type: 'cancel', reason: 'client', replyTo }),
-			(answer) => {
+			listMs,
+			(replyTo) => elsewhere.tell({ type: 'find-tasks', page: { filter, limit, cursor }, replyTo }),
+			(reply) => {
 				exchange.guarded(() => {
-					if (answer.ok || task.log.ended || answer.reason === 'closed') exchange.empty(httpStatus.noContent);
-					else exchange.fail(unanswered('the task', answer.reason));
+					if (!reply.ok) exchange.fail(unanswered('a front thread', reply.reason));
+					else if (reply.reply.type === 'not-found-out') exchange.fail(reply.reply.failure);
+					else answer(reply.reply);
 				});
 			},
 		);
@@ -76,28 +75,60 @@ export function cancelHandler(parts: FrontParts): Handler {
 	};
 }
 
+/** 204 once the log gains no token any more; 204 as well for what has ended and for what was never here. */
+export function cancelHandler(parts: FrontParts): Handler {
+	return (exchange) => {
+		cancelTask(
+			parts,
+			exchange.params['id'] ?? '',
+			() => exchange.guarded(() => exchange.empty(httpStatus.noContent)),
+			(why) => exchange.guarded(() => exchange.fail(why)),
+		);
+		return null;
+	};
+}
+
+/** The same for every way in. `done` or `refused`, once. */
+export function cancelTask(parts: FrontParts, taskId: string, done: () => void, refused: (why: Failure) => void): void {
+	findTask(parts, taskId, 'look', (found) => {
+		if (!found.ok) return statusFor(found.failure.code) === httpStatus.unavailable ? refused(found.failure) : done();
+		const task = found.value;
+		if (task.log.ended) return done();
+		askFrom<CancelDone>(
+			parts,
+			cancelMs,
+			(replyTo) => task.ref.tell({ type: 'cancel', reason: 'client', replyTo }),
+			(answer) => {
+				if (answer.ok || task.log.ended || answer.reason === 'closed') done();
+				else refused(unanswered('the task', answer.reason));
+			},
+		);
+	});
+}
+
 export function explainHandler(parts: FrontParts): Handler {
 	return (exchange) => {
-		const found = taskIn(parts.directory, exchange.params['id'] ?? '');
-		if (!found.ok) {
-			exchange.fail(found.failure);
-			return null;
-		}
-		const task = found.value;
-		const { pools } = parts.directory;
-		exchange.json(httpStatus.ok, {
-			task_id: task.request.taskId,
-			state: task.state,
-			phase: task.phase,
-			human: humanPhase(task),
-			pool_id: task.poolId,
-			...(task.standing === null || task.state !== 'queued'
-				? {}
-				: { ...standingJson(task.standing), queue_depth: task.standing.queueDepth }),
-			control_reachable: parts.directory.controlReachable,
-			pools: pools.map((pool) => ({ pool_id: pool.poolId, engine: pool.engine, state: pool.state, ...verdictOn(pool, task, pools) })),
+		findTask(parts, exchange.params['id'] ?? '', 'look', (found) => {
+			exchange.guarded(() => {
+				if (found.ok) exchange.json(httpStatus.ok, explanationOf(found.value, parts));
+				else exchange.fail(found.failure);
+			});
 		});
 		return null;
+	};
+}
+
+function explanationOf(task: TaskView, parts: FrontParts) {
+	const { pools } = parts.directory;
+	return {
+		task_id: task.request.taskId,
+		state: task.state,
+		phase: task.phase,
+		human: humanPhase(task),
+		pool_id: task.poolId,
+		...(task.standing === null || task.state !== 'queued' ? {} : { ...standingJson(task.standing), queue_depth: task.standing.queueDepth }),
+		control_reachable: parts.directory.controlReachable,
+		pools: pools.map((pool) => ({ pool_id: pool.poolId, engine: pool.engine, state: pool.state, ...verdictOn(pool, task, pools) })),
 	};
 }
 

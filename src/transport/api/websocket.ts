@@ -1,14 +1,13 @@
 /** `/v2/ws`: takes the connection, and gives its session what the HTTP paths do with tasks. On the front thread. */
 import { failure } from '../../actors/serving/failure.ts';
-import type { CancelDone } from '../../actors/serving/task-directory.ts';
 import type { UpgradeHandler } from '../http/application.ts';
 import { type SocketActions, SocketSession } from '../stream/socket-session.ts';
 import { watchersFull } from './events.ts';
-import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
+import type { FrontParts } from './front-parts.ts';
 import { admissionClosed, openTask, refusedHere, requestFrom } from './submit.ts';
 import { acceptedJson } from './task-json.ts';
-import { taskIn } from './task-lookup.ts';
-import { cancelMs } from './tasks.ts';
+import { findTask } from './task-lookup.ts';
+import { cancelTask } from './tasks.ts';
 
 export const webSocketPath = '/v2/ws';
 export const subprotocol = 'orchestratord.v2';
@@ -34,7 +33,7 @@ export function webSocketHandler(parts: FrontParts): UpgradeHandler {
 function actionsOf(parts: FrontParts): SocketActions {
 	return {
 		draining: parts.draining,
-		find: (taskId) => taskIn(parts.directory, taskId),
+		find: (taskId, use) => findTask(parts, taskId, 'follow', use),
 		watchesRefused: () => watchersFull(parts),
 		submit(body, correlationId, opened, refused) {
 			const closed = admissionClosed(parts, correlationId);
@@ -46,19 +45,6 @@ function actionsOf(parts: FrontParts): SocketActions {
 				else refused(answer.failure);
 			});
 		},
-		cancel(taskId, done, refused) {
-			const found = taskIn(parts.directory, taskId);
-			if (!found.ok || found.value.log.ended) return done();
-			const task = found.value;
-			askFrom<CancelDone>(
-				parts,
-				cancelMs,
-				(replyTo) => task.ref.tell({ type: 'cancel', reason: 'client', replyTo }),
-				(answer) => {
-					if (answer.ok || task.log.ended || answer.reason === 'closed') done();
-					else refused(unanswered('the task', answer.reason));
-				},
-			);
-		},
+		cancel: (taskId, done, refused) => cancelTask(parts, taskId, done, refused),
 	};
 }

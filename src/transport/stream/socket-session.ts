@@ -17,11 +17,14 @@ import { SocketWatch, type WatchOutput } from './socket-watch.ts';
 import type { WatcherLimits } from './watcher.ts';
 import type { Reader } from './watchers.ts';
 
+type Found = { readonly ok: true; readonly value: TaskView } | { readonly ok: false; readonly failure: Failure };
+
 /** What a session can do beside watching: the same as the HTTP paths. */
 export interface SocketActions {
 	/** `opened` or `refused`, exactly once, also after the socket has closed. */
 	submit(body: unknown, correlationId: string, opened: (task: TaskView, accepted: unknown) => void, refused: (why: Failure) => void): void;
-	find(taskId: string): { readonly ok: true; readonly value: TaskView } | { readonly ok: false; readonly failure: Failure };
+	/** `use` is called once, also after the socket has closed; for a task of this front thread before this returns. */
+	find(taskId: string, use: (found: Found) => void): void;
 	/** `done` once the log gains no token any more. */
 	cancel(taskId: string, done: () => void, refused: (why: Failure) => void): void;
 	/** Why no more tasks can be watched; null when they can. */
@@ -42,7 +45,7 @@ export interface SessionOwner {
 const malformedMax = 100;
 /** Answers that a client has not read. */
 const unreadAnswersMax = 1024 * 1024;
-/** Submissions that have no answer yet. */
+/** Submissions and watches that have no answer yet. */
 const pendingMax = 1024;
 /** Of one task, and of all, before others have their turn. */
 const watchBytes = 8 * 1024;
@@ -58,6 +61,8 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 	readonly #actions: SocketActions;
 	readonly #owner: SessionOwner;
 	readonly #watches = new Map<string, SocketWatch>();
+	/** Credit for tasks that are still being found for a `watch`. */
+	readonly #finding = new Map<string, { credit: number }>();
 	/** Those with something to write, in turn. */
 	#due: SocketWatch[] = [];
 	#pending = 0;
@@ -112,7 +117,13 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 				);
 			}
 			case 'credit': {
-				const watch = this.#watches.get(operation.taskId.toLowerCase());
+				const taskId = operation.taskId.toLowerCase();
+				const finding = this.#finding.get(taskId);
+				if (finding !== undefined) {
+					finding.credit += operation.n;
+					return;
+				}
+				const watch = this.#watches.get(taskId);
 				if (watch === undefined) {
 					const why = failure('NOT_FOUND', `task_id is ${operation.taskId}, which this connection does not watch`);
 					return this.#reject(why, operation.ref, operation.taskId);
@@ -124,13 +135,7 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 	}
 
 	#submit({ ref, task: body, credit }: Extract<SocketOp, { op: 'submit' }>): void {
-		const refusal =
-			this.#pending >= pendingMax
-				? failure('ADMISSION_REJECT', `${pendingMax} submissions of this connection have no answer yet`, {
-						retryAfterMs: 1000,
-						policyLabel: 'socket',
-					})
-				: this.#actions.watchesRefused();
+		const refusal = this.#pending >= pendingMax ? tooManyPending() : this.#actions.watchesRefused();
 		if (refusal !== null) return this.#reject(refusal, ref, null);
 		this.#pending += 1;
 		this.#actions.submit(
@@ -154,16 +159,39 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 		);
 	}
 
-	#watch({ ref, taskId, after, credit }: Extract<SocketOp, { op: 'watch' }>): void {
-		const found = this.#actions.find(taskId);
-		if (!found.ok) return this.#reject(found.failure, ref, taskId);
-		const { lastSeq } = found.value.log;
+	#watch(operation: Extract<SocketOp, { op: 'watch' }>): void {
+		const { ref, taskId } = operation;
+		const id = taskId.toLowerCase();
+		if (this.#finding.has(id)) {
+			return this.#reject(failure('CONFLICT', `task_id is ${taskId}, which is being looked for already`), ref, taskId);
+		}
+		if (this.#pending >= pendingMax) return this.#reject(tooManyPending(), ref, taskId);
+		const finding = { credit: 0 };
+		this.#finding.set(id, finding);
+		this.#pending += 1;
+		let inTurn = true;
+		this.#actions.find(taskId, (found) => {
+			this.#pending -= 1;
+			this.#finding.delete(id);
+			if (this.#socket.closed) return;
+			const answer = (): void => {
+				if (found.ok) this.#watchFound(found.value, operation, finding.credit);
+				else this.#reject(found.failure, ref, taskId);
+			};
+			if (inTurn) answer();
+			else this.#socket.corked(answer);
+		});
+		inTurn = false;
+	}
+
+	#watchFound(task: TaskView, { ref, taskId, after, credit }: Extract<SocketOp, { op: 'watch' }>, creditSince: number): void {
+		const { lastSeq } = task.log;
 		if (after > lastSeq)
 			return this.#reject(failure('INVALID_PARAMS', `after is ${after}; the last event of this task is ${lastSeq}`), ref, taskId);
 		const refusal = this.#watches.has(taskId.toLowerCase()) ? null : this.#actions.watchesRefused();
 		if (refusal !== null) return this.#reject(refusal, ref, taskId);
 		this.#answer('accepted', ref, taskId, { op: 'watch', last_seq: lastSeq });
-		this.#attach(found.value, ref, after, credit);
+		this.#attach(task, ref, after, credit === null && creditSince === 0 ? null : (credit ?? 0) + creditSince);
 	}
 
 	/** Watching again moves the cursor. */
@@ -286,4 +314,9 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 		for (const taskId of [...this.#watches.keys()]) this.#drop(taskId);
 		this.#owner.removeSocket(this);
 	}
+}
+
+function tooManyPending(): Failure {
+	const words = `${pendingMax} submissions and watches of this connection have no answer yet`;
+	return failure('ADMISSION_REJECT', words, { retryAfterMs: 1000, policyLabel: 'socket' });
 }
