@@ -13,11 +13,12 @@ const againMs = 10;
 
 /** `fd`: null where nobody wants it. */
 export function taskRoll(fd: number | null): TaskRoll {
-	if (fd === null) return { started() {}, ended() {} };
+	if (fd === null) return { started() {}, ended() {}, lost() {} };
 	const pipe = new RollPipe(fd);
 	return {
 		started: (taskId) => pipe.write(`+${taskId}\n`),
 		ended: (taskId) => pipe.write(`-${taskId}\n`),
+		lost: (taskId) => pipe.write(`-${taskId}\n`),
 	};
 }
 

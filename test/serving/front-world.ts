@@ -177,8 +177,12 @@ export class FrontWorld {
 			ended: (id: string): void => {
 				assert.ok(this.roll.delete(id));
 			},
+			lost: (id: string) => assert.ok(!this.roll.has(id)),
 		};
-		this.tasks = this.system.spawn('tasks', tasks({ frontId: 'front-0', registry: this.registry, decode: this.decode, roll }));
+		this.tasks = this.system.spawn(
+			'tasks',
+			tasks({ frontId: 'front-0', registry: this.registry, decode: this.decode, roll, elsewhere: null }),
+		);
 		this.control = this.connect(1, pools);
 	}
 

@@ -169,7 +169,13 @@ test('nothing gets in before the dispatcher has told of its pools', () => {
 	const registry = new TaskRegistry({ logBytesMax: 1 << 20, retentionMs: 1000, retentionCount: 10 });
 	const ref = system.spawn(
 		'tasks',
-		tasks({ frontId: 'front-0', registry, decode: new ScriptedDecode(), roll: { started: () => undefined, ended: () => undefined } }),
+		tasks({
+			frontId: 'front-0',
+			registry,
+			decode: new ScriptedDecode(),
+			roll: { started: () => undefined, ended: () => undefined, lost: () => undefined },
+			elsewhere: null,
+		}),
 	);
 	const answers: string[] = [];
 	const edge = system.edge<{ readonly type: string; readonly failure?: { readonly code: string; readonly retryAfterMs?: number } }>(
@@ -254,7 +260,7 @@ test('tasks that end while the control thread is away owe it nothing', () => {
 	const control = world.connect(2);
 	assert.deepEqual(
 		control.commands.map((command) => command.type),
-		['front-joined', 'report-lease', 'front-reported'],
+		['front-joined', 'report-lease', 'report-tasks', 'front-reported'],
 	);
 	cancelled.generation.cancelled();
 	world.run();
@@ -381,6 +387,7 @@ test('a full link delays what is told to a new control thread; nobody is refused
 		'report-lease',
 		'report-lease',
 		'report-lease',
+		'report-tasks',
 		'submit',
 		'submit',
 	]);

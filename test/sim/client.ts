@@ -1,6 +1,6 @@
 /**
  * A client of a simulation: submits a task, again when it feels like it, watches now or later or never, cancels at any moment,
- * leaves. It talks to one front, as long as fronts know only their own tasks.
+ * leaves. Its connections go now to one front, now to another.
  */
 import type { Opening } from '../../src/actors/serving/task-directory.ts';
 import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
@@ -29,19 +29,17 @@ export class Client {
 	readonly #universe: Universe;
 	readonly #around: ClientSurroundings;
 	readonly #name: string;
-	readonly #frontName: string;
 	readonly #request: TaskRequest;
 	readonly #patienceMs: number;
 
 	/** `known`: requests of others; some clients send one of these again. */
-	constructor(universe: Universe, around: ClientSurroundings, number: number, known: readonly { front: string; request: TaskRequest }[]) {
+	constructor(universe: Universe, around: ClientSurroundings, number: number, known: readonly { request: TaskRequest }[]) {
 		this.#universe = universe;
 		this.#around = around;
 		this.#name = `client-${number}`;
 		this.#patienceMs = universe.plan.activeMs;
 		const { random } = universe;
 		const other = random.below(6) === 0 ? known[random.below(Math.max(1, known.length))] : undefined;
-		this.#frontName = other?.front ?? universe.plan.fronts[random.below(universe.plan.fronts.length)] ?? '';
 		this.#request =
 			other === undefined ? this.#draw(number) : random.below(4) === 0 ? { ...other.request, bodyHash: 'other' } : other.request;
 		const { link, engine } = universe.plan;
@@ -62,8 +60,8 @@ export class Client {
 		}
 	}
 
-	get sent(): { readonly front: string; readonly request: TaskRequest } {
-		return { front: this.#frontName, request: this.#request };
+	get sent(): { readonly request: TaskRequest } {
+		return { request: this.#request };
 	}
 
 	#draw(number: number): TaskRequest {
@@ -88,9 +86,15 @@ export class Client {
 		this.#universe.outside.setTimer(ms, act);
 	}
 
+	/** Where a connection happens to end up. */
+	#anyFront(): FrontRole | undefined {
+		const { fronts } = this.#universe.plan;
+		return this.#around.front(fronts[this.#universe.random.below(fronts.length)] ?? '');
+	}
+
 	/** Runs in the thread of the front, if there is one and it lives that long. */
 	#atFront(act: (front: FrontRole) => void, away: () => void): void {
-		const front = this.#around.front(this.#frontName);
+		const front = this.#anyFront();
 		if (front === undefined) away();
 		else front.thread.host.defer(() => act(front));
 	}
@@ -120,7 +124,7 @@ export class Client {
 
 	#watch(): void {
 		const { random } = this.#universe;
-		const reading = new Reading(this.#universe, this.#name, this.#request.taskId, () => this.#around.front(this.#frontName), {
+		const reading = new Reading(this.#universe, this.#name, this.#request.taskId, () => this.#anyFront(), {
 			after: random.below(8) === 0 ? random.below(4) : 0,
 			paceMs: [1, 20, 200][random.below(3)] ?? 1,
 			socketBytes: [1 << 20, 1 << 20, 300][random.below(3)] ?? 300,
@@ -135,7 +139,7 @@ export class Client {
 		this.#atFront(
 			(front) => {
 				this.#universe.did(this.#name, `cancels ${taskId}`);
-				front.cancel(taskId, () => this.#universe.did(this.#name, `is told that ${taskId} is cancelled`));
+				front.cancel(taskId, (status) => this.#universe.did(this.#name, `is told of its cancel of ${taskId}: ${status}`));
 			},
 			() => undefined,
 		);

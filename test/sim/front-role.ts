@@ -3,11 +3,12 @@
  * that clients call as HTTP would call them. What more fronts share with each other joins here, as peers of one another.
  */
 import type { ActorRef } from '../../src/actors/kernel/ref.ts';
+import type { DeskCommand } from '../../src/actors/serving/desk-messages.ts';
+import { type FrontActors, spawnFrontActors } from '../../src/actors/serving/front-actors.ts';
 import type { DispatcherCommand } from '../../src/actors/serving/messages.ts';
-import type { CancelDone, Opening, TaskView } from '../../src/actors/serving/task-directory.ts';
+import type { CancelDone, FindPurpose, Lookup, Opening, TaskFound, TaskView } from '../../src/actors/serving/task-directory.ts';
 import { TaskRegistry } from '../../src/actors/serving/task-registry.ts';
 import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
-import { type TasksMessage, tasks } from '../../src/actors/serving/tasks.ts';
 import { urgentFromFronts } from '../../src/actors/serving/urgent.ts';
 import type { Peer } from '../../src/actors/threads/link.ts';
 import type { Clock } from '../../src/transport/clock.ts';
@@ -17,6 +18,10 @@ import type { SimRole, SimThread } from './sim-thread.ts';
 import type { SseSocket } from './sse-socket.ts';
 import type { Universe } from './universe.ts';
 import { Witness } from './witness.ts';
+
+export type WatchStatus = 200 | 400 | 404 | 410 | 503;
+
+const cancelMs = 5_000;
 
 export class FrontRole implements SimRole {
 	readonly names: Readonly<Record<string, ActorRef<never>>>;
@@ -30,7 +35,7 @@ export class FrontRole implements SimRole {
 	/** Of the control thread that it knows; 0: none. */
 	epoch = 0;
 	readonly #universe: Universe;
-	readonly #tasks: ActorRef<TasksMessage>;
+	readonly #actors: FrontActors;
 	readonly #roll = new Set<string>();
 
 	constructor(universe: Universe, thread: SimThread) {
@@ -38,7 +43,9 @@ export class FrontRole implements SimRole {
 		const { system, host } = thread;
 		this.thread = thread;
 		this.#universe = universe;
-		this.registry = new TaskRegistry({ logBytesMax: plan.logBytesMax, retentionMs: plan.retentionMs, retentionCount: 10_000 });
+		const limits = { logBytesMax: plan.logBytesMax, retentionMs: plan.retentionMs, retentionCount: 10_000 };
+		this.registry = new TaskRegistry(limits, plan.fronts.indexOf(thread.name));
+		this.registry.complete = thread.incarnation === 1;
 		this.decode = new SimDecodePort(universe, thread);
 		const roll = {
 			started: (taskId: string): void => {
@@ -50,11 +57,20 @@ export class FrontRole implements SimRole {
 			ended: (taskId: string): void => {
 				if (!this.#roll.delete(taskId)) universe.found('taskRollIsTrue', `${taskId} ended and was not on the roll`);
 			},
+			lost: (taskId: string): void => {
+				if (this.#roll.has(taskId)) universe.found('taskRollIsTrue', `${taskId} runs here and was adopted`);
+			},
 		};
-		this.#tasks = system.spawn('tasks', tasks({ frontId: thread.name, registry: this.registry, decode: this.decode, roll }), {
-			mailboxMax: plan.tasksMailbox,
+		const { fronts, tasksMailbox: mailboxMax } = plan;
+		this.#actors = spawnFrontActors(system, {
+			frontId: thread.name,
+			fronts,
+			registry: this.registry,
+			decode: this.decode,
+			roll,
+			mailboxMax,
 		});
-		this.names = { front: this.#tasks };
+		this.names = this.#actors.names;
 		const clock: Clock = {
 			now: () => host.now(),
 			wallNow: () => host.now(),
@@ -75,10 +91,13 @@ export class FrontRole implements SimRole {
 	}
 
 	onPeer(name: string, peer: Peer, incarnation: number): void {
-		if (name !== 'control') return;
+		if (name !== 'control') {
+			this.#actors.elsewhere?.tell({ type: 'desk-connected', frontId: name, desk: peer.remote<DeskCommand>('desk') });
+			return;
+		}
 		this.epoch = incarnation;
 		const dispatcher = peer.remote<DispatcherCommand>('dispatcher');
-		this.#tasks.tell({ type: 'control-connected', control: { epoch: incarnation, dispatcher } });
+		this.#actors.tasks.tell({ type: 'control-connected', control: { epoch: incarnation, dispatcher } });
 	}
 
 	onKilled(): void {
@@ -109,42 +128,74 @@ export class FrontRole implements SimRole {
 			answer(opening);
 			edge.close();
 		});
-		if (this.#tasks.tell({ type: 'open-task', request, replyTo: edge }) === 'accepted') return true;
+		if (this.#actors.tasks.tell({ type: 'open-task', request, replyTo: edge }) === 'accepted') return true;
 		edge.close();
 		return false;
 	}
 
-	/** GET /v2/tasks/{id}/events: the status, and from 200 on the socket is written to. */
-	watch(taskId: string, after: number, socket: SseSocket): 200 | 400 | 404 | 410 {
-		const found = this.registry.lookup(taskId);
-		if (found.found === 'nothing') return 404;
-		if (found.found === 'expired' || found.task.log.forgotten) return 410;
-		if (after > found.task.log.lastSeq) return 400;
-		this.witness(found.task);
-		this.sockets.add(socket);
-		this.watchers.attach(found.task, socket, after, false);
-		return 200;
+	/** Here, or on another front: `use` is called once, unless this thread dies. */
+	#find(taskId: string, purpose: FindPurpose, use: (found: Lookup | null) => void): void {
+		const here = this.registry.lookup(taskId);
+		const { elsewhere } = this.#actors;
+		if (here.found !== 'nothing' || elsewhere === null) return use(here);
+		const edge = this.thread.system.edge<TaskFound>((answer) => {
+			edge.close();
+			use(answer.type === 'task-found' ? answer.lookup : null);
+		});
+		if (elsewhere.tell({ type: 'find-task', taskId, purpose, replyTo: edge }) === 'accepted') return;
+		edge.close();
+		use(null);
 	}
 
-	/** POST /v2/tasks/{id}/cancel: answered by 204, always. */
-	cancel(taskId: string, answer: () => void): void {
-		const found = this.registry.lookup(taskId);
-		if (found.found !== 'task') return answer();
-		const { task } = found;
-		const done = (): void => {
-			// A task that is refused before its 202 has no log that anybody could read.
-			const witness = this.witness(task);
-			witness.cancelledAt ??= task.log.lastSeq;
-			if (!task.log.ended) this.#universe.found('nothingIsLoggedAfterACancel', `${taskId}: 204, and its log is open`);
-			answer();
-		};
-		const edge = this.thread.system.edge<CancelDone>(() => {
-			edge.close();
-			done();
+	/** GET /v2/tasks/{id}/events: the status and what is known of the task; from 200 on the socket is written to. */
+	watch(taskId: string, after: number, socket: SseSocket, answer: (status: WatchStatus, witness: Witness | null) => void): void {
+		this.#find(taskId, 'follow', (found) => {
+			if (found === null) return answer(503, null);
+			if (found.found === 'nothing') return answer(404, null);
+			if (found.found === 'expired' || found.task.log.forgotten) return answer(410, null);
+			if (after > found.task.log.lastSeq) return answer(400, null);
+			this.sockets.add(socket);
+			this.watchers.attach(found.task, socket, after, false);
+			answer(200, this.#witnessOf(found.task));
 		});
-		if (task.ref.tell({ type: 'cancel', reason: 'client', replyTo: edge }) === 'accepted') return;
-		edge.close();
-		done();
+	}
+
+	/** The truth about a foreign task is that of its home; null: that has just been lost, or has forgotten it. */
+	#witnessOf(task: TaskView): Witness | null {
+		const { taskId } = task.request;
+		const here = this.registry.lookup(taskId);
+		if (here.found === 'task') return this.witness(here.task);
+		return this.#universe.witnessOf(taskId);
+	}
+
+	/** POST /v2/tasks/{id}/cancel: answered by 204, or by 503. */
+	cancel(taskId: string, answer: (status: 204 | 503) => void): void {
+		this.#find(taskId, 'look', (found) => {
+			if (found === null) return answer(503);
+			if (found.found !== 'task') return answer(204);
+			const { task } = found;
+			const done = (): void => {
+				// A task that is refused before its 202 has no log that anybody could read.
+				const witness = this.#witnessOf(task);
+				if (witness !== null) {
+					witness.cancelledAt ??= witness.task.log.lastSeq;
+					if (!witness.task.log.ended) this.#universe.found('nothingIsLoggedAfterACancel', `${taskId}: 204, and its log is open`);
+				}
+				answer(204);
+			};
+			const edge = this.thread.system.edge<CancelDone>(() => {
+				edge.close();
+				done();
+			});
+			if (task.ref.tell({ type: 'cancel', reason: 'client', replyTo: edge }) === 'accepted') {
+				// One that is lost meanwhile answers nobody: a handler gives up after a while.
+				this.thread.host.setTimer(cancelMs, () => edge.close());
+				return;
+			}
+			edge.close();
+			if (task.log.ended || this.registry.lookup(taskId).found === 'task') done();
+			else answer(503);
+		});
 	}
 
 	get rollSize(): number {

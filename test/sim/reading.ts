@@ -38,6 +38,7 @@ export class Reading {
 	readonly #front: () => FrontRole | undefined;
 	readonly #name: string;
 	#socket: SseSocket | null = null;
+	#servedBy: FrontRole | null = null;
 	#reader = new SseReader();
 	#looks = 0;
 	/** It will see to its connection again. */
@@ -81,25 +82,34 @@ export class Reading {
 	#request(front: FrontRole): void {
 		if (this.#socket !== null) return;
 		const socket = new SseSocket(this.habits.socketBytes);
-		const status = front.watch(this.taskId, this.cursor, socket);
-		this.#universe.did(this.#name, `watches ${this.taskId} behind ${this.cursor}: ${status}`);
-		if (status !== 200) return this.#refused(status);
-		const found = front.registry.lookup(this.taskId);
-		const witness = found.found === 'task' ? front.witness(found.task) : null;
-		if (this.witness !== null && witness !== this.witness) {
-			// Another task by the same id: its front was lost, or it was refused and came again.
-			socket.lose();
-			return this.#over('gone');
-		}
-		this.witness = witness;
-		this.#socket = socket;
-		this.#reader = new SseReader();
+		const behind = this.cursor;
+		front.watch(this.taskId, behind, socket, (status, witness) => {
+			this.#universe.did(this.#name, `watches ${this.taskId} behind ${behind} at ${front.thread.label}: ${status}`);
+			// An answer that it no longer waits for.
+			if (this.end !== null || this.#socket !== null) return socket.lose();
+			if (status !== 200) return this.#refused(status);
+			const lost = witness !== null && witness.task.log.firstSeq > 1;
+			if (this.witness !== null && witness !== null && witness !== this.witness && !lost) {
+				// Another task by the same id: its front was lost, or it was refused and came again.
+				socket.lose();
+				return this.#over('gone');
+			}
+			this.witness ??= witness;
+			this.#socket = socket;
+			this.#servedBy = front;
+			this.#reader = new SseReader();
+		});
 	}
 
-	#refused(status: 400 | 404 | 410): void {
+	#refused(status: 400 | 404 | 410 | 503): void {
+		if (status === 503) return;
 		if (status === 410) return this.#over('expired');
-		if (status === 400 && this.witness !== null && this.seen.length > 0 && this.#front()?.thread.label === this.witness.front) {
-			this.#universe.found('watchersSeeTheLog', `${this.#name}: 400 for ${this.cursor}, an event that it has read`);
+		if (this.witness !== null && this.seen.length > 0 && this.#universe.lives(this.witness.front)) {
+			if (status === 400) {
+				this.#universe.found('watchersSeeTheLog', `${this.#name}: 400 for ${this.cursor}, an event that it has read`);
+			} else if (this.#universe.witnessOf(this.taskId) === this.witness) {
+				this.#universe.found('watchersSeeTheLog', `${this.#name}: 404 for ${this.taskId}, which its home knows`);
+			}
 		}
 		this.#over('gone');
 	}
@@ -135,7 +145,7 @@ export class Reading {
 		if (!leaves && !lost && (calm || random.below(100) >= this.habits.lossPercent)) return;
 		this.#universe.did(this.#name, `${leaves ? 'leaves' : 'loses its connection to'} ${this.taskId} behind ${this.cursor}`);
 		// The platform tells the front of it, which may be stuck.
-		this.#front()?.thread.host.defer(() => socket.lose());
+		(this.#servedBy ?? this.#front())?.thread.host.defer(() => socket.lose());
 		this.#socket = null;
 		if (leaves) this.#over('left');
 		else this.#later(resumeMs, () => this.#connect());

@@ -48,6 +48,7 @@ function ledgerIsTheSumOfLeases({ plan, threads, all, processes, found }: RestEv
 function nothingIsLeftAtRest({ plan, threads, found }: RestEvidence): void {
 	const replicas = plan.pools.reduce((sum, pool) => sum + pool.replicas, 0);
 	const pools = plan.pools.length;
+	const alone = plan.fronts.length === 1;
 	let replicasFound = 0;
 	for (const { name, label, role, system } of threads.values()) {
 		const { actors, timers, asks, edges, exports, foreignWatched } = system.stats;
@@ -55,7 +56,13 @@ function nothingIsLeftAtRest({ plan, threads, found }: RestEvidence): void {
 		const none = { asks: 0, edges: 0 };
 		const wanted =
 			role instanceof FrontRole
-				? { actors: 1, timers: role.registry.finishedCount > 0 ? 1 : Math.min(timers, 1), ...none, exports: 1, foreignWatched: 1 }
+				? {
+						actors: alone ? 1 : 3,
+						timers: role.registry.finishedCount > 0 ? 1 : Math.min(timers, 1),
+						...none,
+						exports: alone ? 1 : 3,
+						foreignWatched: 1 + 2 * (plan.fronts.length - 1),
+					}
 				: name === 'control'
 					? {
 							actors: 1 + pools,

@@ -27,6 +27,7 @@ import { type ObservedLink, SimCrew, type SimThread } from './sim-thread.ts';
 import { checkTasks } from './task-checkers.ts';
 import type { Trace } from './trace.ts';
 import type { Universe } from './universe.ts';
+import type { Witness } from './witness.ts';
 
 export interface Finding {
 	readonly checker: CheckerName;
@@ -146,6 +147,19 @@ class Simulation implements Universe {
 		return this.#faults.takeStartFailure();
 	}
 
+	lives(label: string): boolean {
+		return [...this.#crew.threads.values()].some((thread) => thread.label === label);
+	}
+
+	witnessOf(taskId: string): Witness | null {
+		for (const { role } of this.#crew.threads.values()) {
+			if (!(role instanceof FrontRole)) continue;
+			const found = role.registry.lookup(taskId);
+			if (found.found === 'task') return role.witness(found.task);
+		}
+		return null;
+	}
+
 	onGenerate(thread: SimThread, { lease, input }: GenerateRequest): void {
 		const taskId = input.kind === 'prompt' ? (input.text.split(' ')[0] ?? '') : '';
 		const role = thread.role as FrontRole;
@@ -158,7 +172,8 @@ class Simulation implements Universe {
 
 	#startThreads(): void {
 		const { fronts, engineThreads } = this.plan;
-		for (const name of fronts) this.#crew.add(name, ['control'], (thread) => new FrontRole(this, thread));
+		for (const name of fronts)
+			this.#crew.add(name, ['control', ...fronts.filter((other) => other < name)], (thread) => new FrontRole(this, thread));
 		this.#crew.add('control', engineThreads, (thread) => {
 			this.#queues = new Map(
 				this.plan.pools.map((spec) => [spec.poolId, new QueueModel(spec, (checker, words) => this.found(checker, words))]),

@@ -47,8 +47,9 @@ function eventGrammarHolds({ found }: TaskEvidence, witness: Witness): void {
 }
 
 function sequencesAreDense({ found }: TaskEvidence, witness: Witness): void {
+	const { firstSeq } = witness.task.log;
 	for (const [index, { seq }] of witness.events.entries()) {
-		if (seq !== index + 1) found('sequencesAreDense', `${witness.taskId}: event ${index + 1} has seq ${seq}`);
+		if (seq !== index + firstSeq) found('sequencesAreDense', `${witness.taskId}: event ${index + 1} has seq ${seq}`);
 	}
 	for (const [index, { i }] of tokensOf(witness).entries()) {
 		if (i !== index) found('sequencesAreDense', `${witness.taskId}: token ${index} has i ${i}`);
@@ -99,11 +100,17 @@ function everySubmissionIsAnswered({ found, fronts }: TaskEvidence, { request, f
 	if (count > 1 || (lives && count === 0)) found('everySubmissionIsAnswered', `${request.taskId} to ${front} got ${count} answers`);
 }
 
-function watchersSeeTheLog({ found }: TaskEvidence, reading: Reading): void {
+function watchersSeeTheLog({ found, fronts }: TaskEvidence, reading: Reading): void {
 	const { witness, seen, taskId, end } = reading;
 	if (witness === null) return;
 	let due = reading.habits.after + 1;
 	for (const event of seen) {
+		// What it is told when its task is lost with its front stands in no log of that front.
+		if (event.name === 'error' && isFrontLost(event.data) && event.seq >= due && event === seen.at(-1)) {
+			if (fronts.has(witness.front) && !witness.ended)
+				found('watchersSeeTheLog', `${taskId}: said to be lost with ${witness.front}, which lives`);
+			return;
+		}
 		const logged = witness.events[event.seq - 1];
 		if (event.seq !== due) return found('watchersSeeTheLog', `${taskId}: event ${event.seq} was read where ${due} was due`);
 		if (logged === undefined || logged.name !== event.name || !sameJson(event.data, jsonOf(logged))) {
@@ -124,4 +131,10 @@ function sameJson(a: unknown, b: unknown): boolean {
 		if (error instanceof assert.AssertionError) return false;
 		throw error;
 	}
+}
+
+function isFrontLost(data: unknown): boolean {
+	return (
+		typeof data === 'object' && data !== null && 'message' in data && String(data.message).startsWith('the thread that held this task')
+	);
 }

@@ -7,6 +7,7 @@ import type { GenerationRecord } from './decode-wire.ts';
 import type { EngineProcess } from './engine-process.ts';
 import type { Plan } from './plan.ts';
 import type { SimThread } from './sim-thread.ts';
+import type { Witness } from './witness.ts';
 
 export interface Universe {
 	readonly plan: Plan;
@@ -28,6 +29,10 @@ export interface Universe {
 	did(who: string, what: string): void;
 	/** A checker has found something. */
 	found(checker: CheckerName, words: string): void;
+	/** Whether that incarnation of a thread is there. */
+	lives(label: string): boolean;
+	/** What its home, which lives, has noted of a task. */
+	witnessOf(taskId: string): Witness | null;
 	/** A front asks for a generation. */
 	onGenerate(thread: SimThread, request: GenerateRequest): void;
 }

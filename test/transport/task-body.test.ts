@@ -66,6 +66,7 @@ describe('a task body', () => {
 			onDisconnect: 'detach',
 			disconnectGraceMs: 2000,
 			idempotencyKey: null,
+			named: false,
 		});
 	});
 

@@ -13,6 +13,8 @@ import type { TaskRequest } from './task-request.ts';
 export interface TaskRoll {
 	started(taskId: string): void;
 	ended(taskId: string): void;
+	/** It was on the roll of a thread that was lost, if it was on any. */
+	lost(taskId: string): void;
 }
 
 export interface TaskSurroundings {

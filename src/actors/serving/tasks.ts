@@ -45,7 +45,7 @@ export interface TasksOptions {
 	readonly decode: DecodePort;
 	readonly roll: TaskRoll;
 	/** Where tasks of other front threads are attached to; null: there are none. */
-	readonly elsewhere?: ActorRef<AttachElsewhere> | null;
+	readonly elsewhere: ActorRef<AttachElsewhere> | null;
 }
 
 /** A run's news is bounded by its tokens, one message a batch: a full mailbox there would be a bug. */
@@ -83,7 +83,7 @@ class Tasks implements Behavior<TasksMessage> {
 		this.#registry = options.registry;
 		this.#frontId = options.frontId;
 		this.#roll = options.roll;
-		this.#elsewhere = options.elsewhere ?? null;
+		this.#elsewhere = options.elsewhere;
 		const { registry, decode, roll } = options;
 		this.#around = {
 			decode,
@@ -269,7 +269,7 @@ class Tasks implements Behavior<TasksMessage> {
 		const now = this.#ctx.now();
 		for (const known of tasks) {
 			this.#registry.adopt(known, now);
-			this.#roll.ended(known.taskId);
+			this.#roll.lost(known.taskId);
 		}
 		this.#forgetDue();
 		this.#ctx.telemetry.log('warn', 'tasks-lost', {
