@@ -85,6 +85,7 @@ export function crossing(value: unknown): unknown {
 	if (typeof value === 'function' || typeof value === 'symbol') throw new Error(`a ${typeof value} cannot cross to another thread`);
 	if (typeof value !== 'object' || value === null) return value;
 	if (Array.isArray(value)) return value.map(crossing);
+	if (value instanceof Uint8Array || value instanceof Float32Array) return value.slice();
 	if (Object.getPrototypeOf(value) !== Object.prototype) throw new Error(`a ${value.constructor.name} cannot cross to another thread`);
 	const copy: Record<string, unknown> = {};
 	for (const key in value) copy[key] = crossing((value as Readonly<Record<string, unknown>>)[key]);
