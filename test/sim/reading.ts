@@ -86,7 +86,7 @@ export class Reading {
 		front.watch(this.taskId, behind, socket, (status, witness) => {
 			this.#universe.did(this.#name, `watches ${this.taskId} behind ${behind} at ${front.thread.label}: ${status}`);
 			// An answer that it no longer waits for.
-			if (this.end !== null || this.#socket !== null) return socket.lose();
+			if (this.end !== null || this.#socket !== null || behind !== this.cursor) return socket.lose();
 			if (status !== 200) return this.#refused(status);
 			const lost = witness !== null && witness.task.log.firstSeq > 1;
 			if (this.witness !== null && witness !== null && witness !== this.witness && !lost) {

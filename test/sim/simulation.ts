@@ -53,6 +53,8 @@ const quietWithinMs = 130_000;
 const eventsMax = 200_000;
 /** Timers of the control thread that outlive the last task. */
 const settleMs = 3_000;
+/** Every ask between fronts has had its answer, or its time is over. */
+const answerMs = 12_000;
 
 export function simulate(seed: number, trace: Trace): RunResult {
 	return new Simulation(seed, trace).run();
@@ -203,7 +205,7 @@ class Simulation implements Universe {
 			this.world.advance(1_000);
 			left = this.#unfinished();
 		}
-		this.world.advance(settleMs);
+		this.world.advance(answerMs);
 		// What each pool looks at now and then sets a timer or two for a moment.
 		const { length } = this.plan.pools;
 		for (let look = 0; look < 5 && (this.#crew.threads.get('control')?.system.stats.timers ?? 0) > length; look += 1)

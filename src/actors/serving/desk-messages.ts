@@ -21,8 +21,8 @@ export type DeskCommand =
 	/** As `ask-task`; behind the answer come all events, from the first one on. At most once until `leave-task`. */
 	| { readonly type: 'follow-task'; readonly frontId: string; readonly taskId: string; readonly replyTo: ActorRef<TaskAnswered> }
 	| { readonly type: 'leave-task'; readonly frontId: string; readonly taskId: string }
-	/** One client more, or one less, watches the task there. */
-	| { readonly type: 'watch-task'; readonly frontId: string; readonly taskId: string; readonly change: 1 | -1 }
+	/** So many clients watch the task there now. */
+	| { readonly type: 'watch-task'; readonly frontId: string; readonly taskId: string; readonly watchers: number }
 	/** Answered once the log gains no token, and at once for a task that is not here. */
 	| { readonly type: 'cancel-task'; readonly taskId: string; readonly reason: CancelReason; readonly replyTo: ActorRef<CancelDone> | null }
 	/** The same request again, sent elsewhere: judged as it would be here. */

@@ -4,7 +4,7 @@
  * and turn, within the credit that the front has given, and a front that is behind catches up from where it was.
  */
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
-import type { ActorRef, AskOutcome } from '../kernel/ref.ts';
+import type { ActorRef, AskOutcome, Delivery } from '../kernel/ref.ts';
 import type { AttachAnswered, DeskCommand, DeskNews, TaskAnswered, TaskMove } from './desk-messages.ts';
 import { unreachable } from './task-admission.ts';
 import type { Opening, TasksCommand, TaskUnknown } from './task-directory.ts';
@@ -19,7 +19,7 @@ export type DeskMessage =
 			readonly outcome: AskOutcome<Opening | TaskUnknown>;
 			readonly replyTo: ActorRef<AttachAnswered>;
 	  }
-	| { readonly type: 'send-due' };
+	| { readonly type: 'send-due' | 'replies-due' };
 
 /** Bytes of events that may be under way to one front. */
 export const deskWindowBytes = 1024 * 1024;
@@ -28,6 +28,8 @@ const sliceBytes = 64 * 1024;
 const messageBytes = 256 * 1024;
 const attachMs = 10_000;
 const sendAgainMs = 20;
+/** More than all asks that may be open: who asked has given up on those beyond. */
+const unsentMax = 65_536;
 
 interface Follow {
 	readonly taskId: string;
@@ -66,6 +68,8 @@ class Desk implements Behavior<DeskMessage> {
 	readonly #tasks: ActorRef<TasksCommand>;
 	readonly #followers = new Map<string, Follower>();
 	#sendDue = false;
+	/** Answers that the links had no room for. */
+	#unsent: (() => Delivery)[] = [];
 
 	constructor(ctx: ActorContext<DeskMessage>, options: DeskOptions) {
 		this.#ctx = ctx;
@@ -80,7 +84,7 @@ class Desk implements Behavior<DeskMessage> {
 				this.#join(message.frontId, message.replyTo);
 				break;
 			case 'ask-task':
-				message.replyTo.tell(this.#answer(message.taskId));
+				this.#reply(message.replyTo, this.#answer(message.taskId));
 				break;
 			case 'follow-task':
 				this.#follow(message);
@@ -98,17 +102,20 @@ class Desk implements Behavior<DeskMessage> {
 				this.#attach(message);
 				break;
 			case 'attach-judged':
-				message.replyTo.tell(attachAnswer(message.outcome));
+				this.#reply(message.replyTo, attachAnswer(message.outcome));
 				break;
 			case 'list-tasks': {
 				const { filter, limit, cursor } = message.page;
 				const { tasks, more } = this.#registry.page(filter, limit, cursor);
 				const rows = tasks.map((task) => ({ cursor: this.#registry.cursorBehind(task), snapshot: snapshotOf(task) }));
-				message.replyTo.tell({ type: 'tasks-listed', rows, more });
+				this.#reply(message.replyTo, { type: 'tasks-listed', rows, more });
 				break;
 			}
 			case 'give-credit':
 				this.#credit(message.frontId, message.bytes);
+				break;
+			case 'replies-due':
+				this.#replyAgain();
 				break;
 			case 'send-due':
 				this.#sendDue = false;
@@ -149,7 +156,7 @@ class Desk implements Behavior<DeskMessage> {
 	#follow({ frontId, taskId, replyTo }: Extract<DeskCommand, { type: 'follow-task' }>): void {
 		const follower = this.#followers.get(frontId);
 		const lookup = this.#registry.lookup(taskId);
-		replyTo.tell(this.#answer(taskId));
+		this.#reply(replyTo, this.#answer(taskId));
 		if (follower === undefined || lookup.found !== 'task' || lookup.task.log.forgotten) return;
 		const { task } = lookup;
 		this.#leave(frontId, taskId);
@@ -175,18 +182,32 @@ class Desk implements Behavior<DeskMessage> {
 		for (; follow.watchers > 0; follow.watchers--) follow.task.ref.tell({ type: 'watcher-gone' });
 	}
 
-	#watched({ frontId, taskId, change }: Extract<DeskCommand, { type: 'watch-task' }>): void {
+	#watched({ frontId, taskId, watchers }: Extract<DeskCommand, { type: 'watch-task' }>): void {
 		const follow = this.#followers.get(frontId)?.follows.get(taskId);
-		if (follow === undefined || follow.watchers + change < 0) return;
-		follow.watchers += change;
-		follow.task.ref.tell({ type: change > 0 ? 'watcher-attached' : 'watcher-gone' });
+		if (follow === undefined) return;
+		for (; follow.watchers < watchers; follow.watchers++) follow.task.ref.tell({ type: 'watcher-attached' });
+		for (; follow.watchers > watchers; follow.watchers--) follow.task.ref.tell({ type: 'watcher-gone' });
 	}
 
 	#cancel({ taskId, reason, replyTo }: Extract<DeskCommand, { type: 'cancel-task' }>): void {
 		const lookup = this.#registry.lookup(taskId);
 		const told = lookup.found === 'task' ? lookup.task.ref.tell({ type: 'cancel', reason, replyTo }) : 'closed';
 		// One that cannot be told now is not said to be cancelled.
-		if (told === 'closed') replyTo?.tell({ type: 'cancel-done' });
+		if (told === 'closed' && replyTo !== null) this.#reply(replyTo, { type: 'cancel-done' });
+	}
+
+	/** An answer that the link has no room for waits, and so do those behind it. */
+	#reply<A>(replyTo: ActorRef<A>, answer: A): void {
+		const send = (): Delivery => replyTo.tell(answer);
+		if (this.#unsent.length === 0 && send() !== 'full') return;
+		if (this.#unsent.length < unsentMax) this.#unsent.push(send);
+		this.#ctx.setTimer('replies', sendAgainMs, { type: 'replies-due' });
+	}
+
+	#replyAgain(): void {
+		const sent = this.#unsent.findIndex((send) => send() === 'full');
+		this.#unsent = sent < 0 ? [] : this.#unsent.slice(sent);
+		if (this.#unsent.length > 0) this.#ctx.setTimer('replies', sendAgainMs, { type: 'replies-due' });
 	}
 
 	/** Judged where a request of a client of this front would be. */

@@ -27,7 +27,7 @@ export type ElsewhereMessage =
 	| AttachElsewhere
 	| DeskNews
 	| { readonly type: 'home-answered'; readonly search: Search; readonly home: Home; readonly outcome: AskOutcome<TaskAnswered> }
-	| { readonly type: 'home-seen'; readonly copy: Copy; readonly outcome: AskOutcome<TaskAnswered>; readonly answer: Answer }
+	| { readonly type: 'home-seen'; readonly copy: Copy; readonly outcome: AskOutcome<TaskAnswered>; readonly answers: readonly Answer[] }
 	| {
 			readonly type: 'home-attached';
 			readonly home: Home;
@@ -64,9 +64,10 @@ type Answer = (found: TaskFound) => void;
 interface Search {
 	readonly taskId: string;
 	readonly follow: boolean;
-	readonly answer: Answer;
-	/** Others who want to follow the task too: they look again when this has ended. */
-	readonly joined: (() => void)[];
+	/** Of those who asked before the homes were. */
+	readonly answers: readonly Answer[];
+	/** Of those who came later, and may know more than what is answered now: they look again. */
+	readonly joined: Answer[];
 	/** Homes that have not been asked. */
 	unasked: readonly Home[];
 	/** Homes that have not answered. */
@@ -91,7 +92,7 @@ interface Copy {
 	readonly home: Home;
 	readonly lease: LogLease;
 	/** Whoever asks is answered once the copy has come to where the log stood when it was asked for. */
-	waiting: { readonly until: number; readonly answer: Answer }[];
+	waiting: { readonly until: number; readonly answers: readonly Answer[] }[];
 	/** Since when nobody reads it; null: somebody does. */
 	idleSince: number | null;
 }
@@ -132,7 +133,7 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 				this.#onMoved(message);
 				break;
 			case 'find-task':
-				this.#find(message.taskId, message.purpose === 'follow', null, (found) => void message.replyTo.tell(found));
+				this.#find(message.taskId, message.purpose === 'follow', null, [(found) => void message.replyTo.tell(found)]);
 				break;
 			case 'find-tasks':
 				this.#list(message.page, message.replyTo);
@@ -196,20 +197,20 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 
 	// ── finding ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-	#find(taskId: string, follow: boolean, hint: Home | null, answer: Answer): void {
+	#find(taskId: string, follow: boolean, hint: Home | null, answers: readonly Answer[]): void {
 		const here = this.#registry.lookup(taskId);
-		if (here.found !== 'nothing') return answer({ type: 'task-found', lookup: here });
+		if (here.found !== 'nothing') return tellAll(answers, { type: 'task-found', lookup: here });
 		const copy = follow ? this.#copies.get(taskId) : undefined;
-		if (copy !== undefined) return this.#catchUp(copy, answer);
+		if (copy !== undefined) return this.#catchUp(copy, answers);
 		const running = follow ? this.#searches.get(taskId) : undefined;
 		if (running !== undefined) {
-			running.joined.push(() => this.#find(taskId, follow, hint, answer));
+			running.joined.push(...answers);
 			return;
 		}
 		const search: Search = {
 			taskId,
 			follow,
-			answer,
+			answers,
 			joined: [],
 			unasked: [...this.#homes.values()],
 			open: 0,
@@ -264,8 +265,8 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 
 	#finish(search: Search, found: TaskFound): void {
 		this.#end(search);
-		search.answer(found);
-		for (const look of search.joined) look();
+		tellAll(search.answers, found);
+		if (search.joined.length > 0) this.#find(search.taskId, true, null, search.joined);
 	}
 
 	#end(search: Search): void {
@@ -275,7 +276,7 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 
 	#found(search: Search, home: Home, snapshot: TaskSnapshot): void {
 		const line = { desk: home.desk, ownFrontId: this.#options.frontId };
-		const { taskId, answer } = search;
+		const { taskId, answers, joined } = search;
 		if (snapshot.log.forgotten) return this.#finish(search, { type: 'task-found', lookup: { found: 'expired', taskId } });
 		if (!search.follow) return this.#finish(search, taskFound(new ForeignTask(snapshot, line, null)));
 		const lease = this.#registry.logSpace.reserve(snapshot.log.bytes + logHeadBytes);
@@ -284,33 +285,33 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 			return this.#finish(search, notFoundOut(noRoom()));
 		}
 		const task = new ForeignTask(snapshot, line, lease.bytes);
-		const copy: Copy = { task, home, lease, waiting: [{ until: snapshot.log.lastSeq, answer }], idleSince: null };
+		const copy: Copy = { task, home, lease, waiting: [{ until: snapshot.log.lastSeq, answers }], idleSince: null };
 		this.#copies.set(taskId, copy);
 		this.#end(search);
 		this.#sweepSoon();
 		answerCaughtUp(copy);
-		for (const look of search.joined) look();
+		if (joined.length > 0) this.#find(taskId, true, null, joined);
 	}
 
 	/** The reader may have seen, on its home, events that are not here yet. */
-	#catchUp(copy: Copy, answer: Answer): void {
+	#catchUp(copy: Copy, answers: readonly Answer[]): void {
 		this.#ctx.ask<DeskCommand, TaskAnswered>(
 			copy.home.desk,
 			askMs,
 			(replyTo) => ({ type: 'ask-task', taskId: copy.task.request.taskId, replyTo }),
-			(outcome) => ({ type: 'home-seen', copy, outcome, answer }),
+			(outcome) => ({ type: 'home-seen', copy, outcome, answers }),
 		);
 	}
 
-	#onSeen({ copy, outcome, answer }: Extract<ElsewhereMessage, { type: 'home-seen' }>): void {
+	#onSeen({ copy, outcome, answers }: Extract<ElsewhereMessage, { type: 'home-seen' }>): void {
 		const { taskId } = copy.task.request;
 		// It was left, or lost, in the meantime.
-		if (this.#copies.get(taskId) !== copy) return this.#find(taskId, true, null, answer);
+		if (this.#copies.get(taskId) !== copy) return this.#find(taskId, true, null, answers);
 		const snapshot = outcome.ok ? outcome.reply.snapshot : null;
-		if (!outcome.ok) answer(notFoundOut(away()));
-		else if (snapshot === null || snapshot.log.forgotten) answer({ type: 'task-found', lookup: { found: 'expired', taskId } });
+		if (!outcome.ok) tellAll(answers, notFoundOut(away()));
+		else if (snapshot === null || snapshot.log.forgotten) tellAll(answers, { type: 'task-found', lookup: { found: 'expired', taskId } });
 		else {
-			copy.waiting.push({ until: snapshot.log.lastSeq, answer });
+			copy.waiting.push({ until: snapshot.log.lastSeq, answers });
 			answerCaughtUp(copy);
 		}
 	}
@@ -343,25 +344,32 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 		if (outcome.reply.outcome === 'refused') return refuse(outcome.reply.failure);
 		const { taskId, standing, poolId, onTimeProbability } = outcome.reply;
 		// Whoever sent it may want to read it.
-		this.#find(taskId, true, home, (found) => {
+		const opened: Answer = (found) => {
 			if (found.type === 'not-found-out') refuse(found.failure);
 			else if (found.lookup.found !== 'task') refuse(away());
 			else replyTo.tell({ type: 'task-opened', task: found.lookup.task, standing, poolId, onTimeProbability, fresh: false });
-		});
+		};
+		this.#find(taskId, true, home, [opened]);
 	}
 
 	// ── copies ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 	#onMoved({ frontId, bytes, moves }: DeskNews): void {
 		const frames = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+		const home = this.#homes.get(frontId);
 		let start = 0;
 		for (const move of moves) {
 			const copy = this.#copies.get(move.taskId);
 			if (copy !== undefined) this.#move(copy, move, frames, start);
+			// A `leave-task` got lost, or is under way: nobody here wants it.
+			else if (!move.forgotten && !this.#searches.has(move.taskId)) {
+				home?.desk.tell({ type: 'leave-task', frontId: this.#options.frontId, taskId: move.taskId });
+			}
 			start = move.end;
 		}
-		const home = this.#homes.get(frontId);
-		if (home !== undefined) this.#giveCredit(home, bytes.byteLength);
+		if (home === undefined) return;
+		home.owedBytes += bytes.byteLength;
+		this.#giveCredit(home);
 	}
 
 	#move(copy: Copy, move: TaskMove, frames: Buffer, start: number): void {
@@ -384,8 +392,7 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 		}
 	}
 
-	#giveCredit(home: Home, bytes: number): void {
-		home.owedBytes += bytes;
+	#giveCredit(home: Home): void {
 		if (home.owedBytes < deskWindowBytes / 4) return;
 		const sent = home.desk.tell({ type: 'give-credit', frontId: this.#options.frontId, bytes: home.owedBytes });
 		if (sent === 'accepted') home.owedBytes = 0;
@@ -414,7 +421,10 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 	#sweep(): void {
 		this.#sweeping = false;
 		const now = this.#ctx.now();
+		// What the links had no room for.
+		for (const home of this.#homes.values()) this.#giveCredit(home);
 		for (const [taskId, copy] of this.#copies) {
+			copy.task.tellWatchers();
 			if (copy.task.log.watched || copy.waiting.length > 0) copy.idleSince = null;
 			else copy.idleSince ??= now;
 			if (copy.idleSince === null || now - copy.idleSince < lingerMs || !this.#leave(taskId, copy)) continue;
@@ -481,13 +491,17 @@ function answerCaughtUp(copy: Copy): void {
 	const ready = waiting.filter(({ until }) => until <= task.log.lastSeq);
 	if (ready.length === 0) return;
 	copy.waiting = waiting.filter(({ until }) => until > task.log.lastSeq);
-	for (const { answer } of ready) answer(taskFound(task));
+	for (const { answers } of ready) tellAll(answers, taskFound(task));
 }
 
 function answerAll(copy: Copy, found: TaskFound): void {
 	const { waiting } = copy;
 	copy.waiting = [];
-	for (const { answer } of waiting) answer(found);
+	for (const { answers } of waiting) tellAll(answers, found);
+}
+
+function tellAll(answers: readonly Answer[], found: TaskFound): void {
+	for (const answer of answers) answer(found);
 }
 
 function taskFound(task: ForeignTask): TaskFound {

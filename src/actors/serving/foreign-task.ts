@@ -23,6 +23,9 @@ export class ForeignTask implements TaskView {
 	readonly ref: ActorRef<TaskCommand>;
 	facts: TaskFacts;
 	tokensOut: number;
+	/** Clients of this front that watch it, and how many of them the home has been told of. */
+	#watchersHere = 0;
+	#watchersTold = 0;
 	readonly #home: HomeLine;
 
 	/** `logBytes`: what may be kept of the events, which will come; null: the log is empty, and only says where it stands. */
@@ -52,16 +55,28 @@ export class ForeignTask implements TaskView {
 
 	/** As a Task takes them. */
 	#tell(command: TaskCommand): Delivery {
-		const { desk, ownFrontId: frontId } = this.#home;
+		const { desk } = this.#home;
 		const { taskId } = this.request;
 		switch (command.type) {
 			case 'cancel':
 				return desk.tell({ type: 'cancel-task', taskId, reason: command.reason, replyTo: command.replyTo });
 			case 'watcher-attached':
-				return desk.tell({ type: 'watch-task', frontId, taskId, change: 1 });
+				this.#watchersHere += 1;
+				return this.tellWatchers();
 			case 'watcher-gone':
-				return desk.tell({ type: 'watch-task', frontId, taskId, change: -1 });
+				this.#watchersHere -= 1;
+				return this.tellWatchers();
 		}
+	}
+
+	/** Again where the link had no room for it. */
+	tellWatchers(): Delivery {
+		const watchers = this.#watchersHere;
+		if (watchers === this.#watchersTold) return 'accepted';
+		const { desk, ownFrontId: frontId } = this.#home;
+		const told = desk.tell({ type: 'watch-task', frontId, taskId: this.request.taskId, watchers });
+		if (told === 'accepted') this.#watchersTold = watchers;
+		return told;
 	}
 
 	get state(): TaskState {
