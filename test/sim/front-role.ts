@@ -164,8 +164,9 @@ export class FrontRole implements SimRole {
 	#witnessOf(task: TaskView): Witness | null {
 		const { taskId } = task.request;
 		const here = this.registry.lookup(taskId);
-		if (here.found === 'task') return this.witness(here.task);
-		return this.#universe.witnessOf(taskId);
+		const witness = here.found === 'task' ? this.witness(here.task) : this.#universe.witnessOf(taskId);
+		// Another that has come by the same id since is not the one.
+		return witness?.task.admittedAt === task.admittedAt ? witness : null;
 	}
 
 	/** POST /v2/tasks/{id}/cancel: answered by 204, or by 503. */

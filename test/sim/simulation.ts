@@ -254,6 +254,7 @@ class Simulation implements Universe {
 			generations: this.generations,
 			submissions: this.#submissions,
 			readings: this.#readings,
+			controlLost: (this.#crew.threads.get('control')?.incarnation ?? 2) > 1,
 			fronts: new Set([...this.#crew.threads.values()].map(({ label }) => label)),
 			found: (checker: CheckerName, words: string): void => this.found(checker, words),
 		};

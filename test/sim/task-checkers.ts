@@ -13,6 +13,8 @@ export interface TaskEvidence {
 	readonly readings: readonly Reading[];
 	/** Labels of the fronts that live. */
 	readonly fronts: ReadonlySet<string>;
+	/** The control thread, and with it the directory, was lost at some time. */
+	readonly controlLost: boolean;
 	found(checker: CheckerName, words: string): void;
 }
 
@@ -29,7 +31,7 @@ export function checkTasks(evidence: TaskEvidence): void {
 		tokensAreThoseMade(evidence, witness, runs.get(`${witness.front} ${witness.taskId}`) ?? []);
 		nothingIsLoggedAfterACancel(evidence, witness);
 	}
-	tasksRunOnce(evidence, runs);
+	tasksRunOnce(evidence);
 	for (const submission of evidence.submissions) everySubmissionIsAnswered(evidence, submission);
 	for (const reading of evidence.readings) watchersSeeTheLog(evidence, reading);
 }
@@ -87,10 +89,15 @@ function nothingIsLoggedAfterACancel({ found }: TaskEvidence, witness: Witness):
 		found('nothingIsLoggedAfterACancel', `${taskId}: 204 behind event ${cancelledAt}, the log has ${events.length}`);
 }
 
-function tasksRunOnce({ found }: TaskEvidence, runs: ReadonlyMap<string, readonly GenerationRecord[]>): void {
-	for (const [task, all] of runs) {
-		const begun = all.filter((run) => run.begun);
-		if (begun.length > 1) found('tasksRunOnce', `${task} began on ${begun.map((run) => run.address).join(' and ')}`);
+/** Whatever fronts it was sent to. A front that dies takes what it knew with it, should the directory be lost as well. */
+function tasksRunOnce({ found, generations, fronts, controlLost }: TaskEvidence): void {
+	const begun = new Map<string, GenerationRecord[]>();
+	for (const run of generations) if (run.begun) begun.set(run.taskId, [...(begun.get(run.taskId) ?? []), run]);
+	for (const [taskId, runs] of begun) {
+		const excused = controlLost && runs.some((run) => !fronts.has(run.front));
+		if (runs.length > 1 && !excused) {
+			found('tasksRunOnce', `${taskId} began on ${runs.map(({ front, address }) => `${address} for ${front}`).join(' and ')}`);
+		}
 	}
 }
 
