@@ -81,6 +81,6 @@ export interface TaskMove {
 	readonly tokensOut: number;
 	/** When they have changed. */
 	readonly facts: TaskFacts | null;
-	/** The events are gone. Nothing follows. */
-	readonly forgotten: boolean;
+	/** The home knows the task no more, or its id alone. Nothing follows. */
+	readonly gone: boolean;
 }

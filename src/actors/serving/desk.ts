@@ -208,6 +208,7 @@ class Desk implements Behavior<DeskMessage> {
 		const sent = this.#unsent.findIndex((send) => send() === 'full');
 		this.#unsent = sent < 0 ? [] : this.#unsent.slice(sent);
 		if (this.#unsent.length > 0) this.#ctx.setTimer('replies', sendAgainMs, { type: 'replies-due' });
+		else this.#sendSoon();
 	}
 
 	/** Judged where a request of a client of this front would be. */
@@ -243,7 +244,8 @@ class Desk implements Behavior<DeskMessage> {
 	}
 
 	#send(follower: Follower): void {
-		if (follower.due.size === 0 || follower.creditBytes <= 0) return;
+		// What is told of a task comes behind the answer that it is followed.
+		if (follower.due.size === 0 || follower.creditBytes <= 0 || this.#unsent.length > 0) return;
 		const out = new Outgoing(Math.min(messageBytes, follower.creditBytes));
 		for (const follow of follower.due) {
 			if (!out.hasRoom) break;
@@ -258,7 +260,7 @@ class Desk implements Behavior<DeskMessage> {
 			follow.cursor = cursor;
 			follow.standingVersion = move.facts?.standingVersion ?? follow.standingVersion;
 			follower.due.delete(follow);
-			if (move.forgotten) {
+			if (move.gone) {
 				follower.follows.delete(follow.taskId);
 				follow.unsubscribe();
 			} else if (cursor < follow.task.log.lastSeq) follower.due.add(follow);
@@ -296,11 +298,9 @@ class Outgoing {
 		}
 		// The end of a task is told with its terminal event, not before.
 		const facts = task.standingVersion === follow.standingVersion || (log.ended && cursor < log.lastSeq) ? null : factsOf(task);
-		this.moves.push({
-			follow,
-			cursor,
-			move: { taskId, end: this.bytes, tokensOut: task.tokensOut, facts, forgotten: log.forgotten },
-		});
+		// One that was refused has ended for good: its id may come again.
+		const gone = log.forgotten || (task.refused && log.ended && cursor === log.lastSeq);
+		this.moves.push({ follow, cursor, move: { taskId, end: this.bytes, tokensOut: task.tokensOut, facts, gone } });
 	}
 
 	/** The bytes are copied: a log's own buffer is larger, and would cross whole. */

@@ -264,12 +264,12 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 	}
 
 	#finish(search: Search, found: TaskFound): void {
-		this.#end(search);
+		this.#close(search);
 		tellAll(search.answers, found);
 		if (search.joined.length > 0) this.#find(search.taskId, true, null, search.joined);
 	}
 
-	#end(search: Search): void {
+	#close(search: Search): void {
 		search.done = true;
 		if (search.follow) this.#searches.delete(search.taskId);
 	}
@@ -287,7 +287,7 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 		const task = new ForeignTask(snapshot, line, lease.bytes);
 		const copy: Copy = { task, home, lease, waiting: [{ until: snapshot.log.lastSeq, answers }], idleSince: null };
 		this.#copies.set(taskId, copy);
-		this.#end(search);
+		this.#close(search);
 		this.#sweepSoon();
 		answerCaughtUp(copy);
 		if (joined.length > 0) this.#find(taskId, true, null, joined);
@@ -310,7 +310,12 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 		const snapshot = outcome.ok ? outcome.reply.snapshot : null;
 		if (!outcome.ok) tellAll(answers, notFoundOut(away()));
 		else if (snapshot === null || snapshot.log.forgotten) tellAll(answers, { type: 'task-found', lookup: { found: 'expired', taskId } });
-		else {
+		else if (snapshot.admittedAt !== copy.task.admittedAt) {
+			// Another life of the id.
+			if (!this.#leave(taskId, copy)) return tellAll(answers, notFoundOut(away()));
+			this.#end(taskId, copy);
+			this.#find(taskId, true, copy.home, answers);
+		} else {
 			copy.waiting.push({ until: snapshot.log.lastSeq, answers });
 			answerCaughtUp(copy);
 		}
@@ -362,7 +367,7 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 			const copy = this.#copies.get(move.taskId);
 			if (copy !== undefined) this.#move(copy, move, frames, start);
 			// A `leave-task` got lost, or is under way: nobody here wants it.
-			else if (!move.forgotten && !this.#searches.has(move.taskId)) {
+			else if (!move.gone && !this.#searches.has(move.taskId)) {
 				home?.desk.tell({ type: 'leave-task', frontId: this.#options.frontId, taskId: move.taskId });
 			}
 			start = move.end;
@@ -377,13 +382,9 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 		const { log } = task;
 		task.tokensOut = move.tokensOut;
 		if (move.facts !== null) task.facts = move.facts;
-		if (move.forgotten) {
-			this.#copies.delete(move.taskId);
-			this.#forget(copy);
-			return;
-		}
 		if (move.end > start) log.appendFrames(frames, start, move.end);
 		else log.notify();
+		if (move.gone) return this.#end(move.taskId, copy);
 		answerCaughtUp(copy);
 		const { logSpace } = this.#registry;
 		if (log.bytes > copy.lease.bytes && !logSpace.resize(copy.lease, log.bytes + growthBytes) && !logSpace.resize(copy.lease, log.bytes)) {
@@ -396,6 +397,14 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 		if (home.owedBytes < deskWindowBytes / 4) return;
 		const sent = home.desk.tell({ type: 'give-credit', frontId: this.#options.frontId, bytes: home.owedBytes });
 		if (sent === 'accepted') home.owedBytes = 0;
+	}
+
+	/** Nothing more will come of it. Who reads it may read on to its end, where that is here. */
+	#end(taskId: string, copy: Copy): void {
+		this.#copies.delete(taskId);
+		if (!copy.task.log.ended) return this.#forget(copy);
+		answerCaughtUp(copy);
+		this.#orphans.push(copy);
 	}
 
 	/** Its readers are cut, and may come again. */
