@@ -4,7 +4,7 @@ import type { PoolSnapshot } from '../../src/actors/serving/placement.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 
 /** As the front of the tests says it. */
-export const taskClaim: TaskClaim = { frontId: 'front-0', bodyHash: 'hash', keys: [] };
+export const taskClaim: TaskClaim = { frontId: 'front-0', bodyHash: 'hash', keys: [], exclusive: false };
 
 export function summary(taskId: string, more: Partial<TaskSummary> = {}): TaskSummary {
 	return {

@@ -136,6 +136,7 @@ export class Reading {
 		if (socket.ended && socket.drained) {
 			// It had asked for what comes behind the end.
 			if (this.cursor === this.witness?.events.length) return this.#over('terminal');
+			if (this.witness === null && this.seen.length === 0) return this.#over('gone');
 			this.#universe.found(
 				'watchersSeeTheLog',
 				`${this.#name}: the stream of ${this.taskId} ended behind ${this.cursor} without a terminal event`,

@@ -16,7 +16,7 @@ export type TaskIdentity = Pick<TaskRequest, 'taskId' | 'tenant' | 'bodyHash' | 
 /** Another front → the desk of the task's home. */
 export type DeskCommand =
 	/** First. What happens to the tasks that the front follows is told to `replyTo`; its end ends all that it follows. */
-	| { readonly type: 'join-desk'; readonly frontId: string; readonly replyTo: ActorRef<DeskNews> }
+	| { readonly type: 'join-desk'; readonly frontId: string; readonly session: number; readonly replyTo: ActorRef<DeskNews> }
 	| { readonly type: 'ask-task'; readonly taskId: string; readonly replyTo: ActorRef<TaskAnswered> }
 	/** As `ask-task`; behind the answer come all events, from the first one on. At most once until `leave-task`. */
 	| { readonly type: 'follow-task'; readonly frontId: string; readonly taskId: string; readonly replyTo: ActorRef<TaskAnswered> }
@@ -67,8 +67,8 @@ export interface TaskRow {
 /** Desk → a front that follows tasks of it. */
 export interface DeskNews {
 	readonly type: 'tasks-moved';
-	/** The front of the desk. */
-	readonly frontId: string;
+	/** As in `join-desk`: news of a desk that is gone may wait behind the word of its end. */
+	readonly session: number;
 	/** Whole SSE frames, those of each task together. */
 	readonly bytes: Uint8Array;
 	readonly moves: readonly TaskMove[];

@@ -45,6 +45,7 @@ interface Follow {
 
 interface Follower {
 	readonly ref: ActorRef<DeskNews>;
+	readonly session: number;
 	readonly follows: Map<string, Follow>;
 	/** Those that have moved, in turn. */
 	readonly due: Set<Follow>;
@@ -52,7 +53,6 @@ interface Follower {
 }
 
 export interface DeskOptions {
-	readonly frontId: string;
 	readonly registry: TaskRegistry;
 	readonly tasks: ActorRef<TasksCommand>;
 }
@@ -63,7 +63,6 @@ export function desk(options: DeskOptions): Setup<DeskMessage> {
 
 class Desk implements Behavior<DeskMessage> {
 	readonly #ctx: ActorContext<DeskMessage>;
-	readonly #frontId: string;
 	readonly #registry: TaskRegistry;
 	readonly #tasks: ActorRef<TasksCommand>;
 	readonly #followers = new Map<string, Follower>();
@@ -73,7 +72,6 @@ class Desk implements Behavior<DeskMessage> {
 
 	constructor(ctx: ActorContext<DeskMessage>, options: DeskOptions) {
 		this.#ctx = ctx;
-		this.#frontId = options.frontId;
 		this.#registry = options.registry;
 		this.#tasks = options.tasks;
 	}
@@ -81,7 +79,7 @@ class Desk implements Behavior<DeskMessage> {
 	onMessage(_ctx: ActorContext<DeskMessage>, message: DeskMessage): Next<DeskMessage> {
 		switch (message.type) {
 			case 'join-desk':
-				this.#join(message.frontId, message.replyTo);
+				this.#join(message);
 				break;
 			case 'ask-task':
 				this.#reply(message.replyTo, this.#answer(message.taskId));
@@ -131,9 +129,9 @@ class Desk implements Behavior<DeskMessage> {
 		return 'same';
 	}
 
-	#join(frontId: string, ref: ActorRef<DeskNews>): void {
+	#join({ frontId, session, replyTo: ref }: Extract<DeskCommand, { type: 'join-desk' }>): void {
 		this.#drop(frontId);
-		this.#followers.set(frontId, { ref, follows: new Map(), due: new Set(), creditBytes: deskWindowBytes });
+		this.#followers.set(frontId, { ref, session, follows: new Map(), due: new Set(), creditBytes: deskWindowBytes });
 		this.#ctx.watch(ref);
 	}
 
@@ -251,7 +249,7 @@ class Desk implements Behavior<DeskMessage> {
 			if (!out.hasRoom) break;
 			out.add(follow);
 		}
-		if (follower.ref.tell(out.news(this.#frontId)) === 'full') {
+		if (follower.ref.tell(out.news(follower.session)) === 'full') {
 			this.#ctx.setTimer('send', sendAgainMs, { type: 'send-due' });
 			return;
 		}
@@ -304,14 +302,14 @@ class Outgoing {
 	}
 
 	/** The bytes are copied: a log's own buffer is larger, and would cross whole. */
-	news(frontId: string): DeskNews {
+	news(session: number): DeskNews {
 		const bytes = new Uint8Array(this.bytes);
 		let at = 0;
 		for (const part of this.#parts) {
 			bytes.set(part, at);
 			at += part.length;
 		}
-		return { type: 'tasks-moved', frontId, bytes, moves: this.moves.map(({ move }) => move) };
+		return { type: 'tasks-moved', session, bytes, moves: this.moves.map(({ move }) => move) };
 	}
 }
 

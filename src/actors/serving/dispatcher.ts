@@ -50,6 +50,7 @@ const poolMailboxMax = 65_536;
 /** Of the tasks of a lost front, in one message. */
 const adoptedAtOnce = 500;
 const adoptAgainMs = 100;
+const contestedMs = 100;
 
 export function dispatcher(options: DispatcherOptions): Setup<DispatcherMessage> {
 	return (ctx) => new Dispatcher(ctx, options);
@@ -146,7 +147,11 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	}
 
 	#onSubmit({ summary, claim, replyTo }: Extract<DispatcherCommand, { type: 'submit' }>): void {
-		this.#remember(summary, claim);
+		if (!this.#remember(summary, claim) && claim.exclusive) {
+			const words = 'another front thread was sent a task by the same name at the same time; send it again';
+			replyTo.tell({ type: 'refused', failure: failure('POOL_UNREADY', words, { retryAfterMs: contestedMs }) });
+			return;
+		}
 		const decision = this.#decide(summary);
 		this.#logDecision(summary, decision);
 		if (decision.kind === 'none') {
@@ -165,12 +170,13 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		});
 	}
 
-	#remember(summary: TaskSummary, { frontId, bodyHash, keys }: TaskClaim): void {
+	/** False: another front has it. */
+	#remember(summary: TaskSummary, { frontId, bodyHash, keys }: TaskClaim): boolean {
 		// One whose front is gone is gone with it: its pool hears so at once.
-		if (!this.#fronts.has(frontId)) return;
+		if (!this.#fronts.has(frontId)) return true;
 		const { taskId, tenant, modelRef, workload, priority, sessionId, correlationId, admittedAt } = summary;
 		const about = { modelRef, workload, priority, sessionId, correlationId, admittedAt };
-		this.#homes.put(frontId, { taskId, tenant, bodyHash, keys, about });
+		return this.#homes.put(frontId, { taskId, tenant, bodyHash, keys, about });
 	}
 
 	#claimed(frontId: string, task: KnownTask): TaskClaimed['verdict'] {

@@ -55,6 +55,8 @@ export interface ElsewhereOptions {
 interface Home {
 	readonly frontId: string;
 	readonly desk: ActorRef<DeskCommand>;
+	/** Tells its news from those of a desk that was there before. */
+	readonly session: number;
 	/** Bytes that have come, and for which the desk has not had its credit back. */
 	owedBytes: number;
 }
@@ -120,6 +122,7 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 	/** Copies that grow no more, and that somebody still reads. */
 	#orphans: Copy[] = [];
 	#sweeping = false;
+	#sessions = 0;
 
 	constructor(ctx: ActorContext<ElsewhereMessage>, options: ElsewhereOptions) {
 		this.#ctx = ctx;
@@ -177,9 +180,10 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 			this.#ctx.unwatch(before.desk);
 			this.#lose(before);
 		}
-		this.#homes.set(frontId, { frontId, desk, owedBytes: 0 });
+		const session = ++this.#sessions;
+		this.#homes.set(frontId, { frontId, desk, session, owedBytes: 0 });
 		this.#ctx.watch(desk);
-		desk.tell({ type: 'join-desk', frontId: this.#options.frontId, replyTo: this.#ctx.self });
+		desk.tell({ type: 'join-desk', frontId: this.#options.frontId, session, replyTo: this.#ctx.self });
 	}
 
 	/** Who reads its tasks here gets what had come, and is told that nothing more will. */
@@ -246,8 +250,10 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 	#onAnswered({ search, home, outcome }: Extract<ElsewhereMessage, { type: 'home-answered' }>): void {
 		search.open -= 1;
 		const { taskId, follow } = search;
-		const found = outcome.ok ? outcome.reply.found : 'unsure';
-		const snapshot = outcome.ok ? outcome.reply.snapshot : null;
+		// An answer may wait behind the word that who gave it is gone.
+		const lives = this.#homes.get(home.frontId) === home;
+		const found = outcome.ok && lives ? outcome.reply.found : 'unsure';
+		const snapshot = outcome.ok && lives ? outcome.reply.snapshot : null;
 		if (search.done) return;
 		if (snapshot !== null) this.#found(search, home, snapshot);
 		else if (found === 'expired') this.#finish(search, { type: 'task-found', lookup: { found, taskId } });
@@ -359,20 +365,20 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 
 	// ── copies ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-	#onMoved({ frontId, bytes, moves }: DeskNews): void {
+	#onMoved({ session, bytes, moves }: DeskNews): void {
+		const home = [...this.#homes.values()].find((each) => each.session === session);
+		if (home === undefined) return;
 		const frames = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-		const home = this.#homes.get(frontId);
 		let start = 0;
 		for (const move of moves) {
 			const copy = this.#copies.get(move.taskId);
 			if (copy !== undefined) this.#move(copy, move, frames, start);
 			// A `leave-task` got lost, or is under way: nobody here wants it.
 			else if (!move.gone && !this.#searches.has(move.taskId)) {
-				home?.desk.tell({ type: 'leave-task', frontId: this.#options.frontId, taskId: move.taskId });
+				home.desk.tell({ type: 'leave-task', frontId: this.#options.frontId, taskId: move.taskId });
 			}
 			start = move.end;
 		}
-		if (home === undefined) return;
 		home.owedBytes += bytes.byteLength;
 		this.#giveCredit(home);
 	}

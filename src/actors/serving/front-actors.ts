@@ -40,6 +40,6 @@ export function spawnFrontActors(system: ActorSystem, options: FrontActorsOption
 	const elsewhereRef = alone ? null : system.spawn('elsewhere', elsewhere({ frontId, fronts, registry }), spawned);
 	const tasksRef = system.spawn('tasks', tasks({ frontId, registry, decode, roll, elsewhere: elsewhereRef }), spawned);
 	if (elsewhereRef === null) return { tasks: tasksRef, elsewhere: null, desk: null, names: { front: tasksRef } };
-	const deskRef = system.spawn('desk', desk({ frontId, registry, tasks: tasksRef }), spawned);
+	const deskRef = system.spawn('desk', desk({ registry, tasks: tasksRef }), spawned);
 	return { tasks: tasksRef, elsewhere: elsewhereRef, desk: deskRef, names: { front: tasksRef, desk: deskRef, elsewhere: elsewhereRef } };
 }

@@ -75,6 +75,8 @@ export interface TaskClaim {
 	readonly bodyHash: string;
 	/** The idempotency keys that it is known by. */
 	readonly keys: readonly string[];
+	/** Refused where another front has a task by the same name: the client chose it, and has no 202 yet. */
+	readonly exclusive: boolean;
 }
 
 /** A task as the directory knows it: enough to say what became of it when its front is lost. */

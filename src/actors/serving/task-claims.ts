@@ -24,7 +24,7 @@ export class TaskClaims {
 	readonly #self: ActorRef<PlacementNews>;
 	readonly #correlationId: string;
 	/** What the directory is to know, as it is now. */
-	readonly #claim: () => TaskClaim;
+	readonly #claim: (beforeIts202: boolean) => TaskClaim;
 	/** Asks for a call of `sendAgain`, a little later. */
 	readonly #sendLater: () => void;
 	#placing = false;
@@ -37,7 +37,7 @@ export class TaskClaims {
 		control: Control | null,
 		self: ActorRef<PlacementNews>,
 		correlationId: string,
-		claim: () => TaskClaim,
+		claim: (beforeIts202: boolean) => TaskClaim,
 		sendLater: () => void,
 	) {
 		this.#control = control;
@@ -67,7 +67,7 @@ export class TaskClaims {
 	}
 
 	submit(summary: TaskSummary): Delivery {
-		const sent = this.#tell({ type: 'submit', summary, claim: this.#claim(), replyTo: this.#self });
+		const sent = this.#tell({ type: 'submit', summary, claim: this.#claim(true), replyTo: this.#self });
 		this.#placing = sent === 'accepted';
 		return sent;
 	}
@@ -75,7 +75,7 @@ export class TaskClaims {
 	/** To a new control thread: a task that has its 202 is not refused for a full link, it waits for room. */
 	submitAgain(summary: TaskSummary): void {
 		this.#placing = true;
-		this.#send({ type: 'submit', summary, claim: this.#claim(), replyTo: this.#self });
+		this.#send({ type: 'submit', summary, claim: this.#claim(false), replyTo: this.#self });
 	}
 
 	/** The submission has its last answer. */
@@ -145,7 +145,7 @@ export class TaskClaims {
 		this.controlLost();
 		this.#control = control;
 		if (this.#lease === null) return false;
-		this.#send({ type: 'report-lease', lease: this.#lease, summary, claim: this.#claim(), replyTo: this.#self });
+		this.#send({ type: 'report-lease', lease: this.#lease, summary, claim: this.#claim(false), replyTo: this.#self });
 		return true;
 	}
 

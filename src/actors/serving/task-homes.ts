@@ -48,13 +48,15 @@ export class TaskHomes {
 		return { kind: 'ours' };
 	}
 
-	/** What a front knows: it has the task. */
-	put(frontId: string, { taskId, tenant, bodyHash, keys, about }: KnownTask): void {
+	/** What a front knows: it has the task. False: another has one by its id or a key of it. */
+	put(frontId: string, { taskId, tenant, bodyHash, keys, about }: KnownTask): boolean {
 		const known = this.#entries.get(taskId);
-		if (known !== undefined && known.frontId !== frontId) return;
+		if (known !== undefined && known.frontId !== frontId) return false;
+		if (keys.some((key) => this.#isOfAnother(frontId, tenant, key))) return false;
 		const entry: Entry = { frontId, tenant, bodyHash, keys: known?.keys ?? [], about };
 		this.#entries.set(taskId, entry);
 		this.#putKeys(taskId, entry, keys);
+		return true;
 	}
 
 	/** Its id is remembered, and no more than that. */
@@ -86,6 +88,12 @@ export class TaskHomes {
 			if (home === frontId) tasks.push({ taskId, tenant, bodyHash, keys, about });
 		}
 		return tasks.sort((a, b) => (a.about?.admittedAt ?? 0) - (b.about?.admittedAt ?? 0));
+	}
+
+	#isOfAnother(frontId: string, tenant: string, key: string): boolean {
+		const keyed = this.#keys.find(tenant, key);
+		const home = keyed === null ? undefined : this.#entries.get(keyed.taskId);
+		return home !== undefined && home.frontId !== frontId;
 	}
 
 	#putKeys(taskId: string, entry: Entry, keys: readonly string[]): void {

@@ -23,7 +23,7 @@ export interface TaskSurroundings {
 	readonly roll: TaskRoll;
 	pools(): readonly PoolView[];
 	/** What is said of it to the directory of all tasks. */
-	claimOf(request: TaskRequest): TaskClaim;
+	claimOf(request: TaskRequest): Omit<TaskClaim, 'exclusive'>;
 }
 
 export type TaskMessage =

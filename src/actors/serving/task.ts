@@ -71,7 +71,7 @@ class Task implements Behavior<TaskMessage> {
 			control,
 			ctx.self,
 			record.request.correlationId,
-			() => around.claimOf(record.request),
+			(beforeIts202) => ({ ...around.claimOf(record.request), exclusive: beforeIts202 && record.request.named }),
 			() => ctx.setTimer('send-again', sendAgainMs, { type: 'send-again' }),
 		);
 		this.#telemetry = new TaskTelemetry(ctx.telemetry, record, around.pools);

@@ -153,7 +153,8 @@ class Tasks implements Behavior<TasksMessage> {
 		// Only an id or a key that a client chose can be known to another front; what is known here is ours.
 		if (this.#elsewhere === null || !request.named || this.#registry.decides(request)) return this.#open(command);
 		const control = this.#control;
-		if (control === null) return this.#refuse(command, unreachable());
+		// What is still to be said of the same name must be heard first.
+		if (control === null || this.#unsent.length > 0) return this.#refuse(command, unreachable());
 		const { taskId, tenant, bodyHash, idempotencyKey, modelRef, workload, priority, sessionId, correlationId } = request;
 		const about = { modelRef, workload, priority, sessionId, correlationId, admittedAt: this.#ctx.now() };
 		const task = { taskId, tenant, bodyHash, keys: idempotencyKey === null ? [] : [idempotencyKey], about };
