@@ -394,7 +394,9 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 		answerCaughtUp(copy);
 		const { logSpace } = this.#registry;
 		if (log.bytes > copy.lease.bytes && !logSpace.resize(copy.lease, log.bytes + growthBytes) && !logSpace.resize(copy.lease, log.bytes)) {
+			// If the link has no room now, the next of its events asks again to be left.
 			this.#leave(move.taskId, copy);
+			this.#copies.delete(move.taskId);
 			this.#forget(copy);
 		}
 	}

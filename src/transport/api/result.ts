@@ -45,7 +45,7 @@ function waitFor(exchange: Exchange, task: TaskView, waitMs: number, parts: Fron
 	};
 	// the log may not be read while it tells of a move
 	const unsubscribe = task.log.subscribe(() => {
-		if (waiting) parts.clock.soon(() => (task.log.ended ? finish() : undefined));
+		if (waiting) parts.clock.soon(() => (task.log.ended || task.log.forgotten ? finish() : undefined));
 	});
 	const stopTimer = parts.clock.after(waitMs, finish);
 	exchange.sink.onAborted = () => {
@@ -57,9 +57,9 @@ function waitFor(exchange: Exchange, task: TaskView, waitMs: number, parts: Fron
 
 function answer(exchange: Exchange, task: TaskView, parts: FrontParts): void {
 	if (task.failure !== null) return exchange.fail(task.failure, [], undefined, { task_id: task.request.taskId });
-	if (!task.log.ended) return exchange.json(httpStatus.accepted, taskJson(task, parts.clock));
 	// forgotten between its end and this turn: no text is not an empty text
 	if (task.log.forgotten) return exchange.fail(eventsExpired(task.request.taskId));
+	if (!task.log.ended) return exchange.json(httpStatus.accepted, taskJson(task, parts.clock));
 	exchange.json(httpStatus.ok, { ...taskJson(task, parts.clock), ...outputOf(task) });
 }
 

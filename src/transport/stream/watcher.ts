@@ -138,9 +138,9 @@ export class Watcher implements Reader {
 
 	#writeSlice(): void {
 		const { log } = this.task;
-		if (this.#cursor >= log.lastSeq) return;
 		// dropped to make room, or at the end of its retention: what is left cannot be had any more
-		if (log.forgotten) return this.cut();
+		if (log.forgotten && (this.#cursor < log.lastSeq || !log.ended)) return this.cut();
+		if (this.#cursor >= log.lastSeq) return;
 		const merged = this.#state === 'behind' || this.#owner.limits.microbatchMs > 0;
 		const slice = merged
 			? log.mergedSlice(this.#cursor, this.#state === 'behind' ? behindSliceBytes : sliceBytes)
