@@ -1,7 +1,6 @@
 /**
  * What a front thread knows of the tasks of the others. Finds them for the handlers of this one, by asking the desks of their
- * homes, and keeps a copy of the events of those that clients here read, for as long as they do. Space for a copy is taken
- * from that of the logs of this front before the first event comes.
+ * homes, and has the events of those that clients here read copied, for as long as they do.
  * ```
  *   find (look)   ──► hinted home ──nothing──► all others ──► found · expired · nothing · not found out
  *   find (follow) ──► the same ──found──► copying ──caught up──► answered ──nobody reads, for lingerMs──► left
@@ -10,11 +9,12 @@
  */
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef, AskOutcome } from '../kernel/ref.ts';
-import { deskWindowBytes } from './desk.ts';
-import type { AttachAnswered, DeskCommand, DeskNews, TaskAnswered, TaskIdentity, TaskMove, TasksListed } from './desk-messages.ts';
+import type { AttachAnswered, DeskCommand, DeskNews, TaskAnswered, TaskIdentity, TasksListed } from './desk-messages.ts';
 import { type Failure, failure } from './failure.ts';
+import { type Copy, ForeignCopies } from './foreign-copies.ts';
+import { type Answer, away, expired, type Home, notFoundOut, taskFound, tellAll } from './foreign-home.ts';
 import { ForeignTask } from './foreign-task.ts';
-import { type LogLease, logHeadBytes, logRetryAfterMs } from './log-space.ts';
+import { logRetryAfterMs } from './log-space.ts';
 import type { ElsewhereCommand, Opening, PageOf, TaskFound, TasksFound, TaskView } from './task-directory.ts';
 import { comparePlaces, placeOfCursor, type TaskPlace } from './task-page.ts';
 import type { TaskRegistry } from './task-registry.ts';
@@ -52,17 +52,6 @@ export interface ElsewhereOptions {
 	readonly registry: TaskRegistry;
 }
 
-interface Home {
-	readonly frontId: string;
-	readonly desk: ActorRef<DeskCommand>;
-	/** Tells its news from those of a desk that was there before. */
-	readonly session: number;
-	/** Bytes that have come, and for which the desk has not had its credit back. */
-	owedBytes: number;
-}
-
-type Answer = (found: TaskFound) => void;
-
 interface Search {
 	readonly taskId: string;
 	readonly follow: boolean;
@@ -88,24 +77,9 @@ interface Listing {
 	open: number;
 }
 
-/** A task whose events are copied. */
-interface Copy {
-	readonly task: ForeignTask;
-	readonly home: Home;
-	readonly lease: LogLease;
-	/** Whoever asks is answered once the copy has come to where the log stood when it was asked for. */
-	waiting: { readonly until: number; readonly answers: readonly Answer[] }[];
-	/** Since when nobody reads it; null: somebody does. */
-	idleSince: number | null;
-}
-
 const askMs = 4_000;
 const attachMs = 11_000;
-/** A reader that leaves may come back: the copy is there for a while. */
-const lingerMs = 2_000;
 const sweepMs = 500;
-const growthBytes = 65_536;
-const retryAfterMs = 1_000;
 
 export function elsewhere(options: ElsewhereOptions): Setup<ElsewhereMessage> {
 	return (ctx) => new Elsewhere(ctx, options);
@@ -118,9 +92,7 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 	readonly #homes = new Map<string, Home>();
 	/** Of those who follow; at most one for each task, and none for a task that is copied. */
 	readonly #searches = new Map<string, Search>();
-	readonly #copies = new Map<string, Copy>();
-	/** Copies that grow no more, and that somebody still reads. */
-	#orphans: Copy[] = [];
+	readonly #copies: ForeignCopies;
 	#sweeping = false;
 	#sessions = 0;
 
@@ -128,6 +100,7 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 		this.#ctx = ctx;
 		this.#options = options;
 		this.#registry = options.registry;
+		this.#copies = new ForeignCopies(options.frontId, options.registry.logSpace);
 	}
 
 	onMessage(_ctx: ActorContext<ElsewhereMessage>, message: ElsewhereMessage): Next<ElsewhereMessage> {
@@ -186,17 +159,9 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 		desk.tell({ type: 'join-desk', frontId: this.#options.frontId, session, replyTo: this.#ctx.self });
 	}
 
-	/** Who reads its tasks here gets what had come, and is told that nothing more will. */
 	#lose(home: Home): void {
 		this.#homes.delete(home.frontId);
-		const now = this.#ctx.now();
-		for (const [taskId, copy] of this.#copies) {
-			if (copy.home !== home) continue;
-			this.#copies.delete(taskId);
-			answerAll(copy, notFoundOut(away()));
-			copy.task.lose(now);
-			this.#orphans.push(copy);
-		}
+		this.#copies.lose(home, this.#ctx.now());
 	}
 
 	// ── finding ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -256,7 +221,7 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 		const snapshot = outcome.ok && lives ? outcome.reply.snapshot : null;
 		if (search.done) return;
 		if (snapshot !== null) this.#found(search, home, snapshot);
-		else if (found === 'expired') this.#finish(search, { type: 'task-found', lookup: { found, taskId } });
+		else if (found === 'expired') this.#finish(search, expired(taskId));
 		else {
 			if (found === 'unsure') search.unsure = true;
 			// An answer that came too late may have begun to send.
@@ -281,21 +246,15 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 	}
 
 	#found(search: Search, home: Home, snapshot: TaskSnapshot): void {
-		const line = { desk: home.desk, ownFrontId: this.#options.frontId };
 		const { taskId, answers, joined } = search;
-		if (snapshot.log.forgotten) return this.#finish(search, { type: 'task-found', lookup: { found: 'expired', taskId } });
-		if (!search.follow) return this.#finish(search, taskFound(new ForeignTask(snapshot, line, null)));
-		const lease = this.#registry.logSpace.reserve(snapshot.log.bytes + logHeadBytes);
-		if (lease === null) {
-			home.desk.tell({ type: 'leave-task', frontId: this.#options.frontId, taskId });
-			return this.#finish(search, notFoundOut(noRoom()));
+		if (snapshot.log.forgotten) return this.#finish(search, expired(taskId));
+		if (!search.follow) {
+			const line = { desk: home.desk, ownFrontId: this.#options.frontId };
+			return this.#finish(search, taskFound(new ForeignTask(snapshot, line, null)));
 		}
-		const task = new ForeignTask(snapshot, line, lease.bytes);
-		const copy: Copy = { task, home, lease, waiting: [{ until: snapshot.log.lastSeq, answers }], idleSince: null };
-		this.#copies.set(taskId, copy);
+		if (!this.#copies.open(home, snapshot, answers)) return this.#finish(search, notFoundOut(noRoom()));
 		this.#close(search);
 		this.#sweepSoon();
-		answerCaughtUp(copy);
 		if (joined.length > 0) this.#find(taskId, true, null, joined);
 	}
 
@@ -315,16 +274,11 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 		if (this.#copies.get(taskId) !== copy) return this.#find(taskId, true, null, answers);
 		const snapshot = outcome.ok ? outcome.reply.snapshot : null;
 		if (!outcome.ok) tellAll(answers, notFoundOut(away()));
-		else if (snapshot === null || snapshot.log.forgotten) tellAll(answers, { type: 'task-found', lookup: { found: 'expired', taskId } });
-		else if (snapshot.admittedAt !== copy.task.admittedAt) {
-			// Another life of the id.
-			if (!this.#leave(taskId, copy)) return tellAll(answers, notFoundOut(away()));
-			this.#end(taskId, copy);
-			this.#find(taskId, true, copy.home, answers);
-		} else {
-			copy.waiting.push({ until: snapshot.log.lastSeq, answers });
-			answerCaughtUp(copy);
-		}
+		else if (snapshot === null || snapshot.log.forgotten) tellAll(answers, expired(taskId));
+		else if (snapshot.admittedAt === copy.task.admittedAt) this.#copies.wait(copy, snapshot.log.lastSeq, answers);
+		// Another life of the id.
+		else if (this.#copies.leave(copy)) this.#find(taskId, true, copy.home, answers);
+		else tellAll(answers, notFoundOut(away()));
 	}
 
 	/** The home that the id itself names, if it is one of ours and its front is there. */
@@ -365,68 +319,9 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 
 	// ── copies ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-	#onMoved({ session, bytes, moves }: DeskNews): void {
-		const home = [...this.#homes.values()].find((each) => each.session === session);
-		if (home === undefined) return;
-		const frames = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-		let start = 0;
-		for (const move of moves) {
-			const copy = this.#copies.get(move.taskId);
-			if (copy !== undefined) this.#move(copy, move, frames, start);
-			// A `leave-task` got lost, or is under way: nobody here wants it.
-			else if (!move.gone && !this.#searches.has(move.taskId)) {
-				home.desk.tell({ type: 'leave-task', frontId: this.#options.frontId, taskId: move.taskId });
-			}
-			start = move.end;
-		}
-		home.owedBytes += bytes.byteLength;
-		this.#giveCredit(home);
-	}
-
-	#move(copy: Copy, move: TaskMove, frames: Buffer, start: number): void {
-		const { task } = copy;
-		const { log } = task;
-		task.tokensOut = move.tokensOut;
-		if (move.facts !== null) task.facts = move.facts;
-		if (move.end > start) log.appendFrames(frames, start, move.end);
-		else log.notify();
-		if (move.gone) return this.#end(move.taskId, copy);
-		answerCaughtUp(copy);
-		const { logSpace } = this.#registry;
-		if (log.bytes > copy.lease.bytes && !logSpace.resize(copy.lease, log.bytes + growthBytes) && !logSpace.resize(copy.lease, log.bytes)) {
-			// If the link has no room now, the next of its events asks again to be left.
-			this.#leave(move.taskId, copy);
-			this.#copies.delete(move.taskId);
-			this.#forget(copy);
-		}
-	}
-
-	#giveCredit(home: Home): void {
-		if (home.owedBytes < deskWindowBytes / 4) return;
-		const sent = home.desk.tell({ type: 'give-credit', frontId: this.#options.frontId, bytes: home.owedBytes });
-		if (sent === 'accepted') home.owedBytes = 0;
-	}
-
-	/** Nothing more will come of it. Who reads it may read on to its end, where that is here. */
-	#end(taskId: string, copy: Copy): void {
-		this.#copies.delete(taskId);
-		if (!copy.task.log.ended) return this.#forget(copy);
-		answerCaughtUp(copy);
-		this.#orphans.push(copy);
-	}
-
-	/** Its readers are cut, and may come again. */
-	#forget(copy: Copy): void {
-		answerAll(copy, { type: 'task-found', lookup: { found: 'expired', taskId: copy.task.request.taskId } });
-		copy.task.log.forget();
-		this.#registry.logSpace.release(copy.lease);
-	}
-
-	/** False: the link has no room for it now. */
-	#leave(taskId: string, { home }: Copy): boolean {
-		if (home.desk.tell({ type: 'leave-task', frontId: this.#options.frontId, taskId }) === 'full') return false;
-		this.#copies.delete(taskId);
-		return true;
+	#onMoved(news: DeskNews): void {
+		const home = [...this.#homes.values()].find(({ session }) => session === news.session);
+		if (home !== undefined) this.#copies.onMoved(home, news, (taskId) => this.#searches.has(taskId));
 	}
 
 	#sweepSoon(): void {
@@ -437,22 +332,9 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 
 	#sweep(): void {
 		this.#sweeping = false;
-		const now = this.#ctx.now();
-		// What the links had no room for.
-		for (const home of this.#homes.values()) this.#giveCredit(home);
-		for (const [taskId, copy] of this.#copies) {
-			copy.task.tellWatchers();
-			if (copy.task.log.watched || copy.waiting.length > 0) copy.idleSince = null;
-			else copy.idleSince ??= now;
-			if (copy.idleSince === null || now - copy.idleSince < lingerMs || !this.#leave(taskId, copy)) continue;
-			this.#registry.logSpace.release(copy.lease);
-		}
-		this.#orphans = this.#orphans.filter((copy) => {
-			if (copy.task.log.watched) return true;
-			this.#registry.logSpace.release(copy.lease);
-			return false;
-		});
-		if (this.#copies.size + this.#orphans.length > 0) this.#sweepSoon();
+		for (const home of this.#homes.values()) this.#copies.giveCredit(home);
+		this.#copies.sweep(this.#ctx.now());
+		if (!this.#copies.empty) this.#sweepSoon();
 	}
 
 	// ── lists ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -499,38 +381,6 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 			nextCursor: more ? (rows.at(-1)?.cursor ?? null) : null,
 		});
 	}
-}
-
-/** Those for whom enough has come. */
-function answerCaughtUp(copy: Copy): void {
-	const { task, waiting } = copy;
-	if (waiting.length === 0) return;
-	const ready = waiting.filter(({ until }) => until <= task.log.lastSeq);
-	if (ready.length === 0) return;
-	copy.waiting = waiting.filter(({ until }) => until > task.log.lastSeq);
-	for (const { answers } of ready) tellAll(answers, taskFound(task));
-}
-
-function answerAll(copy: Copy, found: TaskFound): void {
-	const { waiting } = copy;
-	copy.waiting = [];
-	for (const { answers } of waiting) tellAll(answers, found);
-}
-
-function tellAll(answers: readonly Answer[], found: TaskFound): void {
-	for (const answer of answers) answer(found);
-}
-
-function taskFound(task: ForeignTask): TaskFound {
-	return { type: 'task-found', lookup: { found: 'task', task } };
-}
-
-function notFoundOut(why: Failure): { readonly type: 'not-found-out'; readonly failure: Failure } {
-	return { type: 'not-found-out', failure: why };
-}
-
-function away(): Failure {
-	return failure('POOL_UNREADY', 'the front thread that may hold this task cannot be asked right now; try again shortly', { retryAfterMs });
 }
 
 function noRoom(): Failure {
