@@ -43,7 +43,7 @@ function waitFor(exchange: Exchange, task: TaskView, waitMs: number, parts: Fron
 		stopTimer();
 		exchange.guarded(() => answer(exchange, task, parts));
 	};
-	// the log may not be read while it tells of a move
+	// the log may not be read while it tells of a move; one that is forgotten before its end will tell of none
 	const unsubscribe = task.log.subscribe(() => {
 		if (waiting) parts.clock.soon(() => (task.log.ended || task.log.forgotten ? finish() : undefined));
 	});

@@ -7,7 +7,7 @@ import { poolsNamed } from '../../actors/serving/prompt-bounds.ts';
 import type { CancelDone, TaskState, TasksFound, TaskView } from '../../actors/serving/task-directory.ts';
 import type { Handler } from '../http/application.ts';
 import { humanPhase } from '../stream/sse.ts';
-import { httpStatus, statusFor } from './errors.ts';
+import { httpStatus } from './errors.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
 import { type QueryFields, queryOf } from './query.ts';
 import { standingJson, taskJson } from './task-json.ts';
@@ -91,7 +91,11 @@ export function cancelHandler(parts: FrontParts): Handler {
 /** The same for every way in. `done` or `refused`, once. */
 export function cancelTask(parts: FrontParts, taskId: string, done: () => void, refused: (why: Failure) => void): void {
 	findTask(parts, taskId, 'look', (found) => {
-		if (!found.ok) return statusFor(found.failure.code) === httpStatus.unavailable ? refused(found.failure) : done();
+		if (!found.ok) {
+			const { code } = found.failure;
+			// any other failure says that it may be running somewhere
+			return code === 'NOT_FOUND' || code === 'EVENTS_EXPIRED' ? done() : refused(found.failure);
+		}
 		const task = found.value;
 		if (task.log.ended) return done();
 		askFrom<CancelDone>(

@@ -42,11 +42,24 @@ export interface SessionOwner {
 	socketWatches(change: number): void;
 }
 
+type WatchOp = Extract<SocketOp, { op: 'watch' }>;
+
+/** A `watch` whose task is being found. */
+interface PendingWatch {
+	readonly operation: WatchOp;
+	/** Given since. */
+	credit: number;
+	/** Answers to later operations on the same task; null: the watch is answered. */
+	behind: (() => void)[] | null;
+}
+
 const malformedMax = 100;
 /** Answers that a client has not read. */
 const unreadAnswersMax = 1024 * 1024;
-/** Submissions and watches that have no answer yet. */
+/** Submissions that have no answer yet; as many watches. */
 const pendingMax = 1024;
+/** Cancels that have no answer yet: more than one read of the socket brings. */
+const cancelsMax = 16_384;
 /** Of one task, and of all, before others have their turn. */
 const watchBytes = 8 * 1024;
 const pumpBytes = 64 * 1024;
@@ -61,8 +74,11 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 	readonly #actions: SocketActions;
 	readonly #owner: SessionOwner;
 	readonly #watches = new Map<string, SocketWatch>();
-	/** Credit for tasks that are still being found for a `watch`. */
-	readonly #finding = new Map<string, { credit: number }>();
+	/** By task, in order: the first is being found, the others wait for its answer. */
+	readonly #finding = new Map<string, PendingWatch[]>();
+	/** In all of them. */
+	#pendingWatches = 0;
+	#pendingCancels = 0;
 	/** Those with something to write, in turn. */
 	#due: SocketWatch[] = [];
 	#pending = 0;
@@ -104,38 +120,61 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 				return this.#submit(operation);
 			case 'watch':
 				return this.#watch(operation);
-			case 'cancel': {
-				const { ref, taskId } = operation;
-				return this.#actions.cancel(
-					taskId,
-					() => {
-						// What was logged before the cancel is read before the answer to it.
-						this.pump();
-						this.#answer('accepted', ref, taskId, { op: 'cancel' });
-					},
-					(why) => this.#reject(why, ref, taskId),
-				);
-			}
-			case 'credit': {
-				const taskId = operation.taskId.toLowerCase();
-				const finding = this.#finding.get(taskId);
-				if (finding !== undefined) {
-					finding.credit += operation.n;
-					return;
-				}
-				const watch = this.#watches.get(taskId);
-				if (watch === undefined) {
-					const why = failure('NOT_FOUND', `task_id is ${operation.taskId}, which this connection does not watch`);
-					return this.#reject(why, operation.ref, operation.taskId);
-				}
-				watch.give(operation.n);
-				this.marked(watch);
-			}
+			case 'cancel':
+				return this.#cancel(operation);
+			case 'credit':
+				return this.#give(operation);
 		}
 	}
 
+	#give({ ref, taskId, n }: Extract<SocketOp, { op: 'credit' }>): void {
+		const id = taskId.toLowerCase();
+		const pending = this.#finding.get(id)?.at(-1);
+		if (pending !== undefined) {
+			pending.credit += n;
+			return;
+		}
+		const watch = this.#watches.get(id);
+		if (watch === undefined) {
+			return this.#reject(failure('NOT_FOUND', `task_id is ${taskId}, which this connection does not watch`), ref, taskId);
+		}
+		watch.give(n);
+		this.marked(watch);
+	}
+
+	/** Done at once, and answered behind what was said of the task before. */
+	#cancel({ ref, taskId }: Extract<SocketOp, { op: 'cancel' }>): void {
+		if (this.#pendingCancels >= cancelsMax) return this.#reject(tooManyPending(cancelsMax, 'cancels'), ref, taskId);
+		const id = taskId.toLowerCase();
+		const before = this.#finding.get(id)?.at(-1);
+		const answered = (answer: () => void): void => {
+			this.#pendingCancels -= 1;
+			if (this.#socket.closed) return;
+			if (before === undefined || before.behind === null) answer();
+			else before.behind.push(answer);
+		};
+		this.#pendingCancels += 1;
+		this.#actions.cancel(
+			taskId,
+			() => answered(() => this.#answerCancel(id, () => this.#answer('accepted', ref, taskId, { op: 'cancel' }))),
+			(why) => answered(() => this.#reject(why, ref, taskId)),
+		);
+	}
+
+	/** What was logged before the cancel is read before the answer to it. */
+	#answerCancel(id: string, answer: () => void): void {
+		const watch = this.#watches.get(id);
+		const isComing = watch !== undefined && !watch.task.log.ended && !watch.task.log.forgotten;
+		if (isComing) {
+			watch.atEnd.push(answer);
+			return;
+		}
+		this.pump();
+		answer();
+	}
+
 	#submit({ ref, task: body, credit }: Extract<SocketOp, { op: 'submit' }>): void {
-		const refusal = this.#pending >= pendingMax ? tooManyPending() : this.#actions.watchesRefused();
+		const refusal = this.#pending >= pendingMax ? tooManyPending(pendingMax, 'submissions') : this.#actions.watchesRefused();
 		if (refusal !== null) return this.#reject(refusal, ref, null);
 		this.#pending += 1;
 		this.#actions.submit(
@@ -159,39 +198,64 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 		);
 	}
 
-	#watch(operation: Extract<SocketOp, { op: 'watch' }>): void {
+	#watch(operation: WatchOp): void {
 		const { ref, taskId } = operation;
+		if (this.#pendingWatches >= pendingMax) return this.#reject(tooManyPending(pendingMax, 'watches'), ref, taskId);
 		const id = taskId.toLowerCase();
-		if (this.#finding.has(id)) {
-			return this.#reject(failure('CONFLICT', `task_id is ${taskId}, which is being looked for already`), ref, taskId);
+		const pending: PendingWatch = { operation, credit: 0, behind: [] };
+		const sooner = this.#finding.get(id);
+		this.#pendingWatches += 1;
+		if (sooner !== undefined) {
+			sooner.push(pending);
+			return;
 		}
-		if (this.#pending >= pendingMax) return this.#reject(tooManyPending(), ref, taskId);
-		const finding = { credit: 0 };
-		this.#finding.set(id, finding);
-		this.#pending += 1;
-		let inTurn = true;
-		this.#actions.find(taskId, (found) => {
-			this.#pending -= 1;
-			this.#finding.delete(id);
-			if (this.#socket.closed) return;
-			const answer = (): void => {
-				if (found.ok) this.#watchFound(found.value, operation, finding.credit);
-				else this.#reject(found.failure, ref, taskId);
-			};
-			if (inTurn) answer();
-			else this.#socket.corked(answer);
-		});
-		inTurn = false;
+		const queue = [pending];
+		this.#finding.set(id, queue);
+		this.#find(id, queue, pending);
 	}
 
-	#watchFound(task: TaskView, { ref, taskId, after, credit }: Extract<SocketOp, { op: 'watch' }>, creditSince: number): void {
+	#find(id: string, queue: PendingWatch[], pending: PendingWatch): void {
+		let inMessage = true;
+		this.#actions.find(pending.operation.taskId, (found) => {
+			this.#pendingWatches -= 1;
+			if (this.#socket.closed) return;
+			queue.shift();
+			if (queue.length === 0) this.#finding.delete(id);
+			const answer = (): void => this.#onFound(id, found, pending);
+			if (inMessage) answer();
+			else this.#socket.corked(answer);
+			const [next] = queue;
+			if (next !== undefined && !this.#socket.closed) this.#find(id, queue, next);
+		});
+		inMessage = false;
+	}
+
+	#onFound(id: string, found: Found, pending: PendingWatch): void {
+		const { operation, credit } = pending;
+		const problem = found.ok ? this.#attachFound(found.value, operation, credit) : found.failure;
+		if (problem !== null) {
+			this.#reject(problem, operation.ref, operation.taskId);
+			// what it is watched as already goes on, and it was meant for that
+			const watch = this.#watches.get(id);
+			if (watch !== undefined && credit > 0) {
+				watch.give(credit);
+				this.marked(watch);
+			}
+		}
+		const behind = pending.behind ?? [];
+		pending.behind = null;
+		for (const answer of behind) answer();
+	}
+
+	/** Null, or why it is not watched. */
+	#attachFound(task: TaskView, { ref, taskId, after, credit }: WatchOp, creditSince: number): Failure | null {
 		const { lastSeq } = task.log;
-		if (after > lastSeq)
-			return this.#reject(failure('INVALID_PARAMS', `after is ${after}; the last event of this task is ${lastSeq}`), ref, taskId);
+		if (after > lastSeq) return failure('INVALID_PARAMS', `after is ${after}; the last event of this task is ${lastSeq}`);
 		const refusal = this.#watches.has(taskId.toLowerCase()) ? null : this.#actions.watchesRefused();
-		if (refusal !== null) return this.#reject(refusal, ref, taskId);
+		if (refusal !== null) return refusal;
 		this.#answer('accepted', ref, taskId, { op: 'watch', last_seq: lastSeq });
 		this.#attach(task, ref, after, credit === null && creditSince === 0 ? null : (credit ?? 0) + creditSince);
+		return null;
 	}
 
 	/** Watching again moves the cursor. */
@@ -211,6 +275,7 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 		this.#due = this.#due.filter((each) => each !== watch);
 		this.#owner.socketWatches(-1);
 		watch.close();
+		for (const answer of watch.atEnd.splice(0)) answer();
 	}
 
 	#malformedMessage(why: Failure, ref: string | null, taskId: string | null): void {
@@ -272,11 +337,12 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 			watch.waiting = false;
 			const { taskId } = watch.task.request;
 			if (watch.task.log.forgotten) {
+				this.#reject(eventsGone(watch.task), null, taskId);
 				this.#drop(taskId);
-				this.#reject(failure('EVENTS_EXPIRED', `the events of task ${taskId} are no longer kept`), null, taskId);
 				continue;
 			}
 			const open = watch.pump(watchBytes);
+			if (watch.task.log.ended) for (const answer of watch.atEnd.splice(0)) answer();
 			if (watch.done) this.#drop(taskId);
 			else if (!open || watch.hasMore) {
 				watch.waiting = true;
@@ -301,7 +367,7 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 			return;
 		}
 		for (const watch of this.#watches.values()) if (watch.metricsDue()) this.marked(watch);
-		if (this.#watches.size === 0 && this.#pending === 0 && this.#actions.draining())
+		if (this.#watches.size === 0 && this.#pending + this.#pendingWatches === 0 && this.#actions.draining())
 			this.#socket.close(goingAway, 'the daemon is shutting down');
 		else this.pump();
 	}
@@ -311,12 +377,20 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 	}
 
 	onClosed(): void {
+		this.#finding.clear();
 		for (const taskId of [...this.#watches.keys()]) this.#drop(taskId);
 		this.#owner.removeSocket(this);
 	}
 }
 
-function tooManyPending(): Failure {
-	const words = `${pendingMax} submissions and watches of this connection have no answer yet`;
+function tooManyPending(most: number, what: string): Failure {
+	const words = `${most} ${what} of this connection have no answer yet`;
 	return failure('ADMISSION_REJECT', words, { retryAfterMs: 1000, policyLabel: 'socket' });
+}
+
+/** A copy of the events of another front thread's task may be given up while the task runs. */
+function eventsGone({ log, request: { taskId } }: TaskView): Failure {
+	if (log.ended) return failure('EVENTS_EXPIRED', `the events of task ${taskId} are no longer kept`);
+	const words = `the events of task ${taskId} can no longer be followed here; watch it again from where you were`;
+	return failure('POOL_UNREADY', words, { retryAfterMs: 1000 });
 }

@@ -22,6 +22,8 @@ export class SocketWatch {
 	waiting = false;
 	/** Tokens are merged into batches until it has caught up: the socket had refused a write. */
 	behind = false;
+	/** Said once the end of the log is here: answers to cancels of a task whose events are still on their way. */
+	readonly atEnd: (() => void)[] = [];
 	readonly #ref: string | null;
 	readonly #head: string;
 	readonly #output: WatchOutput;
@@ -39,7 +41,8 @@ export class SocketWatch {
 		this.task = task;
 		this.#ref = ref;
 		this.#head = eventHead(ref, task.request.taskId);
-		this.#cursor = after;
+		// below the first event there is nothing to write
+		this.#cursor = Math.max(after, task.log.firstSeq - 1);
 		this.#credit = credit;
 		this.#output = output;
 		this.#unsubscribe = task.log.subscribe(() => output.marked(this));

@@ -66,7 +66,8 @@ export class Watcher implements Reader {
 		this.#sink = sink;
 		this.#owner = owner;
 		this.#verbose = verbose;
-		this.#cursor = after;
+		// below the first event there is nothing to write
+		this.#cursor = Math.max(after, task.log.firstSeq - 1);
 		this.#writtenAt = owner.now();
 		this.#progressAt = this.#writtenAt;
 		sink.onAborted = () => this.#close();
@@ -138,7 +139,7 @@ export class Watcher implements Reader {
 
 	#writeSlice(): void {
 		const { log } = this.task;
-		// dropped to make room, or at the end of its retention: what is left cannot be had any more
+		// dropped to make room, or at the end of its retention: what is left, or would have come, cannot be had any more
 		if (log.forgotten && (this.#cursor < log.lastSeq || !log.ended)) return this.cut();
 		if (this.#cursor >= log.lastSeq) return;
 		const merged = this.#state === 'behind' || this.#owner.limits.microbatchMs > 0;
