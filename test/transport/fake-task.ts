@@ -58,7 +58,7 @@ export function standingAt(position: number): QueueStanding {
 
 export class FakeTask implements TaskView {
 	readonly request: TaskRequest;
-	readonly log = new EventLog(64 * 1024 * 1024);
+	readonly log: EventLog;
 	readonly told: TaskCommand[] = [];
 	readonly ref: ActorRef<TaskCommand>;
 	readonly admittedAt: number;
@@ -83,7 +83,8 @@ export class FakeTask implements TaskView {
 	watchers = 0;
 
 	/** Cancels end the task at once, as a Task does. */
-	constructor(request: TaskRequest = taskRequest(), admittedAt = 0) {
+	constructor(request: TaskRequest = taskRequest(), admittedAt = 0, firstSeq = 1) {
+		this.log = new EventLog(64 * 1024 * 1024, firstSeq);
 		this.request = request;
 		this.admittedAt = admittedAt;
 		this.ref = {

@@ -2,173 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { failure } from '../../src/actors/serving/failure.ts';
-import type { WebSocketSink } from '../../src/transport/http/http-host.ts';
-import { type SessionOwner, type SocketActions, SocketSession } from '../../src/transport/stream/socket-session.ts';
-import type { Reader } from '../../src/transport/stream/watchers.ts';
-import { FakeTask, taskRequest } from './fake-task.ts';
-
-interface Sent {
-	readonly ref?: string;
-	readonly task_id?: string;
-	readonly seq?: number;
-	readonly event: string;
-	readonly data?: Readonly<Record<string, unknown>>;
-}
-
-/** Takes `room` characters before it refuses; what is refused is kept and leaves when it is read. */
-class FakeSocket implements WebSocketSink {
-	closed = false;
-	bufferedBytes = 0;
-	room = Number.POSITIVE_INFINITY;
-	readonly sent: Sent[] = [];
-	closedWith: readonly [number, string] | null = null;
-	aborted = false;
-	receiver: SocketSession | null = null;
-
-	send(text: string): boolean {
-		assert.ok(!this.closed, 'written to after its end');
-		this.sent.push(JSON.parse(text) as Sent);
-		if (this.room >= text.length) {
-			this.room -= text.length;
-			return true;
-		}
-		this.bufferedBytes += text.length - this.room;
-		this.room = 0;
-		return false;
-	}
-
-	corked(writes: () => void): void {
-		writes();
-	}
-
-	close(code: number, reason: string): void {
-		if (this.closed) return;
-		this.closed = true;
-		this.closedWith = [code, reason];
-		this.receiver?.onClosed();
-	}
-
-	abort(): void {
-		this.aborted = true;
-		if (this.closed) return;
-		this.closed = true;
-		this.receiver?.onClosed();
-	}
-
-	/** The client reads, and has room for more. */
-	read(room = Number.POSITIVE_INFINITY): void {
-		this.bufferedBytes = 0;
-		this.room = room;
-		this.receiver?.onDrained();
-	}
-}
-
-class World implements SessionOwner {
-	readonly limits = { heartbeatMs: 15_000, stallMs: 30_000, microbatchMs: 0 };
-	time = 0;
-	draining = false;
-	watches = 0;
-	readonly sockets = new Set<Reader>();
-	readonly tasks = new Map<string, FakeTask>();
-	readonly socket = new FakeSocket();
-	readonly session: SocketSession;
-	/** Tasks are of another front thread: finding them waits for `finds`. */
-	findsLater = false;
-	readonly finds: (() => void)[] = [];
-	readonly #marked = new Set<Reader>();
-	readonly #more = new Set<Reader>();
-
-	constructor() {
-		const actions: SocketActions = {
-			draining: () => this.draining,
-			watchesRefused: () => null,
-			submit: (_body, _correlationId, opened) => opened(this.add(this.tasks.size), { position: 0 }),
-			find: (taskId, use) => {
-				const task = this.tasks.get(taskId);
-				const answer = (): void =>
-					use(task === undefined ? { ok: false, failure: failure('NOT_FOUND', `no task ${taskId}`) } : { ok: true, value: task });
-				if (this.findsLater) this.finds.push(answer);
-				else answer();
-			},
-			cancel: (taskId, done) => {
-				this.tasks.get(taskId)?.ref.tell({ type: 'cancel', reason: 'client', replyTo: null });
-				done();
-			},
-		};
-		this.session = new SocketSession(this.socket, 'correlation', actions, this);
-		this.socket.receiver = this.session;
-	}
-
-	now(): number {
-		return this.time;
-	}
-
-	marked(reader: Reader): void {
-		this.#marked.add(reader);
-	}
-
-	hasMore(reader: Reader): void {
-		this.#more.add(reader);
-	}
-
-	addSocket(reader: Reader): void {
-		this.sockets.add(reader);
-	}
-
-	removeSocket(reader: Reader): void {
-		this.sockets.delete(reader);
-	}
-
-	socketWatches(change: number): void {
-		this.watches += change;
-	}
-
-	/** Turns until nobody has more to write. */
-	turn(): void {
-		while (this.#marked.size + this.#more.size > 0) {
-			const due = [...this.#marked, ...this.#more];
-			this.#marked.clear();
-			this.#more.clear();
-			for (const reader of due) reader.pump();
-		}
-	}
-
-	add(index: number): FakeTask {
-		const task = new FakeTask(taskRequest({ taskId: `01890a5d-ac96-774b-bcce-${String(index).padStart(12, '0')}` }));
-		this.tasks.set(task.request.taskId, task);
-		return task;
-	}
-
-	say(message: unknown): void {
-		this.session.onMessage(Buffer.from(typeof message === 'string' ? message : JSON.stringify(message)), true);
-		this.turn();
-	}
-
-	events(task: FakeTask): Sent[] {
-		return this.socket.sent.filter(({ task_id: taskId, seq }) => taskId === task.request.taskId && seq !== undefined);
-	}
-}
-
-/** Token events in it: a batch counts as many as it merges. */
-function tokensIn(event: Sent): readonly Readonly<Record<string, unknown>>[] {
-	if (event.event !== 'token') return [];
-	const batch = event.data?.['batch'] as readonly Readonly<Record<string, unknown>>[] | undefined;
-	return batch ?? [event.data as Readonly<Record<string, unknown>>];
-}
-
-function assertWhole(events: readonly Sent[], task: FakeTask): void {
-	let seq = 0;
-	let index = 0;
-	for (const event of events) {
-		const tokens = tokensIn(event);
-		for (const token of tokens) assert.equal(token['i'], index++);
-		seq += Math.max(1, tokens.length);
-		assert.equal(event.seq, seq);
-	}
-	assert.equal(seq, task.log.lastSeq);
-	assert.equal(index, task.log.pieces);
-}
+import type { FakeTask } from './fake-task.ts';
+import { assertWhole, tokensIn, World } from './socket-world.ts';
 
 describe('a WebSocket session', () => {
 	it('answers what it cannot read with a rejection that names the field, and closes at the hundredth', () => {
@@ -312,50 +147,59 @@ describe('a WebSocket session', () => {
 			fc.record({ kind: fc.constant('read' as const), task: fc.constant(0), count: fc.nat(5_000) }),
 			fc.record({ kind: fc.constant('end' as const), task: fc.nat(2), count: fc.constant(0) }),
 			fc.record({ kind: fc.constant('tick' as const), task: fc.constant(0), count: fc.nat(900) }),
+			fc.record({ kind: fc.constant('found' as const), task: fc.constant(0), count: fc.constant(0) }),
 		);
 		fc.assert(
-			fc.property(fc.array(step, { maxLength: 60 }), fc.array(fc.boolean(), { minLength: 3, maxLength: 3 }), (steps, credited) => {
-				const world = new World();
-				const tasks = [0, 1, 2].map((index) => world.add(index));
-				const credits = [0, 0, 0];
-				tasks.forEach((task, index) => {
-					task.start();
-					world.say({ op: 'watch', task_id: task.request.taskId, ...(credited[index] === true ? { credit: 0 } : {}) });
-				});
-				const checkCredits = (): void =>
+			fc.property(
+				fc.array(step, { maxLength: 60 }),
+				fc.array(fc.boolean(), { minLength: 3, maxLength: 3 }),
+				fc.boolean(),
+				(steps, credited, later) => {
+					const world = new World();
+					world.findsLater = later;
+					const tasks = [0, 1, 2].map((index) => world.add(index));
+					const credits = [0, 0, 0];
 					tasks.forEach((task, index) => {
-						const shown = world.events(task).reduce((sum, event) => sum + tokensIn(event).length, 0);
-						if (credited[index] === true) assert.ok(shown <= (credits[index] ?? 0));
+						task.start();
+						world.say({ op: 'watch', task_id: task.request.taskId, ...(credited[index] === true ? { credit: 0 } : {}) });
 					});
-				for (const { kind, task: index, count } of steps) {
-					const task = tasks[index] as FakeTask;
-					if (kind === 'tokens' && !task.log.ended) task.tokens(...Array.from({ length: count }, () => 'word'));
-					if (kind === 'end' && !task.log.ended) task.end();
-					if (kind === 'credit' && credited[index] === true) {
-						credits[index] = (credits[index] ?? 0) + count;
-						world.say({ op: 'credit', task_id: task.request.taskId, n: count });
+					const checkCredits = (): void =>
+						tasks.forEach((task, index) => {
+							const shown = world.events(task).reduce((sum, event) => sum + tokensIn(event).length, 0);
+							if (credited[index] === true) assert.ok(shown <= (credits[index] ?? 0));
+						});
+					for (const { kind, task: index, count } of steps) {
+						const task = tasks[index] as FakeTask;
+						if (kind === 'tokens' && !task.log.ended) task.tokens(...Array.from({ length: count }, () => 'word'));
+						if (kind === 'end' && !task.log.ended) task.end();
+						if (kind === 'credit' && credited[index] === true) {
+							credits[index] = (credits[index] ?? 0) + count;
+							world.say({ op: 'credit', task_id: task.request.taskId, n: count });
+						}
+						if (kind === 'room') world.socket.room = count;
+						if (kind === 'read') world.socket.read(count);
+						if (kind === 'found') world.found();
+						if (kind === 'tick') {
+							world.time += count;
+							world.session.tick(world.time);
+						}
+						world.turn();
+						checkCredits();
 					}
-					if (kind === 'room') world.socket.room = count;
-					if (kind === 'read') world.socket.read(count);
-					if (kind === 'tick') {
-						world.time += count;
-						world.session.tick(world.time);
+					while (world.finds.length > 0) world.found();
+					for (const [index, task] of tasks.entries()) {
+						if (!task.log.ended) task.end();
+						if (credited[index] === true) world.say({ op: 'credit', task_id: task.request.taskId, n: 10_000 });
 					}
+					world.socket.read();
 					world.turn();
-					checkCredits();
-				}
-				for (const [index, task] of tasks.entries()) {
-					if (!task.log.ended) task.end();
-					if (credited[index] === true) world.say({ op: 'credit', task_id: task.request.taskId, n: 10_000 });
-				}
-				world.socket.read();
-				world.turn();
-				for (const task of tasks) {
-					assertWhole(world.events(task), task);
-					assert.equal(task.watchers, 0);
-				}
-				assert.equal(world.watches, 0);
-			}),
+					for (const task of tasks) {
+						assertWhole(world.events(task), task);
+						assert.equal(task.watchers, 0);
+					}
+					assert.equal(world.watches, 0);
+				},
+			),
 			{ numRuns: 300 },
 		);
 	});
