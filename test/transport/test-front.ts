@@ -9,7 +9,7 @@ import type { Labels, LogLevel, Telemetry } from '../../src/actors/kernel/teleme
 import type { CountNews, DecodePort, TokenizeNews } from '../../src/actors/serving/decode.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
 import type { DispatcherCommand, PoolView, ReplicaFacts } from '../../src/actors/serving/messages.ts';
-import type { Lookup, Opening, TaskDirectory, TasksCommand } from '../../src/actors/serving/task-directory.ts';
+import type { ElsewhereCommand, Lookup, Opening, TaskDirectory, TasksCommand } from '../../src/actors/serving/task-directory.ts';
 import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
 import type { Clock } from '../../src/transport/clock.ts';
 import { buildFront, type Front, type FrontOptions } from '../../src/transport/front.ts';
@@ -143,7 +143,13 @@ export interface TestFront {
 	close(): void;
 }
 
-export async function startFront(more: Partial<FrontOptions> = {}, clock?: Clock, preference: HostPreference = 'auto'): Promise<TestFront> {
+/** `elsewhere`: where tasks of other front threads are found; null: this is the only one. */
+export async function startFront(
+	more: Partial<FrontOptions> = {},
+	clock?: Clock,
+	preference: HostPreference = 'auto',
+	elsewhere: ActorRef<ElsewhereCommand> | null = null,
+): Promise<TestFront> {
 	const lines: LogLine[] = [];
 	const counted: string[] = [];
 	const telemetry: Telemetry = {
@@ -199,7 +205,7 @@ export async function startFront(more: Partial<FrontOptions> = {}, clock?: Clock
 		system,
 		tasks,
 		directory: tasks,
-		elsewhere: null,
+		elsewhere,
 		decode: port,
 		dispatcher: () => ({
 			tell: (command) => {
