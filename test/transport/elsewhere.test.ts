@@ -42,6 +42,17 @@ async function until(done: () => boolean): Promise<void> {
 	assert.ok(done());
 }
 
+/** What `promise` comes to, or an assertion: an answer that never comes is a failure, not a wait. */
+async function answered<T>(promise: Promise<T>): Promise<T> {
+	let settled = false;
+	const done = (): void => {
+		settled = true;
+	};
+	promise.then(done, done);
+	await until(() => settled);
+	return await promise;
+}
+
 /** The server hears of what its peers did before. */
 async function settle(): Promise<void> {
 	for (let round = 0; round < 5; round++) await (await front.fetch('/health')).arrayBuffer();
@@ -109,7 +120,7 @@ describe('a question about a task of another front thread', () => {
 			const response = front.fetch(`/v2/tasks/${id}`, { method });
 			await asked(id, 'look');
 			clock.advance(10_000);
-			await refused(await response, 503, 'POOL_UNREADY');
+			await refused(await answered(response), 503, 'POOL_UNREADY');
 			elsewhere.found({ found: 'nothing' });
 			await settle();
 		}
@@ -238,7 +249,7 @@ describe('a cancel from another front thread', () => {
 			elsewhere.found({ found: 'task', task });
 			await until(() => told === 1);
 			if (delivery === 'accepted') clock.advance(5_000);
-			assert.equal((await response).status, status);
+			assert.equal((await answered(response)).status, status);
 			await (await response).arrayBuffer();
 			clock.advance(600_000);
 			assert.equal(clock.waiting, idle);
@@ -271,7 +282,7 @@ describe('a list over all front threads', () => {
 		const silent = front.fetch('/v2/tasks');
 		await until(() => elsewhere.lists.length > 0);
 		clock.advance(10_000);
-		await refused(await silent, 503, 'POOL_UNREADY');
+		await refused(await answered(silent), 503, 'POOL_UNREADY');
 		elsewhere.listed({ type: 'tasks-found', tasks: [], nextCursor: null });
 		await refused(await front.fetch('/v2/tasks?limit=0'), 400, 'INVALID_PARAMS');
 		clock.advance(600_000);
@@ -337,8 +348,8 @@ describe('an event stream from another front thread', () => {
 				if (unread) task.tokens('unread');
 				task.log.forget();
 			});
-			const received = await client.untilClosed();
-			assert.ok(!whole(received), 'an end would say that there is nothing more');
+			await until(() => client.closed);
+			assert.ok(!whole(client.received), 'an end would say that there is nothing more');
 			assert.deepEqual([task.watchers, task.log.watched], [0, false]);
 		}
 	});
@@ -381,7 +392,7 @@ describe('an event stream from another front thread', () => {
 		const late = front.post('/v2/tasks', body);
 		await until(() => front.tasks.silenced.length === 1);
 		clock.advance(10_000);
-		await refused(await late, 503, 'POOL_UNREADY');
+		await refused(await answered(late), 503, 'POOL_UNREADY');
 		front.tasks.silenced.shift()?.replyTo.tell(opened);
 		await settle();
 		assert.ok(task.told.every(({ type }) => type !== 'cancel'));
@@ -416,12 +427,12 @@ describe('a result from another front thread', () => {
 			foreign.task.end();
 		});
 		await soon();
-		assert.equal((await json(await response, 200, schemas.resultSchema))['text'], 'whole text');
+		assert.equal((await json(await answered(response), 200, schemas.resultSchema))['text'], 'whole text');
 		const lost = foreignTask();
 		const { response: failed } = await waitFor(lost);
 		await front.inTurn(() => lost.task.fail(failure('WORKER_RESET', 'the thread is gone')));
 		await soon();
-		await refused(await failed, 502, 'WORKER_RESET');
+		await refused(await answered(failed), 502, 'WORKER_RESET');
 		for (const { task } of [foreign, lost]) assert.equal(task.log.watched, false);
 	});
 
@@ -432,7 +443,7 @@ describe('a result from another front thread', () => {
 		const { response } = await waitFor(foreign);
 		await front.inTurn(() => foreign.task.log.forget());
 		await soon();
-		assert.equal((await json(await response, 202, schemas.taskSchema))['state'], 'running');
+		assert.equal((await json(await answered(response), 202, schemas.taskSchema))['state'], 'running');
 		assert.equal(clock.waiting, idle);
 	});
 });

@@ -57,9 +57,10 @@ function waitFor(exchange: Exchange, task: TaskView, waitMs: number, parts: Fron
 
 function answer(exchange: Exchange, task: TaskView, parts: FrontParts): void {
 	if (task.failure !== null) return exchange.fail(task.failure, [], undefined, { task_id: task.request.taskId });
+	// also when a copy of another front thread's log was given up: the task may run on, and whoever asks again hears how it is
+	if (!task.log.ended) return exchange.json(httpStatus.accepted, taskJson(task, parts.clock));
 	// forgotten between its end and this turn: no text is not an empty text
 	if (task.log.forgotten) return exchange.fail(eventsExpired(task.request.taskId));
-	if (!task.log.ended) return exchange.json(httpStatus.accepted, taskJson(task, parts.clock));
 	exchange.json(httpStatus.ok, { ...taskJson(task, parts.clock), ...outputOf(task) });
 }
 
