@@ -35,6 +35,27 @@ describe('a request that waits', () => {
 		front.close();
 	});
 
+	it('to stream a task as it opens, and leaves before that, has come and gone as a watcher', async () => {
+		const front = await startFront();
+		front.tasks.answer = 'silence';
+		const text = JSON.stringify(body);
+		const head = `POST /v2/tasks HTTP/1.1\r\nHost: 127.0.0.1:${front.port}\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\n`;
+		const client = await front.raw();
+		await client.send(`${head}Content-Length: ${text.length}\r\n\r\n${text}`);
+		await until(front, () => front.tasks.silenced.length === 1);
+		client.end();
+		for (let round = 0; round < 20; round++) await (await front.fetch('/health')).arrayBuffer();
+		const [late] = front.tasks.silenced;
+		assert.ok(late !== undefined);
+		const task = front.tasks.open(late.request, late.replyTo);
+		await until(front, () => task.told.length > 0);
+		assert.deepEqual(
+			task.told.map(({ type }) => type),
+			['watcher-attached', 'watcher-gone'],
+		);
+		front.close();
+	});
+
 	it('for a result is answered with where the task stands when the waiting is over', async () => {
 		const clock = new FakeClock();
 		const front = await startFront({}, clock);

@@ -102,7 +102,7 @@ export class ForeignCopies {
 	leave(copy: Copy): boolean {
 		const { taskId } = copy.task.request;
 		if (copy.home.desk.tell({ type: 'leave-task', frontId: this.#frontId, taskId }) === 'full') return false;
-		this.#end(copy);
+		this.#end(copy, notFoundOut(away()));
 		return true;
 	}
 
@@ -128,20 +128,20 @@ export class ForeignCopies {
 		if (move.facts !== null) task.facts = move.facts;
 		if (move.end > start) log.appendFrames(frames, start, move.end);
 		else log.notify();
-		if (move.gone) return this.#end(copy);
+		if (move.gone) return this.#end(copy, expired(move.taskId));
 		answerCaughtUp(copy);
 		if (log.bytes <= lease.bytes) return;
 		if (this.#logSpace.resize(lease, log.bytes + growthBytes) || this.#logSpace.resize(lease, log.bytes)) return;
 		// If the link has no room for it now, the next of its events asks again to be left.
-		if (!this.leave(copy)) this.#end(copy);
+		if (!this.leave(copy)) this.#end(copy, notFoundOut(away()));
 	}
 
 	/** Nothing more will come of it. Who reads it may read on to its end where that is here; else they are cut, and come again. */
-	#end(copy: Copy): void {
+	#end(copy: Copy, answer: TaskFound): void {
 		const { log, request } = copy.task;
 		this.#copies.delete(request.taskId);
 		answerCaughtUp(copy);
-		answerAll(copy, expired(request.taskId));
+		answerAll(copy, answer);
 		if (log.ended) this.#orphans.push(copy);
 		else {
 			log.forget();

@@ -63,6 +63,12 @@ export function watchersFull(parts: FrontParts): Failure | null {
 /** The stream of a task that was just opened, as the answer to its submission. */
 export function streamOpened(parts: FrontParts, exchange: Exchange, task: TaskView): void {
 	const { taskId } = task.request;
+	if (exchange.sink.closed) {
+		// It was watched by a client that is gone.
+		task.ref.tell({ type: 'watcher-attached' });
+		task.ref.tell({ type: 'watcher-gone' });
+		return;
+	}
 	exchange.sink.start(
 		httpStatus.ok,
 		exchange.headers([...sseHeaders, ['X-Task-Id', taskId], ['Location', `/v2/tasks/${taskId}`]]),
