@@ -119,15 +119,17 @@ export class ScriptedBackend implements HostBackend {
 	}
 
 	close(): Promise<void> {
-		for (const run of [...this.#runs]) this.#finish(run);
+		for (const run of [...this.#runs]) this.#stop(run);
 		this.#clock.stop();
 		return Promise.resolve();
 	}
 
 	#refusal(request: HostRequest, tokensIn: number): Failure | null {
 		const ctx = Math.min(request.ctx, this.#settings.ctx);
-		if (request.workload === 'rerank') return invalid('workload is rerank; the scripted engine does completion and embedding');
 		if (request.workload === 'embedding') return null;
+		if (request.workload !== 'completion')
+			return invalid(`workload is ${request.workload}; the scripted engine does completion and embedding`);
+		if (request.input.kind === 'inputs') return invalid('a completion needs a prompt or messages; inputs are for embedding');
 		if (request.sampling.grammar !== null) return invalid('sampling.grammar is set; the scripted engine has no grammars');
 		if (request.sampling.jsonSchema !== null) return invalid('sampling.json_schema is set; the scripted engine has no schemas');
 		if (tokensIn >= ctx) return invalid(`the prompt has ${tokensIn} tokens; the context holds ${ctx}, with at least one for the answer`);
@@ -213,7 +215,10 @@ export class ScriptedBackend implements HostBackend {
 	}
 
 	#cancel(run: Run): void {
-		if (run.over || run.fault?.kind === 'ignore-cancel') return;
+		if (!run.over && run.fault?.kind !== 'ignore-cancel') this.#stop(run);
+	}
+
+	#stop(run: Run): void {
 		this.#finish(run);
 		run.sink.cancelled(this.#usage(run));
 	}

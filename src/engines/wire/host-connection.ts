@@ -47,7 +47,8 @@ type Waiting =
 	| {
 			readonly kind: 'question';
 			readonly timer: NodeJS.Timeout;
-			take(kind: number, bytes: Buffer, start: number, end: number): void;
+			/** Reads the answer; what it returns tells it. */
+			take(kind: number, bytes: Buffer, start: number, end: number): () => void;
 			fail(what: Failure): void;
 	  }
 	| { readonly kind: 'audit'; readonly done: (busyLeases: readonly string[]) => void }
@@ -122,9 +123,11 @@ export class HostConnection {
 	count(input: PromptInput, replyTo: ActorRef<CountNews>): void {
 		this.#ask(toHost.count, () => this.#outbox.json(input), {
 			take: (kind, bytes, start, end) => {
-				const tokens = kind === fromHost.counted ? readU32(bytes, start, end) : null;
-				if (tokens !== null) replyTo.tell({ type: 'prompt-counted', tokens });
-				else replyTo.tell({ type: 'count-failed', failure: refusal(kind, bytes, start, end) });
+				const news: CountNews =
+					kind === fromHost.counted
+						? { type: 'prompt-counted', tokens: readU32(bytes, start, end) }
+						: { type: 'count-failed', failure: refusal(kind, bytes, start, end) };
+				return () => replyTo.tell(news);
 			},
 			fail: (what) => replyTo.tell({ type: 'count-failed', failure: what }),
 		});
@@ -134,9 +137,11 @@ export class HostConnection {
 	tokenize(text: string, replyTo: ActorRef<TokenizeNews>): void {
 		this.#ask(toHost.tokenize, () => this.#outbox.text(text), {
 			take: (kind, bytes, start, end) => {
-				const tokens = kind === fromHost.tokenized ? readTokens(bytes, start, end) : null;
-				if (tokens !== null) replyTo.tell({ type: 'tokenized', tokens });
-				else replyTo.tell({ type: 'tokenize-failed', failure: refusal(kind, bytes, start, end) });
+				const news: TokenizeNews =
+					kind === fromHost.tokenized
+						? { type: 'tokenized', tokens: readTokens(bytes, start, end) }
+						: { type: 'tokenize-failed', failure: refusal(kind, bytes, start, end) };
+				return () => replyTo.tell(news);
 			},
 			fail: (what) => replyTo.tell({ type: 'tokenize-failed', failure: what }),
 		});
@@ -273,8 +278,10 @@ export class HostConnection {
 			else this.#onNews(waiting, kind, bytes, start, end);
 			return;
 		}
-		this.#onAnswer(waiting, kind, bytes, start, end);
+		const tell = readAnswer(waiting, kind, bytes, start, end);
+		// Before it is told: whoever hears it may close the connection, and is owed nothing more then.
 		this.#waiting.delete(stream);
+		tell();
 	}
 
 	#onPieces(stream: GenerationStream, bytes: Buffer, start: number, end: number): void {
@@ -297,24 +304,26 @@ export class HostConnection {
 		stream.forsake();
 		stream.cancel();
 	}
+}
 
-	#onAnswer(waiting: Exclude<Waiting, GenerationStream>, kind: number, bytes: Buffer, start: number, end: number): void {
-		switch (waiting.kind) {
-			case 'question':
-				waiting.take(kind, bytes, start, end);
-				clearTimeout(waiting.timer);
-				return;
-			case 'audit':
-				if (kind !== fromHost.audited) throw unexpected(kind);
-				waiting.done(readLeaseKeys(bytes, start, end));
-				return;
-			case 'ping':
-				if (kind !== fromHost.pong) throw unexpected(kind);
-				waiting.done();
-				return;
-			case 'late':
-				return;
+/** What is to be done with an answer that is as it should be. */
+function readAnswer(waiting: Exclude<Waiting, GenerationStream>, kind: number, bytes: Buffer, start: number, end: number): () => void {
+	switch (waiting.kind) {
+		case 'question': {
+			const tell = waiting.take(kind, bytes, start, end);
+			clearTimeout(waiting.timer);
+			return tell;
 		}
+		case 'audit': {
+			if (kind !== fromHost.audited) throw unexpected(kind);
+			const busyLeases = readLeaseKeys(bytes, start, end);
+			return () => waiting.done(busyLeases);
+		}
+		case 'ping':
+			if (kind !== fromHost.pong) throw unexpected(kind);
+			return waiting.done;
+		case 'late':
+			return () => {};
 	}
 }
 

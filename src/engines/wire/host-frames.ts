@@ -57,11 +57,19 @@ export class FrameOutbox {
 	/** False: the frame would be longer than any reader takes, and was dropped. */
 	end(): boolean {
 		const length = this.#length - this.#openAt - 4;
-		const fits = length <= frameBytesMax;
-		if (fits) this.#buffer.writeUInt32LE(length, this.#openAt);
-		else this.#length = this.#openAt;
+		if (length > frameBytesMax) {
+			this.drop();
+			return false;
+		}
+		this.#buffer.writeUInt32LE(length, this.#openAt);
 		this.#openAt = -1;
-		return fits;
+		return true;
+	}
+
+	/** The open frame was never begun. */
+	drop(): void {
+		this.#length = this.#openAt;
+		this.#openAt = -1;
 	}
 
 	u8(value: number): void {

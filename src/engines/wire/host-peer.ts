@@ -197,7 +197,7 @@ export class HostPeer {
 		} catch (error) {
 			// One request must not take the others with it; what it left behind in the backend, an audit does not show.
 			this.#parts.onTrouble(`a request met a bug: ${whereOf(error)}`);
-			sink.failed(failure('INTERNAL', 'the engine host met a bug with this request'));
+			sink.failed(bug());
 		}
 	}
 
@@ -209,7 +209,7 @@ export class HostPeer {
 			over = true;
 			this.#streams.delete(stream);
 			if (this.#socket.destroyed) this.#maybeGone();
-			else this.#frame(kind, stream, payload);
+			else this.#answerOrBug(kind, stream, payload);
 		};
 		return {
 			get over() {
@@ -229,7 +229,11 @@ export class HostPeer {
 				last(fromHost.embedded, () => {
 					outbox.u32(vectors.length);
 					outbox.u32(vectors[0]?.length ?? 0);
-					for (const vector of vectors) outbox.bytes(new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength));
+					for (const vector of vectors) {
+						if (vector.length === 0 || vector.length !== vectors[0]?.length)
+							throw new RangeError('vectors of different lengths, or of none');
+						outbox.bytes(new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength));
+					}
 					outbox.usage(usage);
 				}),
 			ended: (finishReason, usage) =>
@@ -260,16 +264,27 @@ export class HostPeer {
 
 	#closePieces(): void {
 		if (this.#openStream < 0) return;
+		this.#openStream = -1;
+		if (this.#openCount === 0) {
+			// Its first piece was more than a record holds.
+			this.#outbox.drop();
+			return;
+		}
 		this.#outbox.patchU32(this.#openMark, this.#openCount);
 		this.#outbox.end();
-		this.#openStream = -1;
 	}
 
+	/** What `payload` throws leaves nothing of the frame behind. */
 	#frame(kind: number, stream: number, payload: () => void): void {
 		if (this.#socket.destroyed) return;
 		this.#closePieces();
 		this.#outbox.begin(kind, stream);
-		payload();
+		try {
+			payload();
+		} catch (error) {
+			this.#outbox.drop();
+			throw error;
+		}
 		if (!this.#outbox.end())
 			this.#refuse(stream, failure('INVALID_PARAMS', `the answer is longer than ${frameBytesMax} bytes: ask for less`));
 		this.#parts.hasOutput();
@@ -279,10 +294,20 @@ export class HostPeer {
 		this.#frame(fromHost.failed, stream, () => this.#outbox.json(what));
 	}
 
+	/** The last that is said on a stream: it must be said, also where the backend gives what no frame can hold. */
+	#answerOrBug(kind: number, stream: number, payload: () => void): void {
+		try {
+			this.#frame(kind, stream, payload);
+		} catch (error) {
+			this.#parts.onTrouble(`an answer met a bug: ${whereOf(error)}`);
+			this.#refuse(stream, bug());
+		}
+	}
+
 	/** The backend's answer to a question; what it throws is the asker's fault. */
 	#answer(stream: number, kind: number, ask: () => Promise<() => void>): void {
 		ask().then(
-			(payload) => this.#frame(kind, stream, payload),
+			(payload) => this.#answerOrBug(kind, stream, payload),
 			(error: unknown) => this.#refuse(stream, failure('INVALID_PARAMS', error instanceof Error ? error.message : String(error))),
 		);
 	}
@@ -291,6 +316,10 @@ export class HostPeer {
 	#maybeGone(): void {
 		if (this.#streams.size === 0) this.#parts.gone();
 	}
+}
+
+function bug(): Failure {
+	return failure('INTERNAL', 'the engine host met a bug with this request');
 }
 
 /** Kind and place of a bug, without its message: that may quote a prompt. */
