@@ -1,13 +1,14 @@
 /**
  * Runs every bench, one after the other, and writes what they say to `bench/RESULTS.md`: the only way figures get there. Half
- * an hour; the machine should do nothing else.
+ * an hour; the machine should do nothing else. `--only` measures some of them anew, and keeps the rest as it was.
  *
- *   npm run bench:record
+ *   npm run bench:record [-- --only relay,heap]
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 const built = dirname(fileURLToPath(import.meta.url));
 const repository = join(built, '../..');
@@ -20,23 +21,36 @@ const benches: readonly (readonly [string, readonly string[]])[] = [
 	['kernel', []],
 	['event-log', []],
 	['cancel', []],
+	['heap', []],
 	['soak', ['--minutes', '3']],
 ];
 
+const { values: options } = parseArgs({ options: { only: { type: 'string' } } });
 const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: repository, encoding: 'utf8' }).trim();
-const parts = [
-	'# Measured\n',
-	`Written by \`npm run bench:record\` on ${new Date().toISOString().slice(0, 10)}, commit ${commit}. Two noisy cores: read the ratios, not the times. What each figure means: [README.md](README.md).\n`,
-];
-for (const [name, args] of benches) {
+const file = join(repository, 'bench/RESULTS.md');
+const chosen = benches.filter(([name]) => options.only === undefined || options.only.split(',').includes(name));
+const title = (name: string, args: readonly string[]): string => `## ${[name, ...args].join(' ')}\n`;
+
+const measured = new Map<string, string>();
+for (const [name, args] of chosen) {
 	const { stdout, status } = spawnSync(process.execPath, [join(built, `${name}.js`), ...args], {
 		cwd: repository,
 		encoding: 'utf8',
 		stdio: ['ignore', 'pipe', 'inherit'],
 		maxBuffer: 64 * 1024 * 1024,
 	});
-	parts.push(`## ${[name, ...args].join(' ')}\n\n${stdout.trim()}\n`);
-	process.stdout.write(`${parts.at(-1)}\n`);
-	if (status !== 0) parts.push(`Ended with status ${status}.\n`);
+	const at = `On ${new Date().toISOString().slice(0, 10)}, commit ${commit}.${status === 0 ? '' : ` Ended with status ${status}.`}`;
+	const section = `${title(name, args)}\n${at}\n\n${stdout.trim()}\n`;
+	measured.set(title(name, args), section);
+	process.stdout.write(`${section}\n`);
 }
-writeFileSync(join(repository, 'bench/RESULTS.md'), parts.join('\n'));
+
+const before = existsSync(file) ? readFileSync(file, 'utf8').split(/^(?=## )/m) : [];
+const parts = [
+	'# Measured\n\nWritten by `npm run bench:record`. Two noisy cores: read the ratios, not the times. What each figure means: [README.md](README.md).\n',
+];
+for (const [name, args] of benches) {
+	const section = measured.get(title(name, args)) ?? before.find((part) => part.startsWith(title(name, args)));
+	if (section !== undefined) parts.push(`${section.trim()}\n`);
+}
+writeFileSync(file, parts.join('\n'));

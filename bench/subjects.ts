@@ -77,8 +77,8 @@ export class Bench {
 	readonly #children: ChildProcess[] = [];
 	readonly #folder = mkdtempSync(join(tmpdir(), 'relay-bench-'));
 
-	#spawn(command: string, args: readonly string[]): ChildProcess {
-		const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+	#spawn(command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess {
+		const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...env } });
 		this.#children.push(child);
 		return child;
 	}
@@ -140,12 +140,19 @@ http {
 		return { name: 'orchestratord', kind: foreign ? 'foreign' : 'tasks', port, relayPids: () => [pid] };
 	}
 
-	/** A daemon that is ready, with what `config` says beside its address. */
-	async daemon(config: Readonly<Record<string, unknown>>): Promise<{ readonly port: number; readonly pid: number }> {
+	/** A daemon that is ready, with what `config` says beside its address, and `env` beside that of the bench. */
+	async daemon(
+		config: Readonly<Record<string, unknown>>,
+		env: Readonly<Record<string, string>> = {},
+	): Promise<{ readonly port: number; readonly pid: number }> {
 		const port = await freePort();
 		const file = join(this.#folder, `orchestratord-${port}.yaml`);
 		writeFileSync(file, JSON.stringify({ listen: { addr: `127.0.0.1:${port}` }, log: { level: 'error' }, ...config }));
-		const child = this.#spawn(process.execPath, [join(repository, 'bin/orchestratord.js'), 'serve', '--no-supervise', '--config', file]);
+		const child = this.#spawn(
+			process.execPath,
+			[join(repository, 'bin/orchestratord.js'), 'serve', '--no-supervise', '--config', file],
+			env,
+		);
 		child.stdout?.resume();
 		await answers(port, '/ready');
 		return { port, pid: child.pid ?? 0 };

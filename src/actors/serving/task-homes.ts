@@ -13,7 +13,7 @@ interface Entry {
 	readonly tenant: string;
 	readonly bodyHash: string;
 	keys: readonly string[];
-	about: AboutTask | null;
+	readonly about: AboutTask | null;
 }
 
 export class TaskHomes {
@@ -62,7 +62,9 @@ export class TaskHomes {
 	/** Its id is remembered, and no more than that. */
 	expire(frontId: string, taskId: string): void {
 		const entry = this.#entries.get(taskId);
-		if (entry?.frontId === frontId) entry.about = null;
+		if (entry?.frontId !== frontId) return;
+		// There are tens of thousands of these: what its home judges by is not kept here as well.
+		this.#entries.set(taskId, { frontId: entry.frontId, tenant: entry.tenant, bodyHash: '', keys: entry.keys, about: null });
 	}
 
 	/** By the front that had it: another's entry of the same id stays. */
