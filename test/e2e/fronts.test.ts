@@ -122,7 +122,7 @@ describe('two front threads', () => {
 			await assert.rejects(leaving.watch.all());
 			await finished(staying, begun[0]);
 			await back;
-			assert.ok(tokensOut(await scrape(observer)) > before, 'what a lost front has counted is kept');
+			assert.ok(tokensOut(await scrape(observer)) >= before, 'what a lost front has counted is kept');
 			observer.close();
 			await finished(await streamOn(daemon.url, lost, { max_tokens: 5 }));
 		});

@@ -4,8 +4,11 @@ import { test } from 'node:test';
 import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import { SimHost } from '../../src/actors/kernel/sim-host.ts';
 import { ActorSystem } from '../../src/actors/kernel/system.ts';
+import type { AttachElsewhere } from '../../src/actors/serving/elsewhere.ts';
 import type { DispatcherCommand, FrontCommand, PlacementNews } from '../../src/actors/serving/messages.ts';
+import type { Opening, TaskUnknown } from '../../src/actors/serving/task-directory.ts';
 import { TaskRegistry } from '../../src/actors/serving/task-registry.ts';
+import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
 import { tasks } from '../../src/actors/serving/tasks.ts';
 import { eventsOf, FrontWorld, lastOf, namesOf, PlayedControl, standingOf } from './front-world.ts';
 import { ScriptedDecode } from './scripted-decode.ts';
@@ -55,6 +58,52 @@ test('all who wait for one admission hear its refusal, and the next request star
 	world.run();
 	world.decode.generations.at(-1)?.end();
 	world.assertAtRest();
+});
+
+test('a front that hears first that an id is ours waits until we have heard it too', () => {
+	const host = new SimHost(1);
+	const system = new ActorSystem(host);
+	const registry = new TaskRegistry({ logBytesMax: 1 << 22, retentionMs: 600_000, retentionCount: 10_000 });
+	const roll = { started: () => undefined, ended: () => undefined, lost: () => undefined };
+	const elsewhere = system.edge<AttachElsewhere>(() => assert.fail('the task is ours'));
+	const around = { frontId: 'front-0', registry, decode: new ScriptedDecode(), roll, elsewhere };
+	const front = system.spawn('tasks', tasks(around));
+	const control = new PlayedControl(system, 1, [poolView()]);
+	front.tell({ type: 'control-connected', control: { epoch: 1, dispatcher: control.edge } });
+	const request = taskRequest('a', { named: true });
+	const answers: (Opening | TaskUnknown)[] = [];
+	const replyTo = system.edge<Opening | TaskUnknown>((answer) => answers.push(answer));
+	const attach = (identity: TaskRequest): void => void front.tell({ type: 'attach-task', identity, replyTo });
+
+	host.run();
+	front.tell({ type: 'open-task', request, replyTo });
+	host.run();
+	attach(request);
+	attach(taskRequest('a', { named: true, bodyHash: 'other' }));
+	attach(taskRequest('b', { named: true }));
+	host.run();
+	assert.deepEqual(
+		answers.map(({ type }) => type),
+		['task-unknown'],
+		'one that nobody asks for here is not waited for',
+	);
+	control.of('claim-task')[0]?.replyTo.tell({ type: 'task-claimed', verdict: { kind: 'ours' } });
+	host.run();
+	control.queue('a', 0);
+	host.run();
+	const after = answers.slice(1).map((answer) => (answer.type === 'task-refused' ? answer.failure.code : answer.type));
+	assert.deepEqual(after, ['CONFLICT', 'task-opened', 'task-opened']);
+
+	// Refused by the directory: no answer is owed any more.
+	front.tell({ type: 'open-task', request: taskRequest('c', { named: true }), replyTo });
+	host.run();
+	attach(taskRequest('c', { named: true }));
+	control.of('claim-task')[1]?.replyTo.tell({ type: 'task-claimed', verdict: { kind: 'unsure' } });
+	host.run();
+	assert.deepEqual(
+		answers.slice(4).map(({ type }) => type),
+		['task-refused', 'task-unknown'],
+	);
 });
 
 test('a task that was refused while a pool may have it keeps its id until the pool has answered', () => {

@@ -38,6 +38,14 @@ export type TasksMessage =
 	| { readonly type: 'forget-due' };
 
 type OpenTask = Extract<TasksCommand, { type: 'open-task' }>;
+type AttachTask = Extract<TasksCommand, { type: 'attach-task' }>;
+
+/** Requests that name one id, while the directory has not said whose it is. */
+interface Contest {
+	unanswered: number;
+	/** From fronts that have heard already that the id is ours. */
+	waiting: AttachTask[];
+}
 
 export interface TasksOptions {
 	readonly frontId: string;
@@ -70,6 +78,7 @@ class Tasks implements Behavior<TasksMessage> {
 	readonly #live = new Map<TaskRecord, ActorRef<TaskMessage>>();
 	readonly #records = new Map<ActorRef<never>, TaskRecord>();
 	readonly #expected: ExpectedOfPools;
+	readonly #contests = new Map<string, Contest>();
 	#control: Control | null = null;
 	/** Tasks that have not reported to the new control thread yet. */
 	#unreported = 0;
@@ -104,6 +113,7 @@ class Tasks implements Behavior<TasksMessage> {
 				break;
 			case 'claim-answered':
 				this.#onClaimed(message.command, message.outcome);
+				this.#endContest(message.command.request.taskId);
 				break;
 			case 'attach-task':
 				this.#onAttachTask(message);
@@ -158,6 +168,9 @@ class Tasks implements Behavior<TasksMessage> {
 		const { taskId, tenant, bodyHash, idempotencyKey, modelRef, workload, priority, sessionId, correlationId } = request;
 		const about = { modelRef, workload, priority, sessionId, correlationId, admittedAt: this.#ctx.now() };
 		const task = { taskId, tenant, bodyHash, keys: idempotencyKey === null ? [] : [idempotencyKey], about };
+		const contest = this.#contests.get(taskId) ?? { unanswered: 0, waiting: [] };
+		contest.unanswered++;
+		this.#contests.set(taskId, contest);
 		this.#ctx.ask<DispatcherCommand, TaskClaimed>(
 			control.dispatcher,
 			claimMs,
@@ -210,12 +223,25 @@ class Tasks implements Behavior<TasksMessage> {
 		actor.tell({ type: 'open', replyTo });
 	}
 
+	/** The directory has answered one of the requests for this id: those that other fronts have sent here can be judged. */
+	#endContest(taskId: string): void {
+		const contest = this.#contests.get(taskId);
+		if (contest === undefined) return;
+		contest.unanswered--;
+		if (contest.unanswered === 0) this.#contests.delete(taskId);
+		for (const attach of contest.waiting.splice(0)) this.#onAttachTask(attach);
+	}
+
 	/** Another front was sent a request that names a task of this one. */
-	#onAttachTask({ identity, replyTo }: Extract<TasksCommand, { type: 'attach-task' }>): void {
+	#onAttachTask(command: AttachTask): void {
+		const { identity, replyTo } = command;
 		const claim = this.#registry.claim(identity);
-		if (claim.kind === 'known') this.#attach(claim.task, replyTo);
-		else if (claim.kind === 'fresh') replyTo.tell({ type: 'task-unknown' });
-		else this.#refuse({ request: identity, replyTo }, claim.failure);
+		if (claim.kind === 'known') return this.#attach(claim.task, replyTo);
+		if (claim.kind === 'refused') return this.#refuse({ request: identity, replyTo }, claim.failure);
+		// It may know from the directory that the id is ours before we do.
+		const contest = this.#contests.get(identity.taskId);
+		if (contest === undefined) replyTo.tell({ type: 'task-unknown' });
+		else contest.waiting.push(command);
 	}
 
 	/** The same request again: while it is being admitted it waits for the same answer. */
