@@ -67,8 +67,9 @@ export interface PoolConfig {
 	readonly queue: {
 		readonly capacity: number;
 		readonly bytesMax: number;
-		readonly fullPolicy: 'reject';
+		readonly fullPolicy: 'reject' | 'drop-lru' | 'shed-low-priority';
 		readonly batchMaxWaitMs: number;
+		readonly order: 'fifo' | 'deadline';
 	};
 	readonly timeouts: { readonly firstTokenMs: number; readonly idleMs: number; readonly wallMs: number };
 	/** Null unless the engine is `scripted`. */
@@ -235,8 +236,6 @@ function resolvePool(pool: PoolFile, path: string, hasScript: boolean, room: Thr
 	if (pool.engine !== 'llamacpp' && pool.engine !== 'scripted') later('engine', pool.engine);
 	if (pool.provider !== 'embedded') later('provider', pool.provider);
 	if (pool.residency !== 'always') later('residency', pool.residency);
-	if (pool.queue.full_policy !== 'reject') later('queue.full_policy', pool.queue.full_policy);
-	if (pool.queue.order !== 'fifo') later('queue.order', pool.queue.order);
 	if (pool.queue.preemption !== 'off') later('queue.preemption', pool.queue.preemption);
 	if (hasScript && pool.engine !== 'scripted')
 		problems.push(`${path}.scripted is set, but ${path}.engine is ${pool.engine}; it belongs to engine: scripted`);
@@ -267,8 +266,9 @@ function resolvePool(pool: PoolFile, path: string, hasScript: boolean, room: Thr
 		queue: {
 			capacity: pool.queue.capacity,
 			bytesMax: parseBytes(pool.queue.bytes_max),
-			fullPolicy: 'reject',
+			fullPolicy: pool.queue.full_policy,
 			batchMaxWaitMs: pool.queue.batch_max_wait_ms,
+			order: pool.queue.order,
 		},
 		timeouts: { firstTokenMs: pool.timeouts.first_token_ms, idleMs: pool.timeouts.idle_ms, wallMs: pool.timeouts.wall_ms },
 		scripted: scripted

@@ -175,9 +175,9 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 	[
 		'a queue policy of a later version',
 		[],
-		'',
-		{ ORCHD_ADMISSION_POLICY: 'drop-lru' },
-		/^pools\[0\]\.queue\.full_policy is drop-lru, which is not available/,
+		'pools: [{ id: a, queue: { preemption: soft } }]',
+		{},
+		/^pools\[0\]\.queue\.preemption is soft, which is not available/,
 	],
 	[
 		'an unknown fault',

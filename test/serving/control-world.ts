@@ -39,6 +39,14 @@ export class TestTask {
 	state: 'submitted' | 'queued' | 'running' | 'done' | 'refused' | 'withdrawn' | 'lost' | 'dead' = 'submitted';
 	/** How long it runs by itself once it has a slot; null: the test ends it. */
 	runMs: number | null = null;
+	/** What it comes to, once it is done. */
+	work: Pick<Settlement, 'tokensIn' | 'tokensOut' | 'prefillMs' | 'decodeMs'> = {
+		tokensIn: 10,
+		tokensOut: 16,
+		prefillMs: 10,
+		decodeMs: 150,
+	};
+	onGranted: () => void = () => undefined;
 	/** Cancelled, and the answer to its withdrawal is still to come. */
 	cancelled = false;
 
@@ -87,7 +95,7 @@ export class TestTask {
 			case 'standing-changed':
 				return;
 			case 'granted':
-				return this.#onGranted(news);
+				return this.#take(news);
 			case 'refused':
 				assert.ok(this.state === 'submitted' || this.state === 'queued', `${this.id} was refused while ${this.state}`);
 				return this.#leave('refused');
@@ -101,10 +109,11 @@ export class TestTask {
 		}
 	}
 
-	#onGranted({ lease }: News<'granted'>): void {
+	#take({ lease }: News<'granted'>): void {
 		assert.ok(this.lease === null, `${this.id} was granted two leases`);
 		assert.ok(this.state === 'submitted' || this.state === 'queued');
 		this.world.granted.push(this.id);
+		this.onGranted();
 		this.lease = lease;
 		if (this.cancelled) {
 			this.settle('unused', 'free');
@@ -128,7 +137,7 @@ export class TestTask {
 
 	settle(outcome: Settlement['outcome'], slot: Settlement['slot'], lease = this.lease): void {
 		assert.ok(lease);
-		const work = outcome === 'completed' ? { tokensIn: 10, tokensOut: 16, prefillMs: 10, decodeMs: 150 } : noWork;
+		const work = outcome === 'completed' ? this.work : noWork;
 		this.world.tell({ type: 'settle', lease, settlement: { outcome, slot, ...work, reason: 'test' } });
 	}
 

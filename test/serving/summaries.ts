@@ -46,7 +46,7 @@ export function poolSpec(more: Partial<PoolSpec> = {}): PoolSpec {
 		devices: null,
 		replicas: 1,
 		maxTokensOut: 64,
-		queue: { capacity: 256, bytesMax: 1 << 28, fullPolicy: 'reject', batchMaxWaitMs: 60_000 },
+		queue: { capacity: 256, bytesMax: 1 << 28, fullPolicy: 'reject', batchMaxWaitMs: 60_000, order: 'fifo' },
 		timeouts: { firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },
 		settings: { slots: 2 },
 		...more,

@@ -24,7 +24,7 @@ const spec: PoolSpec = {
 	devices: null,
 	replicas: 1,
 	maxTokensOut: 32,
-	queue: { capacity: 1000, bytesMax: 1 << 28, fullPolicy: 'reject', batchMaxWaitMs: 60_000 },
+	queue: { capacity: 1000, bytesMax: 1 << 28, fullPolicy: 'reject', batchMaxWaitMs: 60_000, order: 'fifo' },
 	timeouts: { firstTokenMs: 5000, idleMs: 5000, wallMs: 60_000 },
 	settings: null,
 };

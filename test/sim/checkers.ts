@@ -14,7 +14,7 @@ export const checkers = {
 	epochsAreFenced: 'a control thread grants leases of its own epoch only, and no task starts on an older one than it has reported to',
 	ledgerIsTheSumOfLeases: 'no pool finds its slots and its leases apart; when all is quiet every slot of every replica is free',
 	queueStaysInBounds: 'no queue holds more tasks or bytes than it may',
-	queueIsFifo: 'of one class, whoever came first is granted a slot first',
+	queueIsFifo: 'of one tenant and class, whoever comes first in its order is granted a slot first',
 	tasksRunOnce: 'one id is begun by one engine at most, whatever fronts it was sent to; unless its front and the directory both died',
 	everySubmissionIsAnswered: 'every submission gets exactly one answer, unless its front died',
 	everyTaskEnds: 'after the faults every task ends, every reader gets to an end, every thread and engine is back',

@@ -89,6 +89,7 @@ export function drawPlan(seed: number): Plan {
 				bytesMax: one(1 << 28, 1 << 28, 8_000),
 				fullPolicy: one('reject', 'drop-lru', 'shed-low-priority'),
 				batchMaxWaitMs: one(300, 60_000),
+				order: one('fifo', 'deadline'),
 			},
 			timeouts: one(
 				{ firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },

@@ -84,20 +84,26 @@ export class QueueModel {
 		if (bytes > bytesMax) this.#found('queueStaysInBounds', `${name}: ${bytes} bytes wait, its bound is ${bytesMax}`);
 	}
 
-	/** Nobody of the same class who came before waits on, but who could not be told just now. */
+	/** Nobody of the same tenant and class who comes before waits on, but who could not be told just now. */
 	#checkOrder(granted: Entry): void {
-		const { strict, priority } = granted.summary;
+		const { strict, priority, tenant } = granted.summary;
 		if (strict) return;
+		const byDeadline = this.#spec.queue.order === 'deadline';
+		// One that has aged goes before all that have not, whatever their deadlines.
+		if (byDeadline && priority === 'batch') return;
 		for (const other of this.#entries) {
-			if (other === granted || !other.queued || other.summary.strict || other.summary.priority !== priority) continue;
-			if (other.deniedAt === this.#messages || !isBefore(other, granted)) continue;
-			const words = `${granted.summary.taskId} was granted a slot before ${other.summary.taskId}, which came first`;
+			if (other === granted || !other.queued || other.summary.strict) continue;
+			if (other.summary.priority !== priority || other.summary.tenant !== tenant) continue;
+			if (other.deniedAt === this.#messages || !isBefore(other, granted, byDeadline)) continue;
+			const words = `${granted.summary.taskId} was granted a slot before ${other.summary.taskId}, which comes first`;
 			other.passedOver ??= `${this.#spec.poolId}: ${words}`;
 		}
 	}
 }
 
-function isBefore(a: Entry, b: Entry): boolean {
+function isBefore(a: Entry, b: Entry, byDeadline: boolean): boolean {
+	const deadline = ({ summary }: Entry): number => summary.deadlineAt ?? Number.POSITIVE_INFINITY;
+	if (byDeadline && deadline(a) !== deadline(b)) return deadline(a) < deadline(b);
 	const before = a.summary.admittedAt - b.summary.admittedAt;
 	return before < 0 || (before === 0 && a.order < b.order);
 }

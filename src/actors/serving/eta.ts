@@ -71,9 +71,14 @@ export class PaceMeter {
 		if (run.completed) this.#tokensOut = blend(this.#tokensOut, run.tokensOut);
 	}
 
+	/** Tokens that a task will make. */
+	tokensOut(work: WorkEstimate): number {
+		return Math.min(work.maxTokens, work.expectedTokens ?? this.#tokensOut ?? prior.tokensOut);
+	}
+
 	/** Milliseconds that a task will hold a slot. */
 	serviceMs(work: WorkEstimate): number {
-		const out = Math.min(work.maxTokens, work.expectedTokens ?? this.#tokensOut ?? prior.tokensOut);
+		const out = this.tokensOut(work);
 		const prefill = work.promptTokens / (this.#prefillTokensPerS ?? prior.prefillTokensPerS);
 		return (prefill + out / (this.#decodeTokensPerS ?? prior.decodeTokensPerS)) * 1000;
 	}

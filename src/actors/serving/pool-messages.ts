@@ -11,6 +11,7 @@ import type {
 	TaskSummary,
 } from './messages.ts';
 import type { PoolSnapshot } from './placement.ts';
+import type { QueueMark } from './queue.ts';
 
 /** Dispatcher → Pool: a task's own messages, once it is decided whose they are. */
 export type PoolCommand =
@@ -28,7 +29,7 @@ export type PoolCommand =
 export type PoolTick =
 	| { readonly type: 'publish-due' }
 	| { readonly type: 'gauges-due' }
-	| { readonly type: 'standings-due'; readonly from: number }
+	| { readonly type: 'standings-due'; readonly from: QueueMark | null }
 	| { readonly type: 'audit-due'; readonly replicaId: string }
 	| { readonly type: 'ledger-due' }
 	/** Somebody could not be told for want of room. */

@@ -18,6 +18,8 @@ export interface PoolSpec {
 		readonly bytesMax: number;
 		readonly fullPolicy: 'reject' | 'drop-lru' | 'shed-low-priority';
 		readonly batchMaxWaitMs: number;
+		/** Of the tasks of one tenant in one class. */
+		readonly order: 'fifo' | 'deadline';
 	};
 	readonly timeouts: WatchdogTimeouts;
 	/** The engine's part: only its driver looks inside. */

@@ -5,7 +5,7 @@
 import type { ActorRef } from '../kernel/ref.ts';
 import { leaseKey } from './engine-life.ts';
 import type { Lease, PlacementNews, TaskSummary } from './messages.ts';
-import type { QueueEntry } from './queue.ts';
+import type { Charge, QueueEntry } from './queue.ts';
 
 export interface Waiting extends QueueEntry {
 	readonly summary: TaskSummary;
@@ -25,6 +25,7 @@ export interface Running {
 	readonly serviceMs: number;
 	/** Slots that it holds. */
 	readonly slots: number;
+	readonly charge: Charge;
 	readonly startedAt: number;
 	/** When its actor was gone before its settlement had come. */
 	goneAt: number | null;
@@ -83,13 +84,15 @@ export class PoolTasks {
 	}
 
 	/** Its lease is over. A task that has come back to the queue in the meantime is still followed. */
-	ended(key: string): void {
+	ended(key: string): Running | undefined {
 		const running = this.#running.get(key);
-		if (running === undefined) return;
+		if (running === undefined) return undefined;
 		this.#running.delete(key);
-		if (this.#refs.get(running.ref)?.running !== running) return;
-		this.#refs.delete(running.ref);
-		this.#watch.unwatch(running.ref);
+		if (this.#refs.get(running.ref)?.running === running) {
+			this.#refs.delete(running.ref);
+			this.#watch.unwatch(running.ref);
+		}
+		return running;
 	}
 
 	/** Its actor is gone. What it ran stays known: its settlement may still be on its way. Undefined: nothing of ours. */

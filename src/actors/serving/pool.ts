@@ -21,7 +21,7 @@ import { standingsMs, tellStandings } from './pool-standings.ts';
 import { PoolTasks, type Waiting } from './pool-tasks.ts';
 import { PoolTelemetry } from './pool-telemetry.ts';
 import { poolNews } from './pool-view.ts';
-import { victimOf, WaitingQueue } from './queue.ts';
+import { type Charge, type QueueMark, victimOf, WaitingQueue } from './queue.ts';
 
 export interface PoolOptions {
 	readonly spec: PoolSpec;
@@ -86,6 +86,7 @@ class Pool implements Behavior<PoolMessage> {
 	}
 
 	onMessage(_ctx: ActorContext<PoolMessage>, message: PoolMessage): Next<PoolMessage> {
+		this.#queue.age(this.#ctx.now());
 		if (message.type === 'publish-due') this.#tellDispatcher();
 		else if (message.type === 'gauges-due') this.#showGauges();
 		else {
@@ -160,7 +161,10 @@ class Pool implements Behavior<PoolMessage> {
 		const waiting: Waiting = {
 			taskId: summary.taskId,
 			priority: summary.priority,
+			tenant: summary.tenant,
 			admittedAt: summary.admittedAt,
+			deadlineAt: summary.deadlineAt,
+			cost: this.#forecast.cost(summary),
 			bytes: summary.queuedBytes,
 			// A strict task takes all slots of its replica for as long.
 			workMs: serviceMs * (summary.strict ? (this.#replicas.facts?.slots ?? 1) : 1),
@@ -220,6 +224,7 @@ class Pool implements Behavior<PoolMessage> {
 			return;
 		}
 		this.#tasks.ended(leaseKey(lease));
+		this.#queue.settle(running.charge, this.#forecast.costInTruth(running.summary, settlement));
 		if (settlement.slot === 'free') this.#ledger.release(lease);
 		else {
 			this.#ledger.quarantine(lease);
@@ -244,7 +249,9 @@ class Pool implements Behavior<PoolMessage> {
 		}
 		const slots = lease.exclusive ? (this.#replicas.facts?.slots ?? 1) : 1;
 		const serviceMs = this.#forecast.serviceMs(summary);
-		this.#tasks.runs({ lease, summary, ref: replyTo, serviceMs, slots, startedAt: this.#ctx.now(), goneAt: null });
+		const charge: Charge = { tenant: summary.tenant, class: summary.priority, cost: this.#forecast.cost(summary) };
+		if (this.#tasks.holding(lease) === undefined) this.#queue.adopt(charge);
+		this.#tasks.runs({ lease, summary, ref: replyTo, serviceMs, slots, charge, startedAt: this.#ctx.now(), goneAt: null });
 	}
 
 	#onTaskGone(ref: ActorRef<never>): void {
@@ -272,10 +279,10 @@ class Pool implements Behavior<PoolMessage> {
 	/** Grants what can be granted, in the queue's order. A strict task at the head keeps an idle-going replica for itself. */
 	#grant(): void {
 		if (!this.#grantsOpen) return;
-		let position = 0;
+		const passed = new Set<string>();
 		let kept: ReplicaRow | null = null;
-		while (position < Math.min(this.#queue.length, lookBehind)) {
-			const waiting = this.#queue.at(position);
+		while (passed.size < lookBehind) {
+			const waiting = this.#firstBut(passed);
 			if (waiting === undefined) return;
 			const { strict } = waiting.summary;
 			const row = chooseReplica(this.#replicas.rows, this.#ledger, strict, kept);
@@ -283,8 +290,15 @@ class Pool implements Behavior<PoolMessage> {
 			// Only behind strict tasks, and tasks that could not be told, may others still find a place.
 			if (row === null && !strict) return;
 			if (strict) kept ??= nextIdle(this.#replicas.rows, this.#ledger);
-			position += 1;
+			passed.add(waiting.taskId);
 		}
+	}
+
+	/** Each start charges a tenant, so that another may be next. */
+	#firstBut(passed: ReadonlySet<string>): Waiting | undefined {
+		if (passed.size === 0) return this.#queue.first;
+		for (const waiting of this.#queue) if (!passed.has(waiting.taskId)) return waiting;
+		return undefined;
 	}
 
 	/** False: its actor could not be told. It keeps its place; if it is gone, we shall hear. */
@@ -308,8 +322,9 @@ class Pool implements Behavior<PoolMessage> {
 			return false;
 		}
 		const now = this.#ctx.now();
-		this.#queue.remove(waiting.taskId);
-		this.#tasks.runs({ lease, summary, ref, serviceMs, slots: this.#ledger.get(lease)?.slots ?? 1, startedAt: now, goneAt: null });
+		const charge = this.#queue.start(waiting.taskId);
+		const slots = this.#ledger.get(lease)?.slots ?? 1;
+		this.#tasks.runs({ lease, summary, ref, serviceMs, slots, charge, startedAt: now, goneAt: null });
 		this.#telemetry.started(summary, facts, this.#pace.started(waiting.predictedStartMs, now - waiting.enqueuedAt));
 		return true;
 	}
@@ -329,7 +344,7 @@ class Pool implements Behavior<PoolMessage> {
 
 	#onAudited(row: ReplicaRow, busyLeases: readonly string[]): void {
 		const busy = new Set(busyLeases);
-		for (const key of this.#ledger.audited(row.replicaId, busy)) this.#tasks.ended(key);
+		for (const key of this.#ledger.audited(row.replicaId, busy)) this.#forget(key);
 		if (row.state === 'ready' && !row.grantable && this.#grantsOpen) {
 			this.#ledger.quarantineUnknown(row.replicaId, busy);
 			row.grantable = true;
@@ -338,12 +353,18 @@ class Pool implements Behavior<PoolMessage> {
 		this.#grant();
 	}
 
+	/** Nobody will ever say what it came to: its tenant pays what was foreseen. */
+	#forget(key: string): void {
+		const running = this.#tasks.ended(key);
+		if (running !== undefined) this.#queue.settle(running.charge, running.charge.cost);
+	}
+
 	#checkLedger(): void {
 		this.#ctx.setTimer('ledger', ledgerMs, { type: 'ledger-due' });
 		for (const { lease } of this.#tasks.goneBefore(this.#ctx.now() - ledgerMs)) {
 			if (this.#ledger.get(lease)?.state === 'quarantined') continue;
 			this.#ledger.release(lease);
-			this.#tasks.ended(leaseKey(lease));
+			this.#forget(leaseKey(lease));
 		}
 		const drift = this.#ledger.drift();
 		if (drift !== null) this.#telemetry.drift(drift);
@@ -492,10 +513,10 @@ class Pool implements Behavior<PoolMessage> {
 	#watchStandings(): void {
 		if (this.#standingsDue || this.#queue.length === 0) return;
 		this.#standingsDue = true;
-		this.#ctx.setTimer('standings', standingsMs, { type: 'standings-due', from: 0 });
+		this.#ctx.setTimer('standings', standingsMs, { type: 'standings-due', from: null });
 	}
 
-	#tellStandings(from: number): void {
+	#tellStandings(from: QueueMark | null): void {
 		const next = tellStandings(this.#queue, this.#forecast, this.#load(), this.#ctx.now(), from);
 		// The rest goes behind what waits.
 		if (next !== null && this.#ctx.self.tell({ type: 'standings-due', from: next }) === 'accepted') return;
@@ -512,15 +533,15 @@ class Pool implements Behavior<PoolMessage> {
 	#tellDispatcher(): void {
 		this.#publishing = false;
 		const load = this.#load();
-		const now = this.#ctx.now();
-		const startMs = (priority: 'interactive' | 'batch'): number =>
-			this.#forecast.startMs(this.#queue.placeFor(priority, now).workAheadMs, load);
 		const { snapshot, view } = poolNews({
 			spec: this.#spec,
 			replicas: this.#replicas,
 			ledger: this.#ledger,
 			queue: this.#queue,
-			predictedStartMs: { interactive: startMs('interactive'), batch: startMs('batch') },
+			predictedStartMs: {
+				interactive: this.#forecast.startMs(this.#queue.workOf('interactive'), load),
+				batch: this.#forecast.startMs(this.#queue.workMs, load),
+			},
 			taskEveryMs: this.#pace.heldMs / Math.max(1, load.slots),
 			retryAfterMs: this.#retryAfterMs(),
 		});

@@ -1,40 +1,38 @@
 /**
  * The queue of one pool: who starts next, who stands where, and how much work is ahead of whom. Pure, on the control thread.
  *
- * Order: a task's key is when it was admitted, for a batch task plus `batchMaxWaitMs`; the smallest key is next, ties by
- * arrival. So interactive tasks go before batch tasks, FIFO inside a class, and a batch task that has waited
- * `batchMaxWaitMs` goes before every interactive task that came later: it cannot starve. A task that returns keeps its place.
+ * Interactive tasks go before batch tasks; inside a class tenants share by tokens (`fair-class.ts`); inside a tenant the first
+ * admitted goes first or, with `order: deadline`, the one that must end first. A batch task that has waited `batchMaxWaitMs` is
+ * `age`d: it goes on as an interactive task that came at that moment, so that no flood of those can starve it. A task that
+ * returns keeps its place.
  *
- * A treap with subtree sums (Seidel, Aragon, 1996): enqueue, dequeue, remove and the place of a task in O(log n).
+ * Enqueue, dequeue and remove cost O(log n); a place O(k log n), k being the tenants with a task before it.
  */
+import { FairClass, type Foreseen } from './fair-class.ts';
 import type { PriorityClass } from './task-request.ts';
+import { type Ahead, type LineKey, type LineNode, lineNode, TenantLine } from './tenant-line.ts';
 
 export interface QueueEntry {
 	readonly taskId: string;
 	readonly priority: PriorityClass;
+	readonly tenant: string;
 	/** When its front admitted it, on `Host.now`. */
 	readonly admittedAt: number;
+	/** When it must have ended, on `Host.now`; null: whenever. */
+	readonly deadlineAt: number | null;
 	/** Bytes it holds while it waits. */
 	readonly bytes: number;
 	/** Milliseconds of one slot that it will take, as predicted. */
 	readonly workMs: number;
+	/** Tokens that its tenant is charged when it starts, as predicted; a whole number, at least 1. */
+	readonly cost: number;
 }
 
 export interface QueueBounds {
 	readonly capacity: number;
 	readonly bytesMax: number;
 	readonly batchMaxWaitMs: number;
-}
-
-interface Node<E> {
-	readonly entry: E;
-	readonly key: number;
-	readonly order: number;
-	readonly weight: number;
-	left: Node<E> | null;
-	right: Node<E> | null;
-	count: number;
-	workMs: number;
+	readonly order: 'fifo' | 'deadline';
 }
 
 /** Where an entry stands. */
@@ -43,6 +41,19 @@ export interface QueuePlace {
 	readonly position: number;
 	/** Predicted work of those, ms of one slot. */
 	readonly workAheadMs: number;
+}
+
+/** A task that has a slot: what its tenant was charged, and in which class. */
+export interface Charge {
+	readonly tenant: string;
+	readonly class: PriorityClass;
+	readonly cost: number;
+}
+
+/** How far a walk through the queue has come. */
+export interface QueueMark {
+	readonly class: PriorityClass;
+	readonly behind: Pick<Foreseen<QueueEntry>, 'tag' | 'key'> | null;
 }
 
 /** What a full queue does with a newcomer. */
@@ -63,12 +74,22 @@ export function victimOf<E extends QueueEntry>(policy: FullPolicy, queue: Waitin
 	}
 }
 
+interface Place<E> {
+	readonly node: LineNode<E>;
+	/** The class that it waits in: its own, or `interactive` once it has aged. */
+	readonly class: PriorityClass;
+	/** Of a batch task that has not aged: its place among those. */
+	readonly young: LineNode<E> | null;
+}
+
 export class WaitingQueue<E extends QueueEntry> {
 	readonly bounds: QueueBounds;
-	#root: Node<E> | null = null;
-	readonly #byTask = new Map<string, Node<E>>();
-	/** In order of arrival: the first of each is the oldest. */
-	readonly #classes: Readonly<Record<PriorityClass, Map<string, E>>> = { interactive: new Map(), batch: new Map() };
+	readonly #classes: Readonly<Record<PriorityClass, FairClass<E>>> = { interactive: new FairClass(), batch: new FairClass() };
+	readonly #byTask = new Map<string, Place<E>>();
+	/** By the class that they asked for, in order of arrival: the first of each is the oldest. */
+	readonly #arrivals: Readonly<Record<PriorityClass, Map<string, E>>> = { interactive: new Map(), batch: new Map() };
+	/** Batch tasks that have not aged, by admission, whoever's they are. */
+	readonly #young = new TenantLine<E>('');
 	#bytes = 0;
 	#order = 0;
 
@@ -85,11 +106,16 @@ export class WaitingQueue<E extends QueueEntry> {
 	}
 
 	get workMs(): number {
-		return this.#root?.workMs ?? 0;
+		return this.#classes.interactive.workMs + this.#classes.batch.workMs;
+	}
+
+	/** Of those that wait in a class, the aged among the interactive. */
+	workOf(priority: PriorityClass): number {
+		return this.#classes[priority].workMs;
 	}
 
 	depth(priority: PriorityClass): number {
-		return this.#classes[priority].size;
+		return this.#arrivals[priority].size;
 	}
 
 	/** Whether one more of this size would be within bounds. */
@@ -101,142 +127,130 @@ export class WaitingQueue<E extends QueueEntry> {
 	enqueue(entry: E): void {
 		if (this.#byTask.has(entry.taskId)) throw new Error(`task ${entry.taskId} is queued already`);
 		this.#order += 1;
-		const node: Node<E> = {
-			entry,
-			key: this.keyOf(entry),
-			order: this.#order,
-			weight: weightOf(this.#order),
-			left: null,
-			right: null,
-			count: 1,
-			workMs: entry.workMs,
-		};
-		const [before, after] = split(this.#root, node.key, node.order);
-		this.#root = merge(merge(before, node), after);
-		this.#byTask.set(entry.taskId, node);
-		this.#classes[entry.priority].set(entry.taskId, entry);
+		this.#insert(entry, entry.priority, this.#order);
+		this.#arrivals[entry.priority].set(entry.taskId, entry);
 		this.#bytes += entry.bytes;
 	}
 
 	get(taskId: string): E | undefined {
-		return this.#byTask.get(taskId)?.entry;
+		return this.#byTask.get(taskId)?.node.entry;
 	}
 
-	/** The entry at a place, 0 being next. */
-	at(position: number): E | undefined {
-		let node = this.#root;
-		let rest = position;
-		while (node !== null) {
-			const left = node.left?.count ?? 0;
-			if (rest < left) node = node.left;
-			else if (rest === left) return node.entry;
-			else {
-				rest -= left + 1;
-				node = node.right;
-			}
-		}
-		return undefined;
+	/** The next to be dispatched. */
+	get first(): E | undefined {
+		return this.#classes.interactive.first ?? this.#classes.batch.first;
 	}
 
 	remove(taskId: string): E | undefined {
-		const node = this.#byTask.get(taskId);
-		if (node === undefined) return undefined;
-		const [before, rest] = split(this.#root, node.key, node.order);
-		const [, after] = split(rest, node.key, node.order + 1);
-		this.#root = merge(before, after);
+		const place = this.#byTask.get(taskId);
+		if (place === undefined) return undefined;
+		const { entry } = place.node;
+		this.#takeOut(place);
 		this.#byTask.delete(taskId);
-		this.#classes[node.entry.priority].delete(taskId);
-		this.#bytes -= node.entry.bytes;
-		return node.entry;
+		this.#arrivals[entry.priority].delete(taskId);
+		this.#bytes -= entry.bytes;
+		return entry;
+	}
+
+	/** A waiting task gets a slot: it leaves, and its tenant is charged. */
+	start(taskId: string): Charge {
+		const place = this.#byTask.get(taskId);
+		if (place === undefined) throw new Error(`task ${taskId} is not queued`);
+		const { tenant, cost } = place.node.entry;
+		// Charged while it is still in its line: what the class has reached is what it is dispatched at.
+		this.#classes[place.class].started(tenant, cost);
+		this.remove(taskId);
+		return { tenant, class: place.class, cost };
+	}
+
+	/** A task of an earlier control thread holds a slot. */
+	adopt(charge: Charge): void {
+		this.#classes[charge.class].started(charge.tenant, charge.cost);
+	}
+
+	/** Its slot is back, and it came to `cost` tokens in truth. */
+	settle(charge: Charge, cost: number): void {
+		this.#classes[charge.class].ended(charge.tenant, cost - charge.cost);
+	}
+
+	/** Moves the batch tasks that have waited long enough. Places are those of the last call. */
+	age(now: number): void {
+		for (let { head } = this.#young; head !== null && head.since + this.bounds.batchMaxWaitMs <= now; { head } = this.#young) {
+			const place = this.#byTask.get(head.entry.taskId);
+			if (place === undefined) throw new Error(`task ${head.entry.taskId} aged after it had left`);
+			this.#takeOut(place);
+			this.#insert(head.entry, 'interactive', head.order);
+		}
 	}
 
 	placeOf(taskId: string): QueuePlace | null {
-		const node = this.#byTask.get(taskId);
-		return node === undefined ? null : this.#placeBefore(node.key, node.order);
+		const place = this.#byTask.get(taskId);
+		return place === undefined ? null : this.#placeIn(place.class, this.#classes[place.class].ahead(place.node));
 	}
 
 	/** Where a task would stand that came now. */
-	placeFor(priority: PriorityClass, admittedAt: number): QueuePlace {
-		return this.#placeBefore(this.keyOf({ priority, admittedAt }), this.#order + 1);
+	placeFor(entry: Pick<QueueEntry, 'priority' | 'tenant' | 'admittedAt' | 'deadlineAt'>): QueuePlace {
+		const key = this.#keyOf(entry, entry.priority, this.#order + 1);
+		return this.#placeIn(entry.priority, this.#classes[entry.priority].aheadOfNew(entry.tenant, key));
 	}
 
 	/** The one that came first of a class. */
 	oldest(priority: PriorityClass): E | undefined {
-		return this.#classes[priority].values().next().value;
+		return this.#arrivals[priority].values().next().value;
 	}
 
-	/** All, next first. */
+	/** All, next first. Nothing may change before it is through or given up. */
 	*[Symbol.iterator](): Iterator<E> {
-		const path: Node<E>[] = [];
-		let node = this.#root;
-		while (node !== null || path.length > 0) {
-			while (node !== null) {
-				path.push(node);
-				node = node.left;
+		for (const priority of ['interactive', 'batch'] as const) for (const { entry } of this.#classes[priority].foreseen()) yield entry;
+	}
+
+	/** Some entries with their places, in order; the mark where the next part begins, null at the end. */
+	walk(from: QueueMark | null, atMost: number, visit: (entry: E, place: QueuePlace) => void): QueueMark | null {
+		let left = atMost;
+		for (const priority of ['interactive', 'batch'] as const) {
+			if (from?.class === 'batch' && priority === 'interactive') continue;
+			let behind = from?.class === priority ? from.behind : null;
+			let place: QueuePlace | null = null;
+			for (const { entry, tag, key } of this.#classes[priority].foreseen(behind)) {
+				if (left === 0) return { class: priority, behind };
+				place ??= this.placeOf(entry.taskId);
+				if (place === null) throw new Error(`task ${entry.taskId} has no place`);
+				visit(entry, place);
+				place = { position: place.position + 1, workAheadMs: place.workAheadMs + entry.workMs };
+				behind = { tag, key };
+				left -= 1;
 			}
-			const next = path.pop() as Node<E>;
-			yield next.entry;
-			node = next.right;
 		}
+		return null;
 	}
 
-	keyOf(entry: Pick<QueueEntry, 'priority' | 'admittedAt'>): number {
-		return entry.admittedAt + (entry.priority === 'batch' ? this.bounds.batchMaxWaitMs : 0);
+	/** Tokens that a tenant was charged in a class. */
+	counterOf(priority: PriorityClass, tenant: string): number {
+		return this.#classes[priority].counterOf(tenant);
 	}
 
-	#placeBefore(key: number, order: number): QueuePlace {
-		let position = 0;
-		let workAheadMs = 0;
-		let node = this.#root;
-		while (node !== null) {
-			if (isBefore(node, key, order)) {
-				position += (node.left?.count ?? 0) + 1;
-				workAheadMs += (node.left?.workMs ?? 0) + node.entry.workMs;
-				node = node.right;
-			} else node = node.left;
-		}
-		return { position, workAheadMs };
+	#insert(entry: E, waitsIn: PriorityClass, order: number): void {
+		const node = lineNode(entry, this.#keyOf(entry, waitsIn, order));
+		const young = waitsIn === 'batch' ? lineNode(entry, { deadline: 0, since: entry.admittedAt, order }) : null;
+		this.#classes[waitsIn].insert(node);
+		if (young !== null) this.#young.insert(young);
+		this.#byTask.set(entry.taskId, { node, class: waitsIn, young });
 	}
-}
 
-function isBefore(node: Node<QueueEntry>, key: number, order: number): boolean {
-	return node.key < key || (node.key === key && node.order < order);
-}
-
-/** Heap priority: well mixed, and the same in every run (splitmix32's finisher). */
-function weightOf(order: number): number {
-	let mixed = (order + 0x9e3779b9) >>> 0;
-	mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b);
-	mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
-	return (mixed ^ (mixed >>> 16)) >>> 0;
-}
-
-function update<E extends QueueEntry>(node: Node<E>): Node<E> {
-	node.count = 1 + (node.left?.count ?? 0) + (node.right?.count ?? 0);
-	node.workMs = node.entry.workMs + (node.left?.workMs ?? 0) + (node.right?.workMs ?? 0);
-	return node;
-}
-
-/** Those before (key, order), and the rest. */
-function split<E extends QueueEntry>(node: Node<E> | null, key: number, order: number): [Node<E> | null, Node<E> | null] {
-	if (node === null) return [null, null];
-	if (isBefore(node, key, order)) {
-		const [before, after] = split(node.right, key, order);
-		node.right = before;
-		return [update(node), after];
+	#takeOut(place: Place<E>): void {
+		this.#classes[place.class].remove(place.node);
+		if (place.young !== null) this.#young.remove(place.young);
 	}
-	const [before, after] = split(node.left, key, order);
-	node.left = after;
-	return [before, update(node)];
-}
 
-function merge<E extends QueueEntry>(before: Node<E> | null, after: Node<E> | null): Node<E> | null {
-	if (before === null) return after;
-	if (after === null) return before;
-	if (before.weight < after.weight) {
-		before.right = merge(before.right, after);
-		return update(before);
+	#keyOf(entry: Pick<QueueEntry, 'priority' | 'admittedAt' | 'deadlineAt'>, waitsIn: PriorityClass, order: number): LineKey {
+		const deadline = this.bounds.order === 'deadline' ? (entry.deadlineAt ?? Number.POSITIVE_INFINITY) : 0;
+		const aged = entry.priority === 'batch' && waitsIn === 'interactive';
+		return { deadline, since: entry.admittedAt + (aged ? this.bounds.batchMaxWaitMs : 0), order };
 	}
-	after.left = merge(before, after.left);
-	return update(after);
+
+	#placeIn(priority: PriorityClass, ahead: Ahead): QueuePlace {
+		const { interactive } = this.#classes;
+		if (priority === 'interactive') return { position: ahead.count, workAheadMs: ahead.workMs };
+		return { position: interactive.length + ahead.count, workAheadMs: interactive.workMs + ahead.workMs };
+	}
 }

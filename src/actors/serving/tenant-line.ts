@@ -1,0 +1,205 @@
+/**
+ * The line of one tenant inside a class: its waiting tasks in their order, with prefix sums of their number, their work and
+ * their cost. A treap with subtree sums (Seidel, Aragon, "Randomized Search Trees", 1996): insert, remove, search and sums in
+ * O(log n). Pure.
+ */
+import type { QueueEntry } from './queue.ts';
+
+/** Where an entry stands inside its line: smaller goes first. */
+export interface LineKey {
+	/** When it must have ended, on `Host.now`, where deadlines set the order; else 0, and Infinity without a deadline. */
+	readonly deadline: number;
+	/** When it was admitted; for a batch task that has aged, when it did. */
+	readonly since: number;
+	/** Arrivals of the queue, counted: no two have the same. */
+	readonly order: number;
+}
+
+export interface LineNode<E> extends LineKey {
+	readonly entry: E;
+	readonly weight: number;
+	left: LineNode<E> | null;
+	right: LineNode<E> | null;
+	/** Of the subtree. */
+	count: number;
+	workMs: number;
+	cost: number;
+}
+
+/** Sums over the entries before a place. */
+export interface Ahead {
+	count: number;
+	/** Predicted work, ms of one slot. */
+	workMs: number;
+	/** Tokens. */
+	cost: number;
+}
+
+export function lineNode<E extends QueueEntry>(entry: E, key: LineKey): LineNode<E> {
+	return {
+		entry,
+		...key,
+		weight: weightOf(key.order),
+		left: null,
+		right: null,
+		count: 1,
+		workMs: entry.workMs,
+		cost: entry.cost,
+	};
+}
+
+export class TenantLine<E extends QueueEntry> {
+	readonly tenant: string;
+	/** Tokens that the tenant was served: the virtual token counter. Its first task has this as its tag. */
+	counter = 0;
+	/** Its tasks that hold a slot. */
+	running = 0;
+	/** Its place in the heap of lines that wait; −1: it has nothing waiting. */
+	heapIndex = -1;
+	/** The first of the line. */
+	head: LineNode<E> | null = null;
+	#root: LineNode<E> | null = null;
+
+	constructor(tenant: string) {
+		this.tenant = tenant;
+	}
+
+	get length(): number {
+		return this.#root?.count ?? 0;
+	}
+
+	insert(node: LineNode<E>): void {
+		const [before, after] = split(this.#root, node);
+		this.#root = merge(merge(before, node), after);
+		this.head = leftmost(this.#root);
+	}
+
+	remove(node: LineNode<E>): void {
+		const [before, rest] = split(this.#root, node);
+		const [, after] = split(rest, { ...keyOf(node), order: node.order + 1 });
+		this.#root = merge(before, after);
+		this.head = leftmost(this.#root);
+	}
+
+	/** Adds to `sums` what stands before `key`. */
+	addBefore(key: LineKey, sums: Ahead): void {
+		let node = this.#root;
+		while (node !== null) {
+			if (goesBefore(node, key)) {
+				addThrough(node, sums);
+				node = node.right;
+			} else node = node.left;
+		}
+	}
+
+	/**
+	 * Adds to `sums` the entries that are dispatched before one with this tag and key in another line: those with a smaller tag
+	 * (`counter` and the cost of all before them in the line), or with the same and a smaller key.
+	 */
+	addBeforeTag(tag: number, key: LineKey, sums: Ahead): void {
+		let node = this.#root;
+		let own = this.counter;
+		while (node !== null) {
+			const itsTag = own + (node.left?.cost ?? 0);
+			if (itsTag < tag || (itsTag === tag && goesBefore(node, key))) {
+				addThrough(node, sums);
+				own = itsTag + node.entry.cost;
+				node = node.right;
+			} else node = node.left;
+		}
+	}
+
+	/** The first that is not dispatched before (tag, key), with its own tag; null: there is none. */
+	firstFrom(tag: number, key: LineKey): { readonly node: LineNode<E>; readonly tag: number } | null {
+		let node = this.#root;
+		let own = this.counter;
+		let found: { node: LineNode<E>; tag: number } | null = null;
+		while (node !== null) {
+			const itsTag = own + (node.left?.cost ?? 0);
+			if (itsTag < tag || (itsTag === tag && goesBefore(node, key))) {
+				own = itsTag + node.entry.cost;
+				node = node.right;
+			} else {
+				found = { node, tag: itsTag };
+				node = node.left;
+			}
+		}
+		return found;
+	}
+
+	/** The one behind `key`; null at the end. */
+	next(key: LineKey): LineNode<E> | null {
+		let node = this.#root;
+		let found: LineNode<E> | null = null;
+		while (node !== null) {
+			if (goesBefore(key, node)) {
+				found = node;
+				node = node.left;
+			} else node = node.right;
+		}
+		return found;
+	}
+}
+
+export function goesBefore(a: LineKey, b: LineKey): boolean {
+	if (a.deadline !== b.deadline) return a.deadline < b.deadline;
+	return a.since < b.since || (a.since === b.since && a.order < b.order);
+}
+
+function keyOf({ deadline, since, order }: LineKey): LineKey {
+	return { deadline, since, order };
+}
+
+/** The node and its left side. */
+function addThrough<E extends QueueEntry>(node: LineNode<E>, sums: Ahead): void {
+	const { left, entry } = node;
+	sums.count += (left?.count ?? 0) + 1;
+	sums.workMs += (left?.workMs ?? 0) + entry.workMs;
+	sums.cost += (left?.cost ?? 0) + entry.cost;
+}
+
+function leftmost<E>(root: LineNode<E> | null): LineNode<E> | null {
+	let node = root;
+	while (node !== null && node.left !== null) node = node.left;
+	return node;
+}
+
+/** Heap priority: well mixed, and the same in every run (splitmix32's finisher). */
+function weightOf(order: number): number {
+	let mixed = (order + 0x9e3779b9) >>> 0;
+	mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b);
+	mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
+	return (mixed ^ (mixed >>> 16)) >>> 0;
+}
+
+function update<E extends QueueEntry>(node: LineNode<E>): LineNode<E> {
+	const { entry, left, right } = node;
+	node.count = 1 + (left?.count ?? 0) + (right?.count ?? 0);
+	node.workMs = entry.workMs + (left?.workMs ?? 0) + (right?.workMs ?? 0);
+	node.cost = entry.cost + (left?.cost ?? 0) + (right?.cost ?? 0);
+	return node;
+}
+
+/** Those before the key, and the rest. */
+function split<E extends QueueEntry>(node: LineNode<E> | null, key: LineKey): [LineNode<E> | null, LineNode<E> | null] {
+	if (node === null) return [null, null];
+	if (goesBefore(node, key)) {
+		const [before, after] = split(node.right, key);
+		node.right = before;
+		return [update(node), after];
+	}
+	const [before, after] = split(node.left, key);
+	node.left = after;
+	return [before, update(node)];
+}
+
+function merge<E extends QueueEntry>(before: LineNode<E> | null, after: LineNode<E> | null): LineNode<E> | null {
+	if (before === null) return after;
+	if (after === null) return before;
+	if (before.weight < after.weight) {
+		before.right = merge(before.right, after);
+		return update(before);
+	}
+	after.left = merge(before, after.left);
+	return update(after);
+}
