@@ -21,6 +21,7 @@ const benches: readonly (readonly [string, readonly string[]])[] = [
 	['kernel', []],
 	['event-log', []],
 	['cancel', []],
+	['eta', []],
 	['heap', []],
 	['soak', ['--minutes', '3']],
 ];

@@ -65,6 +65,15 @@ const timeouts = section(
 	'Watchdogs of a running task',
 );
 
+const perfPrior = section(
+	{
+		prefill_tokens_per_s: Type.Number({ exclusiveMinimum: 0, default: 1000, description: 'Prompt tokens taken in a second' }),
+		decode_tokens_per_s: Type.Number({ exclusiveMinimum: 0, default: 50, description: 'Tokens made in a second, each slot' }),
+		tokens_out: Type.Integer({ minimum: 1, default: 128, description: 'Tokens of an answer' }),
+	},
+	'What predictions go by until the pool was measured',
+);
+
 const fault = Type.Object(
 	{
 		kind: oneOf(['stall', 'die', 'error', 'ignore-cancel', 'flood'], undefined, 'What goes wrong'),
@@ -130,6 +139,7 @@ export const poolSchema = Type.Object(
 		max_tokens_out: Type.Integer({ minimum: 1, maximum: 16_777_216, default: 1024, description: 'Most tokens of one answer' }),
 		queue,
 		timeouts,
+		perf_prior: perfPrior,
 		residency: oneOf(['always', 'on_demand'], 'always', 'When the model is loaded'),
 		scripted,
 	},

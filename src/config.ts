@@ -71,6 +71,7 @@ export interface PoolConfig {
 		readonly batchMaxWaitMs: number;
 		readonly order: 'fifo' | 'deadline';
 	};
+	readonly perfPrior: { readonly prefillTokensPerS: number; readonly decodeTokensPerS: number; readonly tokensOut: number };
 	readonly timeouts: { readonly firstTokenMs: number; readonly idleMs: number; readonly wallMs: number };
 	/** Null unless the engine is `scripted`. */
 	readonly scripted: ScriptedSettings | null;
@@ -269,6 +270,11 @@ function resolvePool(pool: PoolFile, path: string, hasScript: boolean, room: Thr
 			fullPolicy: pool.queue.full_policy,
 			batchMaxWaitMs: pool.queue.batch_max_wait_ms,
 			order: pool.queue.order,
+		},
+		perfPrior: {
+			prefillTokensPerS: pool.perf_prior.prefill_tokens_per_s,
+			decodeTokensPerS: pool.perf_prior.decode_tokens_per_s,
+			tokensOut: pool.perf_prior.tokens_out,
 		},
 		timeouts: { firstTokenMs: pool.timeouts.first_token_ms, idleMs: pool.timeouts.idle_ms, wallMs: pool.timeouts.wall_ms },
 		scripted: scripted

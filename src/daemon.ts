@@ -239,6 +239,7 @@ function poolSpec(pool: PoolConfig): PoolSpec {
 		maxTokensOut: pool.maxTokensOut,
 		queue: pool.queue,
 		timeouts: pool.timeouts,
+		perfPrior: pool.perfPrior,
 		settings: engineSettings(pool),
 	};
 }

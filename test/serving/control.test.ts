@@ -132,6 +132,7 @@ test('a deadline that no measured pace can meet is refused at once, with the ear
 	const world = ControlWorld.ready({ settings: { slots: 1 } });
 	// Before anything was measured, nobody knows.
 	assert.equal(world.submit('unknown', { deadlineAt: world.host.now() + 1 }).state, 'running');
+	world.host.advance(160);
 	world.tasks.get('unknown')?.finish();
 	world.host.run();
 	const running = world.submit('running');

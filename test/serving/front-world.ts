@@ -63,6 +63,8 @@ export function standingOf(position: number): QueueStanding {
 		position,
 		predictedStartMs: position * 1000,
 		predictedEndMs: position * 1000 + 500,
+		predictedStartP90Ms: position * 2000,
+		predictedEndP90Ms: position * 2000 + 1000,
 		estimated: 'prior',
 		queueDepth: position + 1,
 	};

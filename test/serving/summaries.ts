@@ -47,6 +47,7 @@ export function poolSpec(more: Partial<PoolSpec> = {}): PoolSpec {
 		replicas: 1,
 		maxTokensOut: 64,
 		queue: { capacity: 256, bytesMax: 1 << 28, fullPolicy: 'reject', batchMaxWaitMs: 60_000, order: 'fifo' },
+		perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 },
 		timeouts: { firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },
 		settings: { slots: 2 },
 		...more,

@@ -25,6 +25,7 @@ const spec: PoolSpec = {
 	replicas: 1,
 	maxTokensOut: 32,
 	queue: { capacity: 1000, bytesMax: 1 << 28, fullPolicy: 'reject', batchMaxWaitMs: 60_000, order: 'fifo' },
+	perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 },
 	timeouts: { firstTokenMs: 5000, idleMs: 5000, wallMs: 60_000 },
 	settings: null,
 };

@@ -91,6 +91,7 @@ export function drawPlan(seed: number): Plan {
 				batchMaxWaitMs: one(300, 60_000),
 				order: one('fifo', 'deadline'),
 			},
+			perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 },
 			timeouts: one(
 				{ firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },
 				{ firstTokenMs: 1_500, idleMs: 700, wallMs: 4_000 },

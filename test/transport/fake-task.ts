@@ -53,7 +53,15 @@ export function taskRequest(more: Partial<TaskRequest> = {}): TaskRequest {
 }
 
 export function standingAt(position: number): QueueStanding {
-	return { position, predictedStartMs: position * 100, predictedEndMs: position * 100 + 50, estimated: 'prior', queueDepth: position + 1 };
+	return {
+		position,
+		predictedStartMs: position * 100,
+		predictedEndMs: position * 100 + 50,
+		predictedStartP90Ms: position * 200,
+		predictedEndP90Ms: position * 200 + 100,
+		estimated: 'prior',
+		queueDepth: position + 1,
+	};
 }
 
 export class FakeTask implements TaskView {

@@ -42,6 +42,8 @@ describe('POST /v2/tasks', () => {
 			queue_position: 3,
 			predicted_start_ms: 300,
 			predicted_end_ms: 350,
+			predicted_start_p90_ms: 600,
+			predicted_end_p90_ms: 700,
 			estimated: 'prior',
 			backoff_ms: 0,
 			pool_id: 'p1',
@@ -279,7 +281,15 @@ describe('the rest of the API', () => {
 			type: 'would-queue',
 			poolId: 'p1',
 			engine: 'scripted',
-			standing: { position: 1, predictedStartMs: 2, predictedEndMs: 3, estimated: 'measured', queueDepth: 1 },
+			standing: {
+				position: 1,
+				predictedStartMs: 2,
+				predictedEndMs: 3,
+				predictedStartP90Ms: 4,
+				predictedEndP90Ms: 6,
+				estimated: 'measured',
+				queueDepth: 1,
+			},
 			onTimeProbability: 1,
 		});
 		assert.equal((await json(await answering, 200, schemas.previewSchema))['feasible'], true);

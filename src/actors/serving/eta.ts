@@ -1,17 +1,23 @@
 /**
- * When a waiting task will start: predicted work ahead over the slots, from what the pool was measured to do. Pure; one
- * `PaceMeter` a pool, on the control thread. No constant per position.
+ * What a pool was measured to do: prefill and decode rates by the number of tasks that share the engine, output lengths, how
+ * long slots are held, and how wrong past predictions were. Pure; one `PaceMeter` a pool, on the control thread. No constant
+ * per position.
  */
+import { ErrorRatios } from './error-ratios.ts';
+import { OutputLengths } from './output-lengths.ts';
+import type { PriorityClass } from './task-request.ts';
 
 /** Weight of the newest sample in the moving averages. */
 const newest = 0.2;
-/** Before anything was measured: a small model on a plain CPU. */
-const prior = { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 } as const;
-const ratiosKept = 256;
-/** Waits below this are alike: keeps ratios of tiny waits from being all noise. */
-const ratioFloorMs = 50;
 const retryPriorMs = 1_000;
 const retryMaxMs = 30_000;
+
+/** What is taken for true before anything was measured. */
+export interface PerfPrior {
+	readonly prefillTokensPerS: number;
+	readonly decodeTokensPerS: number;
+	readonly tokensOut: number;
+}
 
 export interface WorkEstimate {
 	readonly promptTokens: number;
@@ -20,72 +26,67 @@ export interface WorkEstimate {
 	readonly maxTokens: number;
 }
 
-/** What a pool was measured to do: moving averages of finished runs. */
+export interface FinishedRun {
+	/** From the grant of its slot to its end. */
+	readonly heldMs: number;
+	readonly tokensIn: number;
+	readonly tokensOut: number;
+	readonly prefillMs: number;
+	readonly decodeMs: number;
+	/** Tasks that ran on its engine, itself included. */
+	readonly depth: number;
+	/** `ended`: the answer is whole; `cut`: it might have had more tokens; `failed`: it says nothing. */
+	readonly answer: 'ended' | 'cut' | 'failed';
+}
+
 export class PaceMeter {
-	#prefillTokensPerS: number | null = null;
-	#decodeTokensPerS: number | null = null;
-	#tokensOut: number | null = null;
+	readonly #prior: PerfPrior;
+	readonly #prefillTokensPerS = new RateByDepth();
+	readonly #decodeTokensPerS = new RateByDepth();
+	readonly #lengths = new OutputLengths();
 	#heldMs: number | null = null;
-	readonly #ratios = new Float64Array(ratiosKept);
-	#ratioCount = 0;
+	/** Of tasks that waited, by class: from their admission to their start. Batch tasks are overtaken by what is still to come. */
+	readonly starts: Readonly<Record<PriorityClass, ErrorRatios>> = { interactive: new ErrorRatios(), batch: new ErrorRatios() };
+	/** Of tasks that were done, by class: from their admission to their end. */
+	readonly ends: Readonly<Record<PriorityClass, ErrorRatios>> = { interactive: new ErrorRatios(), batch: new ErrorRatios() };
+
+	constructor(prior: PerfPrior) {
+		this.#prior = prior;
+	}
 
 	get estimated(): 'prior' | 'measured' {
-		return this.#decodeTokensPerS === null ? 'prior' : 'measured';
-	}
-
-	/** A task that started: what was predicted when it was queued, and what it came to. Returns real over predicted. */
-	started(predictedMs: number, waitedMs: number): number {
-		const ratio = (waitedMs + ratioFloorMs) / (predictedMs + ratioFloorMs);
-		this.#ratios[this.#ratioCount % ratiosKept] = ratio;
-		this.#ratioCount += 1;
-		return ratio;
-	}
-
-	/**
-	 * How likely a task that is predicted to end in `predictedEndMs` ends within `allowedMs`: the part of past predictions
-	 * whose error would have let it. Without any: whether the prediction itself fits.
-	 */
-	onTimeProbability(predictedEndMs: number, allowedMs: number): number {
-		const known = Math.min(this.#ratioCount, ratiosKept);
-		if (known === 0) return predictedEndMs <= allowedMs ? 1 : 0;
-		let onTime = 0;
-		for (let index = 0; index < known; index += 1) if (predictedEndMs * (this.#ratios[index] ?? 1) <= allowedMs) onTime += 1;
-		return onTime / known;
+		return this.#decodeTokensPerS.empty ? 'prior' : 'measured';
 	}
 
 	/** A run that ended. Runs without tokens say nothing of the pace. */
-	finished(run: {
-		/** From the grant of its slot to its end. */
-		readonly heldMs: number;
-		readonly tokensIn: number;
-		readonly tokensOut: number;
-		readonly prefillMs: number;
-		readonly decodeMs: number;
-		readonly completed: boolean;
-	}): void {
-		this.#heldMs = blend(this.#heldMs, run.heldMs);
-		if (run.prefillMs > 0 && run.tokensIn > 0)
-			this.#prefillTokensPerS = blend(this.#prefillTokensPerS, (run.tokensIn * 1000) / run.prefillMs);
-		if (run.decodeMs > 0 && run.tokensOut > 1)
-			this.#decodeTokensPerS = blend(this.#decodeTokensPerS, ((run.tokensOut - 1) * 1000) / run.decodeMs);
-		if (run.completed) this.#tokensOut = blend(this.#tokensOut, run.tokensOut);
+	finished({ heldMs, tokensIn, tokensOut, prefillMs, decodeMs, depth, answer }: FinishedRun): void {
+		this.#heldMs = blend(this.#heldMs, heldMs);
+		if (prefillMs > 0 && tokensIn > 0) this.#prefillTokensPerS.add(depth, (tokensIn * 1000) / prefillMs);
+		if (decodeMs > 0 && tokensOut > 1) this.#decodeTokensPerS.add(depth, ((tokensOut - 1) * 1000) / decodeMs);
+		if (answer !== 'failed') this.#lengths.add(tokensOut, answer === 'cut');
 	}
 
 	/** Tokens that a task will make. */
 	tokensOut(work: WorkEstimate): number {
-		return Math.min(work.maxTokens, work.expectedTokens ?? this.#tokensOut ?? prior.tokensOut);
+		return this.#moreTokens(work, 0);
 	}
 
-	/** Milliseconds that a task will hold a slot. */
-	serviceMs(work: WorkEstimate): number {
-		const out = this.tokensOut(work);
-		const prefill = work.promptTokens / (this.#prefillTokensPerS ?? prior.prefillTokensPerS);
-		return (prefill + out / (this.#decodeTokensPerS ?? prior.decodeTokensPerS)) * 1000;
+	/** Milliseconds that a task will hold a slot of an engine with `depth` tasks. */
+	serviceMs(work: WorkEstimate, depth: number): number {
+		return this.leftMs(work, depth, 0);
+	}
+
+	/** Milliseconds that are left of a task that has held its slot for `heldMs`. */
+	leftMs(work: WorkEstimate, depth: number, heldMs: number): number {
+		const prefillMs = (work.promptTokens * 1000) / (this.#prefillTokensPerS.at(depth) ?? this.#prior.prefillTokensPerS);
+		const msPerToken = 1000 / (this.#decodeTokensPerS.at(depth) ?? this.#prior.decodeTokensPerS);
+		const made = Math.max(0, heldMs - prefillMs) / msPerToken;
+		return Math.max(0, prefillMs - heldMs) + this.#moreTokens(work, made) * msPerToken;
 	}
 
 	/** How long a task holds a slot: as measured, whatever the outcome, else as its like would. */
 	get heldMs(): number {
-		return this.#heldMs ?? this.serviceMs({ promptTokens: 0, expectedTokens: null, maxTokens: prior.tokensOut });
+		return this.#heldMs ?? this.serviceMs({ promptTokens: 0, expectedTokens: null, maxTokens: this.#prior.tokensOut }, 1);
 	}
 
 	/**
@@ -96,23 +97,43 @@ export class PaceMeter {
 		if (this.#heldMs === null) return retryPriorMs;
 		return Math.ceil(Math.min(retryMaxMs, Math.max(1, this.#heldMs / Math.max(1, slots))));
 	}
+
+	#moreTokens({ expectedTokens, maxTokens }: WorkEstimate, made: number): number {
+		const expected = expectedTokens ?? (this.#lengths.empty ? this.#prior.tokensOut : null);
+		if (expected !== null && made < expected) return Math.max(0, Math.min(expected, maxTokens) - made);
+		return this.#lengths.expectedMore(made, maxTokens);
+	}
+}
+
+/** A moving average for each doubling of the tasks that share an engine. */
+class RateByDepth {
+	readonly #rates: (number | undefined)[] = [];
+
+	get empty(): boolean {
+		return this.#rates.length === 0;
+	}
+
+	add(depth: number, rate: number): void {
+		const doubling = doublingOf(depth);
+		this.#rates[doubling] = blend(this.#rates[doubling] ?? null, rate);
+	}
+
+	/** Of the nearest depth that was measured, the deeper first. */
+	at(depth: number): number | null {
+		const doubling = doublingOf(depth);
+		for (let off = 0; off < this.#rates.length + doubling; off += 1) {
+			const rate = this.#rates[doubling + off] ?? this.#rates[doubling - off];
+			if (rate !== undefined) return rate;
+		}
+		return null;
+	}
+}
+
+/** 1, 2, 3–4, 5–8, … */
+function doublingOf(depth: number): number {
+	return Math.ceil(Math.log2(Math.max(1, depth)));
 }
 
 function blend(average: number | null, sample: number): number {
 	return average === null ? sample : average + newest * (sample - average);
-}
-
-/** What a pool is doing at this moment. */
-export interface PoolLoad {
-	/** Slots that serve; 0: nobody knows, so the work itself is the answer. */
-	readonly slots: number;
-	readonly slotsFree: number;
-	/** What is left of the running tasks, ms of one slot. */
-	readonly runningLeftMs: number;
-}
-
-/** Milliseconds until a task starts that has `workAheadMs` of queued work before it. */
-export function predictStartMs(workAheadMs: number, load: PoolLoad): number {
-	if (load.slotsFree > 0 && workAheadMs === 0) return 0;
-	return (load.runningLeftMs + workAheadMs) / Math.max(1, load.slots);
 }

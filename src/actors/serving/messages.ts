@@ -115,9 +115,12 @@ export interface TaskClaimed {
 export interface QueueStanding {
 	/** Tasks that will start before it. */
 	readonly position: number;
-	/** Milliseconds from now. */
+	/** Milliseconds from now: as likely sooner as later, as far as it can be known. */
 	readonly predictedStartMs: number;
 	readonly predictedEndMs: number;
+	/** The same, not exceeded by nine of ten. */
+	readonly predictedStartP90Ms: number;
+	readonly predictedEndP90Ms: number;
 	readonly estimated: 'prior' | 'measured';
 	readonly queueDepth: number;
 }

@@ -1,10 +1,13 @@
 /**
- * What a pool tells of the future: when a task would start and end, and how likely in time. Part of the Pool actor; pure
- * over its queue and its measured pace.
+ * What a pool tells of the future: when a task would start and end, how sure that is, and what it will cost. Part of the Pool
+ * actor; pure over its queue, its running tasks and its measured pace.
  */
-import { type PaceMeter, type PoolLoad, predictStartMs, type WorkEstimate } from './eta.ts';
+import { ErrorRatios } from './error-ratios.ts';
+import type { PaceMeter, WorkEstimate } from './eta.ts';
 import type { QueueStanding, Settlement, TaskSummary } from './messages.ts';
 import type { QueueEntry, QueuePlace, WaitingQueue } from './queue.ts';
+import type { SlotLevels } from './slot-levels.ts';
+import type { PriorityClass } from './task-request.ts';
 
 /** Bytes of a token of usual text, for prompts that nobody counted. */
 const bytesPerToken = 4;
@@ -20,9 +23,14 @@ export class PoolForecast {
 		this.#maxTokensOut = maxTokensOut;
 	}
 
-	/** Milliseconds that the task will hold a slot. */
-	serviceMs(summary: TaskSummary): number {
-		return this.#pace.serviceMs(this.#work(summary));
+	/** Milliseconds that the task will hold a slot of an engine with `depth` tasks. */
+	serviceMs(summary: TaskSummary, depth: number): number {
+		return this.#pace.serviceMs(this.#work(summary), depth);
+	}
+
+	/** Milliseconds that are left of one that has held its slot for `heldMs`. */
+	leftMs(summary: TaskSummary, depth: number, heldMs: number): number {
+		return this.#pace.leftMs(this.#work(summary), depth, heldMs);
 	}
 
 	/** Tokens that its tenant is charged when it starts: a whole number, at least 1. */
@@ -37,36 +45,44 @@ export class PoolForecast {
 		return (tokensIn > 0 ? tokensIn : Math.ceil(this.#work(summary).promptTokens)) + tokensOut;
 	}
 
+	/** Of a task that came now. `startMs`: as the slots alone would have it, before the correction by what is usual. */
+	foresee(summary: TaskSummary, serviceMs: number, slots: SlotLevels): { readonly startMs: number; readonly standing: QueueStanding } {
+		const place = this.#queue.placeFor(summary);
+		const startMs = slots.startMs(place.workAheadMs);
+		return { startMs, standing: this.standing(summary.priority, place.position, startMs, serviceMs) };
+	}
+
+	standingAt(priority: PriorityClass, place: QueuePlace, serviceMs: number, slots: SlotLevels): QueueStanding {
+		return this.standing(priority, place.position, slots.startMs(place.workAheadMs), serviceMs);
+	}
+
+	/** Null without a deadline. */
+	onTime({ priority, deadlineAt }: TaskSummary, { predictedEndMs }: QueueStanding, now: number): number | null {
+		return deadlineAt === null ? null : this.#pace.ends[priority].probabilityWithin(predictedEndMs, deadlineAt - now);
+	}
+
+	standing(priority: PriorityClass, position: number, startMs: number, serviceMs: number): QueueStanding {
+		const starts = this.#pace.starts[priority];
+		// Batch tasks stand behind the interactive ones, and are not said to start before them.
+		const median = Math.max(starts.median, this.#pace.starts.interactive.median);
+		const predictedStartMs = startMs === 0 ? 0 : ErrorRatios.p50Ms(startMs, median);
+		const predictedEndMs = predictedStartMs + serviceMs;
+		return {
+			position,
+			predictedStartMs,
+			predictedEndMs,
+			predictedStartP90Ms: startMs === 0 ? 0 : Math.max(predictedStartMs, starts.p90Ms(startMs)),
+			predictedEndP90Ms: this.#pace.ends[priority].p90Ms(predictedEndMs),
+			estimated: this.#pace.estimated,
+			queueDepth: this.#queue.length,
+		};
+	}
+
 	#work({ promptTokens, promptBytes, expectedTokens, maxTokens }: TaskSummary): WorkEstimate {
 		return {
 			promptTokens: promptTokens ?? promptBytes / bytesPerToken,
 			expectedTokens,
 			maxTokens: maxTokens ?? this.#maxTokensOut,
 		};
-	}
-
-	startMs(workAheadMs: number, load: PoolLoad): number {
-		return predictStartMs(workAheadMs, load);
-	}
-
-	/** Of a task that came now. */
-	standingFor(summary: TaskSummary, load: PoolLoad): QueueStanding {
-		return this.standingAt(this.#queue.placeFor(summary), this.serviceMs(summary), load);
-	}
-
-	standingAt(place: QueuePlace, serviceMs: number, load: PoolLoad): QueueStanding {
-		const predictedStartMs = this.startMs(place.workAheadMs, load);
-		return {
-			position: place.position,
-			predictedStartMs,
-			predictedEndMs: predictedStartMs + serviceMs,
-			estimated: this.#pace.estimated,
-			queueDepth: this.#queue.length,
-		};
-	}
-
-	/** Null without a deadline. */
-	onTime(summary: TaskSummary, standing: QueueStanding, now: number): number | null {
-		return summary.deadlineAt === null ? null : this.#pace.onTimeProbability(standing.predictedEndMs, summary.deadlineAt - now);
 	}
 }

@@ -1,4 +1,5 @@
 /** A pool as the configuration wants it. Made by the composition root; plain data, crosses to the control thread once. */
+import type { PerfPrior } from './eta.ts';
 import type { EngineKind } from './failure.ts';
 import type { WatchdogTimeouts } from './messages.ts';
 
@@ -22,6 +23,7 @@ export interface PoolSpec {
 		readonly order: 'fifo' | 'deadline';
 	};
 	readonly timeouts: WatchdogTimeouts;
+	readonly perfPrior: PerfPrior;
 	/** The engine's part: only its driver looks inside. */
 	readonly settings: unknown;
 }

@@ -1,8 +1,8 @@
 /** Who in the queue is told of a new place, and when. Part of the Pool actor: one pass a second, in parts. */
-import type { PoolLoad } from './eta.ts';
 import type { PoolForecast } from './pool-forecast.ts';
 import type { Waiting } from './pool-tasks.ts';
 import type { QueueMark, WaitingQueue } from './queue.ts';
+import type { SlotLevels } from './slot-levels.ts';
 
 export const standingsMs = 1_000;
 /** Entries of one part, before other messages have their turn. */
@@ -17,7 +17,7 @@ const earlyMs = 2;
 export function tellStandings(
 	queue: WaitingQueue<Waiting>,
 	forecast: PoolForecast,
-	load: PoolLoad,
+	slots: SlotLevels,
 	now: number,
 	from: QueueMark | null,
 ): QueueMark | null {
@@ -25,6 +25,6 @@ export function tellStandings(
 		if (waiting.toldPosition === place.position || now - waiting.toldAt < standingsMs - earlyMs) return;
 		waiting.toldPosition = place.position;
 		waiting.toldAt = now;
-		waiting.ref.tell({ type: 'standing-changed', standing: forecast.standingAt(place, waiting.serviceMs, load) });
+		waiting.ref.tell({ type: 'standing-changed', standing: forecast.standingAt(waiting.priority, place, waiting.serviceMs, slots) });
 	});
 }

@@ -1,6 +1,6 @@
 /**
  * The tasks of one pool whose actors it watches: those in the queue by their ref, those with a lease by both. Part of the
- * Pool actor; says whose death means what, and how much of the running work is left.
+ * Pool actor; says whose death means what.
  */
 import type { ActorRef } from '../kernel/ref.ts';
 import { leaseKey } from './engine-life.ts';
@@ -13,7 +13,10 @@ export interface Waiting extends QueueEntry {
 	/** Milliseconds that it will hold its slots. */
 	readonly serviceMs: number;
 	readonly enqueuedAt: number;
+	/** When it would start as the slots alone would have it, and what was told. */
+	readonly startMs: number;
 	readonly predictedStartMs: number;
+	readonly predictedEndMs: number;
 	toldPosition: number;
 	toldAt: number;
 }
@@ -22,7 +25,10 @@ export interface Running {
 	readonly lease: Lease;
 	readonly summary: TaskSummary;
 	readonly ref: ActorRef<PlacementNews>;
-	readonly serviceMs: number;
+	/** Tasks of its engine, itself included, when it started. */
+	readonly depth: number;
+	/** What was predicted of it when it was queued, and when that was; null: by an earlier control thread. */
+	readonly predicted: { readonly at: number; readonly endMs: number } | null;
 	/** Slots that it holds. */
 	readonly slots: number;
 	readonly charge: Charge;
@@ -108,10 +114,7 @@ export class PoolTasks {
 		return [...this.#running.values()].filter(({ goneAt }) => goneAt !== null && goneAt <= then);
 	}
 
-	/** Predicted work that is left of what runs, ms of one slot. */
-	leftMs(now: number): number {
-		let sum = 0;
-		for (const { serviceMs, slots, startedAt } of this.#running.values()) sum += slots * Math.max(0, serviceMs - (now - startedAt));
-		return sum;
+	[Symbol.iterator](): Iterator<Running> {
+		return this.#running.values();
 	}
 }

@@ -8,10 +8,11 @@
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
 import { leaseKey } from './engine-life.ts';
-import { PaceMeter, type PoolLoad } from './eta.ts';
+import { errorRatio } from './error-ratios.ts';
+import { PaceMeter } from './eta.ts';
 import type { Failure } from './failure.ts';
 import { LeaseLedger } from './lease-ledger.ts';
-import type { EngineThreadCommand, PlacementNews, PlacementPreview, ReplicaNews, TaskSummary } from './messages.ts';
+import type { EngineThreadCommand, PlacementNews, PlacementPreview, ReplicaNews, Settlement, TaskSummary } from './messages.ts';
 import { PoolForecast } from './pool-forecast.ts';
 import type { PoolCommand, PoolMessage, PoolNews } from './pool-messages.ts';
 import { PoolRefusals } from './pool-refusals.ts';
@@ -22,6 +23,7 @@ import { PoolTasks, type Waiting } from './pool-tasks.ts';
 import { PoolTelemetry } from './pool-telemetry.ts';
 import { poolNews } from './pool-view.ts';
 import { type Charge, type QueueMark, victimOf, WaitingQueue } from './queue.ts';
+import { SlotLevels } from './slot-levels.ts';
 
 export interface PoolOptions {
 	readonly spec: PoolSpec;
@@ -53,7 +55,7 @@ class Pool implements Behavior<PoolMessage> {
 	readonly #dispatcher: ActorRef<PoolNews>;
 	readonly #queue: WaitingQueue<Waiting>;
 	readonly #ledger: LeaseLedger;
-	readonly #pace = new PaceMeter();
+	readonly #pace: PaceMeter;
 	readonly #forecast: PoolForecast;
 	readonly #replicas: PoolReplicas;
 	readonly #tasks: PoolTasks;
@@ -75,6 +77,7 @@ class Pool implements Behavior<PoolMessage> {
 		this.#dispatcher = dispatcher;
 		this.#queue = new WaitingQueue(spec.queue);
 		this.#ledger = new LeaseLedger(spec.poolId, epoch);
+		this.#pace = new PaceMeter(spec.perfPrior);
 		this.#replicas = new PoolReplicas(spec, engines);
 		this.#forecast = new PoolForecast(this.#pace, this.#queue, spec.maxTokensOut);
 		this.#tasks = new PoolTasks(ctx);
@@ -150,14 +153,14 @@ class Pool implements Behavior<PoolMessage> {
 			return;
 		}
 		const now = this.#ctx.now();
-		const standing = this.#forecast.standingFor(summary, this.#load());
+		const serviceMs = this.#forecast.serviceMs(summary, this.#depthOfNext());
+		const { startMs, standing } = this.#forecast.foresee(summary, serviceMs, this.#levels());
 		const onTimeProbability = this.#forecast.onTime(summary, standing, now);
 		const late = this.#refusals.tooLate(summary, standing, onTimeProbability, now);
 		if (late !== null) {
 			ref.tell({ type: 'refused', failure: late });
 			return;
 		}
-		const serviceMs = this.#forecast.serviceMs(summary);
 		const waiting: Waiting = {
 			taskId: summary.taskId,
 			priority: summary.priority,
@@ -172,7 +175,9 @@ class Pool implements Behavior<PoolMessage> {
 			ref,
 			serviceMs,
 			enqueuedAt: now,
+			startMs,
 			predictedStartMs: standing.predictedStartMs,
+			predictedEndMs: standing.predictedEndMs,
 			toldPosition: standing.position,
 			toldAt: now,
 		};
@@ -224,6 +229,7 @@ class Pool implements Behavior<PoolMessage> {
 			return;
 		}
 		this.#tasks.ended(leaseKey(lease));
+		const depthAtEnd = this.#ledger.slotsIn(lease.replicaId, 'granted');
 		this.#queue.settle(running.charge, this.#forecast.costInTruth(running.summary, settlement));
 		if (settlement.slot === 'free') this.#ledger.release(lease);
 		else {
@@ -232,8 +238,13 @@ class Pool implements Behavior<PoolMessage> {
 		}
 		const { tokensIn, tokensOut, prefillMs, decodeMs, outcome } = settlement;
 		if (outcome !== 'unused') {
-			const heldMs = this.#ctx.now() - running.startedAt;
-			this.#pace.finished({ heldMs, tokensIn, tokensOut, prefillMs, decodeMs, completed: outcome === 'completed' });
+			const now = this.#ctx.now();
+			const heldMs = now - running.startedAt;
+			const completed = outcome === 'completed';
+			const depth = (running.depth + depthAtEnd) / 2;
+			this.#pace.finished({ heldMs, tokensIn, tokensOut, prefillMs, decodeMs, depth, answer: answerOf(settlement) });
+			if (completed && running.predicted !== null)
+				this.#pace.ends[running.summary.priority].add(running.predicted.endMs, now - running.predicted.at);
 		}
 		this.#grant();
 	}
@@ -248,10 +259,11 @@ class Pool implements Behavior<PoolMessage> {
 			});
 		}
 		const slots = lease.exclusive ? (this.#replicas.facts?.slots ?? 1) : 1;
-		const serviceMs = this.#forecast.serviceMs(summary);
 		const charge: Charge = { tenant: summary.tenant, class: summary.priority, cost: this.#forecast.cost(summary) };
 		if (this.#tasks.holding(lease) === undefined) this.#queue.adopt(charge);
-		this.#tasks.runs({ lease, summary, ref: replyTo, serviceMs, slots, charge, startedAt: this.#ctx.now(), goneAt: null });
+		const depth = this.#depthOfNext();
+		const startedAt = this.#ctx.now();
+		this.#tasks.runs({ lease, summary, ref: replyTo, depth, predicted: null, slots, charge, startedAt, goneAt: null });
 	}
 
 	#onTaskGone(ref: ActorRef<never>): void {
@@ -314,7 +326,7 @@ class Pool implements Behavior<PoolMessage> {
 			ctx: Math.min(facts.ctx, summary.ctx ?? facts.ctx),
 			maxTokensOut: this.#spec.maxTokensOut,
 			timeouts: this.#spec.timeouts,
-			standing: this.#forecast.standingAt({ position: 0, workAheadMs: 0 }, serviceMs, { slots: 1, slotsFree: 1, runningLeftMs: 0 }),
+			standing: this.#forecast.standing(summary.priority, 0, 0, serviceMs),
 		});
 		if (delivery !== 'accepted') {
 			this.#ledger.release(lease);
@@ -324,8 +336,13 @@ class Pool implements Behavior<PoolMessage> {
 		const now = this.#ctx.now();
 		const charge = this.#queue.start(waiting.taskId);
 		const slots = this.#ledger.get(lease)?.slots ?? 1;
-		this.#tasks.runs({ lease, summary, ref, serviceMs, slots, charge, startedAt: now, goneAt: null });
-		this.#telemetry.started(summary, facts, this.#pace.started(waiting.predictedStartMs, now - waiting.enqueuedAt));
+		const depth = this.#ledger.slotsIn(row.replicaId, 'granted');
+		const predicted = { at: waiting.enqueuedAt, endMs: waiting.predictedEndMs };
+		this.#tasks.runs({ lease, summary, ref, depth, predicted, slots, charge, startedAt: now, goneAt: null });
+		const waitedMs = now - waiting.enqueuedAt;
+		// Of those that found a free slot there was nothing to foretell.
+		if (waiting.startMs > 0) this.#pace.starts[summary.priority].add(waiting.startMs, waitedMs);
+		this.#telemetry.started(summary, facts, errorRatio(waiting.predictedStartMs, waitedMs));
 		return true;
 	}
 
@@ -491,7 +508,8 @@ class Pool implements Behavior<PoolMessage> {
 		if (!this.#queue.hasRoom(summary.queuedBytes) && victimOf(queue.fullPolicy, this.#queue, summary.priority) === undefined) {
 			return { type: 'would-refuse', failure: this.#refusals.full(this.#queue.length, this.#retryAfterMs()) };
 		}
-		const standing = this.#forecast.standingFor(summary, this.#load());
+		const serviceMs = this.#forecast.serviceMs(summary, this.#depthOfNext());
+		const { standing } = this.#forecast.foresee(summary, serviceMs, this.#levels());
 		const now = this.#ctx.now();
 		const onTimeProbability = this.#forecast.onTime(summary, standing, now);
 		const late = this.#refusals.tooLate(summary, standing, onTimeProbability, now);
@@ -499,9 +517,24 @@ class Pool implements Behavior<PoolMessage> {
 		return { type: 'would-queue', poolId, engine, standing, onTimeProbability };
 	}
 
-	#load(): PoolLoad {
-		const slotsFree = this.#grantsOpen ? this.#replicas.slotsFree(this.#ledger) : 0;
-		return { slots: this.#replicas.readySlots, slotsFree, runningLeftMs: this.#tasks.leftMs(this.#ctx.now()) };
+	/** When each slot comes free, as far as it can be foretold. */
+	#levels(): SlotLevels {
+		const now = this.#ctx.now();
+		const free = this.#grantsOpen ? this.#replicas.slotsFree(this.#ledger) : 0;
+		const freeInMs: number[] = new Array<number>(free).fill(0);
+		for (const { summary, depth, slots, startedAt } of this.#tasks) {
+			const leftMs = this.#forecast.leftMs(summary, depth, now - startedAt);
+			for (let slot = 0; slot < slots; slot += 1) freeInMs.push(leftMs);
+		}
+		return new SlotLevels(freeInMs, this.#pace.heldMs);
+	}
+
+	/** Tasks that the engine of the next task will have: all that it can, when others wait. */
+	#depthOfNext(): number {
+		const slots = this.#replicas.facts?.slots ?? 1;
+		if (this.#queue.length > 0) return slots;
+		const next = chooseReplica(this.#replicas.rows, this.#ledger, false, null);
+		return next === null ? slots : this.#ledger.slotsIn(next.replicaId, 'granted') + 1;
 	}
 
 	/** Until there is a place again: a slot that comes free, or a replica that comes back. */
@@ -517,7 +550,7 @@ class Pool implements Behavior<PoolMessage> {
 	}
 
 	#tellStandings(from: QueueMark | null): void {
-		const next = tellStandings(this.#queue, this.#forecast, this.#load(), this.#ctx.now(), from);
+		const next = tellStandings(this.#queue, this.#forecast, this.#levels(), this.#ctx.now(), from);
 		// The rest goes behind what waits.
 		if (next !== null && this.#ctx.self.tell({ type: 'standings-due', from: next }) === 'accepted') return;
 		this.#standingsDue = false;
@@ -532,17 +565,17 @@ class Pool implements Behavior<PoolMessage> {
 
 	#tellDispatcher(): void {
 		this.#publishing = false;
-		const load = this.#load();
+		const levels = this.#levels();
 		const { snapshot, view } = poolNews({
 			spec: this.#spec,
 			replicas: this.#replicas,
 			ledger: this.#ledger,
 			queue: this.#queue,
 			predictedStartMs: {
-				interactive: this.#forecast.startMs(this.#queue.workOf('interactive'), load),
-				batch: this.#forecast.startMs(this.#queue.workMs, load),
+				interactive: levels.startMs(this.#queue.workOf('interactive')),
+				batch: levels.startMs(this.#queue.workMs),
 			},
-			taskEveryMs: this.#pace.heldMs / Math.max(1, load.slots),
+			taskEveryMs: this.#pace.heldMs / Math.max(1, this.#replicas.readySlots),
 			retryAfterMs: this.#retryAfterMs(),
 		});
 		this.#dispatcher.tell({ type: 'pool-changed', snapshot, view });
@@ -555,4 +588,10 @@ class Pool implements Behavior<PoolMessage> {
 		this.#gaugesDue = false;
 		this.#telemetry.stands(this.#queue, this.#replicas.rows, this.#ledger);
 	}
+}
+
+function answerOf({ outcome, reason }: Settlement): 'ended' | 'cut' | 'failed' {
+	if (outcome === 'canceled') return 'cut';
+	if (outcome !== 'completed') return 'failed';
+	return reason === 'length' ? 'cut' : 'ended';
 }

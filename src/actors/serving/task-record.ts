@@ -20,7 +20,15 @@ export type Ending =
 
 /** A task without an actor: at rest, or not yet begun. */
 const nobody: ActorRef<TaskCommand> = { tell: () => 'closed' };
-const noStanding: QueueStanding = { position: 0, predictedStartMs: 0, predictedEndMs: 0, estimated: 'prior', queueDepth: 0 };
+const noStanding: QueueStanding = {
+	position: 0,
+	predictedStartMs: 0,
+	predictedEndMs: 0,
+	predictedStartP90Ms: 0,
+	predictedEndP90Ms: 0,
+	estimated: 'prior',
+	queueDepth: 0,
+};
 
 export class TaskRecord implements TaskView {
 	request: TaskRequest;

@@ -21,6 +21,8 @@ const standing = {
 	queue_position: count,
 	predicted_start_ms: count,
 	predicted_end_ms: count,
+	predicted_start_p90_ms: count,
+	predicted_end_p90_ms: count,
 	estimated: oneOf(['prior', 'measured']),
 };
 
@@ -78,6 +80,8 @@ const taskFields = {
 	queue_position: Type.Optional(count),
 	predicted_start_ms: Type.Optional(count),
 	predicted_end_ms: Type.Optional(count),
+	predicted_start_p90_ms: Type.Optional(count),
+	predicted_end_p90_ms: Type.Optional(count),
 	estimated: Type.Optional(standing.estimated),
 	max_tokens: nullable(count),
 	deadline_ms: nullable(count),

@@ -30,6 +30,8 @@ export function standingJson(standing: QueueStanding) {
 		queue_position: standing.position,
 		predicted_start_ms: Math.round(standing.predictedStartMs),
 		predicted_end_ms: Math.round(standing.predictedEndMs),
+		predicted_start_p90_ms: Math.round(standing.predictedStartP90Ms),
+		predicted_end_p90_ms: Math.round(standing.predictedEndP90Ms),
 		estimated: standing.estimated,
 	};
 }

@@ -29,6 +29,7 @@ export function metricsOf(task: TaskView, verbose: boolean): Readonly<Record<str
 		queue_depth: standing?.queueDepth,
 		predicted_start_ms: standing === null ? undefined : Math.round(standing.predictedStartMs),
 		predicted_end_ms: standing === null ? undefined : Math.round(standing.predictedEndMs),
+		predicted_start_p90_ms: standing === null ? undefined : Math.round(standing.predictedStartP90Ms),
 		on_time_probability: task.onTimeProbability ?? undefined,
 		...(verbose ? { estimated: standing?.estimated, human: humanPhase(task) } : {}),
 	};

@@ -1,0 +1,41 @@
+/**
+ * When a slot is free for work that has other work before it: the slots of a pool as vessels that fill up evenly, from where
+ * each comes free. List scheduling (Graham, 1969) starts the next task a little below that level, where the first slot comes
+ * free while the others still work: half a task's length, on average. The level needs only the sum of the work ahead: O(log s)
+ * for s slots. Pure; made once for a state of the slots.
+ */
+export class SlotLevels {
+	/** When each slot comes free, ms from now, ascending; at least one. */
+	readonly #freeInMs: readonly number[];
+	/** Work that fills all slots up to the level of each. */
+	readonly #workTo: readonly number[];
+
+	readonly #belowLevelMs: number;
+
+	/**
+	 * `freeInMs`: of every slot, 0 for a free one. Without any, the work itself is the answer. `taskMs`: how long a task holds a
+	 * slot, on average.
+	 */
+	constructor(freeInMs: readonly number[], taskMs: number) {
+		this.#freeInMs = freeInMs.length === 0 ? [0] : freeInMs.toSorted((a, b) => a - b);
+		let work = 0;
+		this.#workTo = this.#freeInMs.map((at, index) => {
+			work += index * (at - (this.#freeInMs[index - 1] ?? at));
+			return work;
+		});
+		this.#belowLevelMs = (taskMs / 2) * (1 - 1 / this.#freeInMs.length);
+	}
+
+	/** Milliseconds until a task starts that has `workAheadMs` of one slot before it. */
+	startMs(workAheadMs: number): number {
+		let low = 0;
+		let high = this.#workTo.length - 1;
+		while (low < high) {
+			const middle = (low + high + 1) >> 1;
+			if ((this.#workTo[middle] ?? 0) <= workAheadMs) low = middle;
+			else high = middle - 1;
+		}
+		const levelMs = (this.#freeInMs[low] ?? 0) + (workAheadMs - (this.#workTo[low] ?? 0)) / (low + 1);
+		return Math.max(this.#freeInMs[0] ?? 0, levelMs - this.#belowLevelMs);
+	}
+}
