@@ -36,17 +36,40 @@ test('a model is found by alias, by its name and by the id of its pool; any othe
 	refused(pools, { modelRef: 'nope', ...placement({ mode: 'pin', pinPoolId: 'nowhere' }) }, 'NOT_FOUND', '"nope"');
 });
 
-test('the smallest predicted start wins, then most free slots, then the lowest id; ready goes before starting', () => {
-	const late = { interactive: 90, batch: 10 };
-	const early = { interactive: 80, batch: 20 };
-	assert.equal(poolFor([snapshot('a', { predictedStartMs: late }), snapshot('b', { predictedStartMs: early })]), 'b');
-	assert.equal(
-		poolFor([snapshot('a', { predictedStartMs: late }), snapshot('b', { predictedStartMs: early })], { priority: 'batch' }),
-		'a',
-	);
-	assert.equal(poolFor([snapshot('a', { slotsFree: 1 }), snapshot('b', { slotsFree: 2 })]), 'b');
-	assert.equal(poolFor([snapshot('b'), snapshot('a')]), 'a');
-	assert.equal(poolFor([snapshot('a', { state: 'starting' }), snapshot('b', { predictedStartMs: late })]), 'b');
+test('the smallest predicted end wins: when it would start there, and how fast the pool is', () => {
+	const starts = (interactive: number, batch: number): Partial<PoolSnapshot> => ({ predictedStartMs: { interactive, batch } });
+	assert.equal(poolFor([snapshot('a', starts(900, 100)), snapshot('b', starts(800, 200))]), 'b');
+	assert.equal(poolFor([snapshot('a', starts(900, 100)), snapshot('b', starts(800, 200))], { priority: 'batch' }), 'a');
+	const slow = snapshot('a', { decodeMsPerToken: 100 });
+	const fast = snapshot('b', { decodeMsPerToken: 10, ...starts(500, 500) });
+	assert.equal(poolFor([slow, fast], { maxTokens: 2 }), 'a', 'a short answer does not wait for the fast one');
+	assert.equal(poolFor([slow, fast], { maxTokens: 200, expectedTokens: 100 }), 'b');
+	const prefillsSlowly = snapshot('a', { prefillMsPerToken: 10 });
+	assert.equal(poolFor([prefillsSlowly, snapshot('b', starts(600, 600))], { promptTokens: 400 }), 'b');
+});
+
+test('ends as good as equal are told apart by affinity, load, free memory, speed and name, in this order', () => {
+	const by = (pools: readonly PoolSnapshot[], affinity: string | null = null): readonly [string, string] => {
+		const decision = decide(pools, summary('t'), affinity);
+		assert.ok(decision.kind === 'assigned');
+		return [decision.poolId, decision.decidedBy];
+	};
+	const better = { tasks: 0, vramFreeBytes: 2 ** 30, decodeMsPerToken: 19.9 };
+	assert.deepEqual(by([snapshot('a', better), snapshot('b')], 'b'), ['b', 'affinity']);
+	assert.deepEqual(by([snapshot('a'), snapshot('b', better)]), ['b', 'least_loaded']);
+	assert.deepEqual(by([snapshot('a', { tasks: 6, slotsTotal: 8 }), snapshot('b', { tasks: 4, slotsTotal: 4 })]), ['a', 'least_loaded']);
+	assert.deepEqual(by([snapshot('a'), snapshot('b', { ...better, tasks: 3 })]), ['b', 'free_memory']);
+	assert.deepEqual(by([snapshot('a'), snapshot('b', { decodeMsPerToken: 19.9 })]), ['b', 'tokens_per_s']);
+	assert.deepEqual(by([snapshot('b'), snapshot('a')]), ['a', 'pool_id']);
+	assert.deepEqual(by([snapshot('a', { predictedStartMs: { interactive: 500, batch: 500 } }), snapshot('b')], 'a'), ['b', 'predicted_end']);
+	assert.deepEqual(by([snapshot('b')]), ['b', 'only_one']);
+});
+
+test('a pool that is ready goes before one that starts, and one with room before one whose queue is full', () => {
+	const late = { predictedStartMs: { interactive: 9_000, batch: 9_000 } };
+	assert.equal(poolFor([snapshot('a', { state: 'starting' }), snapshot('b', late)]), 'b');
+	assert.equal(poolFor([snapshot('a', { hasRoom: false, slotsFree: 0 }), snapshot('b', late)]), 'b');
+	assert.equal(poolFor([snapshot('a', { hasRoom: false, slotsFree: 0 })]), 'a', 'its policy says what becomes of it');
 });
 
 test('a task waits for a pool that is starting; a pool that has failed is not ready, and says why and for how long', () => {

@@ -1,5 +1,6 @@
 /** Task summaries and pool specifications for tests of the control thread. */
-import type { TaskClaim, TaskSummary } from '../../src/actors/serving/messages.ts';
+import { failure } from '../../src/actors/serving/failure.ts';
+import type { DecisionRecord, TaskClaim, TaskSummary } from '../../src/actors/serving/messages.ts';
 import type { PoolSnapshot } from '../../src/actors/serving/placement.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 
@@ -31,6 +32,20 @@ export function summary(taskId: string, more: Partial<TaskSummary> = {}): TaskSu
 		...more,
 	};
 }
+
+/** As a Dispatcher records it. */
+export const decisionRecord: DecisionRecord = {
+	at: 0,
+	outcome: 'assigned',
+	poolId: 'p1',
+	decidedBy: 'predicted_end',
+	fallback: false,
+	considered: [
+		{ poolId: 'p1', refusedFor: null, passed: 10, predictedStartMs: 0, predictedEndMs: 50 },
+		{ poolId: 'p3', refusedFor: failure('INVALID_PARAMS', 'ctx is too large'), passed: 3, predictedStartMs: 0, predictedEndMs: 50 },
+	],
+	stages: { admission: 1, feasibility: 2, ranking: 3, handover: 4 },
+};
 
 export function placement(more: Partial<TaskSummary['placement']>): Pick<TaskSummary, 'placement'> {
 	return { placement: { ...summary('').placement, ...more } };
@@ -69,6 +84,13 @@ export function snapshot(poolId: string, more: Partial<PoolSnapshot> = {}): Pool
 		features: ['grammar'],
 		samplerProfileVersion: '1',
 		slotsFree: 1,
+		slotsTotal: 4,
+		hasRoom: true,
+		tasks: 3,
+		vramFreeBytes: null,
+		prefillMsPerToken: 1,
+		decodeMsPerToken: 20,
+		tokensOut: 128,
 		predictedStartMs: { interactive: 0, batch: 0 },
 		taskEveryMs: 100,
 		retryAfterMs: 1_500,

@@ -6,6 +6,7 @@ import { failure, failureCodes } from '../../src/actors/serving/failure.ts';
 import * as schemas from '../../src/transport/api/response-schemas.ts';
 import { threadLog } from '../../src/transport/telemetry/logs.ts';
 import { threadTelemetry } from '../../src/transport/telemetry/metrics.ts';
+import { decisionRecord } from '../serving/summaries.ts';
 import { taskRequest } from './fake-task.ts';
 import { json, refused } from './published-answers.ts';
 import { dechunked } from './raw-client.ts';
@@ -254,16 +255,26 @@ describe('a known task', () => {
 	});
 
 	it('is explained: why it waits, and what each pool is to it', async () => {
-		front.tasks.pools = [poolView(), poolView({ poolId: 'p2', model: 'other', aliases: [] })];
+		front.tasks.pools = [poolView(), poolView({ poolId: 'p2', model: 'other', aliases: [] }), poolView({ poolId: 'p3' })];
 		const { id } = newTask();
 		const explained = await json(await front.fetch(`/v2/tasks/${id}/explain`), 200, schemas.explainSchema);
 		assert.match(String(explained['human']), /Queued in pool p1: next to start/);
 		assert.deepEqual(
-			(explained['pools'] as { pool_id: string; chosen: boolean }[]).map(({ pool_id, chosen }) => [pool_id, chosen]),
+			(explained['pools'] as { pool_id: string; chosen: boolean; reason: string }[]).map((pool) => [
+				pool.pool_id,
+				pool.chosen,
+				pool.reason,
+			]),
 			[
-				['p1', true],
-				['p2', false],
+				['p1', true, 'the task waits for one of its 2 slots, chosen because the task ends there first'],
+				['p2', false, 'it serves other, not default'],
+				['p3', false, 'ctx is too large'],
 			],
+		);
+		const { stages, total_us: total } = explained['decision'] as { stages: { us: number }[]; total_us: number };
+		assert.equal(
+			stages.reduce((sum, { us }) => sum + us, 0),
+			total,
 		);
 	});
 });
@@ -291,6 +302,7 @@ describe('the rest of the API', () => {
 				queueDepth: 1,
 			},
 			onTimeProbability: 1,
+			decision: decisionRecord,
 		});
 		assert.equal((await json(await answering, 200, schemas.previewSchema))['feasible'], true);
 		assert.equal(front.tasks.requests.length, before);

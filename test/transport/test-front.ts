@@ -15,6 +15,7 @@ import type { Clock } from '../../src/transport/clock.ts';
 import { buildFront, type Front, type FrontOptions } from '../../src/transport/front.ts';
 import { chooseHost, type HostPreference } from '../../src/transport/http/choose-host.ts';
 import { type MetricsSnapshot, renderMetrics } from '../../src/transport/telemetry/metrics-merge.ts';
+import { decisionRecord } from '../serving/summaries.ts';
 import { FakeTask, standingAt } from './fake-task.ts';
 import { RawClient } from './raw-client.ts';
 
@@ -209,7 +210,8 @@ export async function startFront(
 		decode: port,
 		dispatcher: () => ({
 			tell: (command) => {
-				dispatched.push(command);
+				if (command.type === 'explain') command.replyTo.tell({ type: 'explained', decision: decisionRecord });
+				else dispatched.push(command);
 				return 'accepted';
 			},
 		}),

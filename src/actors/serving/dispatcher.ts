@@ -6,23 +6,28 @@
  */
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
+import { type AdmissionSteps, openAdmission } from './admission.ts';
+import { DecisionRecords, decisionRecord } from './decision-records.ts';
 import { failure } from './failure.ts';
 import { expectOfDispatcher } from './known-series.ts';
 import type {
+	DecisionRecord,
 	DispatcherCommand,
 	EngineThreadCommand,
 	FrontCommand,
 	KnownTask,
+	PlacementNews,
 	PoolView,
 	TaskClaim,
 	TaskClaimed,
 	TaskSummary,
 } from './messages.ts';
-import { type Decision, decide, type PoolSnapshot, withOneMore } from './placement.ts';
+import { choose, type Decision, feasibility, type PoolSnapshot, withOneMore } from './placement.ts';
 import { pool } from './pool.ts';
 import type { PoolMessage, PoolNews } from './pool-messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import { startingNews } from './pool-view.ts';
+import { SessionAffinity } from './session-affinity.ts';
 import { TaskHomes } from './task-homes.ts';
 
 export interface DispatcherOptions {
@@ -33,6 +38,8 @@ export interface DispatcherOptions {
 	readonly expectedFronts: readonly string[];
 	/** Engine threads by name: each replica has one for its home. Default: one, `engine-0`. */
 	readonly engines?: readonly string[];
+	/** Default: all pass. */
+	readonly admission?: AdmissionSteps;
 }
 
 export type DispatcherMessage = DispatcherCommand | PoolNews | { readonly type: 'broadcast-due' | 'adoptions-due' };
@@ -66,11 +73,15 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	readonly #homes = new TaskHomes();
 	/** What fronts that have joined are to be told first: tasks of those that they took the place of. */
 	readonly #adoptions = new Map<string, readonly KnownTask[]>();
+	readonly #admission: AdmissionSteps;
+	readonly #decisions = new DecisionRecords();
+	readonly #affinity = new SessionAffinity();
 	#broadcastDue = false;
 
 	constructor(ctx: ActorContext<DispatcherMessage>, options: DispatcherOptions) {
 		this.#ctx = ctx;
 		this.#epoch = options.epoch;
+		this.#admission = options.admission ?? openAdmission;
 		this.#unreported = new Set(options.expectedFronts);
 		expectOfDispatcher(ctx.telemetry);
 		const engines = options.engines ?? ['engine-0'];
@@ -88,6 +99,9 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				break;
 			case 'preview':
 				this.#onPreview(message);
+				break;
+			case 'explain':
+				message.replyTo.tell({ type: 'explained', decision: this.#decisions.get(message.taskId) });
 				break;
 			case 'withdraw':
 				this.#pools.get(message.poolId)?.ref.tell(message);
@@ -147,13 +161,19 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	}
 
 	#onSubmit({ summary, claim, replyTo }: Extract<DispatcherCommand, { type: 'submit' }>): void {
+		const startedAt = this.#ctx.now();
 		if (!this.#remember(summary, claim) && claim.exclusive) {
 			const words = 'another front thread was sent a task by the same name at the same time; send it again';
 			replyTo.tell({ type: 'refused', failure: failure('POOL_UNREADY', words, { retryAfterMs: contestedMs }) });
 			return;
 		}
-		const decision = this.#decide(summary);
+		const { decision, record } = this.#decide(summary, startedAt, (chosen) => this.#place(summary, chosen, replyTo));
+		this.#decisions.put(summary.taskId, record);
+		this.#countDecision(summary, decision);
 		this.#logDecision(summary, decision);
+	}
+
+	#place(summary: TaskSummary, decision: Decision, replyTo: ActorRef<PlacementNews>): void {
 		if (decision.kind === 'none') {
 			replyTo.tell({ type: 'refused', failure: decision.failure });
 			return;
@@ -161,6 +181,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const row = this.#pools.get(decision.poolId);
 		if (row?.ref.tell({ type: 'enqueue', summary, replyTo }) === 'accepted') {
 			row.snapshot = withOneMore(row.snapshot);
+			this.#affinity.went(summary.sessionId, decision.poolId);
 			return;
 		}
 		const words = `${decision.poolId} has more than ${poolMailboxMax} messages waiting`;
@@ -194,21 +215,36 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	}
 
 	#onPreview({ summary, replyTo }: Extract<DispatcherCommand, { type: 'preview' }>): void {
-		const decision = this.#decide(summary);
-		if (decision.kind === 'none') replyTo.tell({ type: 'would-refuse', failure: decision.failure });
-		else this.#pools.get(decision.poolId)?.ref.tell({ type: 'foresee', summary, replyTo });
+		const { decision, record } = this.#decide(summary, this.#ctx.now());
+		if (decision.kind === 'none') replyTo.tell({ type: 'would-refuse', failure: decision.failure, decision: record });
+		else this.#pools.get(decision.poolId)?.ref.tell({ type: 'foresee', summary, decision: record, replyTo });
 	}
 
-	#decide(summary: TaskSummary): Decision {
+	/** `use` has the decision before it is recorded: how long that takes is a part of the record. */
+	#decide(
+		summary: TaskSummary,
+		startedAt: number,
+		use: (decision: Decision) => void = () => undefined,
+	): { readonly decision: Decision; readonly record: DecisionRecord } {
+		const { rateLimit, catalog } = this.#admission;
+		const problem = rateLimit(summary, startedAt) ?? catalog(summary, startedAt);
+		const admittedAt = this.#ctx.now();
 		const snapshots = [...this.#pools.values()].map((row) => row.snapshot);
-		const decision = decide(snapshots, summary);
+		const feasible = problem === null ? feasibility(snapshots, summary) : { pools: [], considered: [], failure: problem };
+		const consideredAt = this.#ctx.now();
+		const decision = choose(feasible, summary, this.#affinity.poolOf(summary.sessionId));
+		const chosenAt = this.#ctx.now();
+		use(decision);
+		return { decision, record: decisionRecord(decision, [startedAt, admittedAt, consideredAt, chosenAt, this.#ctx.now()]) };
+	}
+
+	#countDecision(summary: TaskSummary, decision: Decision): void {
 		this.#ctx.telemetry.count('placement_decisions_total', {
 			outcome: decision.kind,
 			pinned: String(summary.placement.pinPoolId !== null),
 			fallback: String(decision.kind === 'assigned' && decision.fallback),
 		});
 		this.#ctx.telemetry.gauge('placement_candidates_considered', {}, decision.considered.length);
-		return decision;
 	}
 
 	/** For those who ask why: its front tells the task's own story. */

@@ -12,6 +12,9 @@ const newest = 0.2;
 const retryPriorMs = 1_000;
 const retryMaxMs = 30_000;
 
+/** Of usual text, for prompts that nobody counted. */
+export const bytesPerToken = 4;
+
 /** What is taken for true before anything was measured. */
 export interface PerfPrior {
 	readonly prefillTokensPerS: number;
@@ -66,6 +69,15 @@ export class PaceMeter {
 		if (answer !== 'failed') this.#lengths.add(tokensOut, answer === 'cut');
 	}
 
+	/** Of an engine with `depth` tasks. */
+	prefillMsPerToken(depth: number): number {
+		return 1000 / (this.#prefillTokensPerS.at(depth) ?? this.#prior.prefillTokensPerS);
+	}
+
+	decodeMsPerToken(depth: number): number {
+		return 1000 / (this.#decodeTokensPerS.at(depth) ?? this.#prior.decodeTokensPerS);
+	}
+
 	/** Tokens that a task will make. */
 	tokensOut(work: WorkEstimate): number {
 		return this.#moreTokens(work, 0);
@@ -78,8 +90,8 @@ export class PaceMeter {
 
 	/** Milliseconds that are left of a task that has held its slot for `heldMs`. */
 	leftMs(work: WorkEstimate, depth: number, heldMs: number): number {
-		const prefillMs = (work.promptTokens * 1000) / (this.#prefillTokensPerS.at(depth) ?? this.#prior.prefillTokensPerS);
-		const msPerToken = 1000 / (this.#decodeTokensPerS.at(depth) ?? this.#prior.decodeTokensPerS);
+		const prefillMs = work.promptTokens * this.prefillMsPerToken(depth);
+		const msPerToken = this.decodeMsPerToken(depth);
 		const made = Math.max(0, heldMs - prefillMs) / msPerToken;
 		return Math.max(0, prefillMs - heldMs) + this.#moreTokens(work, made) * msPerToken;
 	}

@@ -1,9 +1,11 @@
 /**
  * Where a task goes: one pure, deterministic function over a snapshot of the pools. Feasible first, then the smallest
- * predicted start, then most free slots, then the lowest pool id. Its answer is also what `preview` and `explain` show.
+ * predicted end. Where ends are as good as equal: the pool that has seen the session, the least loaded, the most free memory,
+ * the most tokens a second, the lowest id. Its answer is also what `preview` and `explain` show.
  */
+import { bytesPerToken } from './eta.ts';
 import { type EngineKind, type Failure, failure } from './failure.ts';
-import type { TaskSummary } from './messages.ts';
+import type { Considered, DecidedBy, TaskSummary } from './messages.ts';
 import type { PriorityClass, Workload } from './task-request.ts';
 
 /** What placement knows of a pool. Null: not known before its first replica was ready. */
@@ -22,6 +24,18 @@ export interface PoolSnapshot {
 	readonly features: readonly string[] | null;
 	readonly samplerProfileVersion: string | null;
 	readonly slotsFree: number;
+	readonly slotsTotal: number;
+	/** Another task may wait. */
+	readonly hasRoom: boolean;
+	/** Tasks that run or wait. */
+	readonly tasks: number;
+	/** Of its devices, bytes; null: nobody has said. */
+	readonly vramFreeBytes: number | null;
+	/** As measured, at full depth. */
+	readonly prefillMsPerToken: number;
+	readonly decodeMsPerToken: number;
+	/** Tokens of an answer of which nothing is known. */
+	readonly tokensOut: number;
 	/** For a task of each class that came now, ms. */
 	readonly predictedStartMs: Readonly<Record<PriorityClass, number>>;
 	/** What each further task adds to that, once no slot is free, ms. */
@@ -31,78 +45,136 @@ export interface PoolSnapshot {
 
 /** The snapshot with one task more that was sent there: tasks of one turn spread as those of many do. */
 export function withOneMore(pool: PoolSnapshot): PoolSnapshot {
-	if (pool.slotsFree > 0) return { ...pool, slotsFree: pool.slotsFree - 1 };
+	const tasks = pool.tasks + 1;
+	if (pool.slotsFree > 0) return { ...pool, tasks, slotsFree: pool.slotsFree - 1 };
 	const { interactive, batch } = pool.predictedStartMs;
-	return { ...pool, predictedStartMs: { interactive: interactive + pool.taskEveryMs, batch: batch + pool.taskEveryMs } };
-}
-
-export interface Considered {
-	readonly poolId: string;
-	/** Why not; null: feasible. */
-	readonly refusedFor: Failure | null;
-	/** Checks that it passed: of several refusals the one that came furthest says most. */
-	readonly passed: number;
+	return { ...pool, tasks, predictedStartMs: { interactive: interactive + pool.taskEveryMs, batch: batch + pool.taskEveryMs } };
 }
 
 export type Decision =
-	| { readonly kind: 'assigned'; readonly poolId: string; readonly considered: readonly Considered[]; readonly fallback: boolean }
+	| {
+			readonly kind: 'assigned';
+			readonly poolId: string;
+			readonly decidedBy: DecidedBy;
+			readonly considered: readonly Considered[];
+			readonly fallback: boolean;
+	  }
 	| { readonly kind: 'none'; readonly failure: Failure; readonly considered: readonly Considered[] };
 
-export function decide(pools: readonly PoolSnapshot[], job: TaskSummary): Decision {
-	const { mode, pinPoolId, preferPools, allowFallback } = job.placement;
+/** Ends that differ by less than this, or by this part of the earlier one, are told from each other by what comes behind. */
+const sameEndMs = 10;
+const sameEndPart = 0.05;
+
+/** `affinityPoolId`: the pool that has what the session left behind; null: none. */
+export function decide(pools: readonly PoolSnapshot[], job: TaskSummary, affinityPoolId: string | null = null): Decision {
+	return choose(feasibility(pools, job), job, affinityPoolId);
+}
+
+/** The pools that answer to the model, or the pinned one, and what speaks against each. */
+export interface Feasibility {
+	readonly pools: readonly PoolSnapshot[];
+	readonly considered: readonly Considered[];
+	/** Why none was looked at any further. */
+	readonly failure: Failure | null;
+}
+
+/** The first half of `decide`. */
+export function feasibility(pools: readonly PoolSnapshot[], job: TaskSummary): Feasibility {
+	const { mode, pinPoolId } = job.placement;
+	const none = (problem: Failure): Feasibility => ({ pools: [], considered: [], failure: problem });
 	const named = pools.filter((pool) => answersTo(pool, job.modelRef));
-	if (named.length === 0) return { kind: 'none', considered: [], failure: unknownModel(pools, job.modelRef) };
-	if (pinPoolId !== null || mode === 'pin') return decidePinned(pools, job, pinPoolId);
-	const considered = named.map((pool) => consider(pool, job));
-	const feasible = named.filter((_, index) => considered[index]?.refusedFor === null);
-	const preferred = feasible.filter((pool) => preferPools.includes(pool.poolId));
-	const mustPrefer = preferPools.length > 0 && !allowFallback;
+	if (named.length === 0) return none(unknownModel(pools, job.modelRef));
+	if (pinPoolId === null && mode !== 'pin') return { pools: named, considered: named.map((pool) => consider(pool, job)), failure: null };
+	const pinned = pinnedPool(pools, job, pinPoolId);
+	if ('code' in pinned) return none(pinned);
+	return { pools: [pinned], considered: [consider(pinned, job)], failure: null };
+}
+
+/** The second half: one of the pools that speak for themselves. */
+export function choose({ pools, considered, failure: problem }: Feasibility, job: TaskSummary, affinityPoolId: string | null): Decision {
+	if (problem !== null) return { kind: 'none', considered, failure: problem };
+	const { mode, pinPoolId, preferPools, allowFallback } = job.placement;
+	const pinned = mode === 'pin' || pinPoolId !== null;
+	const feasible = pools.flatMap((pool, index) => {
+		const seen = considered[index];
+		return seen === undefined || seen.refusedFor !== null ? [] : [{ pool, endMs: seen.predictedEndMs }];
+	});
+	const preferred = pinned ? [] : feasible.filter(({ pool }) => preferPools.includes(pool.poolId));
+	const mustPrefer = !pinned && preferPools.length > 0 && !allowFallback;
 	const candidates = preferred.length > 0 || mustPrefer ? preferred : feasible;
-	const best = candidates.toSorted((a, b) => compare(a, b, job.priority))[0];
-	if (best !== undefined) {
-		return { kind: 'assigned', poolId: best.poolId, considered, fallback: preferPools.length > 0 && preferred.length === 0 };
+	const best = pick(candidates, affinityPoolId);
+	if (best !== null) {
+		const fallback = !pinned && preferPools.length > 0 && preferred.length === 0;
+		return { kind: 'assigned', poolId: best.poolId, decidedBy: pinned ? 'pin' : best.decidedBy, considered, fallback };
 	}
-	const asked = mustPrefer ? named.filter((pool) => preferPools.includes(pool.poolId)) : named;
+	const asked = mustPrefer ? pools.filter((pool) => preferPools.includes(pool.poolId)) : pools;
 	return { kind: 'none', considered, failure: mostTelling(asked, considered) ?? noneOfPreferred };
 }
 
 /** A pin is exclusive: never a silent fallback. */
-function decidePinned(pools: readonly PoolSnapshot[], job: TaskSummary, poolId: string | null): Decision {
-	const none = (words: string): Decision => ({ kind: 'none', considered: [], failure: failure('INVALID_PARAMS', words) });
-	if (poolId === null) return none('placement.pin_pool_id is missing; placement.mode pin needs it');
+function pinnedPool(pools: readonly PoolSnapshot[], job: TaskSummary, poolId: string | null): PoolSnapshot | Failure {
+	const wrong = (words: string): Failure => failure('INVALID_PARAMS', words);
+	if (poolId === null) return wrong('placement.pin_pool_id is missing; placement.mode pin needs it');
 	const pool = pools.find((each) => each.poolId === poolId);
 	if (pool === undefined) {
 		const known = pools.map((each) => each.poolId).join(', ');
-		return none(`placement.pin_pool_id is ${JSON.stringify(poolId)}; the pools are ${known}`);
+		return wrong(`placement.pin_pool_id is ${JSON.stringify(poolId)}; the pools are ${known}`);
 	}
-	if (job.placement.avoidPools.includes(poolId)) {
-		return none(`placement.pin_pool_id is ${poolId}, which placement.avoid_pools names too`);
-	}
+	if (job.placement.avoidPools.includes(poolId)) return wrong(`placement.pin_pool_id is ${poolId}, which placement.avoid_pools names too`);
 	if (!answersTo(pool, job.modelRef)) {
-		return none(`placement.pin_pool_id is ${poolId}, which does not serve ${JSON.stringify(job.modelRef)}`);
+		return wrong(`placement.pin_pool_id is ${poolId}, which does not serve ${JSON.stringify(job.modelRef)}`);
 	}
-	if (pool.state === 'starting') {
-		// Waiting for it would be one more promise: whoever pins wants that pool as it is now.
-		const words = `${poolId} is starting${pool.lastError === null ? '' : ` again: ${pool.lastError}`}`;
-		const where = { poolId, engine: pool.engine, retryAfterMs: pool.retryAfterMs };
-		return { kind: 'none', considered: [], failure: failure('POOL_UNREADY', words, where) };
-	}
-	const only = consider(pool, job);
-	return only.refusedFor === null
-		? { kind: 'assigned', poolId, considered: [only], fallback: false }
-		: { kind: 'none', considered: [only], failure: only.refusedFor };
+	if (pool.state !== 'starting') return pool;
+	// Waiting for it would be one more promise: whoever pins wants that pool as it is now.
+	const words = `${poolId} is starting${pool.lastError === null ? '' : ` again: ${pool.lastError}`}`;
+	return failure('POOL_UNREADY', words, { poolId, engine: pool.engine, retryAfterMs: pool.retryAfterMs });
 }
 
 export function answersTo(pool: Pick<PoolSnapshot, 'poolId' | 'model' | 'aliases'>, modelRef: string): boolean {
 	return pool.aliases.includes(modelRef) || pool.model === modelRef || pool.poolId === modelRef;
 }
 
-function compare(a: PoolSnapshot, b: PoolSnapshot, priority: PriorityClass): number {
-	if (a.state !== b.state) return a.state === 'ready' ? -1 : 1;
-	const startsLater = a.predictedStartMs[priority] - b.predictedStartMs[priority];
-	if (startsLater !== 0) return startsLater;
-	if (a.slotsFree !== b.slotsFree) return b.slotsFree - a.slotsFree;
-	return a.poolId < b.poolId ? -1 : 1;
+interface Candidate {
+	readonly pool: PoolSnapshot;
+	readonly endMs: number;
+}
+
+/** Smaller is better. In this order, among those whose ends are as good as equal. */
+const tieBreaks: readonly (readonly [DecidedBy, (pool: PoolSnapshot, affinityPoolId: string | null) => number])[] = [
+	['affinity', ({ poolId }, affinityPoolId) => (poolId === affinityPoolId ? 0 : 1)],
+	['least_loaded', ({ tasks, slotsTotal }) => tasks / Math.max(1, slotsTotal)],
+	['free_memory', ({ vramFreeBytes }) => -(vramFreeBytes ?? 0)],
+	['tokens_per_s', ({ decodeMsPerToken }) => decodeMsPerToken],
+];
+
+function pick(candidates: readonly Candidate[], affinityPoolId: string | null): { poolId: string; decidedBy: DecidedBy } | null {
+	let decidedBy: DecidedBy = 'only_one';
+	let left = candidates;
+	const keep = (by: DecidedBy, those: readonly Candidate[]): void => {
+		if (those.length < left.length) decidedBy = by;
+		left = those;
+	};
+	const ready = left.filter(({ pool }) => pool.state === 'ready');
+	if (ready.length > 0) keep('ready', ready);
+	const withRoom = left.filter(({ pool }) => pool.hasRoom || pool.slotsFree > 0);
+	if (withRoom.length > 0) keep('room', withRoom);
+	const earliest = Math.min(...left.map(({ endMs }) => endMs));
+	const same = Math.max(sameEndMs, earliest * sameEndPart);
+	keep(
+		'predicted_end',
+		left.filter(({ endMs }) => endMs <= earliest + same),
+	);
+	for (const [by, rank] of tieBreaks) {
+		if (left.length < 2) break;
+		const least = Math.min(...left.map(({ pool }) => rank(pool, affinityPoolId)));
+		keep(
+			by,
+			left.filter(({ pool }) => rank(pool, affinityPoolId) === least),
+		);
+	}
+	const [first, ...others] = left.map(({ pool }) => pool.poolId).toSorted();
+	if (first === undefined) return null;
+	return { poolId: first, decidedBy: others.length > 0 ? 'pool_id' : decidedBy };
 }
 
 function unknownModel(pools: readonly PoolSnapshot[], modelRef: string): Failure {
@@ -148,17 +220,23 @@ const checks: readonly Check[] = [
 ];
 
 function consider(pool: PoolSnapshot, job: TaskSummary): Considered {
+	const { poolId } = pool;
+	const predicted = predictedOf(pool, job);
 	for (const [passed, check] of checks.entries()) {
 		const problem = check(pool, job);
 		if (problem === null) continue;
-		const where = { poolId: pool.poolId, engine: pool.engine };
-		return {
-			poolId: pool.poolId,
-			passed,
-			refusedFor: typeof problem === 'string' ? failure('INVALID_PARAMS', problem, where) : { ...problem, ...where },
-		};
+		const where = { poolId, engine: pool.engine };
+		const refusedFor = typeof problem === 'string' ? failure('INVALID_PARAMS', problem, where) : { ...problem, ...where };
+		return { poolId, passed, refusedFor, ...predicted };
 	}
-	return { poolId: pool.poolId, passed: checks.length, refusedFor: null };
+	return { poolId, passed: checks.length, refusedFor: null, ...predicted };
+}
+
+function predictedOf(pool: PoolSnapshot, job: TaskSummary): Pick<Considered, 'predictedStartMs' | 'predictedEndMs'> {
+	const predictedStartMs = pool.predictedStartMs[job.priority];
+	const tokensOut = Math.min(job.maxTokens ?? pool.maxTokensOut, job.expectedTokens ?? pool.tokensOut);
+	const prefillMs = (job.promptTokens ?? job.promptBytes / bytesPerToken) * pool.prefillMsPerToken;
+	return { predictedStartMs, predictedEndMs: predictedStartMs + prefillMs + tokensOut * pool.decodeMsPerToken };
 }
 
 function avoided(pool: PoolSnapshot, job: TaskSummary): Failure | null {

@@ -3,14 +3,11 @@
  * actor; pure over its queue, its running tasks and its measured pace.
  */
 import { ErrorRatios } from './error-ratios.ts';
-import type { PaceMeter, WorkEstimate } from './eta.ts';
+import { bytesPerToken, type PaceMeter, type WorkEstimate } from './eta.ts';
 import type { QueueStanding, Settlement, TaskSummary } from './messages.ts';
 import type { QueueEntry, QueuePlace, WaitingQueue } from './queue.ts';
 import type { SlotLevels } from './slot-levels.ts';
 import type { PriorityClass } from './task-request.ts';
-
-/** Bytes of a token of usual text, for prompts that nobody counted. */
-const bytesPerToken = 4;
 
 export class PoolForecast {
 	readonly #pace: PaceMeter;

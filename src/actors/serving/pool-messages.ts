@@ -1,6 +1,7 @@
 /** What a Pool actor hears and says on the control thread, besides `messages.ts`. Types only. */
 import type { ActorRef } from '../kernel/ref.ts';
 import type {
+	DecisionRecord,
 	EngineThreadCommand,
 	Lease,
 	PlacementNews,
@@ -16,7 +17,12 @@ import type { QueueMark } from './queue.ts';
 /** Dispatcher → Pool: a task's own messages, once it is decided whose they are. */
 export type PoolCommand =
 	| { readonly type: 'enqueue'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> }
-	| { readonly type: 'foresee'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementPreview> }
+	| {
+			readonly type: 'foresee';
+			readonly summary: TaskSummary;
+			readonly decision: DecisionRecord;
+			readonly replyTo: ActorRef<PlacementPreview>;
+	  }
 	| { readonly type: 'withdraw'; readonly poolId: string; readonly taskId: string; readonly reason: string }
 	| { readonly type: 'settle'; readonly lease: Lease; readonly settlement: Settlement; readonly correlationId?: string }
 	| { readonly type: 'report-lease'; readonly lease: Lease; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> }

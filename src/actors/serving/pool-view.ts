@@ -1,4 +1,5 @@
 /** A pool as others see it: the snapshot that placement decides over, and the view that fronts show. Pure. */
+import { PaceMeter } from './eta.ts';
 import { LeaseLedger } from './lease-ledger.ts';
 import type { PoolView } from './messages.ts';
 import type { PoolSnapshot } from './placement.ts';
@@ -15,6 +16,9 @@ export interface PoolParts {
 	readonly predictedStartMs: PoolSnapshot['predictedStartMs'];
 	readonly taskEveryMs: number;
 	readonly retryAfterMs: number;
+	/** Tasks that run. */
+	readonly running: number;
+	readonly pace: Pick<PoolSnapshot, 'prefillMsPerToken' | 'decodeMsPerToken' | 'tokensOut'>;
 }
 
 /** Of a pool that has said nothing yet: its tasks wait for it. */
@@ -27,10 +31,21 @@ export function startingNews(spec: PoolSpec): ReturnType<typeof poolNews> {
 		predictedStartMs: { interactive: 0, batch: 0 },
 		taskEveryMs: 0,
 		retryAfterMs: 1_000,
+		running: 0,
+		pace: paceOf(new PaceMeter(spec.perfPrior), 1, spec.maxTokensOut),
 	});
 }
 
-export function poolNews({ spec, replicas, ledger, queue, predictedStartMs, taskEveryMs, retryAfterMs }: PoolParts): {
+/** As measured with `depth` tasks on an engine. */
+export function paceOf(pace: PaceMeter, depth: number, maxTokensOut: number): PoolParts['pace'] {
+	return {
+		prefillMsPerToken: pace.prefillMsPerToken(depth),
+		decodeMsPerToken: pace.decodeMsPerToken(depth),
+		tokensOut: pace.tokensOut({ promptTokens: 0, expectedTokens: null, maxTokens: maxTokensOut }),
+	};
+}
+
+export function poolNews({ spec, replicas, ledger, queue, predictedStartMs, taskEveryMs, retryAfterMs, running, pace }: PoolParts): {
 	readonly snapshot: PoolSnapshot;
 	readonly view: PoolView;
 } {
@@ -52,6 +67,11 @@ export function poolNews({ spec, replicas, ledger, queue, predictedStartMs, task
 			features: facts?.features ?? null,
 			samplerProfileVersion: facts?.samplerProfileVersion ?? null,
 			slotsFree,
+			slotsTotal: replicas.readySlots,
+			hasRoom: queue.hasRoom(0),
+			tasks: running + queue.length,
+			vramFreeBytes: null,
+			...pace,
 			predictedStartMs,
 			taskEveryMs,
 			retryAfterMs,

@@ -21,9 +21,12 @@ import type { PoolSpec } from './pool-spec.ts';
 import { standingsMs, tellStandings } from './pool-standings.ts';
 import { PoolTasks, type Waiting } from './pool-tasks.ts';
 import { PoolTelemetry } from './pool-telemetry.ts';
-import { poolNews } from './pool-view.ts';
+import { paceOf, poolNews } from './pool-view.ts';
 import { type Charge, type QueueMark, victimOf, WaitingQueue } from './queue.ts';
 import { SlotLevels } from './slot-levels.ts';
+
+/** A preview, but for what the Dispatcher decided. */
+type Foreseen = PlacementPreview extends infer P ? (P extends PlacementPreview ? Omit<P, 'decision'> : never) : never;
 
 export interface PoolOptions {
 	readonly spec: PoolSpec;
@@ -113,7 +116,7 @@ class Pool implements Behavior<PoolMessage> {
 			case 'enqueue':
 				return this.#onEnqueue(message.summary, message.replyTo);
 			case 'foresee':
-				message.replyTo.tell(this.#foresee(message.summary));
+				message.replyTo.tell({ ...this.#foresee(message.summary), decision: message.decision });
 				return;
 			case 'withdraw':
 				return this.#onWithdraw(message.taskId);
@@ -501,7 +504,7 @@ class Pool implements Behavior<PoolMessage> {
 
 	// --- what it says of itself -----------------------------------------------------------------------------------
 
-	#foresee(summary: TaskSummary): PlacementPreview {
+	#foresee(summary: TaskSummary): Foreseen {
 		const { engine, poolId, queue } = this.#spec;
 		const tooLarge = this.#refusals.tooLarge(summary);
 		if (tooLarge !== null) return { type: 'would-refuse', failure: tooLarge };
@@ -577,6 +580,8 @@ class Pool implements Behavior<PoolMessage> {
 			},
 			taskEveryMs: this.#pace.heldMs / Math.max(1, this.#replicas.readySlots),
 			retryAfterMs: this.#retryAfterMs(),
+			running: this.#tasks.runningCount,
+			pace: paceOf(this.#pace, this.#replicas.facts?.slots ?? 1, this.#spec.maxTokensOut),
 		});
 		this.#dispatcher.tell({ type: 'pool-changed', snapshot, view });
 		if (this.#gaugesDue) return;

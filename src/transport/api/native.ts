@@ -4,6 +4,7 @@
 import { failureCodes } from '../../actors/serving/failure.ts';
 import { httpStatus } from './errors.ts';
 import { eventsHandler, eventsQuery } from './events.ts';
+import { explainHandler } from './explain.ts';
 import type { FrontParts } from './front-parts.ts';
 import { type DocumentedRoute, openApiOf } from './openapi.ts';
 import { healthHandler, metricsHandler, readyHandler, versionHandler } from './operations.ts';
@@ -12,7 +13,7 @@ import * as answers from './response-schemas.ts';
 import { resultHandler, resultQuery } from './result.ts';
 import { taskBodySchema, tokenizeBodySchema } from './schemas.ts';
 import { previewHandler, submitHandler } from './submit.ts';
-import { cancelHandler, explainHandler, getTaskHandler, listQuery, listTasksHandler } from './tasks.ts';
+import { cancelHandler, getTaskHandler, listQuery, listTasksHandler } from './tasks.ts';
 import { tokenizeHandler } from './tokenize.ts';
 
 export function nativeRoutes(parts: FrontParts): readonly DocumentedRoute[] {

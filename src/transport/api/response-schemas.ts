@@ -119,6 +119,26 @@ export const resultSchema = Type.Object({
 	vectors: Type.Optional(Type.Array(Type.Array(Type.Number()))),
 });
 
+const decision = Type.Object({
+	outcome: oneOf(['assigned', 'none']),
+	pool_id: nullable(text),
+	decided_by: nullable(
+		oneOf(['pin', 'only_one', 'ready', 'room', 'predicted_end', 'affinity', 'least_loaded', 'free_memory', 'tokens_per_s', 'pool_id']),
+	),
+	fallback: Type.Boolean(),
+	considered: Type.Array(
+		Type.Object({
+			pool_id: text,
+			feasible: Type.Boolean(),
+			refused_for: nullable(Type.Object({ code: oneOf(failureCodes), message: text })),
+			predicted_start_ms: count,
+			predicted_end_ms: count,
+		}),
+	),
+	stages: Type.Array(Type.Object({ stage: oneOf(['admission', 'feasibility', 'ranking', 'handover']), us: count })),
+	total_us: count,
+});
+
 export const previewSchema = Type.Union([
 	Type.Object({
 		feasible: Type.Literal(true),
@@ -127,8 +147,9 @@ export const previewSchema = Type.Union([
 		...standing,
 		queue_depth: count,
 		on_time_probability: Type.Optional(Type.Number()),
+		decision,
 	}),
-	Type.Object({ feasible: Type.Literal(false), error: envelopeSchema }),
+	Type.Object({ feasible: Type.Literal(false), error: envelopeSchema, decision }),
 ]);
 
 export const explainSchema = Type.Object({
@@ -138,6 +159,7 @@ export const explainSchema = Type.Object({
 	human: text,
 	pool_id: nullable(text),
 	control_reachable: Type.Boolean(),
+	decision: nullable(decision),
 	pools: Type.Array(Type.Object({ pool_id: text, engine, state: text, chosen: Type.Boolean(), reason: text })),
 });
 

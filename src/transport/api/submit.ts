@@ -9,6 +9,7 @@ import type { Opening } from '../../actors/serving/task-directory.ts';
 import type { TaskRequest } from '../../actors/serving/task-request.ts';
 import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
+import { decisionJson } from './decision-json.ts';
 import { envelopeOf, httpStatus } from './errors.ts';
 import { streamOpened, wantsEvents, watchersFull } from './events.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
@@ -124,7 +125,8 @@ function preview(parts: FrontParts, exchange: Exchange, request: TaskRequest): v
 }
 
 function previewJson(preview: PlacementPreview, request: TaskRequest, correlationId: string) {
-	if (preview.type === 'would-refuse') return { feasible: false, error: envelopeOf(preview.failure, correlationId) };
+	const decision = decisionJson(preview.decision);
+	if (preview.type === 'would-refuse') return { feasible: false, error: envelopeOf(preview.failure, correlationId), decision };
 	return {
 		feasible: true,
 		pool_id: preview.poolId,
@@ -132,6 +134,7 @@ function previewJson(preview: PlacementPreview, request: TaskRequest, correlatio
 		...standingJson(preview.standing),
 		queue_depth: preview.standing.queueDepth,
 		...(request.deadlineMs === null || preview.onTimeProbability === null ? {} : { on_time_probability: preview.onTimeProbability }),
+		decision,
 	};
 }
 

@@ -1,16 +1,13 @@
 /**
- * What can be asked of tasks beside their events: state, list, cancel, explain. On the front thread.
+ * What can be asked of tasks beside their events: state, list, cancel. On the front thread.
  */
 import type { Failure } from '../../actors/serving/failure.ts';
-import type { PoolView } from '../../actors/serving/messages.ts';
-import { poolsNamed } from '../../actors/serving/prompt-bounds.ts';
 import type { CancelDone, TaskState, TasksFound, TaskView } from '../../actors/serving/task-directory.ts';
 import type { Handler } from '../http/application.ts';
-import { humanPhase } from '../stream/sse.ts';
 import { httpStatus } from './errors.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
 import { type QueryFields, queryOf } from './query.ts';
-import { standingJson, taskJson } from './task-json.ts';
+import { taskJson } from './task-json.ts';
 import { findTask } from './task-lookup.ts';
 
 const taskStates: readonly TaskState[] = ['admitting', 'queued', 'running', 'done', 'canceled', 'failed'];
@@ -108,52 +105,4 @@ export function cancelTask(parts: FrontParts, taskId: string, done: () => void, 
 			},
 		);
 	});
-}
-
-export function explainHandler(parts: FrontParts): Handler {
-	return (exchange) => {
-		findTask(parts, exchange.params['id'] ?? '', 'look', (found) => {
-			exchange.guarded(() => {
-				if (found.ok) exchange.json(httpStatus.ok, explanationOf(found.value, parts));
-				else exchange.fail(found.failure);
-			});
-		});
-		return null;
-	};
-}
-
-function explanationOf(task: TaskView, parts: FrontParts) {
-	const { pools } = parts.directory;
-	return {
-		task_id: task.request.taskId,
-		state: task.state,
-		phase: task.phase,
-		human: humanPhase(task),
-		pool_id: task.poolId,
-		...(task.standing === null || task.state !== 'queued' ? {} : { ...standingJson(task.standing), queue_depth: task.standing.queueDepth }),
-		control_reachable: parts.directory.controlReachable,
-		pools: pools.map((pool) => ({ pool_id: pool.poolId, engine: pool.engine, state: pool.state, ...verdictOn(pool, task, pools) })),
-	};
-}
-
-/** As far as this thread can tell: the decision itself is taken where the queues are. */
-function verdictOn(pool: PoolView, task: TaskView, pools: readonly PoolView[]): { readonly chosen: boolean; readonly reason: string } {
-	const { request } = task;
-	if (pool.poolId === task.poolId) return { chosen: true, reason: busyWords(pool, task) };
-	const no = (reason: string) => ({ chosen: false, reason });
-	if (!poolsNamed(request.modelRef, pools).includes(pool)) return no(`it serves ${pool.model}, not ${request.modelRef}`);
-	if (request.engine !== null && request.engine !== pool.engine) return no(`its engine is ${pool.engine}, not ${request.engine}`);
-	if (request.placement.pinPoolId !== null && request.placement.pinPoolId !== pool.poolId) return no('the task is pinned to another pool');
-	if (request.placement.avoidPools.includes(pool.poolId)) return no('the task avoids it');
-	if (request.ctx !== null && request.ctx > pool.ctx) return no(`its context is ${pool.ctx}, less than ${request.ctx}`);
-	if (pool.state !== 'ready')
-		return no(pool.state === 'starting' ? 'it is starting' : `it has failed: ${pool.lastError ?? 'no reason known'}`);
-	return no('another pool was to finish sooner');
-}
-
-function busyWords(pool: PoolView, task: TaskView): string {
-	if (task.state !== 'queued') return `the task is ${task.state} there`;
-	if (pool.state !== 'ready') return pool.state === 'starting' ? 'it is starting' : `it has failed: ${pool.lastError ?? 'no reason known'}`;
-	// the free ones are counted elsewhere, and may have been taken since
-	return `it waits for one of its ${pool.slotsTotal} slots`;
 }
