@@ -244,5 +244,7 @@ function selfTestRequest(facts: HostFacts): HostRequest {
 		seed: 0,
 		strict: false,
 		kvHint: 'cold',
+		tellIds: false,
+		resume: null,
 	};
 }

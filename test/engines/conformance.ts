@@ -63,6 +63,48 @@ export function conformance(start: () => Promise<EngineUnderTest>): void {
 		assert.equal(cut.text, whole.text.slice(0, whole.text.indexOf(stop)));
 	});
 
+	/** Cut behind any of its pieces, the rest of a run is what it would have been. */
+	const assertGoesOn = async (options: NonNullable<Parameters<typeof generate>[2]>): Promise<void> => {
+		const whole = await run({ ...options, tellIds: true });
+		assert.ok(whole.end?.type === 'decode-ended');
+		for (const { ids, tokens } of whole.pieces) assert.equal(ids.length, tokens);
+		for (let cut = 0; cut <= whole.pieces.length; cut += cut < 3 || cut > whole.pieces.length - 4 ? 1 : 3) {
+			const said = whole.pieces.slice(0, cut);
+			const resume = { ids: said.flatMap(({ ids }) => ids) };
+			const rest = await run({ ...options, tellIds: true, resume });
+			assert.deepEqual(rest.pieces, whole.pieces.slice(cut), `cut behind ${cut} of ${whole.pieces.length} pieces`);
+			assert.ok(rest.end?.type === 'decode-ended');
+			assert.equal(rest.end.finishReason, whole.end.finishReason);
+			assert.equal(rest.usage.tokensIn, whole.usage.tokensIn);
+			assert.equal(rest.usage.tokensOut, whole.usage.tokensOut - resume.ids.length);
+		}
+	};
+
+	it('goes on behind any of its tokens with those that would have come', async () => {
+		await assertGoesOn({ maxTokens: 20 });
+		await assertGoesOn({ maxTokens: 12, input: { kind: 'messages', messages: [{ role: 'user', content: 'A story, please' }] } });
+	});
+
+	it('goes on to the same end with a stop string of which a part had been made', async () => {
+		const { pieces, text } = await run({ maxTokens: 20 });
+		const before = pieces
+			.slice(0, 7)
+			.map((piece) => piece.text)
+			.join('');
+		const stop = text.slice(before.length - 2, before.length + (pieces[7]?.text.length ?? 0) + 1);
+		assert.equal(text.indexOf(stop), before.length - 2, 'it spans three tokens, there for the first time');
+		await assertGoesOn({ maxTokens: 20, sampling: { stop: [stop, 'never said'] } });
+		// One that never becomes whole, and tokens that end while it is looked for.
+		await assertGoesOn({ maxTokens: 8, sampling: { stop: [`${stop}no`] } });
+	});
+
+	it('goes on with a sampled text, up to the same number of tokens', async () => {
+		const options = { maxTokens: 12, tellIds: true, sampling: { temperature: 1, topP: 1, topK: 0 } } as const;
+		const ids = (await run(options)).pieces.flatMap((piece) => piece.ids).slice(0, 5);
+		const rest = await run({ ...options, resume: { ids } });
+		assert.ok(rest.tokens > 0 && rest.tokens <= 7);
+	});
+
 	it('gives each token its id and log-probability when asked', async () => {
 		const task = await run({ maxTokens: 8, sampling: { logprobs: true } });
 		for (const piece of task.pieces) assert.ok(piece.tokenId !== null && piece.logprob !== null && piece.logprob <= 0);

@@ -7,7 +7,9 @@ import {
 	type GenerateRequest,
 	type Generation,
 	type GenerationUsage,
+	pieceHasIds,
 	pieceHasLogprob,
+	recordTextAt,
 	type TokenizeNews,
 } from '../../src/actors/serving/decode.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
@@ -50,6 +52,8 @@ export function generateRequest(options: RequestOptions = {}): GenerateRequest {
 		seed: 7,
 		strict: false,
 		kvHint: 'reuse',
+		tellIds: false,
+		resume: null,
 		...rest,
 		sampling: { ...greedy, ...sampling },
 	};
@@ -64,6 +68,8 @@ export interface SeenPiece {
 	readonly tokens: number;
 	readonly tokenId: number | null;
 	readonly logprob: number | null;
+	/** Of all its tokens, when they were to be told. */
+	readonly ids: readonly number[];
 }
 
 export type End = Extract<DecodeNews, { type: 'embedded' | 'decode-ended' | 'decode-failed' | 'decode-cancelled' }>;
@@ -137,10 +143,14 @@ function readPieces(news: Extract<DecodeNews, { type: 'pieces' }>): SeenPiece[] 
 	for (let index = 0; index < news.count; index += 1) {
 		const textBytes = news.bytes.readUInt16LE(at);
 		const flagged = ((news.bytes[at + 3] as number) & pieceHasLogprob) !== 0;
-		const textAt = at + (flagged ? 12 : 4);
+		const textAt = at + recordTextAt(news.bytes, at);
+		const tokens = news.bytes[at + 2] as number;
+		const hasIds = ((news.bytes[at + 3] as number) & pieceHasIds) !== 0;
+		const ids = Array.from({ length: hasIds ? tokens : 0 }, (_, index) => news.bytes.readUInt32LE(textAt - 4 * (tokens - index)));
 		pieces.push({
 			text: decoder.decode(news.bytes.subarray(textAt, textAt + textBytes)),
-			tokens: news.bytes[at + 2] as number,
+			tokens,
+			ids,
 			tokenId: flagged ? news.bytes.readUInt32LE(at + 4) : null,
 			logprob: flagged ? news.bytes.readFloatLE(at + 8) : null,
 		});

@@ -52,6 +52,40 @@ describe('the golden model', () => {
 		assert.equal(usage?.tokensOut, 7);
 	});
 
+	it('goes on behind any piece of its text, through characters of several tokens and to any limit', async () => {
+		for (const options of [
+			{},
+			{ maxTokens: 7 },
+			{ maxTokens: 12, stop: ['é, 狐 and'] },
+			{ stop: ['caf', 'fox!'] },
+			{ stop: ['fé, 狐 and a'] },
+		]) {
+			const whole = await generate(backend, raw('Say it'), { ...options, tellIds: true });
+			for (let cut = 0; cut <= whole.pieces.length; cut += 1) {
+				const resume = whole.pieces.slice(0, cut).flatMap(({ ids }) => ids);
+				const rest = await generate(backend, raw('Say it'), { ...options, tellIds: true, resume });
+				assert.deepEqual(rest.pieces, whole.pieces.slice(cut), JSON.stringify([options, cut]));
+				assert.equal(rest.end, whole.end);
+				assert.equal(rest.tokensIn, whole.tokensIn);
+				assert.equal(rest.usage?.tokensOut, (whole.usage?.tokensOut ?? 0) - resume.length);
+			}
+		}
+	});
+
+	it('cannot go on with ids that it does not have, with more than fit, or inside a grammar', async () => {
+		const { pieces } = await generate(backend, raw('x'), { maxTokens: 2, tellIds: true });
+		const resume = pieces.flatMap(({ ids }) => ids);
+		for (const options of [
+			{ resume: [1_000_000] },
+			{ resume: Array.from({ length: goldenContext }, () => resume[0] ?? 0) },
+			{ resume, grammar: 'root ::= "never"' },
+		]) {
+			const { failure } = await generate(backend, raw('x'), options);
+			assert.equal(failure?.code, 'INVALID_PARAMS');
+			assert.match(failure?.message ?? '', /^resume\.ids/);
+		}
+	});
+
 	it('goes on where a prompt stops, and counts what it found in the cache', async () => {
 		const first = await generate(backend, raw('Golden tokens never'));
 		assert.equal(first.text, ' change: café, 狐 and a fox🦊 run until the end.');

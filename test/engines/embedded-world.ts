@@ -49,6 +49,7 @@ export interface Piece {
 	readonly tokens: number;
 	readonly tokenId: number;
 	readonly logprob: number;
+	readonly ids: readonly number[];
 }
 
 export interface Outcome {
@@ -70,6 +71,9 @@ export interface RequestOptions extends Partial<Sampling> {
 	readonly strict?: boolean;
 	readonly kvHint?: 'reuse' | 'cold';
 	readonly ctx?: number;
+	readonly tellIds?: boolean;
+	/** Behind which tokens it goes on. */
+	readonly resume?: readonly number[];
 	/** Called with each piece, and the generation it belongs to. */
 	readonly onPiece?: (piece: Piece, generation: HostGeneration | null) => void;
 	readonly onStarted?: () => void;
@@ -111,6 +115,8 @@ export function hostRequest(input: PromptInput, options: RequestOptions = {}): H
 		seed: options.seed ?? 7,
 		strict: options.strict ?? false,
 		kvHint: options.kvHint ?? 'reuse',
+		tellIds: options.tellIds ?? false,
+		resume: options.resume === undefined ? null : { ids: options.resume },
 	};
 }
 
@@ -141,9 +147,9 @@ export function begin(backend: LlamaBackend, input: PromptInput, options: Reques
 				counts = { tokensIn, tokensCached };
 				options.onStarted?.();
 			},
-			piece(text, tokens, tokenId, logprob) {
+			piece(text, tokens, tokenId, logprob, ids) {
 				if (tokens < 1) reject(new Error('a piece without tokens'));
-				const piece = { text, tokens, tokenId, logprob };
+				const piece = { text, tokens, tokenId, logprob, ids: ids?.slice() ?? [] };
 				pieces.push(piece);
 				options.onPiece?.(piece, generation);
 			},

@@ -1,11 +1,13 @@
 /** Makes the piece records that an engine sends, for tests. */
-import { type Pieces, pieceHasLogprob } from '../../src/actors/serving/decode.ts';
+import { type Pieces, pieceHasIds, pieceHasLogprob } from '../../src/actors/serving/decode.ts';
 
 export interface TestPiece {
 	readonly text: string | Uint8Array;
 	readonly n?: number;
 	readonly id?: number;
 	readonly logprob?: number;
+	/** Of each of its tokens. */
+	readonly ids?: readonly number[];
 }
 
 /** The records in the middle of a larger shared buffer, as a read from a socket leaves them. */
@@ -17,12 +19,14 @@ export function pieceRecords(pieces: readonly TestPiece[], before = 3): Pieces {
 		const head = Buffer.alloc(flagged ? 12 : 4);
 		head.writeUInt16LE(text.length, 0);
 		head.writeUInt8(piece.n ?? 1, 2);
-		head.writeUInt8(flagged ? pieceHasLogprob : 0, 3);
+		head.writeUInt8((flagged ? pieceHasLogprob : 0) | (piece.ids === undefined ? 0 : pieceHasIds), 3);
 		if (flagged) {
 			head.writeUInt32LE(piece.id ?? 0, 4);
 			head.writeFloatLE(piece.logprob ?? 0, 8);
 		}
-		parts.push(head, text);
+		const ids = Buffer.alloc(4 * (piece.ids?.length ?? 0));
+		for (const [index, id] of (piece.ids ?? []).entries()) ids.writeUInt32LE(id, 4 * index);
+		parts.push(head, ids, text);
 	}
 	const end = parts.reduce((bytes, part) => bytes + part.length, 0);
 	return { type: 'pieces', bytes: Buffer.concat([...parts, Buffer.alloc(5, 0xee)]), start: before, end, count: pieces.length };

@@ -23,13 +23,31 @@ export interface GenerateRequest {
 	/** Slot used alone, no KV reuse. */
 	readonly strict: boolean;
 	readonly kvHint: 'reuse' | 'cold';
+	/** Whether pieces are to say the ids of their tokens, so that another engine can go on behind them. */
+	readonly tellIds: boolean;
+	/** What another engine has made of this request; null: it begins. */
+	readonly resume: Resume | null;
+}
+
+/**
+ * The tokens whose pieces have reached the task, by id, in order: the engine goes on behind them, says nothing of them again and
+ * does not count them in its usage. `maxTokens` counts them.
+ *
+ * That is all that is carried, because the rest follows from it. What the engine that is gone held back (a possible stop
+ * string, a character that is not whole) was in no piece, so its tokens are made again. Where the pieces end in the middle of
+ * a possible stop string, the new engine knows from the ids how much of it has been said. Where they end with the request
+ * itself (the last token that it may make, half a stop string, a broken character) and only the news of the end was lost,
+ * the new engine ends it at once. At temperature 0 it says what the other would have said; else what it might have said.
+ */
+export interface Resume {
+	readonly ids: readonly number[];
 }
 
 /**
  * A run of pieces in one byte range. Layout of a record, little-endian, records packed back to back:
  * ```
- *  u16 textBytes · u8 tokens (model tokens in the piece, ≥ 1) · u8 flags (1 = id and logprob follow)
- *  [ u32 tokenId · f32 logprob ] · textBytes of UTF-8, never split inside a character
+ *  u16 textBytes · u8 tokens (model tokens in the piece, ≥ 1) · u8 flags (1 = id and logprob follow, 2 = ids follow)
+ *  [ u32 tokenId · f32 logprob ] · [ u32 id of each token ] · textBytes of UTF-8, never split inside a character
  * ```
  * `bytes` is shared with other tasks' pieces and must not be kept beyond the message: copy what is needed.
  */
@@ -43,6 +61,18 @@ export interface Pieces {
 }
 
 export const pieceHasLogprob = 1;
+export const pieceHasIds = 2;
+/** Bytes of a record before its ids and text, without and with token id and log-probability. */
+export const recordHeadBytes = 4;
+export const recordHeadLogprobBytes = 12;
+
+/** How far behind its beginning at `at` the text of a record begins. Runs once per token. */
+export function recordTextAt(from: Buffer, at: number): number {
+	const flags = from[at + 3] as number;
+	if (flags === 0) return recordHeadBytes;
+	const head = (flags & pieceHasLogprob) === 0 ? recordHeadBytes : recordHeadLogprobBytes;
+	return (flags & pieceHasIds) === 0 ? head : head + 4 * (from[at + 2] as number);
+}
 
 export interface GenerationUsage {
 	readonly tokensIn: number;

@@ -242,6 +242,8 @@ class Task implements Behavior<TaskMessage> {
 				seed: request.seed,
 				strict: request.strict,
 				kvHint: request.kvHint,
+				tellIds: false,
+				resume: null,
 			},
 			this.#ctx.self,
 		);

@@ -3,11 +3,7 @@
  * piece record (layout in `decode.ts`). Runs once per token on a front thread: no strings, closures or allocation here.
  * Text that is not whole UTF-8 breaks no frame: each malformed part becomes U+FFFD, as `TextDecoder` does it.
  */
-import { pieceHasLogprob } from './decode.ts';
-
-/** Bytes before the text of a record, without and with token id and log-probability. */
-export const recordHeadBytes = 4;
-export const recordHeadLogprobBytes = 12;
+import { pieceHasLogprob, recordHeadBytes, recordTextAt } from './decode.ts';
 
 const digitZero = 0x30;
 const backslash = 0x5c;
@@ -35,9 +31,7 @@ export function tokenFrameBytesMax(textBytes: number): number {
 /** Bytes of the record at `at`, or 0 when it does not lie wholly before `end` or counts no token. */
 export function recordBytes(from: Buffer, at: number, end: number): number {
 	if (at + recordHeadBytes > end) return 0;
-	const flags = from[at + 3] as number;
-	const head = (flags & pieceHasLogprob) === 0 ? recordHeadBytes : recordHeadLogprobBytes;
-	const bytes = head + ((from[at] as number) | ((from[at + 1] as number) << 8));
+	const bytes = recordTextAt(from, at) + ((from[at] as number) | ((from[at + 1] as number) << 8));
 	return at + bytes > end || from[at + 2] === 0 ? 0 : bytes;
 }
 
@@ -53,7 +47,7 @@ export function writeTokenFrame(to: Buffer, at: number, seq: number, index: numb
 	let out = writeDecimal(to, at + 4, seq);
 	out = writeBytes(to, out, tokenHead);
 	const flagged = ((from[record + 3] as number) & pieceHasLogprob) !== 0;
-	out = writeJsonText(to, out, from, record + (flagged ? recordHeadLogprobBytes : recordHeadBytes), record + bytes);
+	out = writeJsonText(to, out, from, record + recordTextAt(from, record), record + bytes);
 	to[out] = 0x22; // ","i":
 	to[out + 1] = 0x2c;
 	to[out + 2] = 0x22;

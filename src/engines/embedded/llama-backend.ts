@@ -23,6 +23,8 @@ const tokenizeBytesMax = 512 * 1024;
 
 interface Prepared {
 	readonly prompt: readonly Token[];
+	/** What another engine has made of it. */
+	readonly resumed: readonly Token[];
 	readonly limit: number;
 	readonly grammar: LlamaGrammarEvaluationState | null;
 }
@@ -97,7 +99,7 @@ export class LlamaBackend implements HostBackend {
 			sink.cancelled({ tokensIn: prepared.prompt.length, tokensCached: 0, tokensOut: 0, prefillMs: 0, decodeMs: 0 });
 			return;
 		}
-		const slot = this.#idleSlot(prepared.prompt);
+		const slot = this.#idleSlot([...prepared.prompt, ...prepared.resumed]);
 		if (slot === null) {
 			// Leases are one to a slot: whoever asks for more has lost count.
 			sink.failed(failure('REPLICA_EXHAUSTED', `all ${this.#slots.length} slots are taken`, { retryAfterMs: 1_000 }));
@@ -131,8 +133,13 @@ export class LlamaBackend implements HostBackend {
 				return invalid(
 					`max_tokens is ${request.maxTokens}; the prompt has ${prompt.length} tokens, which leaves ${room} of a context of ${ctx}`,
 				);
+			const resumed = (request.resume?.ids ?? []) as readonly Token[];
+			if (resumed.length > room || resumed.some((id) => id >= this.#loaded.vocabulary.size))
+				return invalid('resume.ids are not tokens of this model, or more than its context holds');
 			const grammar = await this.#loaded.grammars.stateFor(request.sampling);
-			return { prompt, limit: Math.min(request.maxTokens, room), grammar };
+			// The library lets nobody tell a grammar which tokens were there before.
+			if (grammar !== null && resumed.length > 0) return invalid('resume.ids are given with a grammar, which cannot go on in its middle');
+			return { prompt, resumed, limit: Math.min(request.maxTokens, room), grammar };
 		} catch (error) {
 			if (error instanceof TemplateError || error instanceof GrammarError) return invalid(error.message);
 			throw error;
@@ -211,7 +218,8 @@ function describe(loaded: LoadedModel): HostFacts {
 		samplerProfileVersion,
 		chatTemplate: loaded.prompts.template?.bounds() ?? null,
 		device: loaded.device,
-		features: loaded.context === null ? workloads : [...workloads, 'logprobs', 'stop', 'seed', 'grammar', 'json_schema', 'strict'],
+		features:
+			loaded.context === null ? workloads : [...workloads, 'logprobs', 'stop', 'seed', 'grammar', 'json_schema', 'strict', 'resume'],
 	};
 }
 

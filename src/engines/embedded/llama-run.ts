@@ -32,6 +32,8 @@ export interface RunParts {
 	readonly sink: GenerationSink;
 	readonly slot: Slot;
 	readonly prompt: readonly Token[];
+	/** Tokens behind the prompt that another engine has made. */
+	readonly resumed: readonly Token[];
 	/** Most tokens to make: what was asked for, within the context. */
 	readonly limit: number;
 	readonly grammar: LlamaGrammarEvaluationState | null;
@@ -43,6 +45,8 @@ interface Sampled {
 	readonly confidence?: number;
 }
 
+/** Seeds of the library are of 32 bits. */
+const seedsMax = 2 ** 32;
 /** Tokens that the penalties look back at: llama.cpp's own default. */
 const penaltyTokens = 64;
 
@@ -52,10 +56,12 @@ export class LlamaRun implements HostGeneration {
 	readonly #assembler: PieceAssembler;
 	readonly #text: TokenText;
 	readonly #startedAt = performance.now();
-	/** Of the prompt, not evaluated yet. */
+	/** How the text that it was to go on with ends already; null: it goes on. */
+	readonly #endedAs: 'stop' | 'length' | null;
+	/** Of the prompt and what it goes on with, not evaluated yet. */
 	#rest: readonly Token[];
 	#cached = 0;
-	#made: Token[] = [];
+	readonly #made: Token[];
 	#sampling: AsyncGenerator<Sampled, void, void> | null = null;
 	#lastToken = -1;
 	#lastLogprob = Number.NaN;
@@ -66,9 +72,13 @@ export class LlamaRun implements HostGeneration {
 	constructor(parts: RunParts) {
 		this.#parts = parts;
 		this.request = parts.request;
-		this.#rest = parts.prompt;
-		this.#assembler = new PieceAssembler(parts.request.sampling.stop, parts.sink.piece);
+		const { request, prompt, resumed } = parts;
+		this.#rest = [...prompt, ...resumed];
+		this.#made = [...resumed];
+		this.#assembler = new PieceAssembler(request.sampling.stop, parts.sink.piece, request.tellIds);
 		this.#text = new TokenText(parts.vocabulary);
+		const state = this.#assembler.resume(resumed.map((token) => this.#text.push(token)));
+		this.#endedAs = state === 'stopped' ? 'stop' : resumed.length >= parts.limit ? 'length' : state === 'ended' ? 'stop' : null;
 	}
 
 	/** Prompt tokens that are still to be evaluated; 0 once it decodes. */
@@ -88,14 +98,20 @@ export class LlamaRun implements HostGeneration {
 	async prepare(): Promise<void> {
 		const { slot, prompt, request, sink } = this.#parts;
 		const { sequence } = slot;
+		const tokens = this.#rest;
 		try {
 			if (request.strict || request.kvHint === 'cold') await sequence.clearHistory();
 			// All but the last token: there is nothing to sample from without evaluating one.
-			else await sequence.adaptStateToTokens(prompt.slice(0, -1), false);
+			else await sequence.adaptStateToTokens(tokens.slice(0, -1), false);
 			// What the library could not cut it has erased, so its own count is the truth.
 			this.#cached = sequence.nextTokenIndex;
-			this.#rest = prompt.slice(this.#cached);
+			this.#rest = tokens.slice(this.#cached);
+			this.#cached = Math.min(this.#cached, prompt.length);
 			sink.started(prompt.length, this.#cached);
+			if (this.#endedAs === null) return;
+			const usage = this.#usage();
+			await this.#end();
+			sink.ended(this.#endedAs, usage);
 		} catch (error) {
 			await this.#fail(error);
 		}
@@ -150,7 +166,7 @@ export class LlamaRun implements HostGeneration {
 			this.#lastToken = token;
 			this.#lastLogprob = Math.log(Math.max(confidence, Number.MIN_VALUE));
 		}
-		const stopped = this.#assembler.push(this.#text.push(token), this.#lastToken, this.#lastLogprob);
+		const stopped = this.#assembler.push(this.#text.push(token), this.#lastToken, this.#lastLogprob, token);
 		if (stopped) await this.#finish('stop');
 		else if (this.#made.length >= this.#parts.limit) await this.#finish('length');
 	}
@@ -206,7 +222,9 @@ function evaluateOptions(
 	grammar: LlamaGrammarEvaluationState | null,
 	recent: () => Token[],
 ): SequenceEvaluateOptions {
-	const { sampling, seed } = request;
+	const { sampling } = request;
+	// One that goes on must not draw again what the one before it has drawn.
+	const seed = (request.seed + (request.resume?.ids.length ?? 0)) % seedsMax;
 	return {
 		temperature: sampling.temperature,
 		topK: sampling.topK,

@@ -69,7 +69,7 @@ export class ScriptedBackend implements HostBackend {
 			// The role's own bytes are counted by whoever asks; ": " adds no token to them.
 			chatTemplate: { baseBytes: 0, perMessageBytes: messageTokens },
 			device: 'none (scripted)',
-			features: ['completion', 'logprobs', 'stop', 'seed', 'embedding'],
+			features: ['completion', 'logprobs', 'stop', 'seed', 'embedding', 'resume'],
 		};
 	}
 
@@ -89,7 +89,7 @@ export class ScriptedBackend implements HostBackend {
 		const run: Run = {
 			request,
 			sink,
-			assembler: new PieceAssembler(request.sampling.stop, sink.piece),
+			assembler: new PieceAssembler(request.sampling.stop, sink.piece, request.tellIds),
 			fault: this.#faultOf(request, prompt),
 			promptHash: hashText(prompt),
 			echo: this.#settings.text === 'echo' ? scriptedTokens(prompt) : [],
@@ -98,13 +98,24 @@ export class ScriptedBackend implements HostBackend {
 			atFullLength: this.#settings.tokens <= wanted ? 'stop' : 'length',
 			startedAt: performance.now(),
 			firstAt: 0,
-			made: 0,
+			made: request.resume?.ids.length ?? 0,
 			timer: null,
 			over: false,
 		};
+		if (!this.#wouldHaveSaid(run)) {
+			sink.failed(invalid('resume.ids are not the tokens of this prompt and seed'));
+			return ended;
+		}
 		this.#runs.add(run);
 		sink.started(tokensIn, 0);
-		const prefillMs = this.#settings.prefillTokensPerS >= flatOutRate ? 0 : (tokensIn / this.#settings.prefillTokensPerS) * 1000;
+		const texts = run.request.resume?.ids.map((id, index) => this.#textOf(run, id, index)) ?? [];
+		const resumed = run.assembler.resume(texts);
+		if (resumed !== 'goes-on') {
+			this.#end(run, 'stop');
+			return ended;
+		}
+		const toPrefill = tokensIn + run.made;
+		const prefillMs = this.#settings.prefillTokensPerS >= flatOutRate ? 0 : (toPrefill / this.#settings.prefillTokensPerS) * 1000;
 		if (prefillMs < 1) this.#begin(run);
 		else run.timer = setTimeout(() => this.#begin(run), prefillMs);
 		return { cancel: () => this.#cancel(run) };
@@ -141,6 +152,12 @@ export class ScriptedBackend implements HostBackend {
 		if (this.#runs.size < this.#settings.slots) return null;
 		// Leases are one to a slot: whoever asks for more has lost count.
 		return failure('REPLICA_EXHAUSTED', `all ${this.#settings.slots} slots are taken`, { retryAfterMs: 1_000 });
+	}
+
+	/** What is to be gone on with is what every engine of this kind says at this place. */
+	#wouldHaveSaid({ request, promptHash }: Run): boolean {
+		const ids = request.resume?.ids ?? [];
+		return ids.every((id, index) => id === scriptedTokenId(promptHash, request.seed, index));
 	}
 
 	/** The self-test of a starting replica is no task: it is not counted and meets no fault. */
@@ -182,7 +199,7 @@ export class ScriptedBackend implements HostBackend {
 		const id = scriptedTokenId(run.promptHash, run.request.seed, index);
 		const text = this.#textOf(run, id, index);
 		const wanted = run.request.sampling.logprobs;
-		if (run.assembler.push(text, wanted ? id : -1, wanted ? scriptedLogprob(id) : Number.NaN)) this.#end(run, 'stop');
+		if (run.assembler.push(text, wanted ? id : -1, wanted ? scriptedLogprob(id) : Number.NaN, id)) this.#end(run, 'stop');
 		else if (run.made >= run.limit) this.#end(run, run.atFullLength);
 	}
 

@@ -3,7 +3,7 @@
  * of any split of the stream. Runs in host processes, on engine threads and, per batch of tokens, on front threads. Never
  * trusts a length.
  */
-import { type GenerationUsage, pieceHasLogprob } from '../../actors/serving/decode.ts';
+import { type GenerationUsage, pieceHasIds, pieceHasLogprob } from '../../actors/serving/decode.ts';
 import { frameBytesMax, frameHeadBytes } from './host-protocol.ts';
 
 /** The peer does not speak the protocol: its connection must end. */
@@ -111,9 +111,10 @@ export class FrameOutbox {
 	}
 
 	/** One record of a `pieces` payload, as laid out in `actors/serving/decode.ts`. More text or tokens than fit is a bug. */
-	piece(text: string, tokens: number, tokenId: number, logprob: number): void {
+	piece(text: string, tokens: number, tokenId: number, logprob: number, ids: readonly number[] | null = null): void {
 		if (tokens < 1 || tokens > pieceTokensMax) throw new RangeError(`a piece of ${tokens} tokens; allowed are 1 to ${pieceTokensMax}`);
-		this.#reserve(12 + text.length * 3);
+		if (ids !== null && ids.length !== tokens) throw new RangeError(`a piece of ${tokens} tokens with ${ids.length} ids`);
+		this.#reserve(12 + 4 * tokens + text.length * 3);
 		const flagged = tokenId >= 0;
 		const head = this.#length;
 		let at = head + 4;
@@ -123,6 +124,10 @@ export class FrameOutbox {
 			this.#buffer.writeUInt32LE(tokenId, at);
 			this.#buffer.writeFloatLE(logprob, at + 4);
 			at += 8;
+		}
+		if (ids !== null) {
+			this.#buffer[head + 3] = (this.#buffer[head + 3] as number) | pieceHasIds;
+			for (let index = 0; index < ids.length; index += 1, at += 4) this.#buffer.writeUInt32LE(ids[index] as number, at);
 		}
 		const written = this.#buffer.write(text, at, 'utf8');
 		this.#buffer.writeUInt16LE(written, head);

@@ -2,7 +2,7 @@
  * Payloads of frames, read and judged: numbers, JSON of known shape, vectors, piece records. Whatever is not as
  * `host-protocol.ts` says is a `ProtocolError`. Pure; on whichever side reads. `checkPieces` runs per token.
  */
-import type { DecodeNews, GenerationUsage } from '../../actors/serving/decode.ts';
+import { type DecodeNews, type GenerationUsage, recordTextAt } from '../../actors/serving/decode.ts';
 import { engineKinds, type Failure, failureCodes } from '../../actors/serving/failure.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
 import { ProtocolError, usageBytes } from './host-frames.ts';
@@ -96,7 +96,7 @@ export function checkPieces(bytes: Buffer, start: number, end: number, count: nu
 		if (at + 4 > end) throw new ProtocolError('pieces end inside a record');
 		if (bytes[at + 2] === 0) throw new ProtocolError('a piece without tokens');
 		const textBytes = (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
-		at += 4 + ((bytes[at + 3] as number) & 1 ? 8 : 0) + textBytes;
+		at += recordTextAt(bytes, at) + textBytes;
 	}
 	if (at !== end) throw new ProtocolError('pieces do not fill their frame');
 }
@@ -176,8 +176,13 @@ function isRequest(json: unknown): json is HostRequest {
 		isCount(json['ctx']) &&
 		typeof json['seed'] === 'number' &&
 		isFields(json['sampling']) &&
-		isTexts(json['sampling']['stop'])
+		isTexts(json['sampling']['stop']) &&
+		isResume(json['resume'])
 	);
+}
+
+function isResume(json: unknown): boolean {
+	return json === null || (isFields(json) && Array.isArray(json['ids']) && json['ids'].every(isCount));
 }
 
 function isFields(json: unknown): json is Fields {

@@ -222,8 +222,8 @@ export class HostPeer {
 					outbox.u32(tokensCached);
 				});
 			},
-			piece: (text, tokens, tokenId, logprob) => {
-				if (!over) this.#piece(stream, text, tokens, tokenId, logprob);
+			piece: (text, tokens, tokenId, logprob, ids = null) => {
+				if (!over) this.#piece(stream, text, tokens, tokenId, logprob, ids);
 			},
 			embedded: (vectors, usage) =>
 				last(fromHost.embedded, () => {
@@ -247,7 +247,7 @@ export class HostPeer {
 	}
 
 	/** Pieces of one stream that follow each other share a frame. */
-	#piece(stream: number, text: string, tokens: number, tokenId: number, logprob: number): void {
+	#piece(stream: number, text: string, tokens: number, tokenId: number, logprob: number, ids: readonly number[] | null): void {
 		if (this.#socket.destroyed) return;
 		if (this.#openStream !== stream || this.#openCount === piecesMax) {
 			this.#closePieces();
@@ -257,7 +257,7 @@ export class HostPeer {
 			this.#openStream = stream;
 			this.#openCount = 0;
 		}
-		this.#outbox.piece(text, tokens, tokenId, logprob);
+		this.#outbox.piece(text, tokens, tokenId, logprob, ids);
 		this.#openCount += 1;
 		if (!this.#parts.stepped) this.#parts.hasOutput();
 	}

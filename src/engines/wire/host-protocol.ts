@@ -28,7 +28,7 @@ import type { GenerateRequest, GenerationUsage } from '../../actors/serving/deco
 import type { Failure } from '../../actors/serving/failure.ts';
 import type { PromptInput, Workload } from '../../actors/serving/task-request.ts';
 
-export const hostProtocolVersion = 2;
+export const hostProtocolVersion = 3;
 export const frameBytesMax = 64 * 1024 * 1024;
 export const frameHeadBytes = 9;
 export const secretBytes = 32;
@@ -85,8 +85,11 @@ export interface HostGeneration {
 /** Where a backend puts what it makes. Pieces are buffered; `HostServer.flush` sends one write per connection and step. */
 export interface GenerationSink {
 	started(tokensIn: number, tokensCached: number): void;
-	/** Whole characters only. `tokenId` and `logprob` when asked for, else −1 and NaN. */
-	piece(text: string, tokens: number, tokenId: number, logprob: number): void;
+	/**
+	 * Whole characters only. `tokenId` and `logprob` when asked for, else −1 and NaN; `ids` of all its tokens when asked for: a
+	 * list that is used again.
+	 */
+	piece(text: string, tokens: number, tokenId: number, logprob: number, ids?: readonly number[] | null): void;
 	embedded(vectors: readonly Float32Array[], usage: GenerationUsage): void;
 	ended(finishReason: 'stop' | 'length', usage: GenerationUsage): void;
 	cancelled(usage: GenerationUsage): void;

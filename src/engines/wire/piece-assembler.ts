@@ -7,7 +7,8 @@
  */
 import { StopMatcher } from './stop-matcher.ts';
 
-export type EmitPiece = (text: string, tokens: number, tokenId: number, logprob: number) => void;
+/** `ids`: of all tokens of the piece, when they are to be told; the list is used again. */
+export type EmitPiece = (text: string, tokens: number, tokenId: number, logprob: number, ids: readonly number[] | null) => void;
 
 interface HeldToken {
 	/** End of its text in the held text. */
@@ -15,6 +16,7 @@ interface HeldToken {
 	readonly tokens: number;
 	readonly tokenId: number;
 	readonly logprob: number;
+	readonly ids: readonly number[] | null;
 }
 
 /** A record's token count is one byte. */
@@ -24,39 +26,71 @@ const shownMax = 1024;
 export class PieceAssembler {
 	readonly #stops: StopMatcher;
 	readonly #emit: EmitPiece;
+	readonly #tellIds: boolean;
+	/** What it is given has been shown by another engine: it comes out here no more. */
+	#replaying = false;
 	#held = '';
 	/** Held text up to here has been given out. */
 	#shown = 0;
 	#tokens: HeldToken[] = [];
 	/** Tokens without text that wait for the next piece. */
 	#carried = 0;
+	/** Ids of those, when they are to be told. */
+	#carriedIds: number[] = [];
 	/** Model tokens given out so far. */
 	tokensOut = 0;
 
 	/** Empty stop strings are ignored. */
-	constructor(stops: readonly string[], emit: EmitPiece) {
+	constructor(stops: readonly string[], emit: EmitPiece, tellIds = false) {
 		this.#stops = new StopMatcher(stops);
 		this.#emit = emit;
+		this.#tellIds = tellIds;
 	}
 
-	/** One more token; text of whole characters only, '' when it has none yet. True: a stop string is there, generation ends. */
-	push(text: string, tokenId: number, logprob: number): boolean {
+	/**
+	 * Takes the texts of tokens that were given out before, by another engine: it goes on behind them. `stopped` when a stop string
+	 * is in them, `ended` when they end as only a finished generation does, with tokens that never got a text.
+	 */
+	resume(texts: readonly string[]): 'stopped' | 'ended' | 'goes-on' {
+		this.#replaying = true;
+		const stopped = texts.some((text) => this.push(text, -1, Number.NaN));
+		this.#replaying = false;
+		// Of these alone some are given out before they have a text.
+		const ended = this.#carried > 0 && this.#carried !== tokensMax;
+		this.#shown = this.#held.length;
+		this.#tokens = [];
+		this.#carried = 0;
+		this.#carriedIds = [];
+		this.tokensOut = 0;
+		return stopped ? 'stopped' : ended ? 'ended' : 'goes-on';
+	}
+
+	/**
+	 * One more token; text of whole characters only, '' when it has none yet. True: a stop string is there, generation ends.
+	 * `tokenId` is for the client, when it asked; `id` for whoever goes on with this elsewhere.
+	 */
+	push(text: string, tokenId: number, logprob: number, id = -1): boolean {
 		if (text === '') {
 			// A generation without text must be seen to go on; but behind held text, these may be tokens of a stop string.
 			if (this.#carried >= tokensMax && this.#tokens.length === 0) this.#flushCarried();
 			this.#carried += 1;
+			if (this.#tellIds) this.#carriedIds.push(id);
 			return false;
 		}
 		const tokens = this.#carried + 1;
 		this.#carried = 0;
+		if (this.#tellIds) this.#carriedIds.push(id);
 		if (this.#stops.idle) {
-			this.#give(text, tokens, tokenId, logprob);
+			this.#give(text, tokens, tokenId, logprob, this.#carriedIds);
+			this.#carriedIds.length = 0;
 			return false;
 		}
+		const ids = this.#carriedIds;
+		if (this.#tellIds) this.#carriedIds = [];
 		const textAt = this.#held.length;
 		const stop = this.#stops.feed(text);
 		this.#held += text;
-		this.#tokens.push({ end: this.#held.length, tokens, tokenId, logprob });
+		this.#tokens.push({ end: this.#held.length, tokens, tokenId, logprob, ids });
 		if (stop === null) {
 			this.#release(this.#held.length - this.#stops.pending);
 			return false;
@@ -65,7 +99,7 @@ export class PieceAssembler {
 		this.#release(stopAt);
 		const first = this.#tokens[0];
 		if (stopAt > this.#shown && first !== undefined) {
-			this.#give(this.#held.slice(this.#shown, stopAt), first.tokens, first.tokenId, first.logprob);
+			this.#give(this.#held.slice(this.#shown, stopAt), first.tokens, first.tokenId, first.logprob, first.ids);
 		}
 		this.#held = '';
 		this.#shown = 0;
@@ -76,7 +110,7 @@ export class PieceAssembler {
 	/** Text for the tokens that wait without: a character that never became whole. True: a stop string is there. */
 	complete(text: string, tokenId: number, logprob: number): boolean {
 		this.#carried = Math.max(0, this.#carried - 1);
-		return this.push(text, tokenId, logprob);
+		return this.push(text, tokenId, logprob, this.#carriedIds.pop());
 	}
 
 	/** The generation ended otherwise: what was held is text after all. */
@@ -89,7 +123,7 @@ export class PieceAssembler {
 		let count = 0;
 		for (const token of this.#tokens) {
 			if (token.end > until) break;
-			this.#give(this.#held.slice(this.#shown, token.end), token.tokens, token.tokenId, token.logprob);
+			this.#give(this.#held.slice(this.#shown, token.end), token.tokens, token.tokenId, token.logprob, token.ids);
 			this.#shown = token.end;
 			count += 1;
 		}
@@ -101,17 +135,23 @@ export class PieceAssembler {
 		this.#shown = 0;
 	}
 
-	#give(text: string, tokens: number, tokenId: number, logprob: number): void {
+	#give(text: string, tokens: number, tokenId: number, logprob: number, ids: readonly number[] | null): void {
+		if (this.#replaying) return;
 		this.tokensOut += tokens;
-		let left = tokens;
-		for (; left > tokensMax; left -= tokensMax) this.#emit('', tokensMax, -1, Number.NaN);
-		this.#emit(text, left, tokenId, logprob);
+		const told = this.#tellIds ? ids : null;
+		if (tokens <= tokensMax) return this.#emit(text, tokens, tokenId, logprob, told);
+		let from = 0;
+		for (; tokens - from > tokensMax; from += tokensMax) {
+			this.#emit('', tokensMax, -1, Number.NaN, told?.slice(from, from + tokensMax) ?? null);
+		}
+		this.#emit(text, tokens - from, tokenId, logprob, told?.slice(from) ?? null);
 	}
 
 	#flushCarried(): void {
 		if (this.#carried === 0) return;
 		const carried = this.#carried;
 		this.#carried = 0;
-		this.#give('', carried, -1, Number.NaN);
+		this.#give('', carried, -1, Number.NaN, this.#carriedIds);
+		this.#carriedIds = [];
 	}
 }
