@@ -9,10 +9,11 @@ import { describeKeys, type ParsedFlags, parseFlags } from '../config-overrides.
 import { banner, type DaemonFacts } from './banner.ts';
 import { daemonClient } from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
+import { drainPool, listPools, poolHealth, undrainPool } from './pools-command.ts';
 import { checkModelFiles } from './preflight.ts';
 import { Problem } from './problem.ts';
 import { promptFrom, type RunOptions, run } from './run-command.ts';
-import { cancel, list } from './tasks-command.ts';
+import { cancel, explain, list } from './tasks-command.ts';
 import type { Terminal } from './terminal.ts';
 
 /** What the command line may ask of the composition root. */
@@ -79,6 +80,7 @@ function commands(effects: CliEffects, terminal: Terminal, flags: ParsedFlags | 
 	addServe(program, effects, terminal, flags, done);
 	addRun(program, terminal, done);
 	addTasks(program, terminal, done);
+	addPools(program, terminal, done);
 	addConfig(program, terminal, flags);
 	program
 		.command('version')
@@ -178,6 +180,15 @@ function addTasks(program: Command, terminal: Terminal, done: (code: number) => 
 			done(await list(daemonClient(options.url), { state: options.state ?? null, pool: options.pool ?? null, limit, json }, terminal));
 		});
 	program
+		.command('explain')
+		.description('why a task waits, and what each pool is to it')
+		.argument('<task_id>')
+		.option('--json', 'the whole answer', false)
+		.addOption(urlOption())
+		.action(async (taskId: string, { json, url }: { json: boolean; url: string }) => {
+			done(await explain(daemonClient(url), taskId, json, terminal));
+		});
+	program
 		.command('cancel')
 		.description('cancel tasks, queued or running')
 		.argument('<task_id...>')
@@ -185,6 +196,40 @@ function addTasks(program: Command, terminal: Terminal, done: (code: number) => 
 		.action(async (taskIds: string[], options: { url: string }) => {
 			done(await cancel(daemonClient(options.url), taskIds, terminal));
 		});
+}
+
+function addPools(program: Command, terminal: Terminal, done: (code: number) => void): void {
+	const pools = program.command('pools').description('what the pools are doing, and how to empty one');
+	pools
+		.command('list', { isDefault: true })
+		.description('list the pools')
+		.option('--json', 'one JSON object a line', false)
+		.addOption(urlOption())
+		.action(async ({ json, url }: { json: boolean; url: string }) => done(await listPools(daemonClient(url), json, terminal)));
+	pools
+		.command('health')
+		.description('whether a pool is ready; the exit code says so too')
+		.argument('<pool_id>')
+		.option('--json', 'the whole answer', false)
+		.addOption(urlOption())
+		.action(async (poolId: string, { json, url }: { json: boolean; url: string }) => {
+			done(await poolHealth(daemonClient(url), poolId, json, terminal));
+		});
+	pools
+		.command('drain')
+		.description('start no more tasks in a pool; waiting ones go to other pools')
+		.argument('<pool_id>')
+		.option('--deadline-ms <n>', 'how long running tasks may go on (default 30000)', wholeNumber(0))
+		.addOption(urlOption())
+		.action(async (poolId: string, { deadlineMs, url }: { deadlineMs?: number; url: string }) => {
+			done(await drainPool(daemonClient(url), poolId, deadlineMs ?? null, terminal));
+		});
+	pools
+		.command('undrain')
+		.description('have a pool take tasks again')
+		.argument('<pool_id>')
+		.addOption(urlOption())
+		.action(async (poolId: string, { url }: { url: string }) => done(await undrainPool(daemonClient(url), poolId, terminal)));
 }
 
 function addConfig(program: Command, terminal: Terminal, flags: ParsedFlags | null): void {

@@ -77,6 +77,15 @@ export async function listTasks(
 	return { tasks, nextCursor: text(body['next_cursor']) || null };
 }
 
+export async function getJson(client: DaemonClient, path: string): Promise<JsonObject> {
+	return await jsonOf(await call(client, path, { signal: AbortSignal.timeout(10_000) }));
+}
+
+export async function postJson(client: DaemonClient, path: string, body: JsonObject): Promise<JsonObject> {
+	const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) };
+	return await jsonOf(await call(client, path, { ...init, signal: AbortSignal.timeout(10_000) }));
+}
+
 async function call(client: DaemonClient, path: string, init: RequestInit): Promise<Response> {
 	const response = await request(client, path, init);
 	if (!response.ok) throw await refusal(response, client);
@@ -156,6 +165,11 @@ function isTimeout(error: unknown): boolean {
 
 export function isObject(value: unknown): value is JsonObject {
 	return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Those of a list that are objects. */
+export function objects(value: unknown): readonly JsonObject[] {
+	return Array.isArray(value) ? value.filter(isObject) : [];
 }
 
 export function text(value: unknown): string {

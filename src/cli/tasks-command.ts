@@ -1,8 +1,20 @@
 /**
- * `tasks` and `cancel`: what the daemon is doing, and how to make it stop doing it.
+ * `tasks`, `explain` and `cancel`: what the daemon is doing, why, and how to make it stop doing it.
  */
-import { cancelTask, type DaemonClient, getTask, type JsonObject, listTasks, number, text } from './daemon-client.ts';
+import {
+	cancelTask,
+	type DaemonClient,
+	getJson,
+	getTask,
+	isObject,
+	type JsonObject,
+	listTasks,
+	number,
+	objects,
+	text,
+} from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
+import { table } from './table.ts';
 import type { Terminal } from './terminal.ts';
 
 export interface ListOptions {
@@ -45,6 +57,25 @@ export async function cancel(client: DaemonClient, taskIds: readonly string[], t
 	return code;
 }
 
+export async function explain(client: DaemonClient, taskId: string, json: boolean, terminal: Terminal): Promise<ExitCode> {
+	const body = await getJson(client, `/v2/tasks/${encodeURIComponent(taskId)}/explain`);
+	if (json) {
+		terminal.out(`${JSON.stringify(body)}\n`);
+		return exitCodes.ok;
+	}
+	terminal.out(`${text(body['human'])}\n`);
+	for (const pool of objects(body['pools'])) {
+		const mark = pool['chosen'] === true ? '*' : ' ';
+		terminal.out(`${mark} ${text(pool['pool_id'])} (${text(pool['engine'])}, ${text(pool['state'])}): ${text(pool['reason'])}\n`);
+	}
+	const { decision } = body;
+	if (isObject(decision)) {
+		const stages = objects(decision['stages']).map((stage) => `${text(stage['stage'])} ${number(stage['us']) ?? 0}`);
+		terminal.out(`decided in ${number(decision['total_us']) ?? 0} µs (${stages.join(', ')})\n`);
+	}
+	return exitCodes.ok;
+}
+
 function row(task: JsonObject): string[] {
 	return [
 		text(task['task_id']),
@@ -55,17 +86,4 @@ function row(task: JsonObject): string[] {
 		String(number(task['tokens_in']) ?? '-'),
 		String(number(task['tokens_out']) ?? '-'),
 	];
-}
-
-function table(rows: readonly (readonly string[])[]): string {
-	const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0)));
-	return rows
-		.map(
-			(cells) =>
-				`${cells
-					.map((cell, column) => cell.padEnd(widths[column] ?? 0))
-					.join('  ')
-					.trimEnd()}\n`,
-		)
-		.join('');
 }

@@ -12,9 +12,10 @@ import { after, test } from 'node:test';
 import { banner, type DaemonFacts } from '../../src/cli/banner.ts';
 import { type CliEffects, runCli } from '../../src/cli/cli.ts';
 import { mayRestart } from '../../src/cli/exit-codes.ts';
+import { drainPool, listPools, poolHealth, undrainPool } from '../../src/cli/pools-command.ts';
 import { checkModelFiles } from '../../src/cli/preflight.ts';
 import { nativeBinaryMissing, portInUse } from '../../src/cli/problem.ts';
-import { cancel, list } from '../../src/cli/tasks-command.ts';
+import { cancel, explain, list } from '../../src/cli/tasks-command.ts';
 import { terminalOf } from '../../src/cli/terminal.ts';
 import { type DaemonConfig, loadConfig, packageRoot } from '../../src/config.ts';
 import { fakeDaemon, fakeTerminal, json } from './fake-daemon.ts';
@@ -157,6 +158,73 @@ test('config schema prints the schema, and config check what would be served, wi
 	assert.equal(checked.pools[0]?.slots, 3);
 	assert.equal(checked.childEnv, undefined);
 	assert.equal((await cli('config', 'check', '--slots', '0')).code, 78);
+});
+
+test('pools are listed, asked for their health, drained and undrained in words', async () => {
+	const pool = {
+		pool_id: 'p',
+		engine: 'scripted',
+		model: 'm',
+		state: 'ready',
+		draining: false,
+		slots_total: 4,
+		slots_free: 1,
+		last_error: null,
+	};
+	const { client, requests } = fakeDaemon({
+		'GET /v2/pools': () =>
+			json(200, {
+				pools: [
+					{ ...pool, queue_depth: { interactive: 2, batch: 1 } },
+					{ ...pool, pool_id: 'q', draining: true },
+				],
+			}),
+		'GET /v2/pools/p/health': () =>
+			json(200, {
+				live: true,
+				ready: false,
+				draining: true,
+				metrics: { queue_depth: 3, slots_total: 4, slots_free: 1 },
+				last_error: 'gone',
+			}),
+		'POST /v2/pools/p/drain': ({ body }) => json(202, { pool_id: 'p', draining: true, deadline_ms: 1500, ...(body as object) }),
+		'POST /v2/pools/p/undrain': () => json(202, { pool_id: 'p', draining: false }),
+	});
+	const terminal = fakeTerminal();
+	assert.equal(await listPools(client, false, terminal), 0);
+	assert.equal(await poolHealth(client, 'p', false, terminal), 75);
+	assert.equal(await drainPool(client, 'p', 1500, terminal), 0);
+	assert.equal(await undrainPool(client, 'p', terminal), 0);
+	assert.deepEqual(terminal.stdout.join('').split('\n'), [
+		'POOL  ENGINE    MODEL  STATE     SLOTS  QUEUED  LAST ERROR',
+		'p     scripted  m      ready     3/4    3       -',
+		'q     scripted  m      draining  3/4    0       -',
+		'p is draining: 1 of 4 slots free, 3 queued; last error: gone',
+		'p is draining: no task starts there, running ones may go on for 1.5 s',
+		'p takes tasks again',
+		'',
+	]);
+	assert.deepEqual(requests.at(-2)?.body, { deadline_ms: 1500 });
+});
+
+test('explain says why a task waits, pool by pool', async () => {
+	const body = {
+		human: 'Queued in pool p: next to start.',
+		pools: [
+			{ pool_id: 'p', engine: 'scripted', state: 'ready', chosen: true, reason: 'the task waits for one of its 2 slots' },
+			{ pool_id: 'q', engine: 'scripted', state: 'ready', chosen: false, reason: 'it serves m, not n' },
+		],
+		decision: { total_us: 7, stages: [{ stage: 'ranking', us: 7 }] },
+	};
+	const { client } = fakeDaemon({ 'GET /v2/tasks/T/explain': () => json(200, body) });
+	const terminal = fakeTerminal();
+	assert.equal(await explain(client, 'T', false, terminal), 0);
+	assert.deepEqual(terminal.stdout, [
+		'Queued in pool p: next to start.\n',
+		'* p (scripted, ready): the task waits for one of its 2 slots\n',
+		'  q (scripted, ready): it serves m, not n\n',
+		'decided in 7 µs (ranking 7)\n',
+	]);
 });
 
 test('tasks prints a table, or one object a line', async () => {

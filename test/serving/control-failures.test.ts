@@ -279,8 +279,8 @@ test('who is dropped from the queue while nothing can be told to it is told as s
 	const heard: string[] = [];
 	const victim = world.system.edge<PlacementNews>((news) => heard.push(news.type), { mailboxMax: 1 });
 	const newcomer = world.system.edge<PlacementNews>(() => undefined);
-	world.tell({ type: 'submit', summary: summary('victim'), claim: taskClaim, replyTo: victim });
-	world.tell({ type: 'submit', summary: summary('newcomer'), claim: taskClaim, replyTo: newcomer });
+	world.tell({ type: 'submit', summary: summary('victim'), claim: taskClaim, again: false, replyTo: victim });
+	world.tell({ type: 'submit', summary: summary('newcomer'), claim: taskClaim, again: false, replyTo: newcomer });
 	world.host.run();
 	assert.deepEqual(heard, ['queued']);
 	world.host.advance(100);

@@ -33,7 +33,7 @@ test('nothing is granted before every front has reported, however free the slots
 	world.host.advance(1_000);
 	const heard: PlacementNews[] = [];
 	const other = world.system.edge<PlacementNews>((news) => heard.push(news));
-	world.tell({ type: 'submit', summary: summary('other'), claim: taskClaim, replyTo: other });
+	world.tell({ type: 'submit', summary: summary('other'), claim: taskClaim, again: false, replyTo: other });
 	world.host.advance(1_000);
 	assert.deepEqual(
 		heard.map((news) => news.type),
@@ -55,13 +55,13 @@ test('a front that dies before it has reported is waited for no longer', () => {
 	const running = world.submit('running');
 	world.stopControl();
 	world.startControl('silent');
-	world.tell({ type: 'front-joined', frontId: 'front-0', replyTo: world.front });
+	world.tell({ type: 'front-joined', frontId: 'front-0', draining: [], replyTo: world.front });
 	world.host.run();
 	running.die(2_000);
 	world.front.close();
 	world.host.advance(300);
 	world.front = world.newFront();
-	world.tell({ type: 'front-joined', frontId: 'front-0', replyTo: world.front });
+	world.tell({ type: 'front-joined', frontId: 'front-0', draining: [], replyTo: world.front });
 	world.host.advance(10);
 	// The engine still works for the dead task, which may have been a strict one: nobody joins it there.
 	const [first, second] = [world.submit('first'), world.submit('second')];

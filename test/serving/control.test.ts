@@ -178,7 +178,7 @@ test('tasks of one turn spread over like pools', () => {
 	const pools = Array.from({ length: 4 }, (_, index) => {
 		const heard: PlacementNews[] = [];
 		const edge = world.system.edge<PlacementNews>((news) => heard.push(news));
-		world.tell({ type: 'submit', summary: summary(`t${index}`), claim: taskClaim, replyTo: edge });
+		world.tell({ type: 'submit', summary: summary(`t${index}`), claim: taskClaim, again: false, replyTo: edge });
 		return heard;
 	});
 	world.host.run();
@@ -223,7 +223,7 @@ test('a task id that is in the queue already is refused, and the one in the queu
 	const [running, waiting] = world.submitAll(2);
 	const heard: PlacementNews[] = [];
 	const edge = world.system.edge<PlacementNews>((news) => heard.push(news));
-	world.tell({ type: 'submit', summary: summary('t1'), claim: taskClaim, replyTo: edge });
+	world.tell({ type: 'submit', summary: summary('t1'), claim: taskClaim, again: false, replyTo: edge });
 	world.host.run();
 	edge.close();
 	assert.ok(heard.length === 1 && heard[0]?.type === 'refused' && heard[0].failure.code === 'CONFLICT');

@@ -77,6 +77,7 @@ export function snapshot(poolId: string, more: Partial<PoolSnapshot> = {}): Pool
 		aliases: ['default'],
 		devices: null,
 		state: 'ready',
+		draining: false,
 		lastError: null,
 		ctx: 512,
 		maxTokensOut: 256,

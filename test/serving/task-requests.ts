@@ -75,6 +75,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		slotsFree: 2,
 		queueDepth: { interactive: 0, batch: 0 },
 		state: 'ready',
+		drainingUntil: null,
 		lastError: null,
 		replicas: [{ replicaId: 'pool-0', state: 'ready', facts: replicaFacts, lastError: null }],
 		...more,

@@ -1,7 +1,7 @@
 /** The control thread of a simulation: the production Dispatcher with its pools, as the daemon's control thread puts them together. */
 import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import { type DispatcherMessage, dispatcher } from '../../src/actors/serving/dispatcher.ts';
-import type { EngineThreadCommand } from '../../src/actors/serving/messages.ts';
+import type { EngineThreadCommand, PoolControlled, PoolOperation } from '../../src/actors/serving/messages.ts';
 import { urgentFromControl } from '../../src/actors/serving/urgent.ts';
 import type { Peer } from '../../src/actors/threads/link.ts';
 import type { SimRole, SimThread } from './sim-thread.ts';
@@ -13,8 +13,10 @@ export class ControlRole implements SimRole {
 	readonly names: Readonly<Record<string, ActorRef<never>>>;
 	readonly urgent = urgentFromControl;
 	readonly #dispatcher: ActorRef<DispatcherMessage>;
+	readonly #thread: SimThread;
 
 	constructor(universe: Universe, thread: SimThread) {
+		this.#thread = thread;
 		const { pools, fronts, engineThreads } = universe.plan;
 		const setup = dispatcher({ epoch: thread.incarnation, pools, expectedFronts: fronts, engines: engineThreads });
 		this.#dispatcher = thread.system.spawn('dispatcher', setup, { mailboxMax: dispatcherMailboxMax });
@@ -24,6 +26,15 @@ export class ControlRole implements SimRole {
 	onPeer(name: string, peer: Peer): void {
 		if (!name.startsWith('engine')) return;
 		this.#dispatcher.tell({ type: 'engine-joined', engineId: name, replyTo: peer.remote<EngineThreadCommand>('engine') });
+	}
+
+	/** As an operator would, over any front. */
+	control(poolId: string, operation: PoolOperation): void {
+		const { system } = this.#thread;
+		this.#thread.host.defer(() => {
+			const replyTo = system.edge<PoolControlled>(() => replyTo.close());
+			this.#dispatcher.tell({ type: 'control-pool', poolId, operation, correlationId: 'operator', replyTo });
+		});
 	}
 
 	onKilled(): void {}

@@ -1,8 +1,12 @@
 /** The faults that a seed may choose: what each does to the world, and for how long. */
+import type { PoolOperation } from '../../src/actors/serving/messages.ts';
+import { ControlRole } from './control-role.ts';
 import { FrontRole } from './front-role.ts';
 import type { FaultKind } from './plan.ts';
 import type { SimCrew } from './sim-thread.ts';
 import type { Universe } from './universe.ts';
+
+const undrainAgainMs = 700;
 
 export class Faults {
 	readonly #universe: Universe;
@@ -80,6 +84,10 @@ export class Faults {
 				this.#crew.slow.set(name, ms * random.next());
 				return this.#lasts(name, `has slow links for ${ms.toFixed(1)} ms`, ms, () => this.#crew.slow.delete(name));
 			}
+			case 'pool-drain': {
+				const pool = this.#one(plan.pools);
+				return pool === undefined ? undefined : this.#drain(pool.poolId);
+			}
 			case 'lost-connections': {
 				const role = this.#crew.threads.get(this.#one(plan.fronts) ?? '')?.role;
 				if (!(role instanceof FrontRole)) return;
@@ -89,6 +97,33 @@ export class Faults {
 				});
 			}
 		}
+	}
+
+	#drain(poolId: string): void {
+		const { random } = this.#universe;
+		const deadlineMs = Math.round(random.next() * 1_500);
+		this.#control(poolId, { kind: 'drain', deadlineMs });
+		this.#lasts(poolId, `is drained, with ${deadlineMs} ms to go`, random.next() * 3_000, () => this.#undrain(poolId));
+	}
+
+	/** Who orders it does so until somebody is there to hear it. */
+	#undrain(poolId: string): void {
+		this.#control(poolId, { kind: 'undrain' });
+		this.#universe.outside.setTimer(undrainAgainMs, () => {
+			if (this.#isDraining(poolId)) this.#undrain(poolId);
+		});
+	}
+
+	#isDraining(poolId: string): boolean {
+		const roles = [...this.#crew.threads.values()].map(({ role }) => role);
+		const fronts = roles.filter((role): role is FrontRole => role instanceof FrontRole);
+		const views = fronts.flatMap(({ registry }) => registry.pools.filter((pool) => pool.poolId === poolId));
+		return fronts.length < this.#universe.plan.fronts.length || views.some(({ drainingUntil }) => drainingUntil !== null);
+	}
+
+	#control(poolId: string, operation: PoolOperation): void {
+		const role = this.#crew.threads.get('control')?.role;
+		if (role instanceof ControlRole) role.control(poolId, operation);
 	}
 
 	#lose(name: string | undefined): void {

@@ -15,6 +15,7 @@ export const faultKinds = [
 	'thread-stall',
 	'slow-link',
 	'lost-connections',
+	'pool-drain',
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 

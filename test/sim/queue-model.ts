@@ -12,6 +12,8 @@ interface Entry {
 	readonly order: number;
 	readonly to: ForeignRef<PlacementNews>;
 	queued: boolean;
+	/** It has its 202, and stays whether there is room or not. */
+	readonly stays: boolean;
 	/** At which message of the pool its grant found no room. */
 	deniedAt: number;
 	/** It was passed over; unless it turns out to have been gone already, somebody broke the order. */
@@ -33,9 +35,23 @@ export class QueueModel {
 	handles(message: PoolMessage): void {
 		this.#messages += 1;
 		if (message.type !== 'enqueue') return;
-		const { summary, replyTo } = message;
+		const { summary, origin, replyTo } = message;
 		if (!(replyTo instanceof ForeignRef)) throw new Error('tasks live on other threads');
-		this.#entries.add({ summary, order: this.#messages, to: replyTo, queued: false, deniedAt: 0, passedOver: null });
+		this.#entries.add({
+			summary,
+			order: this.#messages,
+			to: replyTo,
+			queued: false,
+			stays: origin?.kind === 'stays',
+			deniedAt: 0,
+			passedOver: null,
+		});
+	}
+
+	/** The dispatcher is about to find another pool for it. */
+	displaced(ref: unknown): void {
+		this.#messages += 1;
+		for (const entry of this.#entries) if (entry.to === ref) this.#entries.delete(entry);
 	}
 
 	/** The pool is about to hear that an actor has ended. */
@@ -77,7 +93,7 @@ export class QueueModel {
 	#queued(entry: Entry): void {
 		entry.queued = true;
 		const { capacity, bytesMax } = this.#spec.queue;
-		const queued = [...this.#entries].filter((each) => each.queued);
+		const queued = [...this.#entries].filter((each) => each.queued && !each.stays);
 		const bytes = queued.reduce((sum, each) => sum + each.summary.queuedBytes, 0);
 		const name = this.#spec.poolId;
 		if (queued.length > capacity) this.#found('queueStaysInBounds', `${name}: ${queued.length} wait, its capacity is ${capacity}`);

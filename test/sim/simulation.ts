@@ -8,6 +8,7 @@ import type { Delivery } from '../../src/actors/kernel/ref.ts';
 import type { SimEvent } from '../../src/actors/kernel/sim-host.ts';
 import { SeededRandom, SimHost, SimWorld } from '../../src/actors/kernel/sim-host.ts';
 import type { GenerateRequest } from '../../src/actors/serving/decode.ts';
+import type { DispatcherMessage } from '../../src/actors/serving/dispatcher.ts';
 import { leaseKey } from '../../src/actors/serving/engine-life.ts';
 import type { DispatcherCommand, PlacementNews, ReplicaSpec } from '../../src/actors/serving/messages.ts';
 import type { PoolMessage } from '../../src/actors/serving/pool-messages.ts';
@@ -268,6 +269,7 @@ class Simulation implements Universe {
 		if (thread === undefined) return;
 		const { kind, actor, content } = event;
 		if (thread.name === 'control') {
+			if (kind === 'message') this.#onDisplaced(content as DispatcherMessage);
 			const queue = this.#queues.get(actor.slice(actor.lastIndexOf('/') + 1));
 			if (queue !== undefined && kind === 'message') queue.handles(content as PoolMessage);
 			else if (queue !== undefined) queue.ended((content as { readonly ref?: unknown }).ref);
@@ -276,6 +278,11 @@ class Simulation implements Universe {
 		if (kind !== 'message' || !actor.startsWith('/tasks/')) return;
 		const { type, control } = content as { readonly type: string; readonly control?: { readonly epoch: number } };
 		if (type === 'report' && control !== undefined) this.#reported.set(`${thread.label} ${actor}`, control.epoch);
+	}
+
+	/** Who has handed a task over does not have it any more, whatever comes of it. */
+	#onDisplaced(message: DispatcherMessage): void {
+		if (message.type === 'displaced') this.#queues.get(message.not ?? message.poolId)?.displaced(message.replyTo);
 	}
 
 	#onTell(from: SimThread, link: ObservedLink, to: number, message: unknown, delivery: Delivery): void {

@@ -68,7 +68,8 @@ function tokensOutIsTheSum({ found }: TaskEvidence, witness: Witness): void {
 
 function tokensAreThoseMade({ found }: TaskEvidence, witness: Witness, runs: readonly GenerationRecord[]): void {
 	const tokens = tokensOf(witness);
-	const run = runs.find((each) => each.begun);
+	// One that was lost before its task had heard that it began is begun again elsewhere.
+	const run = runs.findLast((each) => each.begun);
 	const made = run?.made ?? [];
 	const wrong = tokens.findIndex(({ t, n }, index) => t !== made[index]?.text || (n ?? 1) !== made[index]?.n);
 	if (wrong >= 0) {

@@ -49,6 +49,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		slotsFree: 1,
 		queueDepth: { interactive: 1, batch: 2 },
 		state: 'ready',
+		drainingUntil: null,
 		lastError: null,
 		replicas: [{ replicaId: 'p1-0', state: 'ready', facts: replicaFacts, lastError: null }],
 		...more,

@@ -22,7 +22,7 @@ import type {
 	TaskClaimed,
 	TaskSummary,
 } from './messages.ts';
-import { choose, type Decision, feasibility, type PoolSnapshot, withOneMore } from './placement.ts';
+import { choose, type Decision, decide, feasibility, type PoolSnapshot, withOneMore } from './placement.ts';
 import { pool } from './pool.ts';
 import type { PoolMessage, PoolNews } from './pool-messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
@@ -49,6 +49,8 @@ interface PoolRow {
 	/** As the pool last told, and what was sent there since. */
 	snapshot: PoolSnapshot;
 	view: PoolView;
+	/** As ordered: what the pool has told may be older. */
+	drainingUntil: number | null;
 }
 
 /** Counts may be this old at the fronts; a change of state is told at once. */
@@ -87,7 +89,11 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const engines = options.engines ?? ['engine-0'];
 		for (const spec of options.pools) {
 			const setup = pool({ spec, epoch: options.epoch, engines, dispatcher: ctx.self });
-			this.#pools.set(spec.poolId, { ref: ctx.spawn(spec.poolId, setup, { mailboxMax: poolMailboxMax }), ...startingNews(spec) });
+			this.#pools.set(spec.poolId, {
+				ref: ctx.spawn(spec.poolId, setup, { mailboxMax: poolMailboxMax }),
+				drainingUntil: null,
+				...startingNews(spec),
+			});
 		}
 		if (this.#unreported.size === 0) this.#openGrants();
 	}
@@ -100,6 +106,12 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			case 'preview':
 				this.#onPreview(message);
 				break;
+			case 'displaced':
+				this.#onDisplaced(message);
+				break;
+			case 'control-pool':
+				this.#onControlPool(message);
+				break;
 			case 'explain':
 				message.replyTo.tell({ type: 'explained', decision: this.#decisions.get(message.taskId) });
 				break;
@@ -111,7 +123,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				this.#onLease(message);
 				break;
 			case 'front-joined':
-				this.#onFrontJoined(message.frontId, message.replyTo);
+				this.#onFrontJoined(message);
 				break;
 			case 'front-reported':
 				this.#onFrontReported(message.frontId);
@@ -160,14 +172,16 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		return 'same';
 	}
 
-	#onSubmit({ summary, claim, replyTo }: Extract<DispatcherCommand, { type: 'submit' }>): void {
+	#onSubmit({ summary, claim, again, replyTo }: Extract<DispatcherCommand, { type: 'submit' }>): void {
 		const startedAt = this.#ctx.now();
 		if (!this.#remember(summary, claim) && claim.exclusive) {
 			const words = 'another front thread was sent a task by the same name at the same time; send it again';
 			replyTo.tell({ type: 'refused', failure: failure('POOL_UNREADY', words, { retryAfterMs: contestedMs }) });
 			return;
 		}
-		const { decision, record } = this.#decide(summary, startedAt, (chosen) => this.#place(summary, chosen, replyTo));
+		const { decision, record } = this.#decide(summary, startedAt, (chosen) => {
+			if (!again || chosen.kind === 'assigned' || !this.#mayWait(summary, replyTo)) this.#place(summary, chosen, replyTo);
+		});
 		this.#decisions.put(summary.taskId, record);
 		this.#countDecision(summary, decision);
 		this.#logDecision(summary, decision);
@@ -179,7 +193,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			return;
 		}
 		const row = this.#pools.get(decision.poolId);
-		if (row?.ref.tell({ type: 'enqueue', summary, replyTo }) === 'accepted') {
+		if (row?.ref.tell({ type: 'enqueue', summary, origin: null, replyTo }) === 'accepted') {
 			row.snapshot = withOneMore(row.snapshot);
 			this.#affinity.went(summary.sessionId, decision.poolId);
 			return;
@@ -189,6 +203,68 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			type: 'refused',
 			failure: failure('ADMISSION_REJECT', words, { poolId: decision.poolId, policyLabel: 'reject', retryAfterMs: 1_000 }),
 		});
+	}
+
+	/** A task that has its 202 waits where it could be served, were that not being drained. */
+	#mayWait(summary: TaskSummary, replyTo: ActorRef<PlacementNews>): boolean {
+		const undrained = this.#snapshots().map((snapshot) => ({ ...snapshot, draining: false }));
+		const decision = decide(undrained, summary);
+		if (decision.kind === 'none') return false;
+		return this.#pools.get(decision.poolId)?.ref.tell({ type: 'enqueue', summary, origin: { kind: 'stays' }, replyTo }) === 'accepted';
+	}
+
+	/** To another pool that can serve it, else back to where it was. */
+	#onDisplaced({ poolId, summary, not, replyTo }: Extract<PoolNews, { type: 'displaced' }>): void {
+		const others = this.#snapshots().filter(
+			(each) => each.poolId !== poolId && each.poolId !== not && (each.hasRoom || each.slotsFree > 0),
+		);
+		const decision: Decision | null = not === null && others.length > 0 ? decide(others, summary) : null;
+		const assigned = decision?.kind === 'assigned' ? this.#pools.get(decision.poolId) : undefined;
+		if (decision?.kind === 'assigned' && assigned !== undefined) {
+			if (assigned.ref.tell({ type: 'enqueue', summary, origin: { kind: 'moved', from: poolId }, replyTo }) === 'accepted') {
+				assigned.snapshot = withOneMore(assigned.snapshot);
+				this.#logDecision(summary, decision);
+				return;
+			}
+		}
+		const home = this.#pools.get(poolId);
+		if (home?.ref.tell({ type: 'enqueue', summary, origin: { kind: 'stays' }, replyTo }) === 'accepted') return;
+		replyTo.tell({
+			type: 'refused',
+			failure: failure('POOL_UNREADY', `${poolId} has more to do than it can take`, { retryAfterMs: 1_000 }),
+		});
+	}
+
+	#onControlPool({ poolId, operation, correlationId, replyTo }: Extract<DispatcherCommand, { type: 'control-pool' }>): void {
+		const row = this.#pools.get(poolId);
+		if (row === undefined) {
+			replyTo.tell({ type: 'pool-controlled', failure: failure('NOT_FOUND', 'there is no such pool; /v2/pools lists them') });
+			return;
+		}
+		const deadlineAt = operation.kind === 'drain' ? this.#ctx.now() + operation.deadlineMs : null;
+		this.#drain(row, deadlineAt);
+		this.#ctx.telemetry.log('info', operation.kind === 'drain' ? 'pool-drain' : 'pool-undrain', {
+			correlation_id: correlationId,
+			pool_id: poolId,
+			human:
+				operation.kind === 'drain'
+					? `Draining ${poolId}: its tasks may run for ${operation.deadlineMs} ms more.`
+					: `${poolId} takes tasks again.`,
+		});
+		replyTo.tell({ type: 'pool-controlled', failure: null });
+	}
+
+	/** Known here at once: no task is sent there behind it. Null: it takes tasks again. */
+	#drain(row: PoolRow, deadlineAt: number | null): void {
+		row.ref.tell(deadlineAt === null ? { type: 'undrain' } : { type: 'drain', deadlineAt });
+		row.drainingUntil = deadlineAt;
+		row.snapshot = { ...row.snapshot, draining: deadlineAt !== null };
+		row.view = { ...row.view, drainingUntil: deadlineAt };
+		this.#broadcast();
+	}
+
+	#snapshots(): PoolSnapshot[] {
+		return [...this.#pools.values()].map((row) => row.snapshot);
 	}
 
 	/** False: another front has it. */
@@ -229,8 +305,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const { rateLimit, catalog } = this.#admission;
 		const problem = rateLimit(summary, startedAt) ?? catalog(summary, startedAt);
 		const admittedAt = this.#ctx.now();
-		const snapshots = [...this.#pools.values()].map((row) => row.snapshot);
-		const feasible = problem === null ? feasibility(snapshots, summary) : { pools: [], considered: [], failure: problem };
+		const feasible = problem === null ? feasibility(this.#snapshots(), summary) : { pools: [], considered: [], failure: problem };
 		const consideredAt = this.#ctx.now();
 		const decision = choose(feasible, summary, this.#affinity.poolOf(summary.sessionId));
 		const chosenAt = this.#ctx.now();
@@ -262,7 +337,12 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		});
 	}
 
-	#onFrontJoined(frontId: string, ref: ActorRef<FrontCommand>): void {
+	#onFrontJoined({ frontId, draining, replyTo: ref }: Extract<DispatcherCommand, { type: 'front-joined' }>): void {
+		// What an operator has ordered outlives this thread.
+		for (const { poolId, deadlineAt } of draining) {
+			const row = this.#pools.get(poolId);
+			if (row !== undefined && row.drainingUntil === null && this.#epoch > 1) this.#drain(row, deadlineAt);
+		}
 		this.#fronts.set(frontId, ref);
 		this.#ctx.watch(ref);
 		this.#adoptions.set(frontId, this.#homes.takeLost(frontId));
@@ -297,13 +377,13 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		for (const row of this.#pools.values()) row.ref.tell({ type: 'use-engine', engineId, replyTo: ref });
 	}
 
-	#onPoolChanged({ snapshot, view }: PoolNews): void {
+	#onPoolChanged({ snapshot, view }: Extract<PoolNews, { type: 'pool-changed' }>): void {
 		const row = this.#pools.get(snapshot.poolId);
 		if (row === undefined) return;
 		const before = row.view;
-		row.snapshot = snapshot;
-		row.view = view;
-		if (stateOf(before) !== stateOf(view)) this.#broadcast();
+		row.snapshot = { ...snapshot, draining: row.drainingUntil !== null };
+		row.view = { ...view, drainingUntil: row.drainingUntil };
+		if (stateOf(before) !== stateOf(row.view)) this.#broadcast();
 		else if (countsOf(before) !== countsOf(view)) this.#broadcastSoon();
 	}
 
@@ -331,7 +411,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 /** What the fronts are told at once. */
 function stateOf(view: PoolView): string {
 	const replicas = view.replicas.map(({ state, facts, lastError }) => `${state} ${facts?.address ?? ''} ${lastError ?? ''}`);
-	return `${view.state} ${replicas.join()}`;
+	return `${view.state} ${view.drainingUntil} ${replicas.join()}`;
 }
 
 /** What they are told now and then. */

@@ -128,14 +128,35 @@ export interface QueueStanding {
 /** Task, or the front's `tasks` actor → Dispatcher. */
 export type DispatcherCommand =
 	/** The first message of a front to each new dispatcher. Answered by `pools-changed`, now and at every change. */
-	| { readonly type: 'front-joined'; readonly frontId: string; readonly replyTo: ActorRef<FrontCommand> }
+	| {
+			readonly type: 'front-joined';
+			readonly frontId: string;
+			/** Pools that were being drained when the last dispatcher told of them. */
+			readonly draining: readonly { readonly poolId: string; readonly deadlineAt: number }[];
+			readonly replyTo: ActorRef<FrontCommand>;
+	  }
 	/** Every task of the front has submitted again or reported its lease: nothing older will come from it. */
 	| { readonly type: 'front-reported'; readonly frontId: string }
 	/** An engine thread is there to run replicas. Its end is heard by death watch. */
 	| { readonly type: 'engine-joined'; readonly engineId: string; readonly replyTo: ActorRef<EngineThreadCommand> }
-	| { readonly type: 'submit'; readonly summary: TaskSummary; readonly claim: TaskClaim; readonly replyTo: ActorRef<PlacementNews> }
+	/** `again`: the task has its 202, and waits where it cannot be served now. */
+	| {
+			readonly type: 'submit';
+			readonly summary: TaskSummary;
+			readonly claim: TaskClaim;
+			readonly again: boolean;
+			readonly replyTo: ActorRef<PlacementNews>;
+	  }
 	/** Dry run of `submit`: answers what would happen, enqueues nothing. */
 	| { readonly type: 'preview'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementPreview> }
+	/** From an operator. */
+	| {
+			readonly type: 'control-pool';
+			readonly poolId: string;
+			readonly operation: PoolOperation;
+			readonly correlationId: string;
+			readonly replyTo: ActorRef<PoolControlled>;
+	  }
 	/** What was decided of a task, when it was placed last. */
 	| { readonly type: 'explain'; readonly taskId: string; readonly replyTo: ActorRef<PlacementExplained> }
 	/**
@@ -165,6 +186,16 @@ export type DispatcherCommand =
 	  }
 	/** Put-if-absent, by id and by key, before a task that its client named is opened. */
 	| { readonly type: 'claim-task'; readonly frontId: string; readonly task: KnownTask; readonly replyTo: ActorRef<TaskClaimed> };
+
+export type PoolOperation =
+	/** No task starts there any more; those that run may go on for `deadlineMs`. */
+	{ readonly kind: 'drain'; readonly deadlineMs: number } | { readonly kind: 'undrain' };
+
+/** Answer to `control-pool`: it is under way, or why it is not. */
+export interface PoolControlled {
+	readonly type: 'pool-controlled';
+	readonly failure: Failure | null;
+}
 
 export interface Settlement {
 	readonly outcome: 'completed' | 'canceled' | 'failed' | 'unused';
@@ -333,6 +364,8 @@ export interface PoolView {
 	readonly slotsFree: number;
 	readonly queueDepth: Readonly<Record<PriorityClass, number>>;
 	readonly state: 'starting' | 'ready' | 'failed';
+	/** Until when its tasks may run, on `Host.now`; null: it is not being drained. */
+	readonly drainingUntil: number | null;
 	readonly lastError: string | null;
 	readonly replicas: readonly {
 		readonly replicaId: string;

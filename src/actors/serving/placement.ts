@@ -17,6 +17,8 @@ export interface PoolSnapshot {
 	readonly devices: readonly number[] | null;
 	/** `starting`: its replicas load, or come back after a failure; tasks may wait for them. */
 	readonly state: 'starting' | 'ready' | 'failed';
+	/** It takes no tasks, and those that it has run out. */
+	readonly draining: boolean;
 	readonly lastError: string | null;
 	readonly ctx: number | null;
 	readonly maxTokensOut: number;
@@ -294,6 +296,7 @@ function roomTooSmall({ poolId, ctx }: PoolSnapshot, job: TaskSummary): string |
 }
 
 function unready(pool: PoolSnapshot): Failure | null {
+	if (pool.draining) return failure('POOL_UNREADY', `${pool.poolId} is draining`, { retryAfterMs: pool.retryAfterMs });
 	if (pool.state !== 'failed') return null;
 	const reason = pool.lastError ?? 'its replicas have failed';
 	return failure('POOL_UNREADY', `${pool.poolId} cannot serve: ${reason}`, { retryAfterMs: pool.retryAfterMs });

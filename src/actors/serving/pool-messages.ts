@@ -16,7 +16,18 @@ import type { QueueMark } from './queue.ts';
 
 /** Dispatcher → Pool: a task's own messages, once it is decided whose they are. */
 export type PoolCommand =
-	| { readonly type: 'enqueue'; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> }
+	| {
+			readonly type: 'enqueue';
+			readonly summary: TaskSummary;
+			/**
+			 * Null: it is new. Else it has its 202, and is refused by nobody: `moved` from the pool that it names, where it goes back
+			 * to when there is no room; `stays`: no other pool could take it.
+			 */
+			readonly origin: { readonly kind: 'moved'; readonly from: string } | { readonly kind: 'stays' } | null;
+			readonly replyTo: ActorRef<PlacementNews>;
+	  }
+	| { readonly type: 'drain'; readonly deadlineAt: number }
+	| { readonly type: 'undrain' }
 	| {
 			readonly type: 'foresee';
 			readonly summary: TaskSummary;
@@ -40,9 +51,21 @@ export type PoolTick =
 	| { readonly type: 'ledger-due' }
 	/** Somebody could not be told for want of room. */
 	| { readonly type: 'tell-again-due' }
-	| { readonly type: 'start-replicas-due' };
+	| { readonly type: 'start-replicas-due' }
+	| { readonly type: 'offer-due' | 'drain-over' };
 
 export type PoolMessage = PoolCommand | ReplicaNews | PoolTick;
 
 /** Pool → Dispatcher, after every turn that changed something. */
-export type PoolNews = { readonly type: 'pool-changed'; readonly snapshot: PoolSnapshot; readonly view: PoolView };
+export type PoolNews =
+	| { readonly type: 'pool-changed'; readonly snapshot: PoolSnapshot; readonly view: PoolView }
+	/**
+	 * A waiting task that `poolId` cannot serve now, out of its queue: to another pool, else back. `not`: one that had no room.
+	 */
+	| {
+			readonly type: 'displaced';
+			readonly poolId: string;
+			readonly summary: TaskSummary;
+			readonly not: string | null;
+			readonly replyTo: ActorRef<PlacementNews>;
+	  };

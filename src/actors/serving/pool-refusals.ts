@@ -52,6 +52,10 @@ export class PoolRefusals {
 		return failure('POOL_UNREADY', words, { ...this.#where, retryAfterMs });
 	}
 
+	drained(): Failure {
+		return failure('WORKER_RESET', `${this.#spec.poolId} was drained before the task ended`, this.#where);
+	}
+
 	replicaLost(replicaId: string, why: string): Failure {
 		return failure('WORKER_RESET', `replica ${replicaId}: ${why}`, this.#where);
 	}

@@ -7,7 +7,7 @@ import type { ReplicaRow } from './pool-replicas.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import { type PriorityClass, priorityClasses } from './task-request.ts';
 
-const replicaStates: readonly ReplicaState[] = ['starting', 'ready', 'failed', 'stopped'];
+const replicaStates: readonly (ReplicaState | 'draining')[] = ['starting', 'ready', 'draining', 'failed', 'stopped'];
 
 export class PoolTelemetry {
 	readonly #telemetry: Telemetry;
@@ -61,7 +61,7 @@ export class PoolTelemetry {
 	}
 
 	/** The gauges, now and then. */
-	stands(queue: { depth(priority: PriorityClass): number }, rows: readonly ReplicaRow[], ledger: LeaseLedger): void {
+	stands(queue: { depth(priority: PriorityClass): number }, rows: readonly ReplicaRow[], ledger: LeaseLedger, draining: boolean): void {
 		const facts = rows.find((row) => row.facts !== null)?.facts ?? null;
 		const labels = this.#labels(facts);
 		const before = this.#queueLabels;
@@ -73,7 +73,8 @@ export class PoolTelemetry {
 		}
 		for (const row of rows) {
 			const labels = { pool_id: this.#spec.poolId, replica_id: row.replicaId };
-			for (const state of replicaStates) this.#gauge('replica_state', { ...labels, state }, row.state === state ? 1 : 0);
+			const shown = draining && row.state === 'ready' ? 'draining' : row.state;
+			for (const state of replicaStates) this.#gauge('replica_state', { ...labels, state }, shown === state ? 1 : 0);
 			const granted = ledger.slotsIn(row.replicaId, 'granted');
 			const quarantined = ledger.slotsIn(row.replicaId, 'quarantined');
 			const total = row.state === 'ready' ? (row.facts?.slots ?? 0) : 0;

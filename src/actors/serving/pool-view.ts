@@ -18,6 +18,7 @@ export interface PoolParts {
 	readonly retryAfterMs: number;
 	/** Tasks that run. */
 	readonly running: number;
+	readonly drainingUntil: number | null;
 	readonly pace: Pick<PoolSnapshot, 'prefillMsPerToken' | 'decodeMsPerToken' | 'tokensOut'>;
 }
 
@@ -32,6 +33,7 @@ export function startingNews(spec: PoolSpec): ReturnType<typeof poolNews> {
 		taskEveryMs: 0,
 		retryAfterMs: 1_000,
 		running: 0,
+		drainingUntil: null,
 		pace: paceOf(new PaceMeter(spec.perfPrior), 1, spec.maxTokensOut),
 	});
 }
@@ -45,7 +47,18 @@ export function paceOf(pace: PaceMeter, depth: number, maxTokensOut: number): Po
 	};
 }
 
-export function poolNews({ spec, replicas, ledger, queue, predictedStartMs, taskEveryMs, retryAfterMs, running, pace }: PoolParts): {
+export function poolNews({
+	spec,
+	replicas,
+	ledger,
+	queue,
+	predictedStartMs,
+	taskEveryMs,
+	retryAfterMs,
+	running,
+	drainingUntil,
+	pace,
+}: PoolParts): {
 	readonly snapshot: PoolSnapshot;
 	readonly view: PoolView;
 } {
@@ -60,6 +73,7 @@ export function poolNews({ spec, replicas, ledger, queue, predictedStartMs, task
 			aliases,
 			devices,
 			state,
+			draining: drainingUntil !== null,
 			lastError,
 			ctx: facts?.ctx ?? null,
 			maxTokensOut,
@@ -88,6 +102,7 @@ export function poolNews({ spec, replicas, ledger, queue, predictedStartMs, task
 			slotsFree,
 			queueDepth: { interactive: queue.depth('interactive'), batch: queue.depth('batch') },
 			state,
+			drainingUntil,
 			lastError,
 			replicas: replicas.rows.map((row) => ({
 				replicaId: row.replicaId,

@@ -13,6 +13,7 @@ import { PaceMeter } from './eta.ts';
 import type { Failure } from './failure.ts';
 import { LeaseLedger } from './lease-ledger.ts';
 import type { EngineThreadCommand, PlacementNews, PlacementPreview, ReplicaNews, Settlement, TaskSummary } from './messages.ts';
+import { PoolDrain } from './pool-drain.ts';
 import { PoolForecast } from './pool-forecast.ts';
 import type { PoolCommand, PoolMessage, PoolNews } from './pool-messages.ts';
 import { PoolRefusals } from './pool-refusals.ts';
@@ -64,6 +65,7 @@ class Pool implements Behavior<PoolMessage> {
 	readonly #tasks: PoolTasks;
 	readonly #refusals: PoolRefusals;
 	readonly #telemetry: PoolTelemetry;
+	readonly #drain = new PoolDrain();
 	/** Those that are there, by name. */
 	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
 	#untold: { readonly ref: ActorRef<PlacementNews>; readonly news: PlacementNews }[] = [];
@@ -114,7 +116,15 @@ class Pool implements Behavior<PoolMessage> {
 	#handle(message: Exclude<PoolMessage, { type: 'publish-due' | 'gauges-due' }>): void {
 		switch (message.type) {
 			case 'enqueue':
-				return this.#onEnqueue(message.summary, message.replyTo);
+				return this.#onEnqueue(message);
+			case 'drain':
+				return this.#onDrain(message.deadlineAt);
+			case 'undrain':
+				return this.#onUndrain();
+			case 'offer-due':
+				return this.#offer();
+			case 'drain-over':
+				return this.#onDrainOver();
 			case 'foresee':
 				message.replyTo.tell({ ...this.#foresee(message.summary), decision: message.decision });
 				return;
@@ -139,7 +149,7 @@ class Pool implements Behavior<PoolMessage> {
 				return this.#checkLedger();
 			case 'tell-again-due':
 				this.#tellAgain();
-				return this.#replicas.state === 'failed' ? this.#refuseAll() : this.#grant();
+				return this.#grant();
 			case 'start-replicas-due':
 				return this.#startReplicas();
 			default:
@@ -149,8 +159,10 @@ class Pool implements Behavior<PoolMessage> {
 
 	// --- tasks ----------------------------------------------------------------------------------------------------
 
-	#onEnqueue(summary: TaskSummary, ref: ActorRef<PlacementNews>): void {
-		const refusal = this.#whyNotQueued(summary);
+	#onEnqueue({ summary, origin, replyTo: ref }: Extract<PoolCommand, { type: 'enqueue' }>): void {
+		if (origin?.kind === 'moved' && !this.#mayJoin(summary)) return this.#displace(summary, ref, origin.from, this.#spec.poolId);
+		if (origin?.kind === 'stays' && this.#replicas.state === 'failed') return this.#tellSurely(ref, this.#refusedForFailure());
+		const refusal = origin === null ? this.#whyNotQueued(summary) : null;
 		if (refusal !== null) {
 			ref.tell({ type: 'refused', failure: refusal });
 			return;
@@ -159,7 +171,7 @@ class Pool implements Behavior<PoolMessage> {
 		const serviceMs = this.#forecast.serviceMs(summary, this.#depthOfNext());
 		const { startMs, standing } = this.#forecast.foresee(summary, serviceMs, this.#levels());
 		const onTimeProbability = this.#forecast.onTime(summary, standing, now);
-		const late = this.#refusals.tooLate(summary, standing, onTimeProbability, now);
+		const late = origin === null ? this.#refusals.tooLate(summary, standing, onTimeProbability, now) : null;
 		if (late !== null) {
 			ref.tell({ type: 'refused', failure: late });
 			return;
@@ -186,7 +198,7 @@ class Pool implements Behavior<PoolMessage> {
 		};
 		this.#queue.enqueue(waiting);
 		this.#tasks.waits(waiting);
-		this.#telemetry.enqueued(summary, this.#replicas.facts);
+		if (origin === null) this.#telemetry.enqueued(summary, this.#replicas.facts);
 		ref.tell({
 			type: 'queued',
 			poolId: this.#spec.poolId,
@@ -196,6 +208,13 @@ class Pool implements Behavior<PoolMessage> {
 		});
 		this.#grant();
 		this.#watchStandings();
+	}
+
+	/** One that another pool cannot serve now: nobody is dropped for it. */
+	#mayJoin(summary: TaskSummary): boolean {
+		const { taskId, queuedBytes } = summary;
+		if (this.#queue.get(taskId) !== undefined || this.#replicas.state === 'failed' || this.#drain.active) return false;
+		return this.#refusals.tooLarge(summary) === null && this.#queue.hasRoom(queuedBytes);
 	}
 
 	/** Null: it may be queued; perhaps another was dropped to make room. */
@@ -293,7 +312,7 @@ class Pool implements Behavior<PoolMessage> {
 
 	/** Grants what can be granted, in the queue's order. A strict task at the head keeps an idle-going replica for itself. */
 	#grant(): void {
-		if (!this.#grantsOpen) return;
+		if (!this.#grantsOpen || this.#drain.active) return;
 		const passed = new Set<string>();
 		let kept: ReplicaRow | null = null;
 		while (passed.size < lookBehind) {
@@ -417,7 +436,7 @@ class Pool implements Behavior<PoolMessage> {
 			case 'replica-failed':
 				this.#replicas.failed(row, news, this.#ctx.now());
 				this.#loseLeases(row, news.failure.message);
-				if (this.#replicas.state === 'failed') this.#refuseAll();
+				if (this.#replicas.state === 'failed') this.#offerAll();
 				return;
 			case 'replica-stopped':
 				row.state = 'stopped';
@@ -476,13 +495,50 @@ class Pool implements Behavior<PoolMessage> {
 		}
 	}
 
-	/** Nobody can say when this pool serves again: who waits is told, and may try elsewhere. */
-	#refuseAll(): void {
-		const refused = { type: 'refused', failure: this.#cannotServe() } as const;
-		for (const waiting of [...this.#queue]) {
-			if (waiting.ref.tell(refused) === 'full') this.#ctx.setTimer('tell-again', tellAgainMs, { type: 'tell-again-due' });
-			else this.#dequeue(waiting);
+	// --- waiting tasks that this pool cannot serve ----------------------------------------------------------------
+
+	#onDrain(deadlineAt: number): void {
+		this.#drain.begin(deadlineAt);
+		this.#ctx.setTimer('drain', Math.max(0, deadlineAt - this.#ctx.now()), { type: 'drain-over' });
+		this.#offerAll();
+	}
+
+	#onUndrain(): void {
+		this.#drain.end();
+		this.#ctx.cancelTimer('drain');
+		this.#grant();
+	}
+
+	/** Who still runs is told to go: on elsewhere, if that can be. */
+	#onDrainOver(): void {
+		if (!this.#drain.active) return;
+		for (const { lease, ref, goneAt } of this.#tasks) {
+			if (goneAt === null) this.#tellSurely(ref, { type: 'replica-lost', lease, failure: this.#refusals.drained() });
 		}
+	}
+
+	/** Nobody can say when this pool serves them: another may. */
+	#offerAll(): void {
+		this.#drain.offer([...this.#queue]);
+		this.#offer();
+	}
+
+	#offer(): void {
+		for (const waiting of this.#drain.next()) {
+			if (this.#queue.get(waiting.taskId) !== waiting) continue;
+			this.#dequeue(waiting);
+			this.#displace(waiting.summary, waiting.ref, this.#spec.poolId, null);
+		}
+		if (!this.#drain.done) this.#ctx.setTimer('offer', 0, { type: 'offer-due' });
+	}
+
+	#displace(summary: TaskSummary, ref: ActorRef<PlacementNews>, poolId: string, not: string | null): void {
+		if (this.#dispatcher.tell({ type: 'displaced', poolId, summary, not, replyTo: ref }) === 'accepted') return;
+		this.#onEnqueue({ type: 'enqueue', summary, origin: { kind: 'stays' }, replyTo: ref });
+	}
+
+	#refusedForFailure(): PlacementNews {
+		return { type: 'refused', failure: this.#cannotServe() };
 	}
 
 	/** News that comes once, and without which a task would wait for ever: it is told when the link has room again. */
@@ -581,6 +637,7 @@ class Pool implements Behavior<PoolMessage> {
 			taskEveryMs: this.#pace.heldMs / Math.max(1, this.#replicas.readySlots),
 			retryAfterMs: this.#retryAfterMs(),
 			running: this.#tasks.runningCount,
+			drainingUntil: this.#drain.deadlineAt,
 			pace: paceOf(this.#pace, this.#replicas.facts?.slots ?? 1, this.#spec.maxTokensOut),
 		});
 		this.#dispatcher.tell({ type: 'pool-changed', snapshot, view });
@@ -591,7 +648,7 @@ class Pool implements Behavior<PoolMessage> {
 
 	#showGauges(): void {
 		this.#gaugesDue = false;
-		this.#telemetry.stands(this.#queue, this.#replicas.rows, this.#ledger);
+		this.#telemetry.stands(this.#queue, this.#replicas.rows, this.#ledger, this.#drain.active);
 	}
 }
 

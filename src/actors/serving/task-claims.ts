@@ -67,7 +67,7 @@ export class TaskClaims {
 	}
 
 	submit(summary: TaskSummary): Delivery {
-		const sent = this.#tell({ type: 'submit', summary, claim: this.#claim(true), replyTo: this.#self });
+		const sent = this.#tell({ type: 'submit', summary, claim: this.#claim(true), again: false, replyTo: this.#self });
 		this.#placing = sent === 'accepted';
 		return sent;
 	}
@@ -75,7 +75,7 @@ export class TaskClaims {
 	/** To a new control thread: a task that has its 202 is not refused for a full link, it waits for room. */
 	submitAgain(summary: TaskSummary): void {
 		this.#placing = true;
-		this.#send({ type: 'submit', summary, claim: this.#claim(false), replyTo: this.#self });
+		this.#send({ type: 'submit', summary, claim: this.#claim(false), again: true, replyTo: this.#self });
 	}
 
 	/** The submission has its last answer. */
@@ -100,7 +100,7 @@ export class TaskClaims {
 
 	/** Out of the queue, if still in it. Until the pool has answered, a grant may be on its way to us. */
 	withdraw(poolId: string, taskId: string, reason: string): void {
-		if (!this.#placing || this.#withdrawal !== null) return;
+		if (!this.#placing || this.#withdrawal?.poolId === poolId) return;
 		const unsent = this.#unsent.findIndex((command) => command.type === 'submit');
 		if (unsent >= 0) {
 			this.#unsent.splice(unsent, 1);

@@ -338,7 +338,7 @@ class Tasks implements Behavior<TasksMessage> {
 		}
 		this.#control = control;
 		this.#ctx.watch(control.dispatcher);
-		this.#send({ type: 'front-joined', frontId: this.#frontId, replyTo: this.#ctx.self });
+		this.#send({ type: 'front-joined', frontId: this.#frontId, draining: this.#drainingPools(), replyTo: this.#ctx.self });
 		// One more than there are tasks: the last `reported` is ours, also when there are none.
 		this.#unreported = this.#live.size + 1;
 		const { epoch } = control;
@@ -351,6 +351,12 @@ class Tasks implements Behavior<TasksMessage> {
 			);
 		}
 		this.#reported();
+	}
+
+	#drainingPools(): { readonly poolId: string; readonly deadlineAt: number }[] {
+		return this.#registry.pools.flatMap(({ poolId, drainingUntil }) =>
+			drainingUntil === null ? [] : [{ poolId, deadlineAt: drainingUntil }],
+		);
 	}
 
 	#reported(): void {

@@ -8,10 +8,11 @@ import { explainHandler } from './explain.ts';
 import type { FrontParts } from './front-parts.ts';
 import { type DocumentedRoute, openApiOf } from './openapi.ts';
 import { healthHandler, metricsHandler, readyHandler, versionHandler } from './operations.ts';
+import { drainHandler, undrainHandler } from './pool-control.ts';
 import { apiVersion, capabilitiesHandler, getPoolHandler, listPoolsHandler, poolHealthHandler } from './pools.ts';
 import * as answers from './response-schemas.ts';
 import { resultHandler, resultQuery } from './result.ts';
-import { taskBodySchema, tokenizeBodySchema } from './schemas.ts';
+import { drainBodySchema, taskBodySchema, tokenizeBodySchema, undrainBodySchema } from './schemas.ts';
 import { previewHandler, submitHandler } from './submit.ts';
 import { cancelHandler, getTaskHandler, listQuery, listTasksHandler } from './tasks.ts';
 import { tokenizeHandler } from './tokenize.ts';
@@ -168,6 +169,30 @@ function poolRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 			path: '/v2/pools/{id}/health',
 			handler: poolHealthHandler(parts),
 			doc: { summary: 'Whether a pool lives and is ready', success: 'ok', answer: answers.poolHealthSchema, failures: ['NOT_FOUND'] },
+		},
+		{
+			method: 'POST',
+			path: '/v2/pools/{id}/drain',
+			handler: drainHandler(parts),
+			doc: {
+				summary: 'No task starts in the pool any more; running ones may go on to the deadline, waiting ones go to other pools',
+				body: drainBodySchema,
+				success: 'accepted',
+				answer: answers.poolControlledSchema,
+				failures: ['INVALID_PARAMS', 'NOT_FOUND', 'POOL_UNREADY'],
+			},
+		},
+		{
+			method: 'POST',
+			path: '/v2/pools/{id}/undrain',
+			handler: undrainHandler(parts),
+			doc: {
+				summary: 'The pool takes tasks again',
+				body: undrainBodySchema,
+				success: 'accepted',
+				answer: answers.poolControlledSchema,
+				failures: ['INVALID_PARAMS', 'NOT_FOUND', 'POOL_UNREADY'],
+			},
 		},
 		{
 			method: 'GET',

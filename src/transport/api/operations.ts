@@ -21,8 +21,13 @@ export function healthHandler(parts: FrontParts): Handler {
 export function readyHandler(parts: FrontParts): Handler {
 	return (exchange) => {
 		const { pools, controlReachable } = parts.directory;
-		const states = pools.map((pool) => ({ pool_id: pool.poolId, state: pool.state, last_error: pool.lastError }));
-		const ready = controlReachable && pools.some(({ state }) => state === 'ready');
+		const states = pools.map((pool) => ({
+			pool_id: pool.poolId,
+			state: pool.state,
+			draining: pool.drainingUntil !== null,
+			last_error: pool.lastError,
+		}));
+		const ready = controlReachable && pools.some(({ state, drainingUntil }) => state === 'ready' && drainingUntil === null);
 		if (ready && !parts.draining()) exchange.json(httpStatus.ok, { ready: true, pools: states });
 		else {
 			const reason = parts.draining() ? shuttingDown : failure('POOL_UNREADY', whyUnready(parts), { retryAfterMs: 1000 });
@@ -38,8 +43,8 @@ function whyUnready(parts: FrontParts): string {
 	if (pools.length === 0) return 'no pool is known yet';
 	return pools
 		.map(
-			({ poolId, state, lastError }) =>
-				`pool ${poolId} ${state === 'starting' ? 'is starting' : `has ${state}`}${lastError === null ? '' : `: ${lastError}`}`,
+			({ poolId, state, drainingUntil, lastError }) =>
+				`pool ${poolId} ${drainingUntil !== null ? 'is draining' : state === 'starting' ? 'is starting' : `has ${state}`}${lastError === null ? '' : `: ${lastError}`}`,
 		)
 		.join('; ');
 }

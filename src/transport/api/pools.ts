@@ -25,8 +25,8 @@ export function poolHealthHandler(parts: FrontParts): Handler {
 	return withPool(parts, (exchange, pool) =>
 		exchange.json(httpStatus.ok, {
 			live: pool.replicas.some(({ state }) => state === 'starting' || state === 'ready'),
-			ready: pool.state === 'ready',
-			draining: false,
+			ready: pool.state === 'ready' && pool.drainingUntil === null,
+			draining: pool.drainingUntil !== null,
 			metrics: {
 				queue_depth: pool.queueDepth.interactive + pool.queueDepth.batch,
 				slots_total: pool.slotsTotal,
@@ -56,6 +56,7 @@ function poolJson(pool: PoolView) {
 		model: pool.model,
 		aliases: pool.aliases,
 		state: pool.state,
+		draining: pool.drainingUntil !== null,
 		ctx: pool.ctx,
 		max_tokens_out: pool.maxTokensOut,
 		slots_total: pool.slotsTotal,

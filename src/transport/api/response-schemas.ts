@@ -177,6 +177,7 @@ export const poolSchema = Type.Object({
 	model: text,
 	aliases: texts,
 	state: oneOf(['starting', 'ready', 'failed']),
+	draining: Type.Boolean(),
 	ctx: count,
 	max_tokens_out: count,
 	slots_total: count,
@@ -211,6 +212,8 @@ export const poolHealthSchema = Type.Object({
 	last_error: nullable(text),
 });
 
+export const poolControlledSchema = Type.Object({ pool_id: text, draining: Type.Boolean(), deadline_ms: Type.Optional(count) });
+
 export const capabilitiesSchema = Type.Object({
 	api_version: text,
 	engines: Type.Array(
@@ -233,5 +236,5 @@ export const versionSchema = Type.Object({ api_version: text, version: text, bui
 export const healthSchema = Type.Object({ status: Type.Literal('ok'), uptime_ms: count });
 export const readySchema = Type.Object({
 	ready: Type.Boolean(),
-	pools: Type.Array(Type.Object({ pool_id: text, state: text, last_error: nullable(text) })),
+	pools: Type.Array(Type.Object({ pool_id: text, state: text, draining: Type.Boolean(), last_error: nullable(text) })),
 });

@@ -183,6 +183,13 @@ export const tokenizeBodySchema = strict(
 	'A text for the tokenizer of a model',
 );
 
+export const drainBodySchema = strict(
+	{ deadline_ms: Type.Optional(count(msMax, 'How long running tasks may go on', 0)) },
+	'How a pool is emptied',
+);
+
+export const undrainBodySchema = strict({}, 'Nothing');
+
 /** A schema without our own keywords. */
 export function published(schema: unknown): unknown {
 	return JSON.parse(JSON.stringify(schema, (key, value: unknown) => (key === 'allowed' || key === 'secret' ? undefined : value)));

@@ -1,0 +1,59 @@
+/** `pools`: what the pools of a daemon are doing, and how to empty one. */
+import { type DaemonClient, getJson, isObject, type JsonObject, number, objects, postJson, text } from './daemon-client.ts';
+import { type ExitCode, exitCodes } from './exit-codes.ts';
+import { table } from './table.ts';
+import type { Terminal } from './terminal.ts';
+
+export async function listPools(client: DaemonClient, json: boolean, terminal: Terminal): Promise<ExitCode> {
+	const pools = objects((await getJson(client, '/v2/pools'))['pools']);
+	if (json) for (const pool of pools) terminal.out(`${JSON.stringify(pool)}\n`);
+	else terminal.out(table([['POOL', 'ENGINE', 'MODEL', 'STATE', 'SLOTS', 'QUEUED', 'LAST ERROR'], ...pools.map(row)]));
+	return exitCodes.ok;
+}
+
+export async function poolHealth(client: DaemonClient, poolId: string, json: boolean, terminal: Terminal): Promise<ExitCode> {
+	const health = await getJson(client, `${pathOf(poolId)}/health`);
+	const ready = health['ready'] === true;
+	if (json) terminal.out(`${JSON.stringify(health)}\n`);
+	else {
+		const metrics = isObject(health['metrics']) ? health['metrics'] : {};
+		const state = ready ? 'ready' : health['draining'] === true ? 'draining' : health['live'] === true ? 'not ready' : 'down';
+		const free = `${number(metrics['slots_free']) ?? 0} of ${number(metrics['slots_total']) ?? 0} slots free`;
+		const error = text(health['last_error']);
+		terminal.out(
+			`${poolId} is ${state}: ${free}, ${number(metrics['queue_depth']) ?? 0} queued${error === '' ? '' : `; last error: ${error}`}\n`,
+		);
+	}
+	return ready ? exitCodes.ok : exitCodes.retryLater;
+}
+
+export async function drainPool(client: DaemonClient, poolId: string, deadlineMs: number | null, terminal: Terminal): Promise<ExitCode> {
+	const answer = await postJson(client, `${pathOf(poolId)}/drain`, deadlineMs === null ? {} : { deadline_ms: deadlineMs });
+	const seconds = ((number(answer['deadline_ms']) ?? 0) / 1000).toFixed(1);
+	terminal.out(`${poolId} is draining: no task starts there, running ones may go on for ${seconds} s\n`);
+	return exitCodes.ok;
+}
+
+export async function undrainPool(client: DaemonClient, poolId: string, terminal: Terminal): Promise<ExitCode> {
+	await postJson(client, `${pathOf(poolId)}/undrain`, {});
+	terminal.out(`${poolId} takes tasks again\n`);
+	return exitCodes.ok;
+}
+
+function pathOf(poolId: string): string {
+	return `/v2/pools/${encodeURIComponent(poolId)}`;
+}
+
+function row(pool: JsonObject): string[] {
+	const depth = isObject(pool['queue_depth']) ? pool['queue_depth'] : {};
+	const total = number(pool['slots_total']) ?? 0;
+	return [
+		text(pool['pool_id']),
+		text(pool['engine']),
+		text(pool['model']),
+		pool['draining'] === true ? 'draining' : text(pool['state']),
+		`${total - (number(pool['slots_free']) ?? 0)}/${total}`,
+		String((number(depth['interactive']) ?? 0) + (number(depth['batch']) ?? 0)),
+		text(pool['last_error']) || '-',
+	];
+}

@@ -1,0 +1,63 @@
+/**
+ * What an operator may do to a pool: drain it, and have it take tasks again. On the front thread; the pools themselves are on
+ * the control thread, which answers once it is under way.
+ */
+import type { PoolControlled, PoolOperation } from '../../actors/serving/messages.ts';
+import type { Handler } from '../http/application.ts';
+import type { Exchange } from '../http/exchange.ts';
+import { httpStatus } from './errors.ts';
+import { checkerOf } from './field-problems.ts';
+import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
+import { type Parsed, parseJsonBody } from './json-body.ts';
+import { drainBodySchema, undrainBodySchema } from './schemas.ts';
+
+const controlMs = 5_000;
+const drainDefaultMs = 30_000;
+const checkDrain = checkerOf(drainBodySchema);
+const checkUndrain = checkerOf(undrainBodySchema);
+
+export function drainHandler(parts: FrontParts): Handler {
+	return withBody(parts, (exchange, json) => {
+		const body = checkDrain(json);
+		if (!body.ok) return exchange.fail(body.failure);
+		const deadlineMs = body.value.deadline_ms ?? drainDefaultMs;
+		control(parts, exchange, { kind: 'drain', deadlineMs }, { draining: true, deadline_ms: deadlineMs });
+	});
+}
+
+export function undrainHandler(parts: FrontParts): Handler {
+	return withBody(parts, (exchange, json) => {
+		const body = checkUndrain(json);
+		if (!body.ok) return exchange.fail(body.failure);
+		control(parts, exchange, { kind: 'undrain' }, { draining: false });
+	});
+}
+
+/** No body is an empty object. */
+function withBody(parts: FrontParts, use: (exchange: Exchange, json: unknown) => void): Handler {
+	return (exchange) =>
+		exchange.body((bytes) => {
+			const json: Parsed<unknown> = bytes.length === 0 ? { ok: true, value: {} } : parseJsonBody(bytes);
+			if (json.ok) use(exchange, json.value);
+			else exchange.fail(json.failure);
+		}, parts.options.bodyBytesMax);
+}
+
+function control(parts: FrontParts, exchange: Exchange, operation: PoolOperation, answer: Readonly<Record<string, unknown>>): void {
+	const dispatcher = parts.dispatcher();
+	if (dispatcher === null) return exchange.fail(unanswered('the scheduler', 'closed'));
+	const poolId = exchange.params['id'] ?? '';
+	const { correlationId } = exchange;
+	askFrom<PoolControlled>(
+		parts,
+		controlMs,
+		(replyTo) => dispatcher.tell({ type: 'control-pool', poolId, operation, correlationId, replyTo }),
+		(answered) => {
+			exchange.guarded(() => {
+				if (!answered.ok) exchange.fail(unanswered('the scheduler', answered.reason));
+				else if (answered.reply.failure !== null) exchange.fail(answered.reply.failure);
+				else exchange.json(httpStatus.accepted, { pool_id: poolId, ...answer });
+			});
+		},
+	);
+}
