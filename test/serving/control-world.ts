@@ -111,7 +111,7 @@ export class TestTask {
 				return this.#leave('withdrawn');
 			case 'replica-lost':
 				if (this.state !== 'running' || this.lease?.id !== news.lease.id) return;
-				this.settle('failed', 'unknown');
+				this.settle('failed', 'unknown', this.lease, 'WORKER_RESET');
 				return this.#leave('lost');
 		}
 	}
@@ -142,10 +142,18 @@ export class TestTask {
 		this.#leave('done');
 	}
 
-	settle(outcome: Settlement['outcome'], slot: Settlement['slot'], lease = this.lease): void {
+	/** The engine breaks its work off, and lives. */
+	fail(reason = 'WORKER_RESET'): void {
+		assert.ok(this.lease);
+		this.world.engines.life(this.lease.replicaId).over(this.lease);
+		this.settle('failed', 'free', this.lease, reason);
+		this.#leave('lost');
+	}
+
+	settle(outcome: Settlement['outcome'], slot: Settlement['slot'], lease = this.lease, reason = 'test'): void {
 		assert.ok(lease);
 		const work = outcome === 'completed' ? this.work : noWork;
-		this.world.tell({ type: 'settle', lease, settlement: { outcome, slot, ...work, reason: 'test' } });
+		this.world.tell({ type: 'settle', lease, settlement: { outcome, slot, ...work, reason } });
 	}
 
 	/** Out of the queue; or off the slot, which the engine frees at once, or `lateMs` after the Task has given up on it. */
