@@ -140,6 +140,7 @@ export const poolSchema = Type.Object(
 		queue,
 		timeouts,
 		perf_prior: perfPrior,
+		migration: oneOf(['on', 'off'], 'on', 'Whether running tasks go on elsewhere when they lose their slot'),
 		residency: oneOf(['always', 'on_demand'], 'always', 'When the model is loaded'),
 		scripted,
 	},
@@ -250,7 +251,6 @@ export const laterKeys: readonly string[] = [
 	'pools.pinned',
 	'pools.min_resident_ms',
 	'pools.perf_prior',
-	'pools.migration',
 ];
 
 export interface ConfigKey {

@@ -70,7 +70,9 @@ export interface PoolConfig {
 		readonly fullPolicy: 'reject' | 'drop-lru' | 'shed-low-priority';
 		readonly batchMaxWaitMs: number;
 		readonly order: 'fifo' | 'deadline';
+		readonly preemption: 'off' | 'soft';
 	};
+	readonly migration: 'on' | 'off';
 	readonly perfPrior: { readonly prefillTokensPerS: number; readonly decodeTokensPerS: number; readonly tokensOut: number };
 	readonly timeouts: { readonly firstTokenMs: number; readonly idleMs: number; readonly wallMs: number };
 	/** Null unless the engine is `scripted`. */
@@ -237,7 +239,6 @@ function resolvePool(pool: PoolFile, path: string, hasScript: boolean, room: Thr
 	if (pool.engine !== 'llamacpp' && pool.engine !== 'scripted') later('engine', pool.engine);
 	if (pool.provider !== 'embedded') later('provider', pool.provider);
 	if (pool.residency !== 'always') later('residency', pool.residency);
-	if (pool.queue.preemption !== 'off') later('queue.preemption', pool.queue.preemption);
 	if (hasScript && pool.engine !== 'scripted')
 		problems.push(`${path}.scripted is set, but ${path}.engine is ${pool.engine}; it belongs to engine: scripted`);
 	if (typeof pool.cpu_threads === 'number' && pool.cpu_threads > room.most) {
@@ -270,7 +271,9 @@ function resolvePool(pool: PoolFile, path: string, hasScript: boolean, room: Thr
 			fullPolicy: pool.queue.full_policy,
 			batchMaxWaitMs: pool.queue.batch_max_wait_ms,
 			order: pool.queue.order,
+			preemption: pool.queue.preemption,
 		},
+		migration: pool.migration,
 		perfPrior: {
 			prefillTokensPerS: pool.perf_prior.prefill_tokens_per_s,
 			decodeTokensPerS: pool.perf_prior.decode_tokens_per_s,

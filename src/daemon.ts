@@ -240,6 +240,7 @@ function poolSpec(pool: PoolConfig): PoolSpec {
 		queue: pool.queue,
 		timeouts: pool.timeouts,
 		perfPrior: pool.perfPrior,
+		migration: pool.migration,
 		settings: engineSettings(pool),
 	};
 }

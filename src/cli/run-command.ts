@@ -155,7 +155,12 @@ function showPlace(terminal: Terminal, position: number, predictedStartMs: numbe
 	terminal.status(predictedStartMs > 0 ? `queued: ${before}, about ${(predictedStartMs / 1000).toFixed(1)} s` : `queued: ${before}`);
 }
 
-const phaseWords: Readonly<Record<string, string>> = { admitting: 'being admitted', prefill: 'reading the prompt', decode: 'answering' };
+const phaseWords: Readonly<Record<string, string>> = {
+	admitting: 'being admitted',
+	prefill: 'reading the prompt',
+	decode: 'answering',
+	migrated: 'going on in another slot',
+};
 
 function showMetrics(terminal: Terminal, data: JsonObject, phase: string): void {
 	const words = phaseWords[phase];

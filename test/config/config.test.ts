@@ -173,13 +173,6 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 		/^pools\[0\]\.engine is vllm, which is not available in this version$/,
 	],
 	[
-		'a queue policy of a later version',
-		[],
-		'pools: [{ id: a, queue: { preemption: soft } }]',
-		{},
-		/^pools\[0\]\.queue\.preemption is soft, which is not available/,
-	],
-	[
 		'an unknown fault',
 		[],
 		'pools: [{ id: a, engine: scripted, scripted: { faults: [{ kind: sulk }] } }]',

@@ -29,13 +29,16 @@ import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 import { FakeEngines } from './fake-engine.ts';
 import { Recorder } from './front-world.ts';
 import { poolSpec, summary, taskClaim } from './summaries.ts';
+import { replicaFacts } from './task-requests.ts';
 
 type News<T extends PlacementNews['type']> = Extract<PlacementNews, { type: T }>;
 
 /** What the control thread sees of a Task: its submission, its lease, its settlement, its end. */
 export class TestTask {
 	readonly world: ControlWorld;
-	readonly summary: TaskSummary;
+	summary: TaskSummary;
+	/** Does not leave its slot when it is asked to: it cannot go on elsewhere. */
+	stays = false;
 	readonly edge: EdgeRef<PlacementNews>;
 	readonly news: PlacementNews[] = [];
 	lease: Lease | null = null;
@@ -101,6 +104,8 @@ export class TestTask {
 				return;
 			case 'standing-changed':
 				return;
+			case 'leave-slot':
+				return this.#leaveSlot(news);
 			case 'granted':
 				return this.#take(news);
 			case 'refused':
@@ -111,9 +116,25 @@ export class TestTask {
 				return this.#leave('withdrawn');
 			case 'replica-lost':
 				if (this.state !== 'running' || this.lease?.id !== news.lease.id) return;
-				this.settle('failed', 'unknown', this.lease, 'WORKER_RESET');
+				this.settle('failed', 'unknown');
 				return this.#leave('lost');
 		}
+	}
+
+	/** As a Task does: the engine lets go, then it waits for another slot, or ends where it may not go on. */
+	#leaveSlot({ lease, reason }: News<'leave-slot'>): void {
+		if (this.state !== 'running' || this.lease?.id !== lease.id || this.stays) return;
+		this.world.engines.life(lease.replicaId).over(lease);
+		if (reason === 'drained') {
+			this.settle('failed', 'free');
+			return this.#leave('lost');
+		}
+		this.settle('moved', 'free', lease, reason);
+		this.lease = null;
+		this.state = 'submitted';
+		const { modelDigest, modelName } = replicaFacts;
+		this.summary = { ...this.summary, resume: { poolId: lease.poolId, modelDigest, modelName, tokens: 5 } };
+		this.submit(true);
 	}
 
 	#take({ lease }: News<'granted'>): void {
@@ -140,14 +161,6 @@ export class TestTask {
 		this.world.engines.life(this.lease.replicaId).over(this.lease);
 		this.settle('completed', 'free');
 		this.#leave('done');
-	}
-
-	/** The engine breaks its work off, and lives. */
-	fail(reason = 'WORKER_RESET'): void {
-		assert.ok(this.lease);
-		this.world.engines.life(this.lease.replicaId).over(this.lease);
-		this.settle('failed', 'free', this.lease, reason);
-		this.#leave('lost');
 	}
 
 	settle(outcome: Settlement['outcome'], slot: Settlement['slot'], lease = this.lease, reason = 'test'): void {

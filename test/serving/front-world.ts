@@ -143,6 +143,7 @@ export class PlayedControl {
 			ctx: 512,
 			maxTokensOut: 256,
 			timeouts: { firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },
+			migration: true,
 			standing: standingOf(0),
 			...more,
 		});

@@ -258,6 +258,7 @@ test('a full link delays joining, withdrawals and settlements; none is lost or s
 			ctx: 512,
 			maxTokensOut: 256,
 			timeouts: { firstTokenMs: 0, idleMs: 0, wallMs: 0 },
+			migration: true,
 			standing: standingOf(0),
 		});
 	}

@@ -6,7 +6,7 @@ export const checkers = {
 	eventGrammarHolds: 'the events of a task are [started → token*] → end|error, with one terminal event and nothing behind it',
 	sequencesAreDense: 'seq counts from 1 by 1 over all events of a task, i from 0 by 1 over its tokens',
 	tokensOutIsTheSum: 'tokens_out of the end is the sum of n over the tokens',
-	tokensAreThoseMade: 'the tokens logged are a prefix of those that one engine made for the task; all of them when it is done',
+	tokensAreThoseMade: 'the tokens logged are a prefix of those that its engines made, each behind the last; all of them when it is done',
 	nothingIsLoggedAfterACancel: 'once a cancel is answered, the log has its terminal event and gains nothing',
 	watchersSeeTheLog: 'what a client has read, over however many connections, is a gapless part of the log, to its end if it stayed',
 	slotsAreNotDoubleBooked: 'no engine is given more work than it has slots, a lease twice, or company beside an exclusive lease',
@@ -15,7 +15,8 @@ export const checkers = {
 	ledgerIsTheSumOfLeases: 'no pool finds its slots and its leases apart; when all is quiet every slot of every replica is free',
 	queueStaysInBounds: 'no queue holds more tasks or bytes than it may',
 	queueIsFifo: 'of one tenant and class, whoever comes first in its order is granted a slot first',
-	tasksRunOnce: 'one id is begun by one engine at most, whatever fronts it was sent to; unless its front and the directory both died',
+	tasksRunOnce:
+		'one id is begun by one engine at a time, on one front, and by one alone if it may not move; unless its front and the directory both died',
 	everySubmissionIsAnswered: 'every submission gets exactly one answer, unless its front died',
 	everyTaskEnds: 'after the faults every task ends, every reader gets to an end, every thread and engine is back',
 	taskRollIsTrue: 'a task is on the roll from its 202 to its end, once',

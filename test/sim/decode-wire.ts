@@ -20,9 +20,13 @@ export interface GenerationRecord {
 	readonly front: string;
 	readonly address: string;
 	readonly request: GenerateRequest;
+	/** Pieces behind which it was to go on. */
+	from: number;
 	readonly made: TestPiece[];
 	/** The task has heard that it began. */
 	begun: boolean;
+	/** The task has heard its end, or has given it up. */
+	over: boolean;
 }
 
 export class DecodeStream implements Generation {
@@ -51,6 +55,7 @@ export class DecodeStream implements Generation {
 
 	abandon(): void {
 		this.#forsaken = true;
+		this.record.over = true;
 		this.cancel();
 	}
 
@@ -64,6 +69,7 @@ export class DecodeStream implements Generation {
 		if (!this.#open) return;
 		if (news.type !== 'pieces' && news.type !== 'decode-started') {
 			this.#open = false;
+			this.record.over = true;
 			this.connection.streams.delete(this);
 		}
 		if (this.#forsaken) return;
@@ -167,9 +173,13 @@ export class SimDecodePort implements DecodePort {
 			front: this.#thread.label,
 			address: replica.address,
 			request,
+			from: 0,
 			made: [],
 			begun: false,
+			over: false,
 		};
+		const other = this.#universe.generations.find((each) => each.taskId === taskId && each.front === record.front && !each.over);
+		if (other !== undefined) this.#universe.found('tasksRunOnce', `${taskId} begins on ${replica.address} while ${other.address} has it`);
 		this.#universe.generations.push(record);
 		this.#universe.onGenerate(this.#thread, request);
 		const connection = this.#to(replica.address);

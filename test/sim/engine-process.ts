@@ -9,6 +9,7 @@ import type { GenerateRequest, GenerationUsage } from '../../src/actors/serving/
 import { leaseKey } from '../../src/actors/serving/engine-life.ts';
 import { failure } from '../../src/actors/serving/failure.ts';
 import type { Lease, ReplicaSpec } from '../../src/actors/serving/messages.ts';
+import { hashText } from '../../src/engines/scripted/scripted-text.ts';
 import { pieceRecords } from '../serving/piece-records.ts';
 import type { DecodeConnection, DecodeStream } from './decode-wire.ts';
 import type { PoolSettings } from './plan.ts';
@@ -94,10 +95,15 @@ export class EngineProcess {
 					: drawn < errorPercent + stallPercent
 						? 'stalls'
 						: 'babbles';
-		const total = Math.min(request.maxTokens, 1 + random.below(tokensMax));
+		const pieces = 1 + (hashText(stream.taskId) % tokensMax);
+		// A piece has two tokens on average. Some engines do not keep to what they may make.
+		const most = hashText(`${stream.taskId} most`) % 8 === 0 ? request.maxTokens : Math.max(1, request.maxTokens >> 1);
+		const total = Math.min(most, pieces);
 		const deaf = !calm && random.below(100) < deafPercent;
-		const padding = ' '.repeat(random.below(5) === 0 ? 1_200 : 1);
-		const run: Run = { stream, request, total, fate, deaf, padding, made: 0, tokens: 0 };
+		const padding = ' '.repeat(hashText(`${stream.taskId} padding`) % 5 === 0 ? 1_200 : 1);
+		const made = this.#piecesSaid(stream);
+		stream.record.from = made;
+		const run: Run = { stream, request, total, fate, deaf, padding, made, tokens: 0 };
 		this.running.set(leaseKey(lease), run);
 		this.#universe.did(
 			this.address,
@@ -105,6 +111,19 @@ export class EngineProcess {
 		);
 		stream.say({ type: 'decode-started', tokensIn: 5, tokensCached: 0 });
 		this.host.setTimer(random.next() * prefillMs, () => this.#step(run));
+	}
+
+	/** How many pieces another engine has made of it. Whatever is not exactly that is a bug of whoever sent it. */
+	#piecesSaid({ taskId, request }: DecodeStream): number {
+		const ids = request.resume?.ids ?? [];
+		let pieces = 0;
+		for (let at = 0; at < ids.length; pieces += 1) {
+			for (const id of idsOf(pieces)) {
+				if (ids[at] !== id) this.#universe.found('tokensAreThoseMade', `${taskId} goes on behind ${ids.join()}`);
+				at += 1;
+			}
+		}
+		return pieces;
 	}
 
 	cancel(stream: DecodeStream): void {
@@ -180,11 +199,12 @@ export class EngineProcess {
 			run.stream.say({ type: 'decode-ended', finishReason: 'stop', usage: usageOf(run) });
 			return;
 		}
-		if (run.made === run.total) return this.#end(run);
+		if (run.made >= run.total) return this.#end(run);
 		const count = Math.min(run.total - run.made, 1 + random.below(4));
 		const pieces = Array.from({ length: count }, (_, index) => {
 			const i = run.made + index;
-			return { text: `${run.stream.taskId}.${i}${run.padding}`, n: 1 + (i % 3) };
+			const piece = { text: `${run.stream.taskId}.${i}${run.padding}`, n: 1 + (i % 3) };
+			return run.request.tellIds ? { ...piece, ids: idsOf(i) } : piece;
 		});
 		run.made += count;
 		for (const piece of pieces) {
@@ -220,6 +240,11 @@ export class EngineProcess {
 		const exclusive = lease.exclusive || [...this.running.values()].some((run) => run.request.lease.exclusive);
 		if (exclusive && this.running.size > 0) wrong(`lease ${key} and ${this.busy().join()}: one is exclusive`);
 	}
+}
+
+/** Of the tokens of a piece: the same of every engine. */
+function idsOf(piece: number): number[] {
+	return Array.from({ length: 1 + (piece % 3) }, (_, index) => piece * 4 + index);
 }
 
 function usageOf(run: Run): GenerationUsage {

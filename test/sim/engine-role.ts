@@ -64,6 +64,7 @@ class SimDriver implements EngineDriver {
 			poolId: spec.poolId,
 			address: process.address,
 			slots: process.slots,
+			features: ['resume'],
 		};
 		const fails = universe.takeStartFailure();
 		process.host.setTimer(random.next() * plan.engine.loadMs, () => {

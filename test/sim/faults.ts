@@ -58,8 +58,11 @@ export class Faults {
 				return this.#lose('control');
 			case 'engine-thread-loss':
 				return this.#lose(this.#one(plan.engineThreads));
-			case 'engine-crash':
-				return this.#one([...processes.values()])?.die('it crashed');
+			case 'engine-crash': {
+				// Where it hurts, if there is such a place.
+				const busy = [...processes.values()].filter(({ running }) => running.size > 0);
+				return this.#one(busy.length > 0 ? busy : [...processes.values()])?.die('it crashed');
+			}
 			case 'engine-stall': {
 				const process = this.#one([...processes.values()]);
 				if (process === undefined || process.host.paused) return;

@@ -91,7 +91,9 @@ export function drawPlan(seed: number): Plan {
 				fullPolicy: one('reject', 'drop-lru', 'shed-low-priority'),
 				batchMaxWaitMs: one(300, 60_000),
 				order: one('fifo', 'deadline'),
+				preemption: one('off', 'soft'),
 			},
+			migration: one('on', 'on', 'off'),
 			perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 },
 			timeouts: one(
 				{ firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },

@@ -86,12 +86,15 @@ export class QueueModel {
 				return;
 			case 'standing-changed':
 			case 'replica-lost':
+			case 'leave-slot':
 				return;
 		}
 	}
 
 	#queued(entry: Entry): void {
 		entry.queued = true;
+		// One that comes back from a slot always gets in.
+		if (entry.summary.resume !== null) return;
 		const { capacity, bytesMax } = this.#spec.queue;
 		const queued = [...this.#entries].filter((each) => each.queued && !each.stays);
 		const bytes = queued.reduce((sum, each) => sum + each.summary.queuedBytes, 0);

@@ -10,6 +10,7 @@ test(`${seeds} simulated runs of the whole daemon keep every promise, each the s
 	const problems: string[] = [];
 	let tasks = 0;
 	let tokens = 0;
+	let moves = 0;
 	for (let seed = 1; seed <= seeds; seed += 1) {
 		// What weak refs have named is kept until the job ends: each seed is a job of its own.
 		await new Promise(setImmediate);
@@ -17,9 +18,11 @@ test(`${seeds} simulated runs of the whole daemon keep every promise, each the s
 		const second = simulate(seed, new Trace());
 		tasks += first.tasks;
 		tokens += first.tokens;
+		moves += first.moves;
 		for (const { checker, words } of first.findings) problems.push(`seed ${seed}: ${checker}: ${words}`);
 		if (first.hash !== second.hash) problems.push(`seed ${seed}: runsAreReproducible: ${first.hash}, then ${second.hash}`);
 	}
 	assert.ok(problems.length === 0, `\n${problems.slice(0, 30).join('\n')}\nreplay one with: npm run sim -- SEED\n`);
-	assert.ok(tasks > seeds * 8 && tokens > seeds * 50, `${tasks} tasks and ${tokens} tokens: these runs test little`);
+	const enough = tasks > seeds * 8 && tokens > seeds * 50 && moves > seeds / 20;
+	assert.ok(enough, `${tasks} tasks, ${tokens} tokens and ${moves} moves: these runs test little`);
 });

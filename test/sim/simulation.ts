@@ -44,6 +44,8 @@ export interface RunResult {
 	readonly faults: number;
 	readonly tasks: number;
 	readonly tokens: number;
+	/** Generations that went on behind tokens of another. */
+	readonly moves: number;
 	readonly findings: readonly Finding[];
 }
 
@@ -108,7 +110,8 @@ class Simulation implements Universe {
 		const { hash, events } = this.#trace;
 		const tokens = this.generations.reduce((sum, { made }) => sum + made.length, 0);
 		const tasks = this.#evidence().witnesses.length;
-		return { plan, hash, events, faults: this.#faults.struck, tasks, tokens, findings: this.#findings };
+		const moves = this.generations.filter(({ begun, from }) => begun && from > 0).length;
+		return { plan, hash, events, faults: this.#faults.struck, tasks, tokens, moves, findings: this.#findings };
 	}
 
 	#live(): void {

@@ -7,6 +7,7 @@
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
 import { type AdmissionSteps, openAdmission } from './admission.ts';
+import { placementOf } from './continuation.ts';
 import { DecisionRecords, decisionRecord } from './decision-records.ts';
 import { failure } from './failure.ts';
 import { expectOfDispatcher } from './known-series.ts';
@@ -180,7 +181,9 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			return;
 		}
 		const { decision, record } = this.#decide(summary, startedAt, (chosen) => {
-			if (!again || chosen.kind === 'assigned' || !this.#mayWait(summary, replyTo)) this.#place(summary, chosen, replyTo);
+			// One that has begun does not stand still in a pool that is being emptied.
+			const waits = again && summary.resume === null && chosen.kind === 'none' && this.#mayWait(summary, replyTo);
+			if (!waits) this.#place(summary, chosen, replyTo);
 		});
 		this.#decisions.put(summary.taskId, record);
 		this.#countDecision(summary, decision);
@@ -218,7 +221,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const others = this.#snapshots().filter(
 			(each) => each.poolId !== poolId && each.poolId !== not && (each.hasRoom || each.slotsFree > 0),
 		);
-		const decision: Decision | null = not === null && others.length > 0 ? decide(others, summary) : null;
+		const { pools, job } = placementOf(others, summary);
+		const decision: Decision | null = not === null && pools.length > 0 ? decide(pools, job) : null;
 		const assigned = decision?.kind === 'assigned' ? this.#pools.get(decision.poolId) : undefined;
 		if (decision?.kind === 'assigned' && assigned !== undefined) {
 			if (assigned.ref.tell({ type: 'enqueue', summary, origin: { kind: 'moved', from: poolId }, replyTo }) === 'accepted') {
@@ -305,9 +309,10 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const { rateLimit, catalog } = this.#admission;
 		const problem = rateLimit(summary, startedAt) ?? catalog(summary, startedAt);
 		const admittedAt = this.#ctx.now();
-		const feasible = problem === null ? feasibility(this.#snapshots(), summary) : { pools: [], considered: [], failure: problem };
+		const { pools, job } = placementOf(this.#snapshots(), summary);
+		const feasible = problem === null ? feasibility(pools, job) : { pools: [], considered: [], failure: problem };
 		const consideredAt = this.#ctx.now();
-		const decision = choose(feasible, summary, this.#affinity.poolOf(summary.sessionId));
+		const decision = choose(feasible, job, this.#affinity.poolOf(summary.sessionId));
 		const chosenAt = this.#ctx.now();
 		use(decision);
 		return { decision, record: decisionRecord(decision, [startedAt, admittedAt, consideredAt, chosenAt, this.#ctx.now()]) };
@@ -410,9 +415,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 
 /** What the fronts are told at once. */
 function stateOf(view: PoolView): string {
-	const replicas = view.replicas.map(
-		({ state, facts, breaker, lastError }) => `${state} ${breaker} ${facts?.address ?? ''} ${lastError ?? ''}`,
-	);
+	const replicas = view.replicas.map(({ state, facts, lastError }) => `${state} ${facts?.address ?? ''} ${lastError ?? ''}`);
 	return `${view.state} ${view.drainingUntil} ${replicas.join()}`;
 }
 

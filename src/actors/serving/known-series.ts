@@ -8,7 +8,7 @@ import type { PoolView } from './messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import { cancelReasons } from './task-directory.ts';
 import { type PriorityClass, priorityClasses } from './task-request.ts';
-import { genAiLabels, genAiOperations } from './task-telemetry.ts';
+import { genAiLabels, genAiOperations, moveReasons } from './task-telemetry.ts';
 
 /** Of a front thread, before it knows of any pool. */
 export function expectOfFront(telemetry: Telemetry): void {
@@ -52,6 +52,7 @@ export class ExpectedOfPools {
 			this.#telemetry.expect('gen_ai_server_time_to_first_token', labels);
 			this.#telemetry.expect('gen_ai_server_time_per_output_token', labels);
 		}
+		for (const reason of moveReasons) this.#telemetry.expect('migrations_total', { pool_id: poolId, reason });
 		// Of tasks that are cancelled while they wait.
 		this.#expectCanceled(engine, '', poolId, '');
 	}
@@ -90,6 +91,7 @@ export function expectOfPool(telemetry: Telemetry, { poolId, engine, queue, mode
 	telemetry.expect('eta_error_ratio', { pool_id: poolId });
 	telemetry.expect('stale_settlements_total', { pool_id: poolId });
 	telemetry.expect('ledger_drift_total', { pool_id: poolId });
+	telemetry.expect('preemptions_total', { pool_id: poolId, reason: 'interactive' });
 	for (const priority of priorityClasses) telemetry.expect('tasks_dropped_total', { engine, pool_id: poolId, priority });
 	// Models of pools serve; others are not known yet.
 	telemetry.gauge('model_state', { model_id: model, state: 'Active' }, 1);

@@ -3,6 +3,7 @@
  * finished ones still hold. In use = the sum of the leases. Space that only finished tasks hold can be had by forgetting
  * them; space of a running task is never taken. So a log is bounded before it is written, and nothing ever has to pause.
  */
+import { isMovable } from './continuation.ts';
 import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
 import type { TaskRequest } from './task-request.ts';
@@ -13,6 +14,8 @@ import type { TaskRequest } from './task-request.ts';
  */
 const tokenBytes = 96;
 const tokenLogprobBytes = 144;
+/** Kept beside the log while a task runs that may go on elsewhere. */
+export const tokenIdBytes = 4;
 /** `started`, the terminal event and the slack of the first chunk. */
 export const logHeadBytes = 2048;
 /** 1 024 dimensions; corrected when the vectors are there. */
@@ -24,7 +27,8 @@ export const logRetryAfterMs = 1000;
 /** Bytes to reserve for a task that generates at most `outputTokens`. */
 export function logBytesFor(request: TaskRequest, outputTokens: number): number {
 	const vectors = request.input.kind === 'inputs' ? request.input.inputs.length * vectorBytes : 0;
-	return logHeadBytes + outputTokens * (request.sampling.logprobs ? tokenLogprobBytes : tokenBytes) + vectors;
+	const frame = request.sampling.logprobs ? tokenLogprobBytes : tokenBytes;
+	return logHeadBytes + outputTokens * (frame + (isMovable(request) ? tokenIdBytes : 0)) + vectors;
 }
 
 /** Why a task is cut whose texts outgrew its reservation. */

@@ -67,6 +67,20 @@ export interface TaskSummary {
 	readonly placement: Placement;
 	/** Bytes the task holds on its front while it waits: bounded per pool by `queue.bytes_max`. */
 	readonly queuedBytes: number;
+	/** Nothing in the request forbids that it leaves its slot and goes on in another. */
+	readonly movable: boolean;
+	/** What it has left and goes on with; null: it begins. */
+	readonly resume: LeftBehind | null;
+}
+
+/** Where a task that goes on was, and what it needs to go on: the same model. */
+export interface LeftBehind {
+	readonly poolId: string;
+	/** Null: the engine has no file of its own; then `modelName` says which model it is. */
+	readonly modelDigest: string | null;
+	readonly modelName: string;
+	/** That its watchers have. */
+	readonly tokens: number;
 }
 
 /** What a front says of a task beside its summary, for the directory of `task-homes.ts`. */
@@ -198,7 +212,8 @@ export interface PoolControlled {
 }
 
 export interface Settlement {
-	readonly outcome: 'completed' | 'canceled' | 'failed' | 'unused';
+	/** `moved`: it goes on in another slot; the numbers are of this one. `unused`: it never had an answer in it. */
+	readonly outcome: 'completed' | 'canceled' | 'failed' | 'unused' | 'moved';
 	readonly slot: 'free' | 'unknown';
 	readonly tokensIn: number;
 	readonly tokensOut: number;
@@ -223,6 +238,8 @@ export type PlacementNews =
 			readonly replica: ReplicaFacts;
 			readonly ctx: number;
 			readonly maxTokensOut: number;
+			/** `pools.migration`: the task may go on elsewhere when it loses this slot. */
+			readonly migration: boolean;
 			readonly timeouts: WatchdogTimeouts;
 			readonly standing: QueueStanding;
 	  }
@@ -234,7 +251,12 @@ export type PlacementNews =
 	/** Answer to `withdraw`: the task is out of the queue and no grant will come. */
 	| { readonly type: 'withdrawn' }
 	/** The replica of the task's lease is gone: stop waiting for tokens. */
-	| { readonly type: 'replica-lost'; readonly lease: Lease; readonly failure: Failure };
+	| { readonly type: 'replica-lost'; readonly lease: Lease; readonly failure: Failure }
+	/**
+	 * Give the slot back and go on in another, behind the tokens so far: `preempted` where that is possible, `drained` in any case,
+	 * with `WORKER_RESET` where it is not. Answered by a settlement.
+	 */
+	| { readonly type: 'leave-slot'; readonly lease: Lease; readonly reason: 'preempted' | 'drained' };
 
 export interface WatchdogTimeouts {
 	readonly firstTokenMs: number;
@@ -371,8 +393,6 @@ export interface PoolView {
 		readonly replicaId: string;
 		readonly state: ReplicaState;
 		readonly facts: ReplicaFacts | null;
-		/** `open`: its tasks fail, and it is given none for a while; `half-open`: one at a time, to see. */
-		readonly breaker: 'closed' | 'open' | 'half-open';
 		readonly lastError: string | null;
 	}[];
 }

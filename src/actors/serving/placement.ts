@@ -19,14 +19,17 @@ export interface PoolSnapshot {
 	readonly state: 'starting' | 'ready' | 'failed';
 	/** It takes no tasks, and those that it has run out. */
 	readonly draining: boolean;
-	/** Every replica's breaker is open. */
-	readonly exhausted: boolean;
 	readonly lastError: string | null;
 	readonly ctx: number | null;
 	readonly maxTokensOut: number;
 	readonly workloads: readonly Workload[] | null;
 	readonly features: readonly string[] | null;
 	readonly samplerProfileVersion: string | null;
+	/** Of the file we load; null for others too. */
+	readonly modelDigest: string | null;
+	readonly modelName: string | null;
+	/** Takes tasks that have begun elsewhere. */
+	readonly migration: boolean;
 	readonly slotsFree: number;
 	readonly slotsTotal: number;
 	/** Another task may wait. */
@@ -299,10 +302,6 @@ function roomTooSmall({ poolId, ctx }: PoolSnapshot, job: TaskSummary): string |
 
 function unready(pool: PoolSnapshot): Failure | null {
 	if (pool.draining) return failure('POOL_UNREADY', `${pool.poolId} is draining`, { retryAfterMs: pool.retryAfterMs });
-	if (pool.exhausted) {
-		const words = `no replica of ${pool.poolId} takes tasks: ${pool.lastError ?? 'all fail'}`;
-		return failure('REPLICA_EXHAUSTED', words, { retryAfterMs: pool.retryAfterMs });
-	}
 	if (pool.state !== 'failed') return null;
 	const reason = pool.lastError ?? 'its replicas have failed';
 	return failure('POOL_UNREADY', `${pool.poolId} cannot serve: ${reason}`, { retryAfterMs: pool.retryAfterMs });

@@ -21,7 +21,11 @@ export interface PoolSpec {
 		readonly batchMaxWaitMs: number;
 		/** Of the tasks of one tenant in one class. */
 		readonly order: 'fifo' | 'deadline';
+		/** `soft`: a batch task gives its slot to an interactive one that waits, and goes on later. */
+		readonly preemption: 'off' | 'soft';
 	};
+	/** Whether its tasks go on elsewhere when they lose their slots. */
+	readonly migration: 'on' | 'off';
 	readonly timeouts: WatchdogTimeouts;
 	readonly perfPrior: PerfPrior;
 	/** The engine's part: only its driver looks inside. */

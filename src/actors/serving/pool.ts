@@ -7,16 +7,16 @@
  */
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
-import { verdictOf } from './circuit-breaker.ts';
 import { leaseKey } from './engine-life.ts';
 import { errorRatio } from './error-ratios.ts';
 import { PaceMeter } from './eta.ts';
 import type { Failure } from './failure.ts';
 import { LeaseLedger } from './lease-ledger.ts';
-import type { EngineThreadCommand, Lease, PlacementNews, PlacementPreview, ReplicaNews, Settlement, TaskSummary } from './messages.ts';
+import type { EngineThreadCommand, PlacementNews, PlacementPreview, ReplicaNews, Settlement, TaskSummary } from './messages.ts';
 import { PoolDrain } from './pool-drain.ts';
 import { PoolForecast } from './pool-forecast.ts';
 import type { PoolCommand, PoolMessage, PoolNews } from './pool-messages.ts';
+import { PoolPreemption } from './pool-preemption.ts';
 import { PoolRefusals } from './pool-refusals.ts';
 import { chooseReplica, nextIdle, PoolReplicas, type ReplicaRow } from './pool-replicas.ts';
 import type { PoolSpec } from './pool-spec.ts';
@@ -29,6 +29,8 @@ import { SlotLevels } from './slot-levels.ts';
 
 /** A preview, but for what the Dispatcher decided. */
 type Foreseen = PlacementPreview extends infer P ? (P extends PlacementPreview ? Omit<P, 'decision'> : never) : never;
+
+import type { PriorityClass } from './task-request.ts';
 
 export interface PoolOptions {
 	readonly spec: PoolSpec;
@@ -67,6 +69,7 @@ class Pool implements Behavior<PoolMessage> {
 	readonly #refusals: PoolRefusals;
 	readonly #telemetry: PoolTelemetry;
 	readonly #drain = new PoolDrain();
+	readonly #preemption: PoolPreemption;
 	/** Those that are there, by name. */
 	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
 	#untold: { readonly ref: ActorRef<PlacementNews>; readonly news: PlacementNews }[] = [];
@@ -89,6 +92,7 @@ class Pool implements Behavior<PoolMessage> {
 		this.#tasks = new PoolTasks(ctx);
 		this.#refusals = new PoolRefusals(spec);
 		this.#telemetry = new PoolTelemetry(ctx.telemetry, spec);
+		this.#preemption = new PoolPreemption(spec);
 		ctx.setTimer('ledger', ledgerMs, { type: 'ledger-due' });
 		this.#showGauges();
 		this.#publish();
@@ -146,9 +150,6 @@ class Pool implements Behavior<PoolMessage> {
 				return this.#tellStandings(message.from);
 			case 'audit-due':
 				return this.#audit(message.replicaId);
-			case 'breaker-due':
-				this.#replicas.find(message.replicaId)?.breaker.tryAgain();
-				return this.#grant();
 			case 'ledger-due':
 				return this.#checkLedger();
 			case 'tell-again-due':
@@ -175,7 +176,8 @@ class Pool implements Behavior<PoolMessage> {
 		const serviceMs = this.#forecast.serviceMs(summary, this.#depthOfNext());
 		const { startMs, standing } = this.#forecast.foresee(summary, serviceMs, this.#levels());
 		const onTimeProbability = this.#forecast.onTime(summary, standing, now);
-		const late = origin === null ? this.#refusals.tooLate(summary, standing, onTimeProbability, now) : null;
+		const begins = origin === null && summary.resume === null;
+		const late = begins ? this.#refusals.tooLate(summary, standing, onTimeProbability, now) : null;
 		if (late !== null) {
 			ref.tell({ type: 'refused', failure: late });
 			return;
@@ -217,7 +219,7 @@ class Pool implements Behavior<PoolMessage> {
 	/** One that another pool cannot serve now: nobody is dropped for it. */
 	#mayJoin(summary: TaskSummary): boolean {
 		const { taskId, queuedBytes } = summary;
-		if (this.#queue.get(taskId) !== undefined || this.#unserved() !== null || this.#drain.active) return false;
+		if (this.#queue.get(taskId) !== undefined || this.#replicas.state === 'failed' || this.#drain.active) return false;
 		return this.#refusals.tooLarge(summary) === null && this.#queue.hasRoom(queuedBytes);
 	}
 
@@ -225,8 +227,9 @@ class Pool implements Behavior<PoolMessage> {
 	#whyNotQueued(summary: TaskSummary): Failure | null {
 		if (this.#queue.get(summary.taskId) !== undefined) return this.#refusals.alreadyQueued(summary.taskId);
 		// It was placed before the news of our failure got there.
-		const unserved = this.#unserved();
-		if (unserved !== null) return unserved;
+		if (this.#replicas.state === 'failed') return this.#cannotServe();
+		// It had a slot, and its watchers have a part of the answer: it is not told now that there is no room.
+		if (summary.resume !== null) return null;
 		const tooLarge = this.#refusals.tooLarge(summary);
 		if (tooLarge !== null) return tooLarge;
 		while (!this.#queue.hasRoom(summary.queuedBytes)) {
@@ -256,7 +259,7 @@ class Pool implements Behavior<PoolMessage> {
 			return;
 		}
 		this.#tasks.ended(leaseKey(lease));
-		this.#judge(running.lease, settlement);
+		if (this.#preemption.settled(running, settlement, this.#ctx.now())) this.#telemetry.preempted();
 		const depthAtEnd = this.#ledger.slotsIn(lease.replicaId, 'granted');
 		this.#queue.settle(running.charge, this.#forecast.costInTruth(running.summary, settlement));
 		if (settlement.slot === 'free') this.#ledger.release(lease);
@@ -328,9 +331,19 @@ class Pool implements Behavior<PoolMessage> {
 			const row = chooseReplica(this.#replicas.rows, this.#ledger, strict, kept);
 			if (row !== null && this.#start(waiting, row)) continue;
 			// Only behind strict tasks, and tasks that could not be told, may others still find a place.
-			if (row === null && !strict) return;
+			if (row === null && !strict) return this.#preempt(waiting.priority);
 			if (strict) kept ??= nextIdle(this.#replicas.rows, this.#ledger);
 			passed.add(waiting.taskId);
+		}
+	}
+
+	/** The next task is one of this class, and finds no slot. */
+	#preempt(next: PriorityClass): void {
+		if (next !== 'interactive') return;
+		const now = this.#ctx.now();
+		for (const { lease, ref } of this.#preemption.victims(this.#queue.depth('interactive'), this.#tasks, now)) {
+			const delivery = ref.tell({ type: 'leave-slot', lease, reason: 'preempted' });
+			if (delivery === 'accepted') this.#preemption.asked(lease, now);
 		}
 	}
 
@@ -354,6 +367,7 @@ class Pool implements Behavior<PoolMessage> {
 			ctx: Math.min(facts.ctx, summary.ctx ?? facts.ctx),
 			maxTokensOut: this.#spec.maxTokensOut,
 			timeouts: this.#spec.timeouts,
+			migration: this.#spec.migration === 'on',
 			standing: this.#forecast.standing(summary.priority, 0, 0, serviceMs),
 		});
 		if (delivery !== 'accepted') {
@@ -367,7 +381,6 @@ class Pool implements Behavior<PoolMessage> {
 		const depth = this.#ledger.slotsIn(row.replicaId, 'granted');
 		const predicted = { at: waiting.enqueuedAt, endMs: waiting.predictedEndMs };
 		this.#tasks.runs({ lease, summary, ref, depth, predicted, slots, charge, startedAt: now, goneAt: null });
-		row.breaker.started(leaseKey(lease));
 		const waitedMs = now - waiting.enqueuedAt;
 		// Of those that found a free slot there was nothing to foretell.
 		if (waiting.startMs > 0) this.#pace.starts[summary.priority].add(waiting.startMs, waitedMs);
@@ -402,9 +415,7 @@ class Pool implements Behavior<PoolMessage> {
 	/** Nobody will ever say what it came to: its tenant pays what was foreseen. */
 	#forget(key: string): void {
 		const running = this.#tasks.ended(key);
-		if (running === undefined) return;
-		this.#queue.settle(running.charge, running.charge.cost);
-		this.#replicas.find(running.lease.replicaId)?.breaker.ended(key, 'neither', this.#ctx.now());
+		if (running !== undefined) this.#queue.settle(running.charge, running.charge.cost);
 	}
 
 	#checkLedger(): void {
@@ -443,7 +454,9 @@ class Pool implements Behavior<PoolMessage> {
 			case 'replica-ready':
 				return this.#onReplicaReady(row, news);
 			case 'replica-failed':
-				this.#onReplicaFailed(row, news);
+				this.#replicas.failed(row, news, this.#ctx.now());
+				this.#loseLeases(row, news.failure.message);
+				if (this.#replicas.state === 'failed') this.#offerAll();
 				return;
 			case 'replica-stopped':
 				row.state = 'stopped';
@@ -451,36 +464,6 @@ class Pool implements Behavior<PoolMessage> {
 			case 'audited':
 				return this.#onAudited(row, news.busyLeases);
 		}
-	}
-
-	#onReplicaFailed(row: ReplicaRow, news: Extract<ReplicaNews, { type: 'replica-failed' }>): void {
-		const served = row.state === 'ready';
-		const now = this.#ctx.now();
-		this.#replicas.failed(row, news, now);
-		if (served && row.breaker.died(now)) this.#tripped(row, news.failure.message);
-		this.#loseLeases(row, news.failure.message);
-		if (this.#replicas.state === 'failed') this.#offerAll();
-	}
-
-	/** What a task's end says of its replica. */
-	#judge(lease: Lease, settlement: Settlement): void {
-		const row = this.#replicas.find(lease.replicaId);
-		const verdict = verdictOf(settlement);
-		// Tasks that a drain has stopped say nothing of their engine.
-		const said = verdict === 'death' && this.#drain.active ? 'neither' : verdict;
-		if (row?.breaker.ended(leaseKey(lease), said, this.#ctx.now()) === true) this.#tripped(row, settlement.reason);
-	}
-
-	#tripped(row: ReplicaRow, why: string): void {
-		const now = this.#ctx.now();
-		this.#replicas.tripped(row, why, now);
-		this.#telemetry.tripped(row);
-		this.#ctx.setTimer(`breaker ${row.replicaId}`, Math.max(1, row.breaker.openUntil - now), {
-			type: 'breaker-due',
-			replicaId: row.replicaId,
-		});
-		// Others may serve those that wait. Who finds none waits for the trial.
-		if (this.#replicas.exhaustedUntil !== null) this.#offerAll();
 	}
 
 	#onReplicaReady(row: ReplicaRow, { facts }: Extract<ReplicaNews, { type: 'replica-ready' }>): void {
@@ -550,7 +533,7 @@ class Pool implements Behavior<PoolMessage> {
 	#onDrainOver(): void {
 		if (!this.#drain.active) return;
 		for (const { lease, ref, goneAt } of this.#tasks) {
-			if (goneAt === null) this.#tellSurely(ref, { type: 'replica-lost', lease, failure: this.#refusals.drained() });
+			if (goneAt === null) this.#tellSurely(ref, { type: 'leave-slot', lease, reason: 'drained' });
 		}
 	}
 
@@ -589,12 +572,6 @@ class Pool implements Behavior<PoolMessage> {
 		const untold = this.#untold;
 		this.#untold = [];
 		for (const { ref, news } of untold) this.#tellSurely(ref, news);
-	}
-
-	/** Why nobody new may queue here; null: they may. */
-	#unserved(): Failure | null {
-		if (this.#replicas.state === 'failed') return this.#cannotServe();
-		return this.#replicas.exhaustedUntil === null ? null : this.#refusals.exhausted(this.#replicas.lastError, this.#retryAfterMs());
 	}
 
 	#cannotServe(): Failure {
@@ -641,10 +618,7 @@ class Pool implements Behavior<PoolMessage> {
 
 	/** Until there is a place again: a slot that comes free, or a replica that comes back. */
 	#retryAfterMs(): number {
-		const now = this.#ctx.now();
-		const { state, exhaustedUntil } = this.#replicas;
-		if (exhaustedUntil !== null) return Math.max(1, Math.ceil(exhaustedUntil - now));
-		const retryInMs = state === 'failed' ? this.#replicas.retryInMs(now) : null;
+		const retryInMs = this.#replicas.state === 'failed' ? this.#replicas.retryInMs(this.#ctx.now()) : null;
 		return retryInMs ?? this.#pace.retryAfterMs(this.#replicas.readySlots);
 	}
 

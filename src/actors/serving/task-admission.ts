@@ -9,6 +9,7 @@ import { failure } from './failure.ts';
 import type { TaskSummary } from './messages.ts';
 import { counterFor, featuresNeeded, promptBytesMax, requestBytes } from './prompt-bounds.ts';
 import type { TaskClaims } from './task-claims.ts';
+import type { TaskContinuation } from './task-continuation.ts';
 import type { Opening } from './task-directory.ts';
 import type { TaskMessage, TaskSurroundings } from './task-messages.ts';
 import type { TaskRecord } from './task-record.ts';
@@ -25,6 +26,7 @@ export class TaskAdmission {
 	readonly #record: TaskRecord;
 	readonly #claims: TaskClaims;
 	readonly #around: TaskSurroundings;
+	readonly #continuation: TaskContinuation;
 	/** Ends the task before it was admitted. */
 	readonly #refuse: (problem: Failure) => void;
 	#openers: ActorRef<Opening>[] = [];
@@ -40,12 +42,14 @@ export class TaskAdmission {
 		record: TaskRecord,
 		claims: TaskClaims,
 		around: TaskSurroundings,
+		continuation: TaskContinuation,
 		refuse: (problem: Failure) => void,
 	) {
 		this.#ctx = ctx;
 		this.#record = record;
 		this.#claims = claims;
 		this.#around = around;
+		this.#continuation = continuation;
 		this.#refuse = refuse;
 	}
 
@@ -112,7 +116,6 @@ export class TaskAdmission {
 			tenant: request.tenant,
 			promptTokens: this.#promptTokens,
 			promptBytes: this.#promptBytes,
-			ctx: request.ctx,
 			maxTokens: request.maxTokens,
 			expectedTokens: request.expectedTokens,
 			deadlineAt: request.deadlineMs === null ? null : admittedAt + request.deadlineMs,
@@ -122,6 +125,7 @@ export class TaskAdmission {
 			needs: featuresNeeded(request),
 			placement: request.placement,
 			queuedBytes: this.#queuedBytes,
+			...this.#continuation.summary,
 		};
 	}
 

@@ -31,7 +31,8 @@ export interface TaskView {
 	 * last one it saw knows when a `metrics` event is due. How often it sends one is the watcher's to bound.
 	 */
 	readonly standingVersion: number;
-	readonly phase: 'admitting' | 'queued' | 'prefill' | 'decode' | 'ended';
+	/** `migrated`: it has left its slot behind its tokens so far, and no token has come of the next one yet. */
+	readonly phase: 'admitting' | 'queued' | 'prefill' | 'decode' | 'migrated' | 'ended';
 	readonly poolId: string | null;
 	readonly replicaId: string | null;
 	readonly engine: EngineKind | null;

@@ -7,7 +7,7 @@ import type { GenerationUsage } from './decode.ts';
 import { EventLog } from './event-log.ts';
 import type { EngineKind, Failure } from './failure.ts';
 import type { LogLease } from './log-space.ts';
-import type { QueueStanding, ReplicaFacts } from './messages.ts';
+import type { QueueStanding, ReplicaFacts, Settlement } from './messages.ts';
 import type { CancelReason, Opening, TaskCommand, TaskState, TaskView } from './task-directory.ts';
 import type { TaskRequest } from './task-request.ts';
 import { withoutTexts } from './task-snapshot.ts';
@@ -46,6 +46,15 @@ export class TaskRecord implements TaskView {
 	onTimeProbability: number | null = null;
 	startedAt: number | null = null;
 	firstTokenAt: number | null = null;
+	/** When it was given the slot that it has, the tokens that it had then, and when the first came there. */
+	leasedAt = 0;
+	tokensBefore = 0;
+	decodingAt: number | null = null;
+	/** In the slots that it has left. */
+	ranMsBefore = 0;
+	decodeMsBefore = 0;
+	/** Slots that it has left to go on in another. */
+	moves = 0;
 	endedAt: number | null = null;
 	poolId: string | null = null;
 	replicaId: string | null = null;
@@ -97,16 +106,46 @@ export class TaskRecord implements TaskView {
 	// The log event that follows each of these tells the watchers.
 
 	run(now: number): void {
-		this.startedAt = now;
+		if (this.log.tokens === 0) this.startedAt = now;
+		this.leasedAt = now;
+		this.tokensBefore = this.log.tokens;
 		this.state = 'running';
-		this.phase = 'prefill';
+		// To its watchers it goes on only with the next token.
+		if (this.moves === 0) this.phase = 'prefill';
 		this.standingVersion++;
 	}
 
 	decode(now: number): void {
-		this.firstTokenAt = now;
+		this.firstTokenAt ??= now;
+		this.decodingAt = now;
 		this.phase = 'decode';
 		this.standingVersion++;
+	}
+
+	/** It has left its slot, and waits for another to go on in. */
+	move(now: number, decodeMs: number): void {
+		this.moves++;
+		this.ranMsBefore += now - this.leasedAt;
+		this.decodeMsBefore += decodeMs;
+		this.decodingAt = null;
+		this.wait(this.standing);
+	}
+
+	/** Until its next token, one that has left a slot is told as that. */
+	wait(standing: QueueStanding | null): void {
+		this.state = 'queued';
+		this.stand(this.moves === 0 ? 'queued' : 'migrated', standing);
+	}
+
+	/** What came of the slot that it has, or had last. */
+	workHere(now: number, usage: GenerationUsage | null): Pick<Settlement, 'tokensIn' | 'tokensOut' | 'prefillMs' | 'decodeMs'> {
+		const { decodingAt } = this;
+		return {
+			tokensIn: this.tokensIn,
+			tokensOut: this.tokensOut - this.tokensBefore,
+			prefillMs: usage?.prefillMs ?? (decodingAt ?? now) - this.leasedAt,
+			decodeMs: usage?.decodeMs ?? (decodingAt === null ? 0 : (this.endedAt ?? now) - decodingAt),
+		};
 	}
 
 	/** What an ended task no longer needs may be megabytes: prompt, stop strings, schema and grammar go. */
@@ -115,13 +154,10 @@ export class TaskRecord implements TaskView {
 		this.endedAt = now;
 		this.phase = 'ended';
 		this.standingVersion++;
-		this.decodeMs = this.firstTokenAt === null ? 0 : now - this.firstTokenAt;
+		this.decodeMs = this.decodeMsBefore + this.workHere(now, ending.kind === 'done' ? ending.usage : null).decodeMs;
 		if (ending.kind === 'failed') this.failure = ending.failure;
 		else if (ending.kind === 'canceled') this.finishReason = 'canceled';
-		else {
-			this.finishReason = ending.finishReason;
-			this.decodeMs = ending.usage.decodeMs;
-		}
+		else this.finishReason = ending.finishReason;
 		this.request = withoutTexts(this.request);
 	}
 

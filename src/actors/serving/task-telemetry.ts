@@ -3,7 +3,6 @@
  * token counts and gaps leave at most every `sampleMs`.
  */
 import type { Labels, Telemetry } from '../kernel/telemetry.ts';
-import type { GenerationUsage } from './decode.ts';
 import type { Failure, FailureCode } from './failure.ts';
 import type { PoolView } from './messages.ts';
 import type { CancelReason } from './task-directory.ts';
@@ -11,6 +10,10 @@ import type { TaskRecord } from './task-record.ts';
 import type { TaskRequest } from './task-request.ts';
 
 const sampleMs = 500;
+
+/** Why a running task leaves its slot and goes on in another. */
+export const moveReasons = ['replica-lost', 'preempted', 'drained'] as const;
+export type MoveReason = (typeof moveReasons)[number];
 
 /** What the OpenTelemetry conventions call the workloads; `rerank` has no name there. */
 export const genAiOperations = ['chat', 'text_completion', 'embeddings'] as const;
@@ -68,6 +71,20 @@ export class TaskTelemetry {
 		this.#log('task-placed', `Given a slot of ${replicaId} in ${poolId}.`);
 	}
 
+	/** It has left its slot: what it has made there is told under that one's labels. */
+	left(now: number): void {
+		if (this.#windowTokens > 0) this.#sample(now);
+	}
+
+	/** It has a slot to go on in. */
+	movedOn(now: number, reason: MoveReason): void {
+		this.#telemetry.count('migrations_total', { pool_id: this.#pool['pool_id'] ?? '', reason });
+		this.#relabel();
+		this.#windowAt = now;
+		const { replicaId, poolId, tokensOut } = this.#task;
+		this.#log('task-migrated', `Goes on behind token ${tokensOut} in a slot of ${replicaId} in ${poolId} (${reason}).`, { reason });
+	}
+
 	/** The engine took the prompt. */
 	started(tokensCached: number): void {
 		const { tokensIn } = this.#task;
@@ -115,8 +132,7 @@ export class TaskTelemetry {
 	}
 
 	/** Tokens the engine made that no watcher will see. */
-	wasted(usage: GenerationUsage, reason: string): void {
-		const tokens = usage.tokensOut - this.#task.tokensOut;
+	wasted(tokens: number, reason: string): void {
 		if (tokens > 0) this.#telemetry.count('wasted_tokens_total', { reason }, tokens);
 	}
 

@@ -7,6 +7,7 @@
  *              └─ no dispatcher ─► ended (refused)     └─ refused ─► ended (refused: never had a 202)
  *   any state ─ cancel · watchers gone · deadline · drain ─► ended        queued ─ refused (dropped) ─► ended
  *   prefill, decode ─ watchdog · replica-lost · decode-failed · log space ─► ended
+ *   prefill, decode ─ replica-lost · connection lost · asked to leave ─► queued, to go on behind its tokens so far
  *   ended ─ what is still owed comes back: an answer to submit or withdraw, the generation's last news ─► at rest
  * ```
  * At rest the actor stops; its record stays with the registry.
@@ -16,26 +17,23 @@ import type { ActorRef } from '../kernel/ref.ts';
 import type { DecodeNews, Generation, GenerationUsage, Pieces } from './decode.ts';
 import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
-import { logBytesFor, logFull, logHeadBytes } from './log-space.ts';
+import { LogRoom } from './log-room.ts';
+import { logFull } from './log-space.ts';
 import type { Lease, PlacementNews } from './messages.ts';
 import { TaskAdmission, unreachable } from './task-admission.ts';
 import { type Control, TaskClaims } from './task-claims.ts';
+import { nowhere, TaskContinuation } from './task-continuation.ts';
 import type { CancelReason } from './task-directory.ts';
 import { endJson, errorJson, startedJson } from './task-events.ts';
 import type { TaskMessage, TaskSurroundings } from './task-messages.ts';
 import type { Ending, TaskRecord } from './task-record.ts';
-import { TaskTelemetry } from './task-telemetry.ts';
+import { type MoveReason, TaskTelemetry } from './task-telemetry.ts';
 import { Watchdog } from './watchdog.ts';
 
 /** An engine that has not acknowledged a cancel by then keeps its slot quarantined. */
 const cancelAcknowledgeMs = 2000;
 /** A full link, or an answer to `withdraw` that does not come. */
 const sendAgainMs = 200;
-const logGrowthBytes = 65_536;
-/** A replica that cannot be reached is known to its pool within this many tries, as a rule. */
-const attemptsMax = 20;
-/** Of those, with engines that may have had the request and died before they began: it may be what kills them. */
-const uncertainMax = 2;
 const tryAgainMs = 100;
 const noWork = { tokensIn: 0, tokensOut: 0, prefillMs: 0, decodeMs: 0 } as const;
 
@@ -50,16 +48,13 @@ class Task implements Behavior<TaskMessage> {
 	readonly #telemetry: TaskTelemetry;
 	readonly #claims: TaskClaims;
 	readonly #admission: TaskAdmission;
+	readonly #continuation: TaskContinuation;
+	readonly #room: LogRoom;
 	/** Null once its last news has come, or has been given up. */
 	#generation: Generation | null = null;
 	#watchdog: Watchdog | null = null;
 	#ending: Ending | null = null;
 	#resting = false;
-	/** Leases whose engine could not be reached. */
-	#attempts = 0;
-	#uncertain = 0;
-	/** The engine has told of the generation under way. */
-	#begun = false;
 	/** Waits to hear that a new control thread knows all that we hold. */
 	#reporter: ActorRef<'reported'> | null = null;
 
@@ -75,7 +70,9 @@ class Task implements Behavior<TaskMessage> {
 			() => ctx.setTimer('send-again', sendAgainMs, { type: 'send-again' }),
 		);
 		this.#telemetry = new TaskTelemetry(ctx.telemetry, record, around.pools);
-		this.#admission = new TaskAdmission(ctx, record, this.#claims, around, (problem) => this.#fail(problem, null));
+		this.#continuation = new TaskContinuation(record);
+		this.#room = new LogRoom(record, around.logSpace);
+		this.#admission = new TaskAdmission(ctx, record, this.#claims, around, this.#continuation, (problem) => this.#fail(problem, null));
 	}
 
 	onMessage(_ctx: ActorContext<TaskMessage>, message: TaskMessage): Next<TaskMessage> {
@@ -123,7 +120,7 @@ class Task implements Behavior<TaskMessage> {
 			case 'queued':
 				return this.#onQueued(message);
 			case 'standing-changed':
-				if (this.#record.state === 'queued') this.#record.stand('queued', message.standing);
+				if (this.#record.state === 'queued') this.#record.wait(message.standing);
 				return;
 			case 'granted':
 				return this.#onGranted(message);
@@ -133,6 +130,8 @@ class Task implements Behavior<TaskMessage> {
 				return this.#claims.placed();
 			case 'replica-lost':
 				return this.#onReplicaLost(message.lease, message.failure);
+			case 'leave-slot':
+				return this.#onLeaveSlot(message.lease, message.reason);
 			case 'decode-started':
 			case 'embedded':
 			case 'decode-ended':
@@ -160,9 +159,7 @@ class Task implements Behavior<TaskMessage> {
 			case 'wall-reached':
 				return this.#timedOut(this.#watchdog?.wall() ?? null);
 			case 'cancel-overdue':
-				this.#generation = null;
-				this.#telemetry.odd('cancel-unacknowledged', 'The engine did not acknowledge a cancel: its slot is quarantined.');
-				return this.#settle('unknown', null);
+				return this.#onCancelOverdue();
 			case 'send-again':
 				return this.#claims.sendAgain();
 			case 'try-again':
@@ -186,8 +183,7 @@ class Task implements Behavior<TaskMessage> {
 		if (this.#ending !== null) return this.#withdraw();
 		record.engine = news.engine;
 		record.onTimeProbability = news.onTimeProbability;
-		record.state = 'queued';
-		record.stand('queued', news.standing);
+		record.wait(news.standing);
 		this.#admit();
 	}
 
@@ -203,7 +199,7 @@ class Task implements Behavior<TaskMessage> {
 		if (!this.#claims.placing) return;
 		this.#admission.answered();
 		this.#claims.placed();
-		this.#fail(problem, null);
+		this.#fail(this.#record.moves === 0 || problem.code === 'QUEUE_FULL_DROP_LRU' ? problem : nowhere(problem.message), null);
 	}
 
 	// ── running ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -215,38 +211,24 @@ class Task implements Behavior<TaskMessage> {
 		this.#claims.placed();
 		if (this.#ending !== null || this.#claims.lease !== null) return this.#claims.giveBack(lease, this.#reason());
 		const record = this.#record;
-		const { request } = record;
+		if (!this.#continuation.fits(replica)) {
+			this.#claims.giveBack(lease, 'other-model');
+			return this.#fail(nowhere(`${replica.replicaId} has another model now`), null);
+		}
+		const { left } = this.#continuation;
 		record.place(replica, news.standing);
 		this.#admit();
-		const outputMax = Math.min(request.maxTokens ?? news.maxTokensOut, news.ctx);
-		if (!this.#resizeLog(logBytesFor(request, outputMax))) {
+		if (!this.#room.reserve(this.#continuation.outputMax(news))) {
 			this.#claims.giveBack(lease, 'log');
 			return this.#fail(logFull(), null);
 		}
 		this.#claims.take(lease);
 		record.run(this.#ctx.now());
 		if (record.log.lastSeq === 0) record.log.append('started', startedJson(record, news.standing));
-		this.#telemetry.placed();
-		this.#watchdog = new Watchdog(this.#ctx, news.timeouts);
-		this.#begun = false;
-		this.#generation = this.#around.decode.start(
-			replica,
-			{
-				lease,
-				input: request.input,
-				workload: request.workload,
-				maxTokens: request.maxTokens ?? news.maxTokensOut,
-				maxTokensExplicit: request.maxTokens !== null,
-				ctx: news.ctx,
-				sampling: request.sampling,
-				seed: request.seed,
-				strict: request.strict,
-				kvHint: request.kvHint,
-				tellIds: false,
-				resume: null,
-			},
-			this.#ctx.self,
-		);
+		if (left === null) this.#telemetry.placed();
+		else this.#telemetry.movedOn(this.#ctx.now(), left);
+		this.#watchdog = new Watchdog(this.#ctx, news.timeouts, record.ranMsBefore);
+		this.#generation = this.#around.decode.start(replica, this.#continuation.begin(news), this.#ctx.self);
 	}
 
 	/** The hot path: once per batch of tokens. */
@@ -256,22 +238,23 @@ class Task implements Behavior<TaskMessage> {
 		const { log } = record;
 		const now = this.#ctx.now();
 		this.#watchdog?.heard(now);
-		if (record.firstTokenAt === null) {
+		if (record.phase !== 'decode') {
+			if (record.firstTokenAt === null) this.#telemetry.firstToken(now);
 			record.decode(now);
-			this.#telemetry.firstToken(now);
 		}
 		const before = log.tokens;
 		const whole = log.appendPieces(pieces);
 		this.#telemetry.tokens(now, log.tokens - before);
+		if (whole) this.#continuation.take(pieces);
 		if (!whole) this.#fail(failure('WORKER_RESET', 'the engine sent a token record that is not whole'), 'watchdog');
-		else if (log.bytes > record.logLease.bytes && !this.#growLog()) this.#fail(logFull(), 'watchdog');
+		else if (!this.#room.holds()) this.#fail(logFull(), 'watchdog');
 	}
 
 	#onDecodeNews(news: Exclude<DecodeNews, Pieces>): void {
 		if (news.type === 'decode-started') {
-			this.#begun = true;
+			this.#continuation.begun();
 			this.#record.tokensIn = news.tokensIn;
-			if (this.#ending === null) this.#telemetry.started(news.tokensCached);
+			if (this.#ending === null && this.#record.moves === 0) this.#telemetry.started(news.tokensCached);
 			return;
 		}
 		this.#generation = null;
@@ -285,25 +268,25 @@ class Task implements Behavior<TaskMessage> {
 				}
 				return this.#settle('free', news.usage);
 			case 'decode-failed':
-				if (this.#mayTryAgain(news.began === 'no', news.slot)) return this.#tryAgain(news.began === 'no' ? 'free' : 'unknown');
-				this.#fail(news.failure, null);
-				return this.#settle(news.slot, null);
+				return this.#lose(news.slot, news.began === 'no', news.failure);
 			case 'decode-cancelled':
+				if (this.#goesOn('free', news.usage, null)) return;
 				// Our cancel's answer, as a rule; else the engine has dropped the task by itself.
 				this.#fail(failure('WORKER_RESET', 'the engine gave the task up'), null);
 				return this.#settle('free', news.usage);
 		}
 	}
 
-	/** The engine was gone before it had the request, or (`sure` false) before it said that it had begun. */
-	#mayTryAgain(sure: boolean, slot: 'free' | 'unknown'): boolean {
-		if (this.#ending !== null || this.#attempts >= attemptsMax) return false;
-		return sure || (slot === 'unknown' && !this.#begun && this.#record.firstTokenAt === null && this.#uncertain++ < uncertainMax);
+	/** The engine is gone, or has failed with it; `sure`: before it had the request. */
+	#lose(slot: 'free' | 'unknown', sure: boolean, problem: Failure): void {
+		if (this.#ending === null && this.#continuation.mayTryAgain(sure, slot)) return this.#tryAgain(sure ? 'free' : 'unknown');
+		if (this.#goesOn(slot, null, slot === 'unknown' ? 'replica-lost' : null)) return;
+		this.#fail(problem, null);
+		this.#settle(slot, null);
 	}
 
 	/** Its pool may not know yet: back to the queue, at the old place. */
 	#tryAgain(slot: 'free' | 'unknown'): void {
-		this.#attempts++;
 		this.#watchdog?.stop();
 		this.#claims.settle({ ...noWork, outcome: 'unused', slot, reason: 'unreachable' });
 		this.#ctx.setTimer('again', tryAgainMs, { type: 'try-again' });
@@ -315,26 +298,50 @@ class Task implements Behavior<TaskMessage> {
 		const generation = this.#generation;
 		this.#generation = null;
 		generation?.abandon();
-		if (this.#mayTryAgain(false, 'unknown')) return this.#tryAgain('unknown');
-		this.#fail(problem.code === 'WORKER_RESET' ? problem : failure('WORKER_RESET', problem.message), null);
-		this.#settle('unknown', null);
+		this.#lose('unknown', false, problem.code === 'WORKER_RESET' ? problem : failure('WORKER_RESET', problem.message));
+	}
+
+	/** The pool wants the slot for others: the engine lets go first, and what it says until then counts. */
+	#onLeaveSlot(lease: Lease, reason: 'preempted' | 'drained'): void {
+		if (!this.#claims.holds(lease) || this.#ending !== null || this.#generation === null) return;
+		if (this.#continuation.possible) this.#continuation.leaving = reason;
+		else if (reason === 'drained') return this.#fail(failure('WORKER_RESET', `${lease.poolId} was drained before the task ended`), 'drain');
+		else return;
+		this.#generation.cancel();
+		this.#ctx.setTimer('cancel', cancelAcknowledgeMs, { type: 'cancel-overdue' });
+	}
+
+	#onCancelOverdue(): void {
+		this.#telemetry.odd('cancel-unacknowledged', 'The engine did not acknowledge a cancel: its slot is quarantined.');
+		const generation = this.#generation;
+		this.#generation = null;
+		if (this.#ending !== null) return this.#settle('unknown', null);
+		generation?.abandon();
+		this.#lose('unknown', false, failure('WORKER_RESET', 'the engine did not let go of the task'));
+	}
+
+	/** The slot is given up (`leaving`) or lost: back to the queue, at the old place, with the tokens so far. False: it ends here. */
+	#goesOn(slot: 'free' | 'unknown', usage: GenerationUsage | null, loss: MoveReason | null): boolean {
+		const { leaving } = this.#continuation;
+		const reason = leaving ?? loss;
+		if (this.#ending !== null || reason === null || !this.#continuation.survives()) return false;
+		this.#ctx.cancelTimer('cancel');
+		this.#watchdog?.stop();
+		const now = this.#ctx.now();
+		const record = this.#record;
+		const work = record.workHere(now, usage);
+		this.#telemetry.left(now);
+		this.#continuation.leave(reason);
+		this.#claims.settle({ outcome: 'moved', slot, ...work, reason });
+		record.move(now, work.decodeMs);
+		// Where the connection has told it, the pool may not know yet.
+		if (leaving === null) this.#ctx.setTimer('again', tryAgainMs, { type: 'try-again' });
+		else this.#admission.submitAgain();
+		return true;
 	}
 
 	#timedOut(problem: string | null): void {
 		if (problem !== null) this.#fail(failure('DECODE_TIMEOUT', problem), 'watchdog');
-	}
-
-	#resizeLog(bytes: number): boolean {
-		const { log, logLease } = this.#record;
-		if (!this.#around.logSpace.resize(logLease, Math.max(bytes, log.bytes))) return false;
-		log.bytesExpected = logLease.bytes;
-		return true;
-	}
-
-	/** The texts are longer than what was reserved for them. */
-	#growLog(): boolean {
-		const { bytes } = this.#record.log;
-		return this.#resizeLog(bytes + logGrowthBytes) || this.#resizeLog(bytes + logHeadBytes);
 	}
 
 	// ── watchers ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -401,14 +408,12 @@ class Task implements Behavior<TaskMessage> {
 		const now = this.#ctx.now();
 		const cut = ending.kind === 'canceled' || (ending.kind === 'failed' && ending.cut !== null);
 		if (cut) this.#telemetry.slotBack(now - (record.endedAt ?? now), slot);
-		if (cut && usage !== null) this.#telemetry.wasted(usage, this.#reason());
+		const work = record.workHere(now, usage);
+		if (cut && usage !== null) this.#telemetry.wasted(usage.tokensOut - work.tokensOut, this.#reason());
 		this.#claims.settle({
 			outcome: ending.kind === 'done' ? 'completed' : ending.kind,
 			slot,
-			tokensIn: record.tokensIn,
-			tokensOut: record.tokensOut,
-			prefillMs: usage?.prefillMs ?? (record.firstTokenAt ?? now) - (record.startedAt ?? now),
-			decodeMs: usage?.decodeMs ?? record.decodeMs,
+			...work,
 			reason: this.#reason(),
 		});
 	}

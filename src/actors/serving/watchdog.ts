@@ -13,13 +13,13 @@ export class Watchdog {
 	#heard = false;
 	#lastNewsAt: number;
 
-	/** The generation begins now. A limit of 0 is none. */
-	constructor(ctx: ActorContext<TaskMessage>, timeouts: WatchdogTimeouts) {
+	/** The generation begins now; `ranMs`: others before it. A limit of 0 is none. */
+	constructor(ctx: ActorContext<TaskMessage>, timeouts: WatchdogTimeouts, ranMs = 0) {
 		this.#ctx = ctx;
 		this.#timeouts = timeouts;
 		this.#lastNewsAt = ctx.now();
 		this.#sleep(timeouts.firstTokenMs);
-		if (timeouts.wallMs > 0) ctx.setTimer('wall', timeouts.wallMs, { type: 'wall-reached' });
+		if (timeouts.wallMs > 0) ctx.setTimer('wall', Math.max(1, timeouts.wallMs - ranMs), { type: 'wall-reached' });
 	}
 
 	/** Tokens came. */

@@ -64,7 +64,7 @@ export const acceptedSchema = Type.Object({
 const taskFields = {
 	task_id: text,
 	state: oneOf(['admitting', 'queued', 'running', 'done', 'canceled', 'failed']),
-	phase: oneOf(['admitting', 'queued', 'prefill', 'decode', 'ended']),
+	phase: oneOf(['admitting', 'queued', 'prefill', 'decode', 'migrated', 'ended']),
 	workload: oneOf(['completion', 'embedding', 'rerank']),
 	model_ref: text,
 	priority: oneOf(['interactive', 'batch']),
@@ -197,7 +197,6 @@ export const poolSchema = Type.Object({
 			workloads: texts,
 			features: texts,
 			sampler_profile_version: nullable(text),
-			breaker: oneOf(['closed', 'open', 'half-open']),
 			last_error: nullable(text),
 		}),
 	),

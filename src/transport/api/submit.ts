@@ -162,6 +162,8 @@ function summaryOf(request: TaskRequest, parts: FrontParts): TaskSummary {
 		needs: featuresNeeded(request),
 		placement: request.placement,
 		queuedBytes: requestBytes(request),
+		movable: false,
+		resume: null,
 	};
 }
 

@@ -51,6 +51,8 @@ export function humanPhase(task: TaskView): string {
 			return `Reading the prompt${pool}.`;
 		case 'decode':
 			return `Answering${pool}.`;
+		case 'migrated':
+			return `Goes on in another slot${pool}.`;
 		case 'ended':
 			return 'Ended.';
 	}

@@ -1,0 +1,76 @@
+/** Streams whose engine is killed go on in another: nothing lost, nothing repeated, nothing out of order, no error. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe, it } from 'node:test';
+import { scriptedText } from '../../src/engines/scripted/scripted-text.ts';
+import { checkOrder, pieces, type SeenEvent, submit, textOf, Watch } from './client.ts';
+import { type Daemon, descendants, startDaemon } from './daemon.ts';
+
+/** The process of a replica's engine. */
+function hostOf(daemon: Daemon, replicaId: string): number {
+	const found = descendants(daemon.pid).find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(replicaId));
+	assert.ok(found !== undefined, `no process of ${replicaId}`);
+	return found;
+}
+
+const replicaOf = (seen: readonly SeenEvent[]): string => String(seen.find((event) => event.name === 'started')?.data['replica_id']);
+const hasMoved = (seen: readonly SeenEvent[]): boolean => seen.some(({ name, data }) => name === 'metrics' && data['phase'] === 'migrated');
+
+async function seenByAll(url: string, bodies: readonly Readonly<Record<string, unknown>>[]): Promise<readonly [Watch, SeenEvent[]][]> {
+	const tasks = await Promise.all(bodies.map((body) => submit(url, body)));
+	const watches = await Promise.all(tasks.map(({ task_id }) => Watch.open(url, task_id)));
+	return Promise.all(watches.map(async (watch) => [watch, await watch.until('token')] as const));
+}
+
+describe('a daemon whose engine is killed', () => {
+	it('goes on with each of fifty streams in another replica, as if nothing had been', async () => {
+		const scripted = { prefill_tokens_per_s: 1_000_000, decode_tokens_per_s: 40, tokens: 60 };
+		const daemon = await startDaemon({ config: { pools: [{ id: 'two', engine: 'scripted', replicas: 2, slots: 50, scripted }] } });
+		const bodies = Array.from({ length: 50 }, (_, index) => ({ model_ref: 'two', prompt: `Stream ${index}`, seed: index, raw: true }));
+		const begun = await seenByAll(daemon.url, bodies);
+		process.kill(hostOf(daemon, 'two-0'), 'SIGKILL');
+		const streams = await Promise.all(begun.map(async ([watch, first]) => [...first, ...(await watch.all())]));
+		let moved = 0;
+		for (const [index, seen] of streams.entries()) {
+			checkOrder(seen);
+			const expected = Array.from({ length: scripted.tokens }, (_, i) => scriptedText(`Stream ${index}`, index, i));
+			assert.deepEqual(
+				pieces(seen).map((piece) => piece.t),
+				expected,
+			);
+			assert.deepEqual([seen.at(-1)?.data['tokens_out'], seen.at(-1)?.data['finish_reason']], [60, 'stop']);
+			assert.equal(hasMoved(seen), replicaOf(seen) === 'two-0');
+			if (hasMoved(seen)) moved += 1;
+		}
+		assert.ok(moved > 10 && moved < 40, `${moved} of 50 moved`);
+		const metrics = await (await fetch(`${daemon.url}/metrics`)).text();
+		assert.match(metrics, new RegExp(`^migrations_total\\{pool_id="two",reason="replica-lost"\\} ${moved}$`, 'm'));
+		assert.match(daemon.output(), /"event":"task-migrated".*Goes on behind token \d+ in a slot of two-1/);
+		assert.equal(await daemon.stop(), 0);
+	});
+
+	it('tells the same story to its end with the real llama.cpp', async () => {
+		const pools = [{ id: 'stories', engine: 'llamacpp', model: 'builtin', replicas: 2, slots: 2 }];
+		const daemon = await startDaemon({ config: { pools } });
+		const bodies = ['a fox and a lantern', 'a bird', 'the sea'].map((about) => ({
+			model_ref: 'stories',
+			prompt: `Tell me a story about ${about}`,
+			sampling: { temperature: 0, stop: ['never said'] },
+		}));
+		const undisturbed = await Promise.all(
+			(await seenByAll(daemon.url, bodies)).map(async ([watch, first]) => [...first, ...(await watch.all())]),
+		);
+		const begun = await seenByAll(daemon.url, bodies);
+		process.kill(hostOf(daemon, replicaOf(begun[0]?.[1] ?? [])), 'SIGKILL');
+		const disturbed = await Promise.all(begun.map(async ([watch, first]) => [...first, ...(await watch.all())]));
+		assert.ok(hasMoved(disturbed[0] ?? []));
+		for (const [index, seen] of disturbed.entries()) {
+			const whole = undisturbed[index] ?? [];
+			checkOrder(seen);
+			assert.equal(textOf(seen), textOf(whole));
+			for (const field of ['tokens_in', 'tokens_out', 'finish_reason'])
+				assert.equal(seen.at(-1)?.data[field], whole.at(-1)?.data[field], field);
+		}
+		assert.equal(await daemon.stop(), 0);
+	});
+});
