@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { scriptedText } from '../../src/engines/scripted/scripted-text.ts';
-import { checkOrder, pieces, type SeenEvent, submit, textOf, Watch } from './client.ts';
+import { checkOrder, pieces, postJson, type SeenEvent, submit, textOf, Watch } from './client.ts';
 import { type Daemon, descendants, startDaemon } from './daemon.ts';
 
 /** The process of a replica's engine. */
@@ -46,6 +46,40 @@ describe('a daemon whose engine is killed', () => {
 		const metrics = await (await fetch(`${daemon.url}/metrics`)).text();
 		assert.match(metrics, new RegExp(`^migrations_total\\{pool_id="two",reason="replica-lost"\\} ${moved}$`, 'm'));
 		assert.match(daemon.output(), /"event":"task-migrated".*Goes on behind token \d+ in a slot of two-1/);
+		assert.equal(await daemon.stop(), 0);
+	});
+
+	it('lets an interactive task have the slot of a batch task, and a drained pool give its streams to another, without a gap', async () => {
+		const scripted = { prefill_tokens_per_s: 1_000_000, decode_tokens_per_s: 100, tokens: 80 };
+		const pool = { engine: 'scripted', model: 'scripted:same', slots: 1, scripted };
+		const pools = [
+			{ ...pool, id: 'one', queue: { preemption: 'soft' } },
+			{ ...pool, id: 'other' },
+		];
+		const daemon = await startDaemon({ config: { pools } });
+		const slow = { model_ref: 'one', prompt: 'Slow', seed: 3, raw: true, priority: 'batch' };
+		const [begun] = await seenByAll(daemon.url, [slow]);
+		assert.ok(begun !== undefined);
+		const [watch, first] = begun;
+		const quick = await submit(daemon.url, { model_ref: 'one', prompt: 'Quick', max_tokens: 5 });
+		const quickSeen = await (await Watch.open(daemon.url, quick.task_id)).all();
+		const { state } = (await (await fetch(`${daemon.url}/v2/tasks/${quick.task_id}`)).json()) as { state: string };
+		assert.deepEqual([quickSeen.at(-1)?.name, state], ['end', 'done']);
+		first.push(...(await watch.until('token')));
+		assert.equal((await postJson(daemon.url, '/v2/pools/one/drain', { deadline_ms: 1 })).status, 202);
+		const seen = [...first, ...(await watch.all())];
+		checkOrder(seen);
+		assert.ok(hasMoved(seen));
+		const expected = Array.from({ length: scripted.tokens }, (_, i) => scriptedText('Slow', 3, i));
+		assert.deepEqual(
+			pieces(seen).map((piece) => piece.t),
+			expected,
+		);
+		const metrics = await (await fetch(`${daemon.url}/metrics`)).text();
+		assert.match(metrics, /^preemptions_total\{pool_id="one",reason="interactive"\} 1$/m);
+		for (const reason of ['preempted', 'drained'])
+			assert.ok(metrics.includes(`migrations_total{pool_id="one",reason="${reason}"} 1\n`), reason);
+		assert.match(daemon.output(), /"event":"task-migrated".*in a slot of other-0 in other \(drained\)/);
 		assert.equal(await daemon.stop(), 0);
 	});
 
