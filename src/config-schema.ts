@@ -141,6 +141,13 @@ export const poolSchema = Type.Object(
 		timeouts,
 		perf_prior: perfPrior,
 		migration: oneOf(['on', 'off'], 'on', 'Whether running tasks go on elsewhere when they lose their slot'),
+		price: section(
+			{
+				per_1k_tokens_in: Type.Number({ minimum: 0, default: 0, description: 'Of prompts, for cost budgets; in any currency' }),
+				per_1k_tokens_out: Type.Number({ minimum: 0, default: 0, description: 'Of answers' }),
+			},
+			'What tokens cost here',
+		),
 		residency: oneOf(['always', 'on_demand'], 'always', 'When the model is loaded'),
 		scripted,
 	},
@@ -186,6 +193,14 @@ export const configSchema = Type.Object(
 				log_bytes_max: bytes('256MiB', 'Memory for the events of all tasks; reserved at admission; shared by the front threads'),
 			},
 			'Tasks and their event logs',
+		),
+		sessions: section(
+			{
+				ttl_ms: milliseconds(600_000, 'How long a session is remembered that nobody uses', { minimum: 1 }),
+				turns_max: Type.Integer({ minimum: 0, maximum: 1_000_000, default: 8, description: 'Tasks of one session; 0 = any number' }),
+				count_max: Type.Integer({ minimum: 1, maximum: 10_000_000, default: 100_000, description: 'Sessions remembered at most' }),
+			},
+			'Conversations: tasks with the same session_id',
 		),
 		sse: section(
 			{

@@ -26,6 +26,7 @@ export interface DaemonConfig {
 		readonly retentionCount: number;
 		readonly logBytesMax: number;
 	};
+	readonly sessions: { readonly ttlMs: number; readonly turnsMax: number; readonly countMax: number };
 	readonly sse: { readonly heartbeatMs: number; readonly stallMs: number; readonly microbatchMs: number };
 	readonly limits: {
 		readonly bodyBytes: number;
@@ -73,6 +74,7 @@ export interface PoolConfig {
 		readonly preemption: 'off' | 'soft';
 	};
 	readonly migration: 'on' | 'off';
+	readonly prices: { readonly perTokenIn: number; readonly perTokenOut: number };
 	readonly perfPrior: { readonly prefillTokensPerS: number; readonly decodeTokensPerS: number; readonly tokensOut: number };
 	readonly timeouts: { readonly firstTokenMs: number; readonly idleMs: number; readonly wallMs: number };
 	/** Null unless the engine is `scripted`. */
@@ -208,6 +210,7 @@ function resolve(file: ConfigFile, configFile: string | null, withScript: readon
 			retentionCount: file.tasks.retention_count,
 			logBytesMax: parseBytes(file.tasks.log_bytes_max),
 		},
+		sessions: { ttlMs: file.sessions.ttl_ms, turnsMax: file.sessions.turns_max, countMax: file.sessions.count_max },
 		sse: { heartbeatMs: file.sse.heartbeat_ms, stallMs: file.sse.stall_ms, microbatchMs: file.sse.microbatch_ms },
 		limits: {
 			bodyBytes: parseBytes(file.limits.body_bytes),
@@ -274,6 +277,7 @@ function resolvePool(pool: PoolFile, path: string, hasScript: boolean, room: Thr
 			preemption: pool.queue.preemption,
 		},
 		migration: pool.migration,
+		prices: { perTokenIn: pool.price.per_1k_tokens_in / 1000, perTokenOut: pool.price.per_1k_tokens_out / 1000 },
 		perfPrior: {
 			prefillTokensPerS: pool.perf_prior.prefill_tokens_per_s,
 			decodeTokensPerS: pool.perf_prior.decode_tokens_per_s,

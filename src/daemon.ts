@@ -171,7 +171,13 @@ function threadSpecs(config: DaemonConfig, factsOf: (name: string) => unknown): 
 			mayKill: true,
 			youngGenerationMb: quietYoungMb,
 			wanted: () => first()?.ok === true,
-			config: (epoch): ControlConfig => ({ epoch, pools: config.pools.map(poolSpec), fronts: running(), logLevel }),
+			config: (epoch): ControlConfig => ({
+				epoch,
+				pools: config.pools.map(poolSpec),
+				fronts: running(),
+				sessions: config.sessions,
+				logLevel,
+			}),
 		},
 		{
 			...common,
@@ -241,6 +247,7 @@ function poolSpec(pool: PoolConfig): PoolSpec {
 		timeouts: pool.timeouts,
 		perfPrior: pool.perfPrior,
 		migration: pool.migration,
+		prices: pool.prices,
 		settings: engineSettings(pool),
 	};
 }

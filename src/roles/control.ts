@@ -6,6 +6,7 @@ import type { LogLevel } from '../actors/kernel/telemetry.ts';
 import { dispatcher } from '../actors/serving/dispatcher.ts';
 import type { DispatcherCommand, EngineThreadCommand } from '../actors/serving/messages.ts';
 import type { PoolSpec } from '../actors/serving/pool-spec.ts';
+import type { SessionOptions } from '../actors/serving/session-book.ts';
 import { urgentFromControl } from '../actors/serving/urgent.ts';
 import { runRole } from '../actors/threads/thread-role.ts';
 import { threadLog } from '../transport/telemetry/logs.ts';
@@ -16,6 +17,7 @@ export interface ControlConfig {
 	readonly epoch: number;
 	readonly pools: readonly PoolSpec[];
 	readonly fronts: readonly string[];
+	readonly sessions: SessionOptions;
 	readonly logLevel: LogLevel;
 }
 
@@ -30,8 +32,10 @@ runRole<ControlConfig, null>(
 		return telemetry;
 	},
 	async (config, { system }) => {
-		const { epoch, pools, fronts } = config;
-		const ref = system.spawn('dispatcher', dispatcher({ epoch, pools, expectedFronts: fronts }), { mailboxMax: dispatcherMailboxMax });
+		const { epoch, pools, fronts, sessions } = config;
+		const ref = system.spawn('dispatcher', dispatcher({ epoch, pools, expectedFronts: fronts, sessions }), {
+			mailboxMax: dispatcherMailboxMax,
+		});
 		return {
 			facts: null,
 			names: { dispatcher: ref },

@@ -39,6 +39,8 @@ export class TestTask {
 	summary: TaskSummary;
 	/** Does not leave its slot when it is asked to: it cannot go on elsewhere. */
 	stays = false;
+	/** What a tokenizer says of its prompt, should somebody ask. */
+	countsTo: number | null = 10;
 	readonly edge: EdgeRef<PlacementNews>;
 	readonly news: PlacementNews[] = [];
 	lease: Lease | null = null;
@@ -102,6 +104,10 @@ export class TestTask {
 				this.state = 'queued';
 				if (this.cancelled) this.#withdraw();
 				return;
+			case 'count-first':
+				assert.equal(this.state, 'submitted');
+				this.summary = { ...this.summary, promptTokens: this.countsTo, counted: true };
+				return this.submit();
 			case 'standing-changed':
 				return;
 			case 'leave-slot':
@@ -228,6 +234,7 @@ export class ControlWorld {
 	/** What the front was told, newest last. */
 	readonly broadcasts: (readonly PoolView[])[] = [];
 	readonly adopted: KnownTask[] = [];
+	sessions = { ttlMs: 600_000, turnsMax: 8, countMax: 1_000 };
 	epoch = 0;
 	/** As the front knew it from the last control thread. */
 	draining: readonly { readonly poolId: string; readonly deadlineAt: number }[] = [];
@@ -283,7 +290,13 @@ export class ControlWorld {
 	/** The control thread, or its successor. The front joins and reports unless told not to. */
 	startControl(front: 'reports' | 'silent' = 'reports'): void {
 		this.epoch += 1;
-		const setup = dispatcher({ epoch: this.epoch, pools: this.pools, expectedFronts: ['front-0'], engines: this.homes });
+		const setup = dispatcher({
+			epoch: this.epoch,
+			pools: this.pools,
+			expectedFronts: ['front-0'],
+			engines: this.homes,
+			sessions: this.sessions,
+		});
 		this.dispatcher = this.system.spawn(`control-${this.epoch}`, setup, { mailboxMax: 65_536 }) as ActorRef<DispatcherCommand>;
 		if (front === 'reports') this.frontReports();
 		this.engineJoins();

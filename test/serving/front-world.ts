@@ -120,7 +120,14 @@ export class PlayedControl {
 	}
 
 	queue(taskId: string, position: number): void {
-		this.tell(taskId, { type: 'queued', poolId: 'pool', engine: 'scripted', standing: standingOf(position), onTimeProbability: null });
+		this.tell(taskId, {
+			type: 'queued',
+			poolId: 'pool',
+			engine: 'scripted',
+			standing: standingOf(position),
+			onTimeProbability: null,
+			budget: null,
+		});
 	}
 
 	refuse(

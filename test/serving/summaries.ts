@@ -31,6 +31,7 @@ export function summary(taskId: string, more: Partial<TaskSummary> = {}): TaskSu
 		queuedBytes: 1_000,
 		movable: true,
 		resume: null,
+		counted: false,
 		...more,
 	};
 }
@@ -65,6 +66,7 @@ export function poolSpec(more: Partial<PoolSpec> = {}): PoolSpec {
 		maxTokensOut: 64,
 		queue: { capacity: 256, bytesMax: 1 << 28, fullPolicy: 'reject', batchMaxWaitMs: 60_000, order: 'fifo', preemption: 'off' },
 		migration: 'on',
+		prices: { perTokenIn: 0.001, perTokenOut: 0.002 },
 		perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 },
 		timeouts: { firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },
 		settings: { slots: 2 },

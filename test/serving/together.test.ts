@@ -26,6 +26,7 @@ const spec: PoolSpec = {
 	maxTokensOut: 32,
 	queue: { capacity: 1000, bytesMax: 1 << 28, fullPolicy: 'reject', batchMaxWaitMs: 60_000, order: 'fifo', preemption: 'off' },
 	migration: 'on',
+	prices: { perTokenIn: 0.001, perTokenOut: 0.002 },
 	perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 },
 	timeouts: { firstTokenMs: 5000, idleMs: 5000, wallMs: 60_000 },
 	settings: null,
@@ -64,7 +65,12 @@ class Together {
 	startControl(): void {
 		const { world } = this;
 		this.#epoch++;
-		const setup = dispatcher({ epoch: this.#epoch, pools: [spec], expectedFronts: ['front-0'] });
+		const setup = dispatcher({
+			epoch: this.#epoch,
+			pools: [spec],
+			expectedFronts: ['front-0'],
+			sessions: { ttlMs: 600_000, turnsMax: 8, countMax: 1_000 },
+		});
 		this.#dispatcher = world.system.spawn(`control-${this.#epoch}`, setup) as ActorRef<DispatcherCommand>;
 		world.tasks.tell({ type: 'control-connected', control: { epoch: this.#epoch, dispatcher: this.#dispatcher } });
 		const replica = world.system.edge<ReplicaCommand>((command) => {

@@ -72,6 +72,7 @@ export class Client {
 		return taskRequest(taskId, {
 			idempotencyKey: random.below(5) === 0 ? `key-${taskId}` : null,
 			priority: random.below(3) === 0 ? 'batch' : 'interactive',
+			sessionId: random.below(3) === 0 ? `session-${random.below(4)}` : null,
 			tenant: ['a', 'b', 'c'][random.below(3)] ?? 'a',
 			input: { kind: 'prompt', text: `${taskId} ${long}`, raw: true },
 			maxTokens: random.below(2) === 0 ? null : 1 + random.below(64),

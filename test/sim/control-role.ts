@@ -2,6 +2,7 @@
 import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import { type DispatcherMessage, dispatcher } from '../../src/actors/serving/dispatcher.ts';
 import type { EngineThreadCommand, PoolControlled, PoolOperation } from '../../src/actors/serving/messages.ts';
+import type { BudgetLeft, SessionTold } from '../../src/actors/serving/session-messages.ts';
 import { urgentFromControl } from '../../src/actors/serving/urgent.ts';
 import type { Peer } from '../../src/actors/threads/link.ts';
 import type { SimRole, SimThread } from './sim-thread.ts';
@@ -18,7 +19,13 @@ export class ControlRole implements SimRole {
 	constructor(universe: Universe, thread: SimThread) {
 		this.#thread = thread;
 		const { pools, fronts, engineThreads } = universe.plan;
-		const setup = dispatcher({ epoch: thread.incarnation, pools, expectedFronts: fronts, engines: engineThreads });
+		const setup = dispatcher({
+			epoch: thread.incarnation,
+			pools,
+			expectedFronts: fronts,
+			engines: engineThreads,
+			sessions: universe.plan.sessions,
+		});
 		this.#dispatcher = thread.system.spawn('dispatcher', setup, { mailboxMax: dispatcherMailboxMax });
 		this.names = { dispatcher: this.#dispatcher };
 	}
@@ -34,6 +41,15 @@ export class ControlRole implements SimRole {
 		this.#thread.host.defer(() => {
 			const replyTo = system.edge<PoolControlled>(() => replyTo.close());
 			this.#dispatcher.tell({ type: 'control-pool', poolId, operation, correlationId: 'operator', replyTo });
+		});
+	}
+
+	/** Whatever has been used of them. */
+	setBudgets(sessionId: string, budgets: Partial<BudgetLeft>): void {
+		const { system } = this.#thread;
+		this.#thread.host.defer(() => {
+			const replyTo = system.edge<SessionTold>(() => replyTo.close());
+			this.#dispatcher.tell({ type: 'use-session', sessionId, operation: { kind: 'set-budgets', budgets }, replyTo });
 		});
 	}
 

@@ -48,6 +48,7 @@ export interface Plan {
 	readonly pools: readonly PoolSpec[];
 	readonly link: LinkPlan;
 	readonly engine: EnginePlan;
+	readonly sessions: { readonly ttlMs: number; readonly turnsMax: number; readonly countMax: number };
 	readonly clients: number;
 	/** Clients come, and faults strike, for this long. */
 	readonly activeMs: number;
@@ -94,6 +95,7 @@ export function drawPlan(seed: number): Plan {
 				preemption: one('off', 'soft'),
 			},
 			migration: one('on', 'on', 'off'),
+			prices: { perTokenIn: 0.001, perTokenOut: 0.002 },
 			perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 },
 			timeouts: one(
 				{ firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },
@@ -127,6 +129,7 @@ export function drawPlan(seed: number): Plan {
 			nonsensePercent: percent(5),
 			deafPercent: percent(60),
 		},
+		sessions: { ttlMs: one(600_000, 900), turnsMax: one(0, 8, 3), countMax: one(100, 3) },
 		clients: 12 + random.below(60),
 		activeMs: one(500, 2_000, 4_000),
 		faults,

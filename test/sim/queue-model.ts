@@ -85,6 +85,7 @@ export class QueueModel {
 				this.#entries.delete(entry);
 				return;
 			case 'standing-changed':
+			case 'count-first':
 			case 'replica-lost':
 			case 'leave-slot':
 				return;

@@ -66,7 +66,8 @@ function nothingIsLeftAtRest({ plan, threads, found }: RestEvidence): void {
 				: name === 'control'
 					? {
 							actors: 1 + pools,
-							timers: pools,
+							// One of each pool, and one of the sessions.
+							timers: pools + 1,
 							...none,
 							exports: 1 + pools,
 							foreignWatched: plan.fronts.length + plan.engineThreads.length + replicas,

@@ -117,6 +117,7 @@ class Simulation implements Universe {
 	#live(): void {
 		this.#startThreads();
 		this.#makeClients();
+		this.#makeBudgets();
 		this.#faults.begin();
 		this.world.advance(this.plan.activeMs);
 		this.did('fate', 'calm');
@@ -200,6 +201,20 @@ class Simulation implements Universe {
 		for (let number = 0; number < this.plan.clients; number += 1) sent.push(new Client(this, around, number, sent).sent);
 	}
 
+	/** Somebody says now and then what sessions may use. */
+	#makeBudgets(): void {
+		const { random, plan } = this;
+		for (let often = random.below(8); often > 0; often -= 1) {
+			const sessionId = `session-${random.below(4)}`;
+			const limit = (most: number): number | null => (random.below(3) === 0 ? null : Math.floor(random.next() * most));
+			const budgets = { tokens: limit(400), timeMs: limit(8_000), cost: limit(2) };
+			this.outside.setTimer(random.next() * plan.activeMs, () => {
+				const role = this.#crew.threads.get('control')?.role;
+				if (role instanceof ControlRole) role.setBudgets(sessionId, budgets);
+			});
+		}
+	}
+
 	/** True once everything has ended and is back. */
 	#comeToRest(): boolean {
 		// Clients that came late still act for as long again.
@@ -212,7 +227,7 @@ class Simulation implements Universe {
 		this.world.advance(answerMs);
 		// What each pool looks at now and then sets a timer or two for a moment.
 		const { length } = this.plan.pools;
-		for (let look = 0; look < 5 && (this.#crew.threads.get('control')?.system.stats.timers ?? 0) > length; look += 1)
+		for (let look = 0; look < 5 && (this.#crew.threads.get('control')?.system.stats.timers ?? 0) > length + 1; look += 1)
 			this.world.advance(150);
 		for (const words of left) this.found('everyTaskEnds', `after all the calm ${words}`);
 		return left.length === 0;

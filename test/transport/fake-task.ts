@@ -75,6 +75,7 @@ export class FakeTask implements TaskView {
 	standing: QueueStanding | null = standingAt(0);
 	standingVersion = 1;
 	onTimeProbability: number | null = null;
+	budget: TaskView['budget'] = null;
 	startedAt: number | null = null;
 	firstTokenAt: number | null = null;
 	endedAt: number | null = null;

@@ -9,13 +9,14 @@ import type { ActorRef } from '../kernel/ref.ts';
 import { type AdmissionSteps, openAdmission } from './admission.ts';
 import { placementOf } from './continuation.ts';
 import { DecisionRecords, decisionRecord } from './decision-records.ts';
-import { failure } from './failure.ts';
+import { DispatcherSessions, noTerms } from './dispatcher-sessions.ts';
+import { type Failure, failure } from './failure.ts';
+import { FrontRoster, type RosterTick } from './front-roster.ts';
 import { expectOfDispatcher } from './known-series.ts';
 import type {
 	DecisionRecord,
 	DispatcherCommand,
 	EngineThreadCommand,
-	FrontCommand,
 	KnownTask,
 	PlacementNews,
 	PoolView,
@@ -28,7 +29,8 @@ import { pool } from './pool.ts';
 import type { PoolMessage, PoolNews } from './pool-messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import { startingNews } from './pool-view.ts';
-import { SessionAffinity } from './session-affinity.ts';
+import type { SessionOptions } from './session-book.ts';
+import type { SessionTerms } from './session-messages.ts';
 import { TaskHomes } from './task-homes.ts';
 
 export interface DispatcherOptions {
@@ -41,11 +43,13 @@ export interface DispatcherOptions {
 	readonly engines?: readonly string[];
 	/** Default: all pass. */
 	readonly admission?: AdmissionSteps;
+	readonly sessions: SessionOptions;
 }
 
-export type DispatcherMessage = DispatcherCommand | PoolNews | { readonly type: 'broadcast-due' | 'adoptions-due' };
+export type DispatcherMessage = DispatcherCommand | PoolNews | RosterTick | { readonly type: 'sessions-due' };
 
 interface PoolRow {
+	readonly spec: PoolSpec;
 	readonly ref: ActorRef<PoolMessage>;
 	/** As the pool last told, and what was sent there since. */
 	snapshot: PoolSnapshot;
@@ -54,13 +58,10 @@ interface PoolRow {
 	drainingUntil: number | null;
 }
 
-/** Counts may be this old at the fronts; a change of state is told at once. */
-const broadcastMs = 250;
 const poolMailboxMax = 65_536;
-/** Of the tasks of a lost front, in one message. */
-const adoptedAtOnce = 500;
-const adoptAgainMs = 100;
 const contestedMs = 100;
+/** Sessions that nobody uses are forgotten, and their ledger is looked over, this often. */
+const sessionsMs = 5_000;
 
 export function dispatcher(options: DispatcherOptions): Setup<DispatcherMessage> {
 	return (ctx) => new Dispatcher(ctx, options);
@@ -70,27 +71,28 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	readonly #ctx: ActorContext<DispatcherMessage>;
 	readonly #epoch: number;
 	readonly #pools = new Map<string, PoolRow>();
-	readonly #fronts = new Map<string, ActorRef<FrontCommand>>();
+	readonly #fronts: FrontRoster;
 	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
 	readonly #unreported: Set<string>;
 	readonly #homes = new TaskHomes();
-	/** What fronts that have joined are to be told first: tasks of those that they took the place of. */
-	readonly #adoptions = new Map<string, readonly KnownTask[]>();
 	readonly #admission: AdmissionSteps;
 	readonly #decisions = new DecisionRecords();
-	readonly #affinity = new SessionAffinity();
-	#broadcastDue = false;
+	readonly #sessions: DispatcherSessions;
 
 	constructor(ctx: ActorContext<DispatcherMessage>, options: DispatcherOptions) {
 		this.#ctx = ctx;
 		this.#epoch = options.epoch;
 		this.#admission = options.admission ?? openAdmission;
+		this.#sessions = new DispatcherSessions(options.sessions, this.#pools);
+		this.#fronts = new FrontRoster(ctx, options.epoch, () => [...this.#pools.values()].map((row) => row.view));
+		ctx.setTimer('sessions', sessionsMs, { type: 'sessions-due' });
 		this.#unreported = new Set(options.expectedFronts);
 		expectOfDispatcher(ctx.telemetry);
 		const engines = options.engines ?? ['engine-0'];
 		for (const spec of options.pools) {
 			const setup = pool({ spec, epoch: options.epoch, engines, dispatcher: ctx.self });
 			this.#pools.set(spec.poolId, {
+				spec,
 				ref: ctx.spawn(spec.poolId, setup, { mailboxMax: poolMailboxMax }),
 				drainingUntil: null,
 				...startingNews(spec),
@@ -106,6 +108,16 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				break;
 			case 'preview':
 				this.#onPreview(message);
+				break;
+			case 'sessions-due':
+				this.#lookOverSessions();
+				break;
+			case 'session-task-over':
+			case 'session-task-runs':
+				this.#sessions.heard(message, this.#ctx.now());
+				break;
+			case 'use-session':
+				message.replyTo.tell({ type: 'session-told', session: this.#sessions.use(message, this.#ctx.now()) });
 				break;
 			case 'displaced':
 				this.#onDisplaced(message);
@@ -146,11 +158,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				message.replyTo.tell({ type: 'task-claimed', verdict: this.#claimed(message.frontId, message.task) });
 				break;
 			case 'broadcast-due':
-				this.#broadcastDue = false;
-				this.#broadcast();
-				break;
 			case 'adoptions-due':
-				for (const [frontId, ref] of this.#fronts) if (this.#adoptions.has(frontId)) this.#welcome(frontId, ref);
+				this.#fronts.tick(message);
 				break;
 		}
 		return 'same';
@@ -160,11 +169,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		// A pool that failed has lost its ledger. Who restarts this thread has all leases reported to a new one.
 		if (signal.type === 'child-failed') throw new Error(`pool ${signal.name} failed: ${signal.message}`);
 		if (signal.type !== 'terminated') return 'same';
-		for (const [frontId, ref] of this.#fronts) {
-			if (ref !== signal.ref) continue;
-			this.#fronts.delete(frontId);
+		for (const frontId of this.#fronts.leave(signal.ref)) {
 			this.#homes.frontLost(frontId);
-			this.#adoptions.delete(frontId);
 			// A front that died before it reported has nothing left to report: its tasks died with it.
 			this.#onFrontReported(frontId);
 		}
@@ -180,27 +186,49 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			replyTo.tell({ type: 'refused', failure: failure('POOL_UNREADY', words, { retryAfterMs: contestedMs }) });
 			return;
 		}
-		const { decision, record } = this.#decide(summary, startedAt, (chosen) => {
+		const terms = this.#admit(summary, again, startedAt);
+		if (terms === 'count-first') {
+			replyTo.tell({ type: 'count-first' });
+			return;
+		}
+		const problem = 'code' in terms ? terms : null;
+		const granted = 'code' in terms ? noTerms : terms;
+		const { decision, record } = this.#decide(summary, problem, startedAt, (chosen) => {
 			// One that has begun does not stand still in a pool that is being emptied.
-			const waits = again && summary.resume === null && chosen.kind === 'none' && this.#mayWait(summary, replyTo);
-			if (!waits) this.#place(summary, chosen, replyTo);
+			const mayWait = chosen.kind === 'none' && again && summary.resume === null;
+			if (mayWait && this.#mayWait(summary, granted, replyTo)) return;
+			if (chosen.kind === 'none') this.#sessions.giveBack(summary, granted, this.#ctx.now());
+			this.#place(summary, granted, chosen, replyTo);
 		});
 		this.#decisions.put(summary.taskId, record);
 		this.#countDecision(summary, decision);
 		this.#logDecision(summary, decision);
 	}
 
-	#place(summary: TaskSummary, decision: Decision, replyTo: ActorRef<PlacementNews>): void {
+	/** Rate limit, then session and budgets: what the task may use is reserved. */
+	#admit(summary: TaskSummary, again: boolean, now: number): SessionTerms | Failure | 'count-first' {
+		return this.#admission.rateLimit(summary, now) ?? this.#sessions.admit(summary, again, now);
+	}
+
+	#lookOverSessions(): void {
+		this.#ctx.setTimer('sessions', sessionsMs, { type: 'sessions-due' });
+		const drift = this.#sessions.lookOver(this.#ctx.now());
+		if (drift === null) return;
+		this.#ctx.telemetry.count('ledger_drift_total', { pool_id: '' });
+		this.#ctx.telemetry.log('error', 'ledger-drift', { human: drift });
+	}
+
+	#place(summary: TaskSummary, terms: SessionTerms, decision: Decision, replyTo: ActorRef<PlacementNews>): void {
 		if (decision.kind === 'none') {
 			replyTo.tell({ type: 'refused', failure: decision.failure });
 			return;
 		}
 		const row = this.#pools.get(decision.poolId);
-		if (row?.ref.tell({ type: 'enqueue', summary, origin: null, replyTo }) === 'accepted') {
+		if (row?.ref.tell({ type: 'enqueue', summary, terms, origin: null, replyTo }) === 'accepted') {
 			row.snapshot = withOneMore(row.snapshot);
-			this.#affinity.went(summary.sessionId, decision.poolId);
 			return;
 		}
+		this.#sessions.giveBack(summary, terms, this.#ctx.now());
 		const words = `${decision.poolId} has more than ${poolMailboxMax} messages waiting`;
 		replyTo.tell({
 			type: 'refused',
@@ -209,15 +237,17 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	}
 
 	/** A task that has its 202 waits where it could be served, were that not being drained. */
-	#mayWait(summary: TaskSummary, replyTo: ActorRef<PlacementNews>): boolean {
+	#mayWait(summary: TaskSummary, terms: SessionTerms, replyTo: ActorRef<PlacementNews>): boolean {
 		const undrained = this.#snapshots().map((snapshot) => ({ ...snapshot, draining: false }));
 		const decision = decide(undrained, summary);
 		if (decision.kind === 'none') return false;
-		return this.#pools.get(decision.poolId)?.ref.tell({ type: 'enqueue', summary, origin: { kind: 'stays' }, replyTo }) === 'accepted';
+		return (
+			this.#pools.get(decision.poolId)?.ref.tell({ type: 'enqueue', summary, terms, origin: { kind: 'stays' }, replyTo }) === 'accepted'
+		);
 	}
 
 	/** To another pool that can serve it, else back to where it was. */
-	#onDisplaced({ poolId, summary, not, replyTo }: Extract<PoolNews, { type: 'displaced' }>): void {
+	#onDisplaced({ poolId, summary, terms, not, replyTo }: Extract<PoolNews, { type: 'displaced' }>): void {
 		const others = this.#snapshots().filter(
 			(each) => each.poolId !== poolId && each.poolId !== not && (each.hasRoom || each.slotsFree > 0),
 		);
@@ -225,14 +255,14 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const decision: Decision | null = not === null && pools.length > 0 ? decide(pools, job) : null;
 		const assigned = decision?.kind === 'assigned' ? this.#pools.get(decision.poolId) : undefined;
 		if (decision?.kind === 'assigned' && assigned !== undefined) {
-			if (assigned.ref.tell({ type: 'enqueue', summary, origin: { kind: 'moved', from: poolId }, replyTo }) === 'accepted') {
+			if (assigned.ref.tell({ type: 'enqueue', summary, terms, origin: { kind: 'moved', from: poolId }, replyTo }) === 'accepted') {
 				assigned.snapshot = withOneMore(assigned.snapshot);
 				this.#logDecision(summary, decision);
 				return;
 			}
 		}
 		const home = this.#pools.get(poolId);
-		if (home?.ref.tell({ type: 'enqueue', summary, origin: { kind: 'stays' }, replyTo }) === 'accepted') return;
+		if (home?.ref.tell({ type: 'enqueue', summary, terms, origin: { kind: 'stays' }, replyTo }) === 'accepted') return;
 		replyTo.tell({
 			type: 'refused',
 			failure: failure('POOL_UNREADY', `${poolId} has more to do than it can take`, { retryAfterMs: 1_000 }),
@@ -264,7 +294,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		row.drainingUntil = deadlineAt;
 		row.snapshot = { ...row.snapshot, draining: deadlineAt !== null };
 		row.view = { ...row.view, drainingUntil: deadlineAt };
-		this.#broadcast();
+		this.#fronts.broadcast();
 	}
 
 	#snapshots(): PoolSnapshot[] {
@@ -290,12 +320,18 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const { lease } = message;
 		if (message.type === 'report-lease') this.#remember(message.summary, message.claim);
 		const row = this.#pools.get(lease.poolId);
-		if (row !== undefined) row.ref.tell(message);
+		if (row !== undefined)
+			row.ref.tell(
+				message.type === 'settle' ? message : { ...message, terms: this.#sessions.termsOfRunning(message.summary, this.#ctx.now()) },
+			);
 		else if (message.type === 'settle') this.#ctx.telemetry.count('stale_settlements_total', { pool_id: lease.poolId });
 	}
 
 	#onPreview({ summary, replyTo }: Extract<DispatcherCommand, { type: 'preview' }>): void {
-		const { decision, record } = this.#decide(summary, this.#ctx.now());
+		const startedAt = this.#ctx.now();
+		const limited = this.#admission.rateLimit(summary, startedAt);
+		const problem = limited ?? this.#sessions.check(summary, startedAt);
+		const { decision, record } = this.#decide(summary, problem, startedAt);
 		if (decision.kind === 'none') replyTo.tell({ type: 'would-refuse', failure: decision.failure, decision: record });
 		else this.#pools.get(decision.poolId)?.ref.tell({ type: 'foresee', summary, decision: record, replyTo });
 	}
@@ -303,16 +339,16 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	/** `use` has the decision before it is recorded: how long that takes is a part of the record. */
 	#decide(
 		summary: TaskSummary,
+		refused: Failure | null,
 		startedAt: number,
 		use: (decision: Decision) => void = () => undefined,
 	): { readonly decision: Decision; readonly record: DecisionRecord } {
-		const { rateLimit, catalog } = this.#admission;
-		const problem = rateLimit(summary, startedAt) ?? catalog(summary, startedAt);
+		const problem = refused ?? this.#admission.catalog(summary, startedAt);
 		const admittedAt = this.#ctx.now();
 		const { pools, job } = placementOf(this.#snapshots(), summary);
 		const feasible = problem === null ? feasibility(pools, job) : { pools: [], considered: [], failure: problem };
 		const consideredAt = this.#ctx.now();
-		const decision = choose(feasible, job, this.#affinity.poolOf(summary.sessionId));
+		const decision = choose(feasible, job, this.#sessions.lastPoolOf(summary));
 		const chosenAt = this.#ctx.now();
 		use(decision);
 		return { decision, record: decisionRecord(decision, [startedAt, admittedAt, consideredAt, chosenAt, this.#ctx.now()]) };
@@ -348,23 +384,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			const row = this.#pools.get(poolId);
 			if (row !== undefined && row.drainingUntil === null && this.#epoch > 1) this.#drain(row, deadlineAt);
 		}
-		this.#fronts.set(frontId, ref);
 		this.#ctx.watch(ref);
-		this.#adoptions.set(frontId, this.#homes.takeLost(frontId));
-		this.#welcome(frontId, ref);
-	}
-
-	/** A front that knows of no pool takes no task, and denies none that it has yet to hear of. */
-	#welcome(frontId: string, ref: ActorRef<FrontCommand>): void {
-		for (let lost = this.#adoptions.get(frontId); lost !== undefined && lost.length > 0; lost = this.#adoptions.get(frontId)) {
-			if (ref.tell({ type: 'adopt-lost', tasks: lost.slice(0, adoptedAtOnce) }) === 'full') {
-				this.#ctx.setTimer('adoptions', adoptAgainMs, { type: 'adoptions-due' });
-				return;
-			}
-			this.#adoptions.set(frontId, lost.slice(adoptedAtOnce));
-		}
-		this.#adoptions.delete(frontId);
-		if (ref.tell({ type: 'pools-changed', epoch: this.#epoch, pools: this.#views() }) === 'full') this.#broadcastSoon();
+		this.#fronts.join(frontId, ref, this.#homes.takeLost(frontId));
 	}
 
 	#onFrontReported(frontId: string): void {
@@ -388,38 +409,6 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const before = row.view;
 		row.snapshot = { ...snapshot, draining: row.drainingUntil !== null };
 		row.view = { ...view, drainingUntil: row.drainingUntil };
-		if (stateOf(before) !== stateOf(row.view)) this.#broadcast();
-		else if (countsOf(before) !== countsOf(view)) this.#broadcastSoon();
+		this.#fronts.poolChanged(before, row.view);
 	}
-
-	#broadcastSoon(): void {
-		if (this.#broadcastDue) return;
-		this.#broadcastDue = true;
-		this.#ctx.setTimer('broadcast', broadcastMs, { type: 'broadcast-due' });
-	}
-
-	#broadcast(): void {
-		const pools = this.#views();
-		let missed = false;
-		for (const [frontId, front] of this.#fronts) {
-			if (this.#adoptions.has(frontId)) continue;
-			missed = front.tell({ type: 'pools-changed', epoch: this.#epoch, pools }) === 'full' || missed;
-		}
-		if (missed) this.#broadcastSoon();
-	}
-
-	#views(): PoolView[] {
-		return [...this.#pools.values()].map((row) => row.view);
-	}
-}
-
-/** What the fronts are told at once. */
-function stateOf(view: PoolView): string {
-	const replicas = view.replicas.map(({ state, facts, lastError }) => `${state} ${facts?.address ?? ''} ${lastError ?? ''}`);
-	return `${view.state} ${view.drainingUntil} ${replicas.join()}`;
-}
-
-/** What they are told now and then. */
-function countsOf({ slotsTotal, slotsFree, queueDepth }: PoolView): string {
-	return `${slotsTotal} ${slotsFree} ${queueDepth.interactive} ${queueDepth.batch}`;
 }

@@ -97,6 +97,9 @@ export class ForeignTask implements TaskView {
 	get onTimeProbability(): number | null {
 		return this.facts.onTimeProbability;
 	}
+	get budget(): TaskView['budget'] {
+		return this.facts.budget;
+	}
 	get standingVersion(): number {
 		return this.facts.standingVersion;
 	}

@@ -5,6 +5,7 @@
  */
 import type { ActorRef } from '../kernel/ref.ts';
 import type { EngineKind, Failure } from './failure.ts';
+import type { BudgetLeft, SessionOperation, SessionTold } from './session-messages.ts';
 import type { Placement, PriorityClass, Workload } from './task-request.ts';
 
 /** The right to one slot (or, `exclusive`, to all slots) of a replica. Fenced by the control thread's epoch. */
@@ -67,6 +68,8 @@ export interface TaskSummary {
 	readonly placement: Placement;
 	/** Bytes the task holds on its front while it waits: bounded per pool by `queue.bytes_max`. */
 	readonly queuedBytes: number;
+	/** Its front has asked a tokenizer, whatever came of it. */
+	readonly counted: boolean;
 	/** Nothing in the request forbids that it leaves its slot and goes on in another. */
 	readonly movable: boolean;
 	/** What it has left and goes on with; null: it begins. */
@@ -171,6 +174,12 @@ export type DispatcherCommand =
 			readonly correlationId: string;
 			readonly replyTo: ActorRef<PoolControlled>;
 	  }
+	| {
+			readonly type: 'use-session';
+			readonly sessionId: string;
+			readonly operation: SessionOperation;
+			readonly replyTo: ActorRef<SessionTold>;
+	  }
 	/** What was decided of a task, when it was placed last. */
 	| { readonly type: 'explain'; readonly taskId: string; readonly replyTo: ActorRef<PlacementExplained> }
 	/**
@@ -230,7 +239,11 @@ export type PlacementNews =
 			readonly engine: EngineKind;
 			readonly standing: QueueStanding;
 			readonly onTimeProbability: number | null;
+			/** Of its session, when the task was admitted; null: no budget is set. */
+			readonly budget: BudgetLeft | null;
 	  }
+	/** Its session has a token budget: the prompt is to be counted, and the task submitted again. */
+	| { readonly type: 'count-first' }
 	| { readonly type: 'standing-changed'; readonly standing: QueueStanding }
 	| {
 			readonly type: 'granted';

@@ -1,5 +1,6 @@
 /** What a Pool actor hears and says on the control thread, besides `messages.ts`. Types only. */
 import type { ActorRef } from '../kernel/ref.ts';
+import type { Amounts } from './budget.ts';
 import type {
 	DecisionRecord,
 	EngineThreadCommand,
@@ -13,6 +14,8 @@ import type {
 } from './messages.ts';
 import type { PoolSnapshot } from './placement.ts';
 import type { QueueMark } from './queue.ts';
+import type { LastReplica } from './session-book.ts';
+import type { SessionTerms } from './session-messages.ts';
 
 /** Dispatcher → Pool: a task's own messages, once it is decided whose they are. */
 export type PoolCommand =
@@ -23,6 +26,7 @@ export type PoolCommand =
 			 * Null: it is new. Else it has its 202, and is refused by nobody: `moved` from the pool that it names, where it goes back
 			 * to when there is no room; `stays`: no other pool could take it.
 			 */
+			readonly terms: SessionTerms;
 			readonly origin: { readonly kind: 'moved'; readonly from: string } | { readonly kind: 'stays' } | null;
 			readonly replyTo: ActorRef<PlacementNews>;
 	  }
@@ -36,7 +40,13 @@ export type PoolCommand =
 	  }
 	| { readonly type: 'withdraw'; readonly poolId: string; readonly taskId: string; readonly reason: string }
 	| { readonly type: 'settle'; readonly lease: Lease; readonly settlement: Settlement; readonly correlationId?: string }
-	| { readonly type: 'report-lease'; readonly lease: Lease; readonly summary: TaskSummary; readonly replyTo: ActorRef<PlacementNews> }
+	| {
+			readonly type: 'report-lease';
+			readonly lease: Lease;
+			readonly summary: TaskSummary;
+			readonly terms: SessionTerms;
+			readonly replyTo: ActorRef<PlacementNews>;
+	  }
 	/** An engine thread is there: the replicas that are at home on it are started there. */
 	| { readonly type: 'use-engine'; readonly engineId: string; readonly replyTo: ActorRef<EngineThreadCommand> }
 	/** Every front has reported what it holds: slots may be granted. */
@@ -62,10 +72,21 @@ export type PoolNews =
 	/**
 	 * A waiting task that `poolId` cannot serve now, out of its queue: to another pool, else back. `not`: one that had no room.
 	 */
+	/** A task of a session is over, or out of this pool's hands. `refused`: it never had its 202 of us. */
+	| {
+			readonly type: 'session-task-over';
+			readonly sessionId: string;
+			readonly lease: number;
+			/** Null: all that it had reserved. */
+			readonly used: Amounts | null;
+			readonly refused: boolean;
+	  }
+	| { readonly type: 'session-task-runs'; readonly sessionId: string; readonly at: LastReplica }
 	| {
 			readonly type: 'displaced';
 			readonly poolId: string;
 			readonly summary: TaskSummary;
+			readonly terms: SessionTerms;
 			readonly not: string | null;
 			readonly replyTo: ActorRef<PlacementNews>;
 	  };

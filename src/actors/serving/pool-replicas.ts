@@ -123,7 +123,7 @@ export class PoolReplicas {
 }
 
 /**
- * The replica that takes the next task: ready, with most free slots; for a strict task one that is idle. `kept` takes none:
+ * The replica that takes the next task: ready, the preferred one (it had the last task of the session) or the one with most free slots; for a strict task one that is idle. `kept` takes none:
  * it is becoming idle for a strict task.
  */
 export function chooseReplica(
@@ -131,12 +131,14 @@ export function chooseReplica(
 	ledger: LeaseLedger,
 	strict: boolean,
 	kept: ReplicaRow | null,
+	preferred: string | null,
 ): ReplicaRow | null {
 	let best: ReplicaRow | null = null;
 	for (const row of rows) {
 		if (row.state !== 'ready' || !row.grantable || row === kept) continue;
 		const free = ledger.free(row.replicaId);
 		if (free < 1 || (strict && !ledger.isIdle(row.replicaId))) continue;
+		if (row.replicaId === preferred) return row;
 		if (best === null || free > ledger.free(best.replicaId)) best = row;
 	}
 	return best;

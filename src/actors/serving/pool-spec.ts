@@ -28,6 +28,8 @@ export interface PoolSpec {
 	readonly migration: 'on' | 'off';
 	readonly timeouts: WatchdogTimeouts;
 	readonly perfPrior: PerfPrior;
+	/** In the operator's currency. */
+	readonly prices: { readonly perTokenIn: number; readonly perTokenOut: number };
 	/** The engine's part: only its driver looks inside. */
 	readonly settings: unknown;
 }

@@ -6,9 +6,11 @@ import type { ActorRef } from '../kernel/ref.ts';
 import { leaseKey } from './engine-life.ts';
 import type { Lease, PlacementNews, TaskSummary } from './messages.ts';
 import type { Charge, QueueEntry } from './queue.ts';
+import type { SessionTerms } from './session-messages.ts';
 
 export interface Waiting extends QueueEntry {
 	readonly summary: TaskSummary;
+	readonly terms: SessionTerms;
 	readonly ref: ActorRef<PlacementNews>;
 	/** Milliseconds that it will hold its slots. */
 	readonly serviceMs: number;
@@ -24,6 +26,7 @@ export interface Waiting extends QueueEntry {
 export interface Running {
 	readonly lease: Lease;
 	readonly summary: TaskSummary;
+	readonly terms: SessionTerms;
 	readonly ref: ActorRef<PlacementNews>;
 	/** Tasks of its engine, itself included, when it started. */
 	readonly depth: number;
@@ -39,6 +42,8 @@ export interface Running {
 
 interface Followed {
 	readonly taskId: string;
+	/** Null once it runs. */
+	readonly waiting: Waiting | null;
 	/** Null while it waits. */
 	readonly running: Running | null;
 }
@@ -63,8 +68,9 @@ export class PoolTasks {
 	}
 
 	/** It is in the queue from here on. */
-	waits({ ref, taskId }: Waiting): void {
-		this.#refs.set(ref, { taskId, running: null });
+	waits(waiting: Waiting): void {
+		const { ref, taskId } = waiting;
+		this.#refs.set(ref, { taskId, waiting, running: null });
 		this.#watch.watch(ref);
 	}
 
@@ -77,7 +83,7 @@ export class PoolTasks {
 	/** It has a lease, from the queue or from an earlier control thread. */
 	runs(running: Running): void {
 		this.#running.set(leaseKey(running.lease), running);
-		this.#refs.set(running.ref, { taskId: running.summary.taskId, running });
+		this.#refs.set(running.ref, { taskId: running.summary.taskId, waiting: null, running });
 		this.#watch.watch(running.ref);
 	}
 

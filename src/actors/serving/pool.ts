@@ -19,6 +19,7 @@ import type { PoolCommand, PoolMessage, PoolNews } from './pool-messages.ts';
 import { PoolPreemption } from './pool-preemption.ts';
 import { PoolRefusals } from './pool-refusals.ts';
 import { chooseReplica, nextIdle, PoolReplicas, type ReplicaRow } from './pool-replicas.ts';
+import { PoolSessions } from './pool-sessions.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import { standingsMs, tellStandings } from './pool-standings.ts';
 import { PoolTasks, type Waiting } from './pool-tasks.ts';
@@ -26,11 +27,12 @@ import { PoolTelemetry } from './pool-telemetry.ts';
 import { paceOf, poolNews } from './pool-view.ts';
 import { type Charge, type QueueMark, victimOf, WaitingQueue } from './queue.ts';
 import { SlotLevels } from './slot-levels.ts';
+import type { PriorityClass } from './task-request.ts';
 
 /** A preview, but for what the Dispatcher decided. */
 type Foreseen = PlacementPreview extends infer P ? (P extends PlacementPreview ? Omit<P, 'decision'> : never) : never;
 
-import type { PriorityClass } from './task-request.ts';
+type Placeable = Pick<Extract<PoolCommand, { type: 'enqueue' }>, 'summary' | 'terms' | 'replyTo'>;
 
 export interface PoolOptions {
 	readonly spec: PoolSpec;
@@ -70,6 +72,7 @@ class Pool implements Behavior<PoolMessage> {
 	readonly #telemetry: PoolTelemetry;
 	readonly #drain = new PoolDrain();
 	readonly #preemption: PoolPreemption;
+	readonly #sessions: PoolSessions;
 	/** Those that are there, by name. */
 	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
 	#untold: { readonly ref: ActorRef<PlacementNews>; readonly news: PlacementNews }[] = [];
@@ -91,6 +94,7 @@ class Pool implements Behavior<PoolMessage> {
 		this.#forecast = new PoolForecast(this.#pace, this.#queue, spec.maxTokensOut);
 		this.#tasks = new PoolTasks(ctx);
 		this.#refusals = new PoolRefusals(spec);
+		this.#sessions = new PoolSessions(spec, dispatcher);
 		this.#telemetry = new PoolTelemetry(ctx.telemetry, spec);
 		this.#preemption = new PoolPreemption(spec);
 		ctx.setTimer('ledger', ledgerMs, { type: 'ledger-due' });
@@ -164,24 +168,26 @@ class Pool implements Behavior<PoolMessage> {
 
 	// --- tasks ----------------------------------------------------------------------------------------------------
 
-	#onEnqueue({ summary, origin, replyTo: ref }: Extract<PoolCommand, { type: 'enqueue' }>): void {
-		if (origin?.kind === 'moved' && !this.#mayJoin(summary)) return this.#displace(summary, ref, origin.from, this.#spec.poolId);
-		if (origin?.kind === 'stays' && this.#replicas.state === 'failed') return this.#tellSurely(ref, this.#refusedForFailure());
-		const refusal = origin === null ? this.#whyNotQueued(summary) : null;
-		if (refusal !== null) {
-			ref.tell({ type: 'refused', failure: refusal });
-			return;
+	#onEnqueue(command: Extract<PoolCommand, { type: 'enqueue' }>): void {
+		const { summary, terms, origin, replyTo: ref } = command;
+		if (origin?.kind === 'moved' && !this.#mayJoin(summary)) return this.#displace(command, origin.from, this.#spec.poolId);
+		if (origin?.kind === 'stays' && this.#replicas.state === 'failed') {
+			this.#sessions.left(command);
+			return this.#tellSurely(ref, this.#refusedForFailure());
 		}
+		const refuse = (why: Failure): void => {
+			this.#sessions.refused(command);
+			ref.tell({ type: 'refused', failure: why });
+		};
+		const refusal = origin === null ? this.#whyNotQueued(summary) : null;
+		if (refusal !== null) return refuse(refusal);
 		const now = this.#ctx.now();
 		const serviceMs = this.#forecast.serviceMs(summary, this.#depthOfNext());
 		const { startMs, standing } = this.#forecast.foresee(summary, serviceMs, this.#levels());
 		const onTimeProbability = this.#forecast.onTime(summary, standing, now);
 		const begins = origin === null && summary.resume === null;
 		const late = begins ? this.#refusals.tooLate(summary, standing, onTimeProbability, now) : null;
-		if (late !== null) {
-			ref.tell({ type: 'refused', failure: late });
-			return;
-		}
+		if (late !== null) return refuse(late);
 		const waiting: Waiting = {
 			taskId: summary.taskId,
 			priority: summary.priority,
@@ -193,6 +199,7 @@ class Pool implements Behavior<PoolMessage> {
 			// A strict task takes all slots of its replica for as long.
 			workMs: serviceMs * (summary.strict ? (this.#replicas.facts?.slots ?? 1) : 1),
 			summary,
+			terms,
 			ref,
 			serviceMs,
 			enqueuedAt: now,
@@ -211,6 +218,7 @@ class Pool implements Behavior<PoolMessage> {
 			engine: this.#spec.engine,
 			standing: { ...standing, queueDepth: this.#queue.length },
 			onTimeProbability,
+			budget: terms.budget,
 		});
 		this.#grant();
 		this.#watchStandings();
@@ -237,6 +245,7 @@ class Pool implements Behavior<PoolMessage> {
 			const victim = victimOf(this.#spec.queue.fullPolicy, this.#queue, summary.priority);
 			if (victim === undefined) return this.#refusals.full(this.#queue.length, this.#retryAfterMs());
 			this.#dequeue(victim);
+			this.#sessions.left(victim);
 			this.#telemetry.dropped(victim.summary);
 			this.#tellSurely(victim.ref, { type: 'refused', failure: this.#refusals.dropped(this.#retryAfterMs()) });
 		}
@@ -247,6 +256,7 @@ class Pool implements Behavior<PoolMessage> {
 		const waiting = this.#queue.get(taskId);
 		if (waiting === undefined) return;
 		this.#dequeue(waiting);
+		this.#sessions.left(waiting);
 		waiting.ref.tell({ type: 'withdrawn' });
 		this.#grant();
 	}
@@ -268,9 +278,10 @@ class Pool implements Behavior<PoolMessage> {
 			this.#audit(lease.replicaId);
 		}
 		const { tokensIn, tokensOut, prefillMs, decodeMs, outcome } = settlement;
+		const now = this.#ctx.now();
+		const heldMs = now - running.startedAt;
+		this.#sessions.settled(running, settlement, heldMs, this.#replicas.facts);
 		if (outcome !== 'unused') {
-			const now = this.#ctx.now();
-			const heldMs = now - running.startedAt;
 			const completed = outcome === 'completed';
 			const depth = (running.depth + depthAtEnd) / 2;
 			this.#pace.finished({ heldMs, tokensIn, tokensOut, prefillMs, decodeMs, depth, answer: answerOf(settlement) });
@@ -281,8 +292,9 @@ class Pool implements Behavior<PoolMessage> {
 	}
 
 	/** After a control restart: a running task says what it holds. Its replica may still be to come. */
-	#onReportLease({ lease, summary, replyTo }: Extract<PoolCommand, { type: 'report-lease' }>): void {
+	#onReportLease({ lease, summary, terms, replyTo }: Extract<PoolCommand, { type: 'report-lease' }>): void {
 		if (this.#ledger.has(lease.replicaId) && !this.#ledger.adopt(lease, summary.taskId)) {
+			this.#sessions.left({ summary, terms });
 			return this.#tellSurely(replyTo, {
 				type: 'replica-lost',
 				lease,
@@ -294,7 +306,7 @@ class Pool implements Behavior<PoolMessage> {
 		if (this.#tasks.holding(lease) === undefined) this.#queue.adopt(charge);
 		const depth = this.#depthOfNext();
 		const startedAt = this.#ctx.now();
-		this.#tasks.runs({ lease, summary, ref: replyTo, depth, predicted: null, slots, charge, startedAt, goneAt: null });
+		this.#tasks.runs({ lease, summary, terms, ref: replyTo, depth, predicted: null, slots, charge, startedAt, goneAt: null });
 	}
 
 	#onTaskGone(ref: ActorRef<never>): void {
@@ -302,6 +314,7 @@ class Pool implements Behavior<PoolMessage> {
 		if (gone === undefined) return;
 		if (gone.running === null) {
 			this.#queue.remove(gone.taskId);
+			if (gone.waiting !== null) this.#sessions.left(gone.waiting);
 			return this.#grant();
 		}
 		// Its settlement may be on its way through the dispatcher, behind this news: it is taken then. Else the engine is asked; if
@@ -328,7 +341,7 @@ class Pool implements Behavior<PoolMessage> {
 			const waiting = this.#firstBut(passed);
 			if (waiting === undefined) return;
 			const { strict } = waiting.summary;
-			const row = chooseReplica(this.#replicas.rows, this.#ledger, strict, kept);
+			const row = chooseReplica(this.#replicas.rows, this.#ledger, strict, kept, waiting.terms.replicaId);
 			if (row !== null && this.#start(waiting, row)) continue;
 			// Only behind strict tasks, and tasks that could not be told, may others still find a place.
 			if (row === null && !strict) return this.#preempt(waiting.priority);
@@ -358,15 +371,16 @@ class Pool implements Behavior<PoolMessage> {
 	#start(waiting: Waiting, row: ReplicaRow): boolean {
 		const { facts } = row;
 		if (facts === null) return false;
-		const { summary, ref, serviceMs } = waiting;
+		const { summary, terms, ref, serviceMs } = waiting;
+		const { timeouts } = this.#spec;
 		const lease = this.#ledger.grant(row.replicaId, waiting.taskId, summary.strict);
 		const delivery = ref.tell({
 			type: 'granted',
 			lease,
 			replica: facts,
 			ctx: Math.min(facts.ctx, summary.ctx ?? facts.ctx),
-			maxTokensOut: this.#spec.maxTokensOut,
-			timeouts: this.#spec.timeouts,
+			maxTokensOut: Math.min(this.#spec.maxTokensOut, terms.outputCap ?? this.#spec.maxTokensOut),
+			timeouts: { ...timeouts, wallMs: Math.min(timeouts.wallMs, terms.wallCapMs ?? timeouts.wallMs) },
 			migration: this.#spec.migration === 'on',
 			standing: this.#forecast.standing(summary.priority, 0, 0, serviceMs),
 		});
@@ -380,7 +394,8 @@ class Pool implements Behavior<PoolMessage> {
 		const slots = this.#ledger.get(lease)?.slots ?? 1;
 		const depth = this.#ledger.slotsIn(row.replicaId, 'granted');
 		const predicted = { at: waiting.enqueuedAt, endMs: waiting.predictedEndMs };
-		this.#tasks.runs({ lease, summary, ref, depth, predicted, slots, charge, startedAt: now, goneAt: null });
+		this.#sessions.runs(waiting, facts);
+		this.#tasks.runs({ lease, summary, terms, ref, depth, predicted, slots, charge, startedAt: now, goneAt: null });
 		const waitedMs = now - waiting.enqueuedAt;
 		// Of those that found a free slot there was nothing to foretell.
 		if (waiting.startMs > 0) this.#pace.starts[summary.priority].add(waiting.startMs, waitedMs);
@@ -415,7 +430,9 @@ class Pool implements Behavior<PoolMessage> {
 	/** Nobody will ever say what it came to: its tenant pays what was foreseen. */
 	#forget(key: string): void {
 		const running = this.#tasks.ended(key);
-		if (running !== undefined) this.#queue.settle(running.charge, running.charge.cost);
+		if (running === undefined) return;
+		this.#queue.settle(running.charge, running.charge.cost);
+		this.#sessions.vanished(running);
 	}
 
 	#checkLedger(): void {
@@ -547,14 +564,14 @@ class Pool implements Behavior<PoolMessage> {
 		for (const waiting of this.#drain.next()) {
 			if (this.#queue.get(waiting.taskId) !== waiting) continue;
 			this.#dequeue(waiting);
-			this.#displace(waiting.summary, waiting.ref, this.#spec.poolId, null);
+			this.#displace({ summary: waiting.summary, terms: waiting.terms, replyTo: waiting.ref }, this.#spec.poolId, null);
 		}
 		if (!this.#drain.done) this.#ctx.setTimer('offer', 0, { type: 'offer-due' });
 	}
 
-	#displace(summary: TaskSummary, ref: ActorRef<PlacementNews>, poolId: string, not: string | null): void {
-		if (this.#dispatcher.tell({ type: 'displaced', poolId, summary, not, replyTo: ref }) === 'accepted') return;
-		this.#onEnqueue({ type: 'enqueue', summary, origin: { kind: 'stays' }, replyTo: ref });
+	#displace({ summary, terms, replyTo }: Placeable, poolId: string, not: string | null): void {
+		if (this.#dispatcher.tell({ type: 'displaced', poolId, summary, terms, not, replyTo }) === 'accepted') return;
+		this.#onEnqueue({ type: 'enqueue', summary, terms, origin: { kind: 'stays' }, replyTo });
 	}
 
 	#refusedForFailure(): PlacementNews {
@@ -612,7 +629,7 @@ class Pool implements Behavior<PoolMessage> {
 	#depthOfNext(): number {
 		const slots = this.#replicas.facts?.slots ?? 1;
 		if (this.#queue.length > 0) return slots;
-		const next = chooseReplica(this.#replicas.rows, this.#ledger, false, null);
+		const next = chooseReplica(this.#replicas.rows, this.#ledger, false, null, null);
 		return next === null ? slots : this.#ledger.slotsIn(next.replicaId, 'granted') + 1;
 	}
 

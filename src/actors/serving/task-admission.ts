@@ -6,8 +6,8 @@ import type { ActorContext } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
 import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
-import type { TaskSummary } from './messages.ts';
-import { counterFor, featuresNeeded, promptBytesMax, requestBytes } from './prompt-bounds.ts';
+import type { ReplicaFacts, TaskSummary } from './messages.ts';
+import { counterFor, featuresNeeded, poolsNamed, promptBytesMax, requestBytes } from './prompt-bounds.ts';
 import type { TaskClaims } from './task-claims.ts';
 import type { TaskContinuation } from './task-continuation.ts';
 import type { Opening } from './task-directory.ts';
@@ -31,6 +31,8 @@ export class TaskAdmission {
 	readonly #refuse: (problem: Failure) => void;
 	#openers: ActorRef<Opening>[] = [];
 	#counting = false;
+	/** A tokenizer was asked, whatever came of it. */
+	#counted = false;
 	#promptBytes = 0;
 	#promptTokens: number | null = null;
 	#queuedBytes = 0;
@@ -71,9 +73,10 @@ export class TaskAdmission {
 	counted(tokens: number | null): void {
 		if (!this.#counting || this.#record.ended) return;
 		this.#counting = false;
+		this.#counted = true;
 		this.#ctx.cancelTimer('count');
 		this.#promptTokens = tokens;
-		this.submit();
+		this.#goOn();
 	}
 
 	/** To a new control thread. */
@@ -126,6 +129,7 @@ export class TaskAdmission {
 			placement: request.placement,
 			queuedBytes: this.#queuedBytes,
 			...this.#continuation.summary,
+			counted: this.#counted,
 		};
 	}
 
@@ -144,6 +148,29 @@ export class TaskAdmission {
 		if (request.deadlineMs !== null) this.#ctx.setTimer('deadline', request.deadlineMs, { type: 'deadline-passed' });
 		const counter = counterFor(request, this.#promptBytes, pools);
 		if (counter === null) return this.submit();
+		this.#count(counter);
+	}
+
+	/** Its session counts tokens: the exact number is wanted, where somebody can tell it. */
+	countFirst(): void {
+		if (this.#record.ended || !this.#claims.placing) return;
+		this.answered();
+		this.#claims.placed();
+		const { request } = this.#record;
+		const replicas = poolsNamed(request.modelRef, this.#around.pools()).flatMap((pool) => pool.replicas);
+		const counter = replicas.find(({ state, facts }) => state === 'ready' && facts !== null)?.facts ?? null;
+		if (counter !== null && request.workload === 'completion') return this.#count(counter);
+		this.#counted = true;
+		this.#goOn();
+	}
+
+	#goOn(): void {
+		if (this.admitted) this.submitAgain();
+		else this.submit();
+	}
+
+	#count(counter: ReplicaFacts): void {
+		const { request } = this.#record;
 		this.#counting = true;
 		this.#ctx.setTimer('count', countMs, { type: 'count-overdue' });
 		this.#around.decode.count(counter, request.input, this.#ctx.self);

@@ -7,6 +7,7 @@ import type { TaskIdentity } from './desk-messages.ts';
 import type { EventLogView } from './event-log-view.ts';
 import type { EngineKind, Failure } from './failure.ts';
 import type { PoolView, QueueStanding } from './messages.ts';
+import type { BudgetLeft } from './session-messages.ts';
 import type { TaskRequest } from './task-request.ts';
 
 export type TaskState = 'admitting' | 'queued' | 'running' | 'done' | 'canceled' | 'failed';
@@ -26,6 +27,8 @@ export interface TaskView {
 	readonly standing: QueueStanding | null;
 	/** As told at placement; null without a deadline. */
 	readonly onTimeProbability: number | null;
+	/** What its session may still use, as told at placement; null: no budget is set. */
+	readonly budget: BudgetLeft | null;
 	/**
 	 * Grows whenever `standing` or `phase` changes, and `log`'s subscribers are then called: a watcher that remembers the
 	 * last one it saw knows when a `metrics` event is due. How often it sends one is the watcher's to bound.

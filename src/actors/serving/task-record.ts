@@ -7,7 +7,8 @@ import type { GenerationUsage } from './decode.ts';
 import { EventLog } from './event-log.ts';
 import type { EngineKind, Failure } from './failure.ts';
 import type { LogLease } from './log-space.ts';
-import type { QueueStanding, ReplicaFacts, Settlement } from './messages.ts';
+import type { PlacementNews, QueueStanding, ReplicaFacts, Settlement } from './messages.ts';
+import type { BudgetLeft } from './session-messages.ts';
 import type { CancelReason, Opening, TaskCommand, TaskState, TaskView } from './task-directory.ts';
 import type { TaskRequest } from './task-request.ts';
 import { withoutTexts } from './task-snapshot.ts';
@@ -44,6 +45,7 @@ export class TaskRecord implements TaskView {
 	standing: QueueStanding | null = null;
 	standingVersion = 0;
 	onTimeProbability: number | null = null;
+	budget: BudgetLeft | null = null;
 	startedAt: number | null = null;
 	firstTokenAt: number | null = null;
 	/** When it was given the slot that it has, the tokens that it had then, and when the first came there. */
@@ -92,6 +94,14 @@ export class TaskRecord implements TaskView {
 		this.standing = standing;
 		this.standingVersion++;
 		this.log.notify();
+	}
+
+	/** A pool has it in its queue. */
+	queue({ engine, onTimeProbability, budget, standing }: Extract<PlacementNews, { type: 'queued' }>): void {
+		this.engine = engine;
+		this.onTimeProbability = onTimeProbability;
+		this.budget = budget;
+		this.wait(standing);
 	}
 
 	place(replica: ReplicaFacts, standing: QueueStanding): void {

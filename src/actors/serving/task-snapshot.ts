@@ -15,6 +15,7 @@ export type TaskFacts = Pick<
 	| 'endedAt'
 	| 'standing'
 	| 'onTimeProbability'
+	| 'budget'
 	| 'standingVersion'
 	| 'phase'
 	| 'poolId'
@@ -66,6 +67,7 @@ export function factsOf(task: TaskView): TaskFacts {
 		endedAt: task.endedAt,
 		standing: task.standing,
 		onTimeProbability: task.onTimeProbability,
+		budget: task.budget,
 		standingVersion: task.standingVersion,
 		phase: task.phase,
 		poolId: task.poolId,

@@ -119,6 +119,8 @@ class Task implements Behavior<TaskMessage> {
 				return this.#admission.unanswered();
 			case 'queued':
 				return this.#onQueued(message);
+			case 'count-first':
+				return this.#admission.countFirst();
 			case 'standing-changed':
 				if (this.#record.state === 'queued') this.#record.wait(message.standing);
 				return;
@@ -181,9 +183,7 @@ class Task implements Behavior<TaskMessage> {
 		const record = this.#record;
 		record.poolId = news.poolId;
 		if (this.#ending !== null) return this.#withdraw();
-		record.engine = news.engine;
-		record.onTimeProbability = news.onTimeProbability;
-		record.wait(news.standing);
+		record.queue(news);
 		this.#admit();
 	}
 

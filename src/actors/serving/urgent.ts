@@ -41,6 +41,7 @@ export const urgentFromControl = types<PlacementNews | FrontCommand | TaskClaime
 	'granted',
 	'refused',
 	'withdrawn',
+	'count-first',
 	'replica-lost',
 	'pools-changed',
 	'adopt-lost',

@@ -7,6 +7,7 @@ import type { TaskView } from '../../actors/serving/task-directory.ts';
 import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
 import { emptyComment, sseHeaders } from '../stream/sse.ts';
+import { budgetHeaders } from './budgets.ts';
 import { httpStatus } from './errors.ts';
 import { shown } from './field-problems.ts';
 import type { FrontParts } from './front-parts.ts';
@@ -46,7 +47,7 @@ function attach(parts: FrontParts, exchange: Exchange, task: TaskView, verbose: 
 	}
 	const crowded = watchersFull(parts);
 	if (crowded !== null) return crowded;
-	exchange.sink.start(httpStatus.ok, exchange.headers(sseHeaders), emptyComment);
+	exchange.sink.start(httpStatus.ok, exchange.headers([...sseHeaders, ...budgetHeaders(task.budget)]), emptyComment);
 	parts.watchers.attach(task, exchange.sink, after.value, verbose);
 	return null;
 }
@@ -71,7 +72,7 @@ export function streamOpened(parts: FrontParts, exchange: Exchange, task: TaskVi
 	}
 	exchange.sink.start(
 		httpStatus.ok,
-		exchange.headers([...sseHeaders, ['X-Task-Id', taskId], ['Location', `/v2/tasks/${taskId}`]]),
+		exchange.headers([...sseHeaders, ...budgetHeaders(task.budget), ['X-Task-Id', taskId], ['Location', `/v2/tasks/${taskId}`]]),
 		emptyComment,
 	);
 	parts.watchers.attach(task, exchange.sink, 0, false);

@@ -12,13 +12,14 @@ import { drainHandler, undrainHandler } from './pool-control.ts';
 import { apiVersion, capabilitiesHandler, getPoolHandler, listPoolsHandler, poolHealthHandler } from './pools.ts';
 import * as answers from './response-schemas.ts';
 import { resultHandler, resultQuery } from './result.ts';
-import { drainBodySchema, taskBodySchema, tokenizeBodySchema, undrainBodySchema } from './schemas.ts';
+import { drainBodySchema, sessionBodySchema, taskBodySchema, tokenizeBodySchema, undrainBodySchema } from './schemas.ts';
+import { deleteSessionHandler, getSessionHandler, putSessionHandler } from './sessions.ts';
 import { previewHandler, submitHandler } from './submit.ts';
 import { cancelHandler, getTaskHandler, listQuery, listTasksHandler } from './tasks.ts';
 import { tokenizeHandler } from './tokenize.ts';
 
 export function nativeRoutes(parts: FrontParts): readonly DocumentedRoute[] {
-	const routes: DocumentedRoute[] = [...taskRoutes(parts), ...poolRoutes(parts), ...operationRoutes(parts)];
+	const routes: DocumentedRoute[] = [...taskRoutes(parts), ...poolRoutes(parts), ...sessionRoutes(parts), ...operationRoutes(parts)];
 	let document: unknown;
 	routes.push({
 		method: 'GET',
@@ -199,6 +200,36 @@ function poolRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 			path: '/v2/meta/capabilities',
 			handler: capabilitiesHandler(parts),
 			doc: { summary: 'What the running engines can do', success: 'ok', answer: answers.capabilitiesSchema, failures: [] },
+		},
+	];
+}
+
+function sessionRoutes(parts: FrontParts): readonly DocumentedRoute[] {
+	const failures = ['NOT_FOUND', 'POOL_UNREADY'] as const;
+	return [
+		{
+			method: 'GET',
+			path: '/v2/sessions/{id}',
+			handler: getSessionHandler(parts),
+			doc: { summary: 'Turns and budgets of a session', success: 'ok', answer: answers.sessionSchema, failures: [...failures] },
+		},
+		{
+			method: 'PUT',
+			path: '/v2/sessions/{id}',
+			handler: putSessionHandler(parts),
+			doc: {
+				summary: 'Sets what a session may use from now on',
+				body: sessionBodySchema,
+				success: 'ok',
+				answer: answers.sessionSchema,
+				failures: ['INVALID_PARAMS', ...failures],
+			},
+		},
+		{
+			method: 'DELETE',
+			path: '/v2/sessions/{id}',
+			handler: deleteSessionHandler(parts),
+			doc: { summary: 'Forgets a session; its tasks go on', success: 'noContent', failures: [...failures] },
 		},
 	];
 }

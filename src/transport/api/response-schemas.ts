@@ -40,6 +40,10 @@ export const envelopeSchema = Type.Object({
 });
 
 export const acceptedSchema = Type.Object({
+	tokens_budget_remaining: Type.Optional(count),
+	time_budget_remaining_ms: Type.Optional(count),
+	cost_budget_remaining: Type.Optional(Type.Number()),
+	gpu_budget_remaining_ms: Type.Optional(count),
 	task_id: text,
 	...standing,
 	on_time_probability: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),
@@ -210,6 +214,18 @@ export const poolHealthSchema = Type.Object({
 	draining: Type.Boolean(),
 	metrics: Type.Object({ queue_depth: count, slots_total: count, slots_free: count }),
 	last_error: nullable(text),
+});
+
+export const sessionSchema = Type.Object({
+	session_id: text,
+	ttl_ms_remaining: count,
+	turns: count,
+	kv_bytes: nullable(count),
+	kv_warmth: Type.Boolean(),
+	tokens_budget_remaining: nullable(count),
+	time_budget_remaining_ms: nullable(count),
+	cost_budget_remaining: nullable(Type.Number()),
+	gpu_budget_remaining_ms: nullable(count),
 });
 
 export const poolControlledSchema = Type.Object({ pool_id: text, draining: Type.Boolean(), deadline_ms: Type.Optional(count) });

@@ -188,6 +188,29 @@ export const drainBodySchema = strict(
 	'How a pool is emptied',
 );
 
+const amount = (description: string, whole = true) =>
+	Type.Optional(
+		Type.Union([whole ? count(Number.MAX_SAFE_INTEGER, description, 0) : Type.Number({ minimum: 0, maximum: 1e15 }), Type.Null()], {
+			description,
+			allowed: 'a number of at least 0, or null for no limit',
+		}),
+	);
+
+export const sessionBodySchema = strict(
+	{
+		budgets: strict(
+			{
+				tokens: amount('Tokens of prompts and answers'),
+				time_ms: amount('Time that its tasks hold slots'),
+				cost: amount('At the prices of the pools', false),
+				gpu_ms: amount('Time that its tasks keep GPUs busy, for each GPU'),
+			},
+			'What the session may use from now on. A kind that is not named stays as it is; null is no limit',
+		),
+	},
+	'A session',
+);
+
 export const undrainBodySchema = strict({}, 'Nothing');
 
 /** A schema without our own keywords. */

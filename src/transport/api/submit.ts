@@ -9,6 +9,7 @@ import type { Opening } from '../../actors/serving/task-directory.ts';
 import type { TaskRequest } from '../../actors/serving/task-request.ts';
 import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
+import { budgetHeaders } from './budgets.ts';
 import { decisionJson } from './decision-json.ts';
 import { envelopeOf, httpStatus } from './errors.ts';
 import { streamOpened, wantsEvents, watchersFull } from './events.ts';
@@ -35,8 +36,10 @@ export function submitHandler(parts: FrontParts): Handler {
 			openTask(parts, request.value, (answer) => {
 				exchange.guarded(() => {
 					if (answer.ok && streams) streamOpened(parts, exchange, answer.opened.task);
-					else if (answer.ok) exchange.json(httpStatus.accepted, acceptedJson(answer.opened, parts.directory.pools));
-					else exchange.fail(answer.failure);
+					else if (answer.ok) {
+						const accepted = acceptedJson(answer.opened, parts.directory.pools);
+						exchange.json(httpStatus.accepted, accepted, budgetHeaders(answer.opened.task.budget));
+					} else exchange.fail(answer.failure);
 				});
 			});
 		};
@@ -164,6 +167,7 @@ function summaryOf(request: TaskRequest, parts: FrontParts): TaskSummary {
 		queuedBytes: requestBytes(request),
 		movable: false,
 		resume: null,
+		counted: true,
 	};
 }
 

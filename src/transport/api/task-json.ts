@@ -4,6 +4,7 @@
 import type { PoolView, QueueStanding } from '../../actors/serving/messages.ts';
 import type { Opening, TaskView } from '../../actors/serving/task-directory.ts';
 import type { Clock } from '../clock.ts';
+import { budgetFields } from './budgets.ts';
 import { envelopeOf } from './errors.ts';
 
 export function streamsOf(taskId: string) {
@@ -20,6 +21,7 @@ export function acceptedJson(opened: Extract<Opening, { type: 'task-opened' }>, 
 		...(task.request.deadlineMs === null || opened.onTimeProbability === null ? {} : { on_time_probability: opened.onTimeProbability }),
 		backoff_ms: 0,
 		pool_id: poolId,
+		...budgetFields(task.budget),
 		streams: streamsOf(task.request.taskId),
 		preparation: { steps: preparationOf(pools.find((pool) => pool.poolId === poolId)) },
 	};

@@ -2,7 +2,9 @@
  * Server-sent events as bytes: headers, comments, and the `metrics` frame. The numbered frames come ready from the event
  * log. Pure.
  */
+
 import type { TaskView } from '../../actors/serving/task-directory.ts';
+import { budgetFields } from '../api/budgets.ts';
 import type { Header } from '../http/http-host.ts';
 
 export const sseHeaders: readonly Header[] = [
@@ -31,6 +33,7 @@ export function metricsOf(task: TaskView, verbose: boolean): Readonly<Record<str
 		predicted_end_ms: standing === null ? undefined : Math.round(standing.predictedEndMs),
 		predicted_start_p90_ms: standing === null ? undefined : Math.round(standing.predictedStartP90Ms),
 		on_time_probability: task.onTimeProbability ?? undefined,
+		...budgetFields(task.budget),
 		...(verbose ? { estimated: standing?.estimated, human: humanPhase(task) } : {}),
 	};
 }

@@ -1,0 +1,63 @@
+/** What a pool tells the book of sessions of the tasks that have one: where they run, and what they came to. Part of the Pool actor. */
+import type { ActorRef } from '../kernel/ref.ts';
+import { type Amounts, nothing } from './budget.ts';
+import type { ReplicaFacts, Settlement, TaskSummary } from './messages.ts';
+import type { PoolNews } from './pool-messages.ts';
+import type { PoolSpec } from './pool-spec.ts';
+import type { SessionTerms } from './session-messages.ts';
+
+/** A task of the pool, with what its session allows it. */
+export interface OfSession {
+	readonly summary: TaskSummary;
+	readonly terms: SessionTerms;
+}
+
+export class PoolSessions {
+	readonly #spec: PoolSpec;
+	readonly #dispatcher: ActorRef<PoolNews>;
+
+	constructor(spec: PoolSpec, dispatcher: ActorRef<PoolNews>) {
+		this.#spec = spec;
+		this.#dispatcher = dispatcher;
+	}
+
+	runs({ summary }: OfSession, { poolId, replicaId, address }: ReplicaFacts): void {
+		const { sessionId } = summary;
+		if (sessionId !== null) this.#dispatcher.tell({ type: 'session-task-runs', sessionId, at: { poolId, replicaId, address } });
+	}
+
+	/** It was never queued: nothing was used, and it was no turn. */
+	refused(task: OfSession): void {
+		this.#over(task, nothing, true);
+	}
+
+	/** It left the queue without a slot. */
+	left(task: OfSession): void {
+		this.#over(task, nothing, false);
+	}
+
+	settled(task: OfSession, settlement: Settlement, heldMs: number, facts: ReplicaFacts | null): void {
+		const { tokensIn, tokensOut, outcome } = settlement;
+		if (outcome === 'unused' && tokensIn + tokensOut === 0) return this.left(task);
+		const { perTokenIn, perTokenOut } = this.#spec.prices;
+		const gpuMs = heldMs * gpusOf(this.#spec, facts);
+		const cost = tokensIn * perTokenIn + tokensOut * perTokenOut;
+		this.#over(task, { tokens: tokensIn + tokensOut, timeMs: heldMs, cost, gpuMs }, false);
+	}
+
+	/** Nobody will ever say what it came to: all that was reserved. */
+	vanished(task: OfSession): void {
+		this.#over(task, null, false);
+	}
+
+	#over({ summary, terms }: OfSession, used: Amounts | null, refused: boolean): void {
+		const { sessionId } = summary;
+		if (sessionId === null || terms.lease === null) return;
+		this.#dispatcher.tell({ type: 'session-task-over', sessionId, lease: terms.lease, used, refused });
+	}
+}
+
+/** Devices that a task of the pool keeps busy. */
+export function gpusOf({ devices }: PoolSpec, facts: ReplicaFacts | null): number {
+	return devices?.length ?? (facts?.device.startsWith('GPU') === true ? 1 : 0);
+}

@@ -1,0 +1,262 @@
+/**
+ * The sessions of the daemon: turns, budgets, and the replica that had the last task. For the Dispatcher alone, on the control
+ * thread. A session is there from its first use until nobody has used it for `ttlMs`; beyond `countMax` those that were not
+ * used for longest go first. Sessions with tasks stay. It never sees a prompt or an output.
+ */
+import { type Amounts, Budget, budgetKinds, type Limits } from './budget.ts';
+import { bytesPerToken } from './eta.ts';
+import { type Failure, failure } from './failure.ts';
+import type { TaskSummary } from './messages.ts';
+import type { BudgetLeft, SessionView } from './session-messages.ts';
+
+export interface SessionOptions {
+	/** Since its last use. */
+	readonly ttlMs: number;
+	/** Tasks of one session; 0: any number. */
+	readonly turnsMax: number;
+	readonly countMax: number;
+}
+
+/** What a task may come to at most, where it is not known yet which pool will have it. */
+export interface WorstCase {
+	readonly maxTokensOut: number;
+	readonly wallMs: number;
+	readonly costPerTokenIn: number;
+	readonly costPerTokenOut: number;
+	readonly gpus: number;
+}
+
+/** Where a session was last. */
+export interface LastReplica {
+	readonly poolId: string;
+	readonly replicaId: string;
+	/** Of the engine that ran it: another one at the same place has nothing of it. */
+	readonly address: string;
+}
+
+/** A task may go on, within these bounds; null: no bound beside its own. */
+export interface Admitted {
+	readonly lease: number | null;
+	readonly outputCap: number | null;
+	readonly wallCapMs: number | null;
+	readonly budget: BudgetLeft | null;
+}
+
+interface Session {
+	readonly id: string;
+	usedAt: number;
+	turns: number;
+	readonly budget: Budget;
+	/** Tasks that are under way, by their leases. */
+	readonly tasks: Map<number, { readonly taskId: string; readonly again: boolean; readonly admitted: Admitted }>;
+	last: LastReplica | null;
+}
+
+const free: Admitted = { lease: null, outputCap: null, wallCapMs: null, budget: null };
+const retryAfterMs = 1_000;
+
+export class SessionBook {
+	readonly #options: SessionOptions;
+	/** The least recently used first. */
+	readonly #sessions = new Map<string, Session>();
+	#leases = 0;
+
+	constructor(options: SessionOptions) {
+		this.#options = options;
+	}
+
+	get size(): number {
+		return this.#sessions.size;
+	}
+
+	/** The dry run of `admit`. */
+	check(summary: TaskSummary, worst: WorstCase, now: number): Failure | null {
+		const weighed = this.#weigh({ ...summary, counted: true }, worst, false, now);
+		return weighed !== 'count-first' && 'code' in weighed ? weighed : null;
+	}
+
+	/**
+	 * Takes a turn and reserves what the task may use. `again`: it has its 202, and its turn. `count-first`: its tokens matter,
+	 * and its front has not asked a tokenizer.
+	 */
+	admit(summary: TaskSummary, worst: WorstCase, again: boolean, now: number): Admitted | Failure | 'count-first' {
+		const { sessionId, taskId } = summary;
+		if (sessionId === null) return free;
+		const before = again ? this.#takeBack(sessionId, taskId) : null;
+		if (before !== null) return before;
+		const weighed = this.#weigh(summary, worst, again, now);
+		if (weighed === 'count-first' || 'code' in weighed) return weighed;
+		const session = this.#touch(sessionId, now) ?? this.#open(sessionId, now);
+		const lease = ++this.#leases;
+		if (!again) session.turns += 1;
+		if (session.budget.limited) session.budget.reserve(lease, weighed.reserve);
+		const { outputCap, wallCapMs } = weighed;
+		const admitted = { lease, outputCap, wallCapMs, budget: leftOf(session.budget) };
+		session.tasks.set(lease, { taskId, again, admitted });
+		return admitted;
+	}
+
+	/** It comes back before its last settlement was heard: it goes on with what it had. Null: it has nothing. */
+	#takeBack(sessionId: string, taskId: string): Admitted | null {
+		const session = this.#sessions.get(sessionId);
+		if (session === undefined) return null;
+		for (const [old, task] of session.tasks) {
+			if (task.taskId !== taskId) continue;
+			const lease = ++this.#leases;
+			session.tasks.delete(old);
+			session.budget.handOver(old, lease);
+			const admitted = { ...task.admitted, lease };
+			session.tasks.set(lease, { taskId, again: true, admitted });
+			return admitted;
+		}
+		return null;
+	}
+
+	/** A task of a session has a slot, or had one. */
+	ran(sessionId: string, at: LastReplica): void {
+		const session = this.#sessions.get(sessionId);
+		if (session !== undefined) session.last = at;
+	}
+
+	/** A task is over, or out of a pool's hands: what it has used is used, the rest is free again. `refused`: it was no turn. */
+	over(sessionId: string, lease: number, used: Amounts | null, refused: boolean, now: number): void {
+		const session = this.#sessions.get(sessionId);
+		if (session === undefined) return;
+		const task = session.tasks.get(lease);
+		session.tasks.delete(lease);
+		session.budget.settle(lease, used);
+		if (refused && task !== undefined && !task.again) session.turns -= 1;
+		if (refused && session.turns === 0 && session.tasks.size === 0 && !session.budget.limited) this.#sessions.delete(sessionId);
+		else this.#touch(sessionId, now);
+	}
+
+	setBudgets(sessionId: string, limits: Partial<Limits>, now: number): void {
+		const session = this.#touch(sessionId, now) ?? this.#open(sessionId, now);
+		session.budget.set(limits);
+	}
+
+	forget(sessionId: string): boolean {
+		return this.#sessions.delete(sessionId);
+	}
+
+	lastReplica(sessionId: string | null): LastReplica | null {
+		return sessionId === null ? null : (this.#sessions.get(sessionId)?.last ?? null);
+	}
+
+	/** Null: there is none. Looking at it is no use of it. */
+	view(sessionId: string, isWarm: (last: LastReplica) => boolean, now: number): SessionView | null {
+		const session = this.#sessions.get(sessionId);
+		if (session === undefined || this.#expired(session, now)) return null;
+		return {
+			sessionId,
+			ttlMsRemaining: Math.max(0, Math.round(session.usedAt + this.#options.ttlMs - now)),
+			turns: session.turns,
+			kvWarm: session.last !== null && isWarm(session.last),
+			budget: leftOf(session.budget) ?? { tokens: null, timeMs: null, cost: null, gpuMs: null },
+		};
+	}
+
+	/** Forgets what nobody has used for long enough; those that were used last are at the end. */
+	sweep(now: number): void {
+		for (const session of this.#sessions.values()) {
+			if (session.tasks.size > 0) continue;
+			if (!this.#expired(session, now) && this.#sessions.size <= this.#options.countMax) return;
+			this.#sessions.delete(session.id);
+		}
+	}
+
+	/** In use = the sum of leases, in every session; null, or what is wrong. */
+	drift(): string | null {
+		for (const { id, budget, tasks } of this.#sessions.values()) {
+			const words = budget.drift() ?? (budget.open > tasks.size ? `${budget.open} leases for ${tasks.size} tasks` : null);
+			if (words !== null) return `session ${id}: ${words}`;
+		}
+		return null;
+	}
+
+	#weigh(
+		summary: TaskSummary,
+		worst: WorstCase,
+		again: boolean,
+		now: number,
+	): { readonly reserve: Amounts; readonly outputCap: number | null; readonly wallCapMs: number | null } | Failure | 'count-first' {
+		const { sessionId, maxTokens, promptTokens, promptBytes, counted } = summary;
+		const none = { reserve: { tokens: 0, timeMs: 0, cost: 0, gpuMs: 0 }, outputCap: null, wallCapMs: null };
+		const known = sessionId === null ? undefined : this.#sessions.get(sessionId);
+		if (known === undefined || this.#expired(known, now)) return none;
+		const { turnsMax } = this.#options;
+		if (!again && turnsMax > 0 && known.turns >= turnsMax) {
+			const words = `the session has had ${known.turns} turns; sessions.turns_max is ${turnsMax}`;
+			return failure('INVALID_PARAMS', words, { policyLabel: 'session.turns' });
+		}
+		const { budget } = known;
+		if (!budget.limited) return none;
+		const tokensLeft = budget.remaining('tokens');
+		const costLeft = budget.remaining('cost');
+		if (tokensLeft !== null && promptTokens === null && !counted) return 'count-first';
+		const tokensIn = promptTokens ?? (tokensLeft === null && costLeft === null ? promptBytes / bytesPerToken : promptBytes);
+		// Without a limit of its own the answer is cut where the budget ends.
+		const byTokens = tokensLeft === null ? Number.POSITIVE_INFINITY : Math.floor(tokensLeft - tokensIn);
+		const costOfPrompt = tokensIn * worst.costPerTokenIn;
+		const byCost =
+			costLeft === null || worst.costPerTokenOut === 0
+				? Number.POSITIVE_INFINITY
+				: Math.floor((costLeft - costOfPrompt) / worst.costPerTokenOut + 1e-9);
+		const wanted = maxTokens ?? worst.maxTokensOut;
+		const least = maxTokens ?? 1;
+		if (byTokens < least) return spent('tokens', `${Math.ceil(tokensIn)} tokens of prompt and ${least} of answer`, tokensLeft ?? 0);
+		if (byCost < least || (costLeft !== null && costOfPrompt > costLeft))
+			return spent('cost', `${costOfPrompt + least * worst.costPerTokenOut}`, costLeft ?? 0);
+		const tokensOut = Math.min(wanted, byTokens, byCost);
+		const timeLeft = budget.remaining('timeMs');
+		const gpuLeft = budget.remaining('gpuMs');
+		if (timeLeft !== null && timeLeft < 1) return spent('time', '1 ms', timeLeft);
+		if (gpuLeft !== null && worst.gpus > 0 && gpuLeft < 1) return spent('gpu', '1 ms', gpuLeft);
+		const byGpu = gpuLeft === null || worst.gpus === 0 ? Number.POSITIVE_INFINITY : gpuLeft / worst.gpus;
+		const wallMs = Math.min(worst.wallMs, timeLeft ?? Number.POSITIVE_INFINITY, byGpu);
+		const reserve = {
+			tokens: tokensIn + tokensOut,
+			timeMs: wallMs,
+			cost: costOfPrompt + tokensOut * worst.costPerTokenOut,
+			gpuMs: wallMs * worst.gpus,
+		};
+		return {
+			reserve,
+			outputCap: maxTokens === null && tokensOut < wanted ? tokensOut : null,
+			wallCapMs: wallMs < worst.wallMs ? wallMs : null,
+		};
+	}
+
+	#expired({ usedAt, tasks }: Session, now: number): boolean {
+		return tasks.size === 0 && usedAt + this.#options.ttlMs <= now;
+	}
+
+	/** Undefined: there is none any more. */
+	#touch(sessionId: string, now: number): Session | undefined {
+		const session = this.#sessions.get(sessionId);
+		if (session === undefined) return undefined;
+		this.#sessions.delete(sessionId);
+		if (this.#expired(session, now)) return undefined;
+		session.usedAt = now;
+		this.#sessions.set(sessionId, session);
+		return session;
+	}
+
+	#open(sessionId: string, now: number): Session {
+		const session: Session = { id: sessionId, usedAt: now, turns: 0, budget: new Budget(), tasks: new Map(), last: null };
+		this.#sessions.set(sessionId, session);
+		if (this.#sessions.size > this.#options.countMax) this.sweep(now);
+		return session;
+	}
+}
+
+function leftOf(budget: Budget): BudgetLeft | null {
+	if (!budget.limited) return null;
+	const [tokens = null, timeMs = null, cost = null, gpuMs = null] = budgetKinds.map((kind) => budget.remaining(kind));
+	return { tokens, timeMs, cost, gpuMs };
+}
+
+function spent(kind: 'tokens' | 'time' | 'cost' | 'gpu', needs: string, left: number): Failure {
+	const words = `the session's ${kind} budget has ${left} left; the task needs ${needs}`;
+	return failure('ADMISSION_REJECT', words, { policyLabel: `budget.${kind}`, retryAfterMs });
+}
