@@ -122,7 +122,7 @@ export class TestTask {
 				return this.#leave('withdrawn');
 			case 'replica-lost':
 				if (this.state !== 'running' || this.lease?.id !== news.lease.id) return;
-				this.settle('failed', 'unknown');
+				this.settle('failed', 'unknown', this.lease, 'WORKER_RESET');
 				return this.#leave('lost');
 		}
 	}
@@ -167,6 +167,14 @@ export class TestTask {
 		this.world.engines.life(this.lease.replicaId).over(this.lease);
 		this.settle('completed', 'free');
 		this.#leave('done');
+	}
+
+	/** The engine breaks its work off, and lives. */
+	fail(reason = 'WORKER_RESET'): void {
+		assert.ok(this.lease);
+		this.world.engines.life(this.lease.replicaId).over(this.lease);
+		this.settle('failed', 'free', this.lease, reason);
+		this.#leave('lost');
 	}
 
 	settle(outcome: Settlement['outcome'], slot: Settlement['slot'], lease = this.lease, reason = 'test'): void {

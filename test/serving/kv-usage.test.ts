@@ -15,7 +15,7 @@ test('the KV cache of a replica is as full as its running tasks have tokens, and
 	const usage = new KvUsage(telemetry);
 	const facts = { ...replicaFacts, slots: 2, ctx: 100 };
 	const replicaOf = (replicaId: string, more: Partial<typeof facts> = {}) =>
-		({ replicaId, state: 'ready', facts: { ...facts, replicaId, ...more }, lastError: null }) as const;
+		({ replicaId, state: 'ready', facts: { ...facts, replicaId, ...more }, breaker: 'closed', lastError: null }) as const;
 	const pools = [poolView({ replicas: [replicaOf('pool-0'), replicaOf('pool-1')] })];
 	const running = [
 		{ replicaId: 'pool-0', tokensIn: 30, tokensOut: 10 },

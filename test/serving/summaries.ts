@@ -83,6 +83,7 @@ export function snapshot(poolId: string, more: Partial<PoolSnapshot> = {}): Pool
 		devices: null,
 		state: 'ready',
 		draining: false,
+		exhausted: false,
 		lastError: null,
 		ctx: 512,
 		maxTokensOut: 256,

@@ -77,7 +77,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		state: 'ready',
 		drainingUntil: null,
 		lastError: null,
-		replicas: [{ replicaId: 'pool-0', state: 'ready', facts: replicaFacts, lastError: null }],
+		replicas: [{ replicaId: 'pool-0', state: 'ready', facts: replicaFacts, breaker: 'closed', lastError: null }],
 		...more,
 	};
 }

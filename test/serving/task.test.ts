@@ -231,7 +231,9 @@ test('a prompt whose bytes fit the context is not counted; one that may not is, 
 });
 
 test('nobody counts while no replica of the model is ready, nor an embedding', () => {
-	const unready = poolView({ replicas: [{ replicaId: 'pool-0', state: 'starting', facts: replicaFacts, lastError: null }] });
+	const unready = poolView({
+		replicas: [{ replicaId: 'pool-0', state: 'starting', facts: replicaFacts, breaker: 'closed', lastError: null }],
+	});
 	const world = new FrontWorld(1, {}, [unready]);
 	world.open('a', { input: { kind: 'prompt', text: 'x'.repeat(5000), raw: true } });
 	assert.equal(world.control.of('submit').length, 1);

@@ -90,7 +90,7 @@ describe('the metrics', () => {
 			metricSpecs
 				.filter((spec) => spec.type === 'gauge' && spec.merge === 'max' && spec.labels.includes('pool_id'))
 				.map(({ name }) => name),
-			['gpu_utilization', 'vram_used_bytes', 'replica_state'],
+			['gpu_utilization', 'vram_used_bytes', 'replica_state', 'replica_breaker'],
 		);
 	});
 

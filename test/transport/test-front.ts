@@ -51,7 +51,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		state: 'ready',
 		drainingUntil: null,
 		lastError: null,
-		replicas: [{ replicaId: 'p1-0', state: 'ready', facts: replicaFacts, lastError: null }],
+		replicas: [{ replicaId: 'p1-0', state: 'ready', facts: replicaFacts, breaker: 'closed', lastError: null }],
 		...more,
 	};
 }

@@ -101,7 +101,7 @@ export class FrontRoster {
 
 /** What the fronts are told at once. */
 function stateOf(view: PoolView): string {
-	const replicas = view.replicas.map(({ state, facts, lastError }) => `${state} ${facts?.address ?? ''} ${lastError ?? ''}`);
+	const replicas = view.replicas.map(({ state, facts, breaker, lastError }) => `${state} ${breaker} ${facts?.address ?? ''} ${lastError ?? ''}`);
 	return `${view.state} ${view.drainingUntil} ${replicas.join()}`;
 }
 

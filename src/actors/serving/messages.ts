@@ -406,6 +406,8 @@ export interface PoolView {
 		readonly replicaId: string;
 		readonly state: ReplicaState;
 		readonly facts: ReplicaFacts | null;
+		/** `open`: its tasks fail, and it is given none for a while; `half-open`: one at a time, to see. */
+		readonly breaker: 'closed' | 'open' | 'half-open';
 		readonly lastError: string | null;
 	}[];
 }

@@ -19,6 +19,8 @@ export interface PoolSnapshot {
 	readonly state: 'starting' | 'ready' | 'failed';
 	/** It takes no tasks, and those that it has run out. */
 	readonly draining: boolean;
+	/** Every replica's breaker is open. */
+	readonly exhausted: boolean;
 	readonly lastError: string | null;
 	readonly ctx: number | null;
 	readonly maxTokensOut: number;
@@ -302,6 +304,10 @@ function roomTooSmall({ poolId, ctx }: PoolSnapshot, job: TaskSummary): string |
 
 function unready(pool: PoolSnapshot): Failure | null {
 	if (pool.draining) return failure('POOL_UNREADY', `${pool.poolId} is draining`, { retryAfterMs: pool.retryAfterMs });
+	if (pool.exhausted) {
+		const words = `no replica of ${pool.poolId} takes tasks: ${pool.lastError ?? 'all fail'}`;
+		return failure('REPLICA_EXHAUSTED', words, { retryAfterMs: pool.retryAfterMs });
+	}
 	if (pool.state !== 'failed') return null;
 	const reason = pool.lastError ?? 'its replicas have failed';
 	return failure('POOL_UNREADY', `${pool.poolId} cannot serve: ${reason}`, { retryAfterMs: pool.retryAfterMs });

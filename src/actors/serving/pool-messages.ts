@@ -58,6 +58,8 @@ export type PoolTick =
 	| { readonly type: 'gauges-due' }
 	| { readonly type: 'standings-due'; readonly from: QueueMark | null }
 	| { readonly type: 'audit-due'; readonly replicaId: string }
+	/** The breaker of a replica has been open long enough. */
+	| { readonly type: 'breaker-due'; readonly replicaId: string }
 	| { readonly type: 'ledger-due' }
 	/** Somebody could not be told for want of room. */
 	| { readonly type: 'tell-again-due' }

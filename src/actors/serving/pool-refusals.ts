@@ -52,6 +52,14 @@ export class PoolRefusals {
 		return failure('POOL_UNREADY', words, { ...this.#where, retryAfterMs });
 	}
 
+	/** Every replica fails its tasks. */
+	exhausted(why: string | null, retryAfterMs: number): Failure {
+		return failure('REPLICA_EXHAUSTED', `no replica of ${this.#spec.poolId} takes tasks: ${why ?? 'all fail'}`, {
+			...this.#where,
+			retryAfterMs,
+		});
+	}
+
 	replicaLost(replicaId: string, why: string): Failure {
 		return failure('WORKER_RESET', `replica ${replicaId}: ${why}`, this.#where);
 	}

@@ -3,7 +3,8 @@
  * control thread.
  */
 import type { ActorRef } from '../kernel/ref.ts';
-import type { Failure } from './failure.ts';
+import { CircuitBreaker } from './circuit-breaker.ts';
+import { type Failure, failure } from './failure.ts';
 import type { LeaseLedger } from './lease-ledger.ts';
 import type { EngineThreadCommand, ReplicaCommand, ReplicaFacts, ReplicaNews, ReplicaState } from './messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
@@ -28,6 +29,7 @@ export interface ReplicaRow {
 	failuresInRow: number;
 	/** Whether its slots may be granted: after a control restart only once the engine told what it is busy with. */
 	grantable: boolean;
+	readonly breaker: CircuitBreaker;
 }
 
 export class PoolReplicas {
@@ -46,6 +48,7 @@ export class PoolReplicas {
 			everReady: false,
 			failuresInRow: 0,
 			grantable: false,
+			breaker: new CircuitBreaker(),
 		}));
 	}
 
@@ -77,7 +80,13 @@ export class PoolReplicas {
 	}
 
 	slotsFree(ledger: LeaseLedger): number {
-		return this.rows.reduce((sum, row) => sum + (row.state === 'ready' && row.grantable ? ledger.free(row.replicaId) : 0), 0);
+		return this.rows.reduce((sum, row) => sum + (takesTasks(row) ? ledger.free(row.replicaId) : 0), 0);
+	}
+
+	/** Every one has failed its tasks, and is given none for a while: until then, on `Host.now`. Null: one takes tasks, or may soon. */
+	get exhaustedUntil(): number | null {
+		if (this.rows.some(({ breaker }) => breaker.state !== 'open')) return null;
+		return Math.min(...this.rows.map(({ breaker }) => breaker.openUntil));
 	}
 
 	/** Until the next of the failed ones tries again, ms; null: none will. */
@@ -112,6 +121,14 @@ export class PoolReplicas {
 		row.grantable = false;
 	}
 
+	/** Its tasks fail, `why` being the last that was heard. */
+	tripped(row: ReplicaRow, why: string, now: number): void {
+		const { failuresInRow, openUntil } = row.breaker;
+		const seconds = Math.round((openUntil - now) / 1000);
+		const words = `${row.replicaId} failed ${failuresInRow} times in a row, last with ${why}; it is tried again in ${seconds} s`;
+		row.lastError = failure('WORKER_RESET', words);
+	}
+
 	/** Its engine thread is gone, and it with it. */
 	lost(row: ReplicaRow): void {
 		row.state = 'starting';
@@ -120,6 +137,10 @@ export class PoolReplicas {
 		row.retryAt = null;
 		row.grantable = false;
 	}
+}
+
+function takesTasks(row: ReplicaRow): boolean {
+	return row.state === 'ready' && row.grantable && row.breaker.takes;
 }
 
 /**
@@ -135,7 +156,7 @@ export function chooseReplica(
 ): ReplicaRow | null {
 	let best: ReplicaRow | null = null;
 	for (const row of rows) {
-		if (row.state !== 'ready' || !row.grantable || row === kept) continue;
+		if (!takesTasks(row) || row === kept) continue;
 		const free = ledger.free(row.replicaId);
 		if (free < 1 || (strict && !ledger.isIdle(row.replicaId))) continue;
 		if (row.replicaId === preferred) return row;
@@ -146,6 +167,6 @@ export function chooseReplica(
 
 /** The replica that will be idle first, near enough: the one with the fewest slots in use. */
 export function nextIdle(rows: readonly ReplicaRow[], ledger: LeaseLedger): ReplicaRow | null {
-	const ready = rows.filter((row) => row.state === 'ready' && row.grantable);
+	const ready = rows.filter(takesTasks);
 	return ready.toSorted((a, b) => ledger.free(b.replicaId) - ledger.free(a.replicaId))[0] ?? null;
 }

@@ -1,5 +1,6 @@
 /** What a pool reports of itself: its metrics and its log lines. Part of the Pool actor, control thread. */
 import type { Labels, Telemetry } from '../kernel/telemetry.ts';
+import type { BreakerState } from './circuit-breaker.ts';
 import { expectOfPool, expectOfReplica } from './known-series.ts';
 import type { LeaseLedger } from './lease-ledger.ts';
 import type { Lease, ReplicaFacts, ReplicaState, TaskSummary } from './messages.ts';
@@ -7,6 +8,7 @@ import type { ReplicaRow } from './pool-replicas.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import { type PriorityClass, priorityClasses } from './task-request.ts';
 
+const breakerStates: readonly BreakerState[] = ['closed', 'open', 'half-open'];
 const replicaStates: readonly (ReplicaState | 'draining')[] = ['starting', 'ready', 'draining', 'failed', 'stopped'];
 
 export class PoolTelemetry {
@@ -59,6 +61,15 @@ export class PoolTelemetry {
 		});
 	}
 
+	tripped({ replicaId, lastError }: ReplicaRow): void {
+		this.#telemetry.log('warn', 'replica-tripped', {
+			engine: this.#spec.engine,
+			pool_id: this.#spec.poolId,
+			replica_id: replicaId,
+			human: `${lastError?.message ?? replicaId}.`,
+		});
+	}
+
 	drift(words: string): void {
 		this.#telemetry.count('ledger_drift_total', { pool_id: this.#spec.poolId });
 		this.#telemetry.log('error', 'ledger-drift', { pool_id: this.#spec.poolId, human: words });
@@ -79,6 +90,7 @@ export class PoolTelemetry {
 			const labels = { pool_id: this.#spec.poolId, replica_id: row.replicaId };
 			const shown = draining && row.state === 'ready' ? 'draining' : row.state;
 			for (const state of replicaStates) this.#gauge('replica_state', { ...labels, state }, shown === state ? 1 : 0);
+			for (const state of breakerStates) this.#gauge('replica_breaker', { ...labels, state }, row.breaker.state === state ? 1 : 0);
 			const granted = ledger.slotsIn(row.replicaId, 'granted');
 			const quarantined = ledger.slotsIn(row.replicaId, 'quarantined');
 			const total = row.state === 'ready' ? (row.facts?.slots ?? 0) : 0;

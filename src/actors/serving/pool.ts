@@ -7,12 +7,13 @@
  */
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
+import { verdictOf } from './circuit-breaker.ts';
 import { leaseKey } from './engine-life.ts';
 import { errorRatio } from './error-ratios.ts';
 import { PaceMeter } from './eta.ts';
 import type { Failure } from './failure.ts';
 import { LeaseLedger } from './lease-ledger.ts';
-import type { EngineThreadCommand, PlacementNews, PlacementPreview, ReplicaNews, Settlement, TaskSummary } from './messages.ts';
+import type { EngineThreadCommand, Lease, PlacementNews, PlacementPreview, ReplicaNews, Settlement, TaskSummary } from './messages.ts';
 import { PoolDrain } from './pool-drain.ts';
 import { PoolForecast } from './pool-forecast.ts';
 import type { PoolCommand, PoolMessage, PoolNews } from './pool-messages.ts';
@@ -154,6 +155,9 @@ class Pool implements Behavior<PoolMessage> {
 				return this.#tellStandings(message.from);
 			case 'audit-due':
 				return this.#audit(message.replicaId);
+			case 'breaker-due':
+				this.#replicas.find(message.replicaId)?.breaker.tryAgain();
+				return this.#grant();
 			case 'ledger-due':
 				return this.#checkLedger();
 			case 'tell-again-due':
@@ -227,7 +231,7 @@ class Pool implements Behavior<PoolMessage> {
 	/** One that another pool cannot serve now: nobody is dropped for it. */
 	#mayJoin(summary: TaskSummary): boolean {
 		const { taskId, queuedBytes } = summary;
-		if (this.#queue.get(taskId) !== undefined || this.#replicas.state === 'failed' || this.#drain.active) return false;
+		if (this.#queue.get(taskId) !== undefined || this.#unserved() !== null || this.#drain.active) return false;
 		return this.#refusals.tooLarge(summary) === null && this.#queue.hasRoom(queuedBytes);
 	}
 
@@ -238,6 +242,8 @@ class Pool implements Behavior<PoolMessage> {
 		if (this.#replicas.state === 'failed') return this.#cannotServe();
 		// It had a slot, and its watchers have a part of the answer: it is not told now that there is no room.
 		if (summary.resume !== null) return null;
+		const unserved = this.#unserved();
+		if (unserved !== null) return unserved;
 		const tooLarge = this.#refusals.tooLarge(summary);
 		if (tooLarge !== null) return tooLarge;
 		while (!this.#queue.hasRoom(summary.queuedBytes)) {
@@ -270,6 +276,7 @@ class Pool implements Behavior<PoolMessage> {
 		}
 		this.#tasks.ended(leaseKey(lease));
 		if (this.#preemption.settled(running, settlement, this.#ctx.now())) this.#telemetry.preempted();
+		this.#judge(running.lease, settlement);
 		const depthAtEnd = this.#ledger.slotsIn(lease.replicaId, 'granted');
 		this.#queue.settle(running.charge, this.#forecast.costInTruth(running.summary, settlement));
 		if (settlement.slot === 'free') this.#ledger.release(lease);
@@ -396,6 +403,7 @@ class Pool implements Behavior<PoolMessage> {
 		const predicted = { at: waiting.enqueuedAt, endMs: waiting.predictedEndMs };
 		this.#sessions.runs(waiting, facts);
 		this.#tasks.runs({ lease, summary, terms, ref, depth, predicted, slots, charge, startedAt: now, goneAt: null });
+		row.breaker.started(leaseKey(lease));
 		const waitedMs = now - waiting.enqueuedAt;
 		// Of those that found a free slot there was nothing to foretell.
 		if (waiting.startMs > 0) this.#pace.starts[summary.priority].add(waiting.startMs, waitedMs);
@@ -433,6 +441,7 @@ class Pool implements Behavior<PoolMessage> {
 		if (running === undefined) return;
 		this.#queue.settle(running.charge, running.charge.cost);
 		this.#sessions.vanished(running);
+		this.#replicas.find(running.lease.replicaId)?.breaker.ended(key, 'neither', this.#ctx.now());
 	}
 
 	#checkLedger(): void {
@@ -471,9 +480,7 @@ class Pool implements Behavior<PoolMessage> {
 			case 'replica-ready':
 				return this.#onReplicaReady(row, news);
 			case 'replica-failed':
-				this.#replicas.failed(row, news, this.#ctx.now());
-				this.#loseLeases(row, news.failure.message);
-				if (this.#replicas.state === 'failed') this.#offerAll();
+				this.#onReplicaFailed(row, news);
 				return;
 			case 'replica-stopped':
 				row.state = 'stopped';
@@ -481,6 +488,36 @@ class Pool implements Behavior<PoolMessage> {
 			case 'audited':
 				return this.#onAudited(row, news.busyLeases);
 		}
+	}
+
+	#onReplicaFailed(row: ReplicaRow, news: Extract<ReplicaNews, { type: 'replica-failed' }>): void {
+		const served = row.state === 'ready';
+		const now = this.#ctx.now();
+		this.#replicas.failed(row, news, now);
+		if (served && row.breaker.died(now)) this.#tripped(row, news.failure.message);
+		this.#loseLeases(row, news.failure.message);
+		if (this.#replicas.state === 'failed') this.#offerAll();
+	}
+
+	/** What a task's end says of its replica. */
+	#judge(lease: Lease, settlement: Settlement): void {
+		const row = this.#replicas.find(lease.replicaId);
+		const verdict = verdictOf(settlement);
+		// Tasks that a drain has stopped say nothing of their engine.
+		const said = verdict === 'death' && this.#drain.active ? 'neither' : verdict;
+		if (row?.breaker.ended(leaseKey(lease), said, this.#ctx.now()) === true) this.#tripped(row, settlement.reason);
+	}
+
+	#tripped(row: ReplicaRow, why: string): void {
+		const now = this.#ctx.now();
+		this.#replicas.tripped(row, why, now);
+		this.#telemetry.tripped(row);
+		this.#ctx.setTimer(`breaker ${row.replicaId}`, Math.max(1, row.breaker.openUntil - now), {
+			type: 'breaker-due',
+			replicaId: row.replicaId,
+		});
+		// Others may serve those that wait. Who finds none waits for the trial.
+		if (this.#replicas.exhaustedUntil !== null) this.#offerAll();
 	}
 
 	#onReplicaReady(row: ReplicaRow, { facts }: Extract<ReplicaNews, { type: 'replica-ready' }>): void {
@@ -591,6 +628,12 @@ class Pool implements Behavior<PoolMessage> {
 		for (const { ref, news } of untold) this.#tellSurely(ref, news);
 	}
 
+	/** Why nobody new may queue here; null: they may. */
+	#unserved(): Failure | null {
+		if (this.#replicas.state === 'failed') return this.#cannotServe();
+		return this.#replicas.exhaustedUntil === null ? null : this.#refusals.exhausted(this.#replicas.lastError, this.#retryAfterMs());
+	}
+
 	#cannotServe(): Failure {
 		return this.#refusals.cannotServe(this.#replicas.lastError, this.#retryAfterMs());
 	}
@@ -635,7 +678,10 @@ class Pool implements Behavior<PoolMessage> {
 
 	/** Until there is a place again: a slot that comes free, or a replica that comes back. */
 	#retryAfterMs(): number {
-		const retryInMs = this.#replicas.state === 'failed' ? this.#replicas.retryInMs(this.#ctx.now()) : null;
+		const now = this.#ctx.now();
+		const { state, exhaustedUntil } = this.#replicas;
+		if (exhaustedUntil !== null) return Math.max(1, Math.ceil(exhaustedUntil - now));
+		const retryInMs = state === 'failed' ? this.#replicas.retryInMs(now) : null;
 		return retryInMs ?? this.#pace.retryAfterMs(this.#replicas.readySlots);
 	}
 

@@ -6,7 +6,7 @@ import type { Handler } from '../http/application.ts';
 import { prometheusType } from '../telemetry/metrics-merge.ts';
 import { httpStatus } from './errors.ts';
 import type { FrontParts } from './front-parts.ts';
-import { apiVersion } from './pools.ts';
+import { apiVersion, takesTasks } from './pools.ts';
 import { shuttingDown } from './submit.ts';
 
 /** The process answers: nothing more is said by it. */
@@ -27,7 +27,7 @@ export function readyHandler(parts: FrontParts): Handler {
 			draining: pool.drainingUntil !== null,
 			last_error: pool.lastError,
 		}));
-		const ready = controlReachable && pools.some(({ state, drainingUntil }) => state === 'ready' && drainingUntil === null);
+		const ready = controlReachable && pools.some(takesTasks);
 		if (ready && !parts.draining()) exchange.json(httpStatus.ok, { ready: true, pools: states });
 		else {
 			const reason = parts.draining() ? shuttingDown : failure('POOL_UNREADY', whyUnready(parts), { retryAfterMs: 1000 });

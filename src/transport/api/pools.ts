@@ -25,7 +25,7 @@ export function poolHealthHandler(parts: FrontParts): Handler {
 	return withPool(parts, (exchange, pool) =>
 		exchange.json(httpStatus.ok, {
 			live: pool.replicas.some(({ state }) => state === 'starting' || state === 'ready'),
-			ready: pool.state === 'ready' && pool.drainingUntil === null,
+			ready: takesTasks(pool),
 			draining: pool.drainingUntil !== null,
 			metrics: {
 				queue_depth: pool.queueDepth.interactive + pool.queueDepth.batch,
@@ -35,6 +35,11 @@ export function poolHealthHandler(parts: FrontParts): Handler {
 			last_error: pool.lastError,
 		}),
 	);
+}
+
+/** Whether a task that comes now may be served there. */
+export function takesTasks({ state, drainingUntil, replicas }: PoolView): boolean {
+	return state === 'ready' && drainingUntil === null && replicas.some(({ breaker }) => breaker !== 'open');
 }
 
 function withPool(parts: FrontParts, use: (exchange: Exchange, pool: PoolView) => void): Handler {
@@ -63,7 +68,7 @@ function poolJson(pool: PoolView) {
 		slots_free: pool.slotsFree,
 		queue_depth: pool.queueDepth,
 		last_error: pool.lastError,
-		replicas: pool.replicas.map(({ replicaId, state, facts, lastError }) => ({
+		replicas: pool.replicas.map(({ replicaId, state, facts, breaker, lastError }) => ({
 			replica_id: replicaId,
 			state,
 			engine_version: facts?.engineVersion ?? null,
@@ -75,6 +80,7 @@ function poolJson(pool: PoolView) {
 			workloads: facts?.workloads ?? [],
 			features: facts?.features ?? [],
 			sampler_profile_version: facts?.samplerProfileVersion ?? null,
+			breaker,
 			last_error: lastError,
 		})),
 	};

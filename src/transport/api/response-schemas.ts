@@ -201,6 +201,7 @@ export const poolSchema = Type.Object({
 			workloads: texts,
 			features: texts,
 			sampler_profile_version: nullable(text),
+			breaker: oneOf(['closed', 'open', 'half-open']),
 			last_error: nullable(text),
 		}),
 	),

@@ -73,6 +73,12 @@ export const metricSpecs: readonly MetricSpec[] = [
 	histogram('eta_error_ratio', 'Time that a started task had waited over the time that was predicted.', ['pool_id'], ratioBuckets),
 	gauge('slots', 'Slots of a replica, by what they do.', ['pool_id', 'replica_id', 'state']),
 	gauge('replica_state', '1 for the state that a replica is in, else 0.', ['pool_id', 'replica_id', 'state'], 'max'),
+	gauge(
+		'replica_breaker',
+		'1 for the state that the circuit breaker of a replica is in, else 0.',
+		['pool_id', 'replica_id', 'state'],
+		'max',
+	),
 	counter('migrations_total', 'Running tasks that went on elsewhere.', ['pool_id', 'reason']),
 	counter('preemptions_total', 'Running tasks that gave their slot away for a while.', ['pool_id', 'reason']),
 	gauge('sse_watchers', 'Event streams that are open.', []),

@@ -1,0 +1,144 @@
+/** The breaker of a replica: one that fails its tasks is left alone for a while, and tried again with one task. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ControlWorld, type TestTask } from './control-world.ts';
+import { poolSpec } from './summaries.ts';
+
+function fails(task: TestTask): void {
+	task.fail();
+	task.world.host.run();
+}
+
+function failTimes(world: ControlWorld, times: number, name = 'f'): void {
+	for (let i = 0; i < times; i += 1) fails(world.submit(`${name}${i}`));
+}
+
+/** Also the open ones take a task again. */
+function quiet(world: ControlWorld): void {
+	world.host.advance(300_000);
+	world.assertQuiet();
+}
+
+const breakers = (world: ControlWorld): string[] => world.view().replicas.map(({ breaker }) => breaker);
+
+test('five failures in a row open the breaker of a replica; the other one serves on', () => {
+	const world = ControlWorld.ready({ replicas: 2, settings: { slots: 1 } });
+	const elsewhere = world.submit('elsewhere');
+	assert.equal(elsewhere.lease?.replicaId, 'pool-0');
+	failTimes(world, 5);
+	world.host.advance(300);
+	assert.deepEqual(breakers(world), ['closed', 'open']);
+	assert.match(world.view().lastError ?? '', /pool-1 failed 5 times in a row, last with WORKER_RESET; it is tried again in 30 s/);
+	const waits = world.submit('waits');
+	assert.equal(waits.state, 'queued', 'not on the open one');
+	elsewhere.finish();
+	world.host.run();
+	assert.equal(waits.lease?.replicaId, 'pool-0');
+	waits.finish();
+	quiet(world);
+});
+
+test('a success in between starts the count anew, and what clients do does not count', () => {
+	const world = ControlWorld.ready({ settings: { slots: 2 } });
+	failTimes(world, 4);
+	world.submit('good').finish();
+	world.host.run();
+	failTimes(world, 4, 'g');
+	const left = world.submit('left');
+	left.cancel();
+	world.host.advance(300);
+	assert.deepEqual(breakers(world), ['closed']);
+	quiet(world);
+});
+
+test('with every breaker open nobody new may queue: REPLICA_EXHAUSTED, and when to come again', () => {
+	const world = ControlWorld.ready({ settings: { slots: 1 } });
+	failTimes(world, 4);
+	const last = world.submit('last');
+	const queued = world.submit('queued');
+	fails(last);
+	assert.equal(queued.state, 'queued', 'it has its 202');
+	world.host.advance(1_000);
+	const refused = world.submit('refused');
+	const { failure } = refused.only('refused');
+	assert.equal(failure.code, 'REPLICA_EXHAUSTED');
+	assert.ok(failure.retriable);
+	assert.equal(failure.retryAfterMs, 29_000);
+	assert.equal(world.preview().type, 'would-refuse');
+	world.host.advance(28_900);
+	assert.equal(queued.state, 'queued');
+	world.host.advance(200);
+	assert.equal(queued.state, 'running', 'it is the trial');
+	const behind = world.submit('behind');
+	queued.finish();
+	world.host.run();
+	assert.equal(behind.state, 'running');
+	behind.finish();
+	world.host.advance(300);
+	assert.deepEqual(breakers(world), ['closed']);
+	quiet(world);
+});
+
+test('a half-open breaker lets one task through at a time, and stays open for longer each time it fails', () => {
+	const world = ControlWorld.ready({ settings: { slots: 4 } });
+	failTimes(world, 5);
+	for (const [round, openMs] of [30_000, 60_000, 120_000, 240_000, 300_000, 300_000].entries()) {
+		world.host.advance(openMs - 1_000);
+		assert.deepEqual(breakers(world), ['open'], `${openMs}`);
+		world.host.advance(1_000);
+		assert.deepEqual(breakers(world), ['half-open'], `${openMs}`);
+		const trial = world.submit(`trial${round}`);
+		const second = world.submit(`second${round}`);
+		assert.deepEqual([trial.state, second.state], ['running', 'queued']);
+		second.cancel();
+		fails(trial);
+	}
+	world.host.advance(300_000);
+	const left = world.submit('left');
+	left.cancel();
+	world.host.run();
+	const good = world.submit('good');
+	assert.equal(good.state, 'running', 'a trial that said nothing makes room for the next');
+	good.finish();
+	world.host.run();
+	const both = [world.submit('x'), world.submit('y')];
+	assert.deepEqual(
+		both.map(({ state }) => state),
+		['running', 'running'],
+	);
+	for (const task of both) task.finish();
+	quiet(world);
+});
+
+test('an engine that dies with many tasks has failed once; one that dies five times with its tasks is left alone', () => {
+	const world = ControlWorld.ready({ settings: { slots: 8 } });
+	for (let death = 1; death <= 5; death += 1) {
+		const tasks = Array.from({ length: 8 }, (_, index) => world.submit(`d${death}-${index}`));
+		world.engines.life().end();
+		world.host.run();
+		for (const task of tasks) assert.equal(task.state, 'lost');
+		world.host.advance(20_000);
+		assert.deepEqual(breakers(world), [death < 5 ? 'closed' : 'open'], `${death}`);
+	}
+	assert.match(world.view().lastError ?? '', /failed 5 times in a row, last with the engine died/);
+	quiet(world);
+});
+
+test('those that wait for a pool without a replica that works go to one that has', () => {
+	const world = ControlWorld.ready([
+		poolSpec({ poolId: 'bad', settings: { slots: 1 } }),
+		poolSpec({ poolId: 'good', aliases: ['default'], settings: { slots: 1 } }),
+	]);
+	const pinned = {
+		placement: { mode: 'prefer', pinPoolId: null, preferPools: ['bad'], avoidPools: [], requireDeviceMask: null, allowFallback: true },
+	} as const;
+	for (let i = 0; i < 4; i += 1) fails(world.submit(`f${i}`, pinned));
+	const last = world.submit('last', pinned);
+	const waits = world.submit('waits', pinned);
+	assert.equal(waits.only('queued').poolId, 'bad');
+	fails(last);
+	assert.equal(waits.all('queued').at(-1)?.poolId, 'good');
+	assert.equal(waits.state, 'running');
+	waits.finish();
+	quiet(world);
+});
