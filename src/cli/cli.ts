@@ -9,7 +9,7 @@ import { describeKeys, type ParsedFlags, parseFlags } from '../config-overrides.
 import { banner, type DaemonFacts } from './banner.ts';
 import { daemonClient } from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
-import { drainPool, listPools, poolHealth, undrainPool } from './pools-command.ts';
+import { drainPool, listPools, poolHealth, reloadPool, undrainPool } from './pools-command.ts';
 import { checkModelFiles } from './preflight.ts';
 import { Problem } from './problem.ts';
 import { promptFrom, type RunOptions, run } from './run-command.ts';
@@ -199,7 +199,7 @@ function addTasks(program: Command, terminal: Terminal, done: (code: number) => 
 }
 
 function addPools(program: Command, terminal: Terminal, done: (code: number) => void): void {
-	const pools = program.command('pools').description('what the pools are doing, and how to empty one');
+	const pools = program.command('pools').description('what the pools are doing, how to empty one, and how to give it another model');
 	pools
 		.command('list', { isDefault: true })
 		.description('list the pools')
@@ -230,6 +230,15 @@ function addPools(program: Command, terminal: Terminal, done: (code: number) => 
 		.argument('<pool_id>')
 		.addOption(urlOption())
 		.action(async (poolId: string, { url }: { url: string }) => done(await undrainPool(daemonClient(url), poolId, terminal)));
+	pools
+		.command('reload')
+		.description('give a pool another model, one replica after the other; the old one comes back if it does not start')
+		.argument('<pool_id>')
+		.argument('<model_ref>', 'file:/absolute/path.gguf, or scripted:<name>')
+		.addOption(urlOption())
+		.action(async (poolId: string, model: string, { url }: { url: string }) => {
+			done(await reloadPool(daemonClient(url), poolId, model, terminal));
+		});
 }
 
 function addConfig(program: Command, terminal: Terminal, flags: ParsedFlags | null): void {

@@ -1,4 +1,4 @@
-/** `pools`: what the pools of a daemon are doing, and how to empty one. */
+/** `pools`: what the pools of a daemon are doing, how to empty one, and how to give it another model. */
 import { type DaemonClient, getJson, isObject, type JsonObject, number, objects, postJson, text } from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
 import { table } from './table.ts';
@@ -38,6 +38,29 @@ export async function undrainPool(client: DaemonClient, poolId: string, terminal
 	await postJson(client, `${pathOf(poolId)}/undrain`, {});
 	terminal.out(`${poolId} takes tasks again\n`);
 	return exitCodes.ok;
+}
+
+/** Waits until it is done, however long the model takes to load: the exit code says whether it serves. */
+export async function reloadPool(
+	client: DaemonClient,
+	poolId: string,
+	model: string,
+	terminal: Terminal,
+	lookAgainMs = 500,
+): Promise<ExitCode> {
+	await postJson(client, `${pathOf(poolId)}/reload`, { new_model_ref: model });
+	terminal.note(`${poolId} is being reloaded with ${model}`);
+	let pool = await getJson(client, pathOf(poolId));
+	while (text(pool['reloading_to']) !== '') {
+		await new Promise((resolve) => setTimeout(resolve, lookAgainMs));
+		pool = await getJson(client, pathOf(poolId));
+	}
+	if (text(pool['model']) === model) {
+		terminal.out(`${poolId} serves ${model}\n`);
+		return exitCodes.ok;
+	}
+	terminal.say(text(pool['last_error']) || `${poolId} serves ${text(pool['model'])}`);
+	return exitCodes.failure;
 }
 
 function pathOf(poolId: string): string {

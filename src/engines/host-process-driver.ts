@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { DecodeNews } from '../actors/serving/decode.ts';
-import type { EngineDriver, EngineLife, LifeNews } from '../actors/serving/engine-life.ts';
+import type { EngineDriver, EngineLife, LifeNews, ModelChange } from '../actors/serving/engine-life.ts';
 import { type Failure, failure } from '../actors/serving/failure.ts';
 import type { ReplicaFacts, ReplicaSpec } from '../actors/serving/messages.ts';
 import { type Child, describeExit, spawnChild } from './child-process.ts';
@@ -25,6 +25,8 @@ export interface HostProcessOptions {
 	/** What its boot line says of the pool. */
 	settings(spec: ReplicaSpec): unknown;
 	env(spec: ReplicaSpec): Readonly<Record<string, string>>;
+	/** What its boot line would say with another model. */
+	withModel?(settings: unknown, model: string): ModelChange;
 	/** Where private folders are made. */
 	readonly runtimeDir: string;
 	/** One line that the host wrote to its log. What native libraries write beside it may quote a client and is not told. */
@@ -56,6 +58,12 @@ export class HostProcessDriver implements EngineDriver {
 
 	start(spec: ReplicaSpec, replica: ActorRef<LifeNews>): EngineLife {
 		return new HostProcessLife(spec, replica, this.#options);
+	}
+
+	withModel(settings: unknown, model: string): ModelChange {
+		const { withModel } = this.#options;
+		if (withModel !== undefined) return withModel(settings, model);
+		return { ok: false, failure: failure('INVALID_PARAMS', 'the model of this engine cannot be changed') };
 	}
 }
 

@@ -4,12 +4,16 @@
  */
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
 import { engineGuardian } from '../actors/serving/engine-guardian.ts';
+import type { ModelChange } from '../actors/serving/engine-life.ts';
 import type { ReplicaSpec } from '../actors/serving/messages.ts';
 import { urgentFromEngines } from '../actors/serving/urgent.ts';
 import { runRole } from '../actors/threads/thread-role.ts';
 import { deviceEnv } from '../engines/embedded/device-env.ts';
 import type { EmbeddedSettings } from '../engines/embedded/embedded-settings.ts';
+import { withModelFile } from '../engines/embedded/model-change.ts';
 import { HostProcessDriver } from '../engines/host-process-driver.ts';
+import { withScriptedModel } from '../engines/scripted/model-change.ts';
+import type { ScriptedSettings } from '../engines/scripted/scripted-settings.ts';
 import { threadLog } from '../transport/telemetry/logs.ts';
 import { type ThreadTelemetry, threadTelemetry } from '../transport/telemetry/metrics.ts';
 
@@ -31,8 +35,13 @@ runRole<EngineConfig, null>(
 		return telemetry;
 	},
 	async (config, { system }) => {
-		const driverOf = (entry: string, env: (spec: ReplicaSpec) => Readonly<Record<string, string>>): HostProcessDriver =>
+		const driverOf = (
+			entry: string,
+			env: (spec: ReplicaSpec) => Readonly<Record<string, string>>,
+			withModel: (settings: unknown, model: string) => ModelChange,
+		): HostProcessDriver =>
 			new HostProcessDriver({
+				withModel,
 				entry: new URL(`./${entry}${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url),
 				settings: (spec) => spec.settings,
 				env,
@@ -42,8 +51,16 @@ runRole<EngineConfig, null>(
 		const guardian = system.spawn(
 			'engines',
 			engineGuardian({
-				llamacpp: driverOf('llama-host', (spec) => deviceEnv(config.childEnv, (spec.settings as EmbeddedSettings).devices)),
-				scripted: driverOf('scripted-host', () => config.childEnv),
+				llamacpp: driverOf(
+					'llama-host',
+					(spec) => deviceEnv(config.childEnv, (spec.settings as EmbeddedSettings).devices),
+					(settings, model) => withModelFile(settings as EmbeddedSettings, model),
+				),
+				scripted: driverOf(
+					'scripted-host',
+					() => config.childEnv,
+					(settings, model) => withScriptedModel(settings as ScriptedSettings, model),
+				),
 			}),
 		);
 		const ended = new Promise<void>((resolve) => {

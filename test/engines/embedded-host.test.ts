@@ -49,7 +49,7 @@ function startLife(modelPath: string, more: Partial<EmbeddedSettings> = {}, read
 	const news: LifeNews[] = [];
 	let wake: (() => void) | null = null;
 	const life = driver.start(
-		{ replicaId, poolId: 'golden', engine: 'llamacpp', settings: settings(modelPath, { slots: 2, ...more }) },
+		{ replicaId, poolId: 'golden', engine: 'llamacpp', model: 'golden', settings: settings(modelPath, { slots: 2, ...more }) },
 		{
 			tell(each) {
 				news.push(each);
@@ -259,7 +259,7 @@ describe('the life of a llama.cpp host', () => {
 		});
 		const failure = await new Promise<Failure>((resolve) => {
 			driver.start(
-				{ replicaId: 'x', poolId: 'x', engine: 'llamacpp', settings: null },
+				{ replicaId: 'x', poolId: 'x', engine: 'llamacpp', model: 'x', settings: null },
 				{
 					tell(news) {
 						if (news.type === 'life-ended') resolve(news.failure);

@@ -13,7 +13,7 @@ const driver = new HostProcessDriver({
 	onLine() {},
 });
 driver.start(
-	{ replicaId: 'orphan', poolId: 'orphan', engine: 'llamacpp', settings: settings(modelPath) },
+	{ replicaId: 'orphan', poolId: 'orphan', engine: 'llamacpp', model: 'orphan', settings: settings(modelPath) },
 	{
 		tell(news) {
 			process.stdout.write(`${news.type === 'life-ready' ? news.facts.address : news.type}\n`);

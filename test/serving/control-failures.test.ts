@@ -261,7 +261,9 @@ test('replicas are shared between the engine threads, and a new control thread a
 		const started: string[] = [];
 		world.startControl();
 		for (const engineId of threads) {
-			const replyTo = world.system.edge<EngineThreadCommand>(({ replica }) => started.push(`${engineId} ${replica.replicaId}`));
+			const replyTo = world.system.edge<EngineThreadCommand>((command) => {
+				if (command.type === 'start-replica') started.push(`${engineId} ${command.replica.replicaId}`);
+			});
 			world.tell({ type: 'engine-joined', engineId, replyTo });
 			world.host.run();
 		}

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import type { SimHost } from '../../src/actors/kernel/sim-host.ts';
-import { type EngineDriver, type EngineLife, type LifeNews, leaseKey } from '../../src/actors/serving/engine-life.ts';
+import { type EngineDriver, type EngineLife, type LifeNews, leaseKey, type ModelChange } from '../../src/actors/serving/engine-life.ts';
 import { failure } from '../../src/actors/serving/failure.ts';
 import type { Lease, ReplicaSpec } from '../../src/actors/serving/messages.ts';
 import { replicaFacts } from './task-requests.ts';
@@ -78,6 +78,11 @@ export class FakeEngines implements EngineDriver {
 	/** Of each start: what it fails with, or null. */
 	failsWith: string | null = null;
 	starts = 0;
+	/** Models that are found wrong before anything is stopped, and those that look right and do not load. */
+	readonly wrongModels = new Set<string>();
+	readonly brokenModels = new Set<string>();
+	/** Of each start. */
+	readonly models: string[] = [];
 
 	constructor(host: SimHost) {
 		this.#host = host;
@@ -87,10 +92,16 @@ export class FakeEngines implements EngineDriver {
 		const life = new FakeLife(this.#host, spec, ref);
 		this.starts += 1;
 		this.lives.set(spec.replicaId, life);
-		const { failsWith } = this;
+		this.models.push(`${spec.replicaId} ${spec.model}`);
+		const failsWith = this.brokenModels.has(spec.model) ? `${spec.model} does not load` : this.failsWith;
 		if (failsWith !== null) this.#host.setTimer(1, () => life.end(failsWith));
 		else if (this.loadMs !== null) this.#host.setTimer(this.loadMs, () => life.ready());
 		return life;
+	}
+
+	withModel(settings: unknown, model: string): ModelChange {
+		if (this.wrongModels.has(model)) return { ok: false, failure: failure('INVALID_PARAMS', `${model} is cut off`) };
+		return { ok: true, settings: { ...(settings as object), model } };
 	}
 
 	life(replicaId = 'pool-0'): FakeLife {

@@ -13,7 +13,7 @@ import { restartDelayMs } from '../../src/actors/serving/replica.ts';
 import { replicaFacts } from './task-requests.ts';
 
 const died = failure('WORKER_RESET', 'the engine died');
-const spec: ReplicaSpec = { replicaId: 'pool-0', poolId: 'pool', engine: 'scripted', settings: null };
+const spec: ReplicaSpec = { replicaId: 'pool-0', poolId: 'pool', engine: 'scripted', model: 'scripted:demo', settings: null };
 
 /** One life of the driver, in the hands of the test. */
 interface Life {

@@ -77,9 +77,11 @@ class Together {
 			if (command.type === 'audit') this.#pool?.tell({ type: 'audited', replicaId: this.#replicaId, busyLeases: this.busyLeases() });
 		});
 		const guardian = world.system.edge<EngineThreadCommand>((command) => {
+			if (command.type !== 'start-replica') return;
+			const { model, settings } = command.replica;
 			this.#replicaId = command.replica.replicaId;
 			this.#pool = command.replyTo;
-			command.replyTo.tell({ type: 'replica-started', replicaId: this.#replicaId, replyTo: replica });
+			command.replyTo.tell({ type: 'replica-started', replicaId: this.#replicaId, model, settings, replyTo: replica });
 			const facts = { ...replicaFacts, replicaId: this.#replicaId, slots };
 			command.replyTo.tell({ type: 'replica-ready', replicaId: this.#replicaId, facts });
 		});

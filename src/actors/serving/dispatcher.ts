@@ -275,6 +275,12 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			replyTo.tell({ type: 'pool-controlled', failure: failure('NOT_FOUND', 'there is no such pool; /v2/pools lists them') });
 			return;
 		}
+		if (operation.kind === 'reload') {
+			if (row.ref.tell({ type: 'reload', model: operation.model, replyTo }) === 'accepted') return;
+			const words = `${poolId} has more to do than it can take`;
+			replyTo.tell({ type: 'pool-controlled', failure: failure('POOL_UNREADY', words, { retryAfterMs: 1_000 }) });
+			return;
+		}
 		const deadlineAt = operation.kind === 'drain' ? this.#ctx.now() + operation.deadlineMs : null;
 		this.#drain(row, deadlineAt);
 		this.#ctx.telemetry.log('info', operation.kind === 'drain' ? 'pool-drain' : 'pool-undrain', {

@@ -4,7 +4,7 @@
  */
 import type { Setup } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
-import type { EngineDriver } from './engine-life.ts';
+import type { EngineDriver, ModelChange } from './engine-life.ts';
 import { type EngineKind, failure } from './failure.ts';
 import type { EngineThreadCommand } from './messages.ts';
 import { type ReplicaMessage, replica } from './replica.ts';
@@ -18,6 +18,13 @@ export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadComman
 		let draining = false;
 		return {
 			onMessage(ctx, message) {
+				if (message.type === 'verify-model') {
+					const { engine, settings, model } = message;
+					const change = drivers[engine]?.withModel?.(settings, model) ?? unchangeable(engine);
+					if (change.ok) message.replyTo.tell({ type: 'model-verified', model, settings: change.settings });
+					else message.replyTo.tell({ type: 'model-refused', model, failure: change.failure });
+					return 'same';
+				}
 				const { replica: spec, replyTo } = message;
 				const running = replicas.get(spec.replicaId);
 				if (running !== undefined) {
@@ -55,4 +62,8 @@ export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadComman
 			},
 		};
 	};
+}
+
+function unchangeable(engine: EngineKind): ModelChange {
+	return { ok: false, failure: failure('INVALID_PARAMS', `the model of engine ${engine} cannot be changed while it runs`) };
 }

@@ -20,9 +20,13 @@ export interface EngineLife {
 	stop(): void;
 }
 
+export type ModelChange = { readonly ok: true; readonly settings: unknown } | { readonly ok: false; readonly failure: Failure };
+
 export interface EngineDriver {
 	/** Starts a life; every news of it goes to `replica`. */
 	start(spec: ReplicaSpec, replica: ActorRef<LifeNews>): EngineLife;
+	/** What a pool with these settings would start another model with, once that has been looked at. Absent: it cannot be changed. */
+	withModel?(settings: unknown, model: string): ModelChange;
 }
 
 /** The key of a lease on the wire and in audits. */

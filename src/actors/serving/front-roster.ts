@@ -101,8 +101,10 @@ export class FrontRoster {
 
 /** What the fronts are told at once. */
 function stateOf(view: PoolView): string {
-	const replicas = view.replicas.map(({ state, facts, breaker, lastError }) => `${state} ${breaker} ${facts?.address ?? ''} ${lastError ?? ''}`);
-	return `${view.state} ${view.drainingUntil} ${replicas.join()}`;
+	const replicas = view.replicas.map(
+		({ state, facts, breaker, lastError }) => `${state} ${breaker} ${facts?.address ?? ''} ${lastError ?? ''}`,
+	);
+	return `${view.state} ${view.model} ${view.reloadingTo} ${view.lastError} ${view.drainingUntil} ${replicas.join()}`;
 }
 
 /** What they are told now and then. */

@@ -212,7 +212,10 @@ export type DispatcherCommand =
 
 export type PoolOperation =
 	/** No task starts there any more; those that run may go on for `deadlineMs`. */
-	{ readonly kind: 'drain'; readonly deadlineMs: number } | { readonly kind: 'undrain' };
+	| { readonly kind: 'drain'; readonly deadlineMs: number }
+	| { readonly kind: 'undrain' }
+	/** Its replicas are given another model, one after the other. */
+	| { readonly kind: 'reload'; readonly model: string };
 
 /** Answer to `control-pool`: it is under way, or why it is not. */
 export interface PoolControlled {
@@ -342,17 +345,24 @@ export interface PlacementExplained {
 }
 
 /** Dispatcher → the engine thread's guardian. A replica that runs already is attached to: it reports anew. */
-export type EngineThreadCommand = {
-	readonly type: 'start-replica';
-	readonly replica: ReplicaSpec;
-	readonly replyTo: ActorRef<ReplicaNews>;
-};
+export type EngineThreadCommand =
+	| { readonly type: 'start-replica'; readonly replica: ReplicaSpec; readonly replyTo: ActorRef<ReplicaNews> }
+	/** May a pool with these settings run that model? Answered by `model-verified` or `model-refused`. */
+	| {
+			readonly type: 'verify-model';
+			readonly engine: EngineKind;
+			readonly settings: unknown;
+			readonly model: string;
+			readonly replyTo: ActorRef<ReplicaNews>;
+	  };
 
 /** What the engine thread needs to run a replica. Read-only after start. */
 export interface ReplicaSpec {
 	readonly replicaId: string;
 	readonly poolId: string;
 	readonly engine: EngineKind;
+	/** The model, as a `model_ref` names it. */
+	readonly model: string;
 	/** The pool's part of the configuration, as validated. */
 	readonly settings: unknown;
 }
@@ -360,6 +370,8 @@ export interface ReplicaSpec {
 /** Pool → Replica. */
 export type ReplicaCommand =
 	| { readonly type: 'stop' }
+	/** Ends its engine and starts it anew with another model. */
+	| { readonly type: 'change-model'; readonly model: string; readonly settings: unknown }
 	/**
 	 * Which leases does the engine still work on? Answered by `audited`. Those in `revoked` (keys) nobody holds any more: it
 	 * ends what it does for them, and begins nothing for them, for their requests may still be on their way.
@@ -371,7 +383,16 @@ export type ReplicaState = 'starting' | 'ready' | 'failed' | 'stopped';
 /** Replica → Pool. The first message of a replica carries its ref. */
 export type ReplicaNews =
 	/** It is starting its engine, for the first time or again. */
-	| { readonly type: 'replica-started'; readonly replicaId: string; readonly replyTo: ActorRef<ReplicaCommand> }
+	| {
+			readonly type: 'replica-started';
+			readonly replicaId: string;
+			readonly model: string;
+			readonly settings: unknown;
+			readonly replyTo: ActorRef<ReplicaCommand>;
+	  }
+	/** Nothing has been stopped or started for it. */
+	| { readonly type: 'model-verified'; readonly model: string; readonly settings: unknown }
+	| { readonly type: 'model-refused'; readonly model: string; readonly failure: Failure }
 	| { readonly type: 'replica-ready'; readonly replicaId: string; readonly facts: ReplicaFacts }
 	/** The engine is gone. The Replica restarts it by itself after `retryInMs`; null: never again. */
 	| {
@@ -401,6 +422,8 @@ export interface PoolView {
 	readonly state: 'starting' | 'ready' | 'failed';
 	/** Until when its tasks may run, on `Host.now`; null: it is not being drained. */
 	readonly drainingUntil: number | null;
+	/** The model that it is being reloaded with; null: it is not. */
+	readonly reloadingTo: string | null;
 	readonly lastError: string | null;
 	readonly replicas: readonly {
 		readonly replicaId: string;

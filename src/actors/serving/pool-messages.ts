@@ -7,6 +7,7 @@ import type {
 	Lease,
 	PlacementNews,
 	PlacementPreview,
+	PoolControlled,
 	PoolView,
 	ReplicaNews,
 	Settlement,
@@ -32,6 +33,7 @@ export type PoolCommand =
 	  }
 	| { readonly type: 'drain'; readonly deadlineAt: number }
 	| { readonly type: 'undrain' }
+	| { readonly type: 'reload'; readonly model: string; readonly replyTo: ActorRef<PoolControlled> }
 	| {
 			readonly type: 'foresee';
 			readonly summary: TaskSummary;

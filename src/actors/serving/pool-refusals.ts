@@ -60,6 +60,14 @@ export class PoolRefusals {
 		});
 	}
 
+	reloading(to: string): Failure {
+		return failure('CONFLICT', `${this.#spec.poolId} is being reloaded with ${to} already`, this.#where);
+	}
+
+	noEngineThread(retryAfterMs: number): Failure {
+		return failure('POOL_UNREADY', `nobody can look at a model for ${this.#spec.poolId} right now`, { ...this.#where, retryAfterMs });
+	}
+
 	replicaLost(replicaId: string, why: string): Failure {
 		return failure('WORKER_RESET', `replica ${replicaId}: ${why}`, this.#where);
 	}

@@ -30,6 +30,11 @@ export interface ReplicaRow {
 	/** Whether its slots may be granted: after a control restart only once the engine told what it is busy with. */
 	grantable: boolean;
 	readonly breaker: CircuitBreaker;
+	/** The model that it runs, as it told; and the one that it was asked to run instead, until it has started with it. */
+	model: string;
+	asked: string | null;
+	/** It takes no tasks, for its model is to be changed. */
+	leaving: boolean;
 }
 
 export class PoolReplicas {
@@ -49,6 +54,9 @@ export class PoolReplicas {
 			failuresInRow: 0,
 			grantable: false,
 			breaker: new CircuitBreaker(),
+			model: spec.model,
+			asked: null,
+			leaving: false,
 		}));
 	}
 
@@ -96,7 +104,13 @@ export class PoolReplicas {
 	}
 
 	/** Its engine is being started, for the first time or again. */
-	starting(row: ReplicaRow, ref: ActorRef<ReplicaCommand>): void {
+	starting(row: ReplicaRow, { replyTo: ref, model }: Extract<ReplicaNews, { type: 'replica-started' }>): void {
+		if (row.model !== model) {
+			row.breaker.renew();
+			row.lastError = null;
+		}
+		if (row.asked === model) row.asked = null;
+		row.model = model;
 		row.ref = ref;
 		row.state = 'starting';
 		row.retryAt = null;
@@ -135,12 +149,13 @@ export class PoolReplicas {
 		row.engine = null;
 		row.ref = null;
 		row.retryAt = null;
+		row.asked = null;
 		row.grantable = false;
 	}
 }
 
 function takesTasks(row: ReplicaRow): boolean {
-	return row.state === 'ready' && row.grantable && row.breaker.takes;
+	return row.state === 'ready' && row.grantable && !row.leaving && row.breaker.takes;
 }
 
 /**

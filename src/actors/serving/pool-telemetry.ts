@@ -70,6 +70,16 @@ export class PoolTelemetry {
 		});
 	}
 
+	reload(level: 'info' | 'warn', human: string): void {
+		this.#telemetry.log(level, 'pool-reload', { engine: this.#spec.engine, pool_id: this.#spec.poolId, human });
+	}
+
+	serves(model: string, before: string): void {
+		this.#telemetry.gauge('model_state', { model_id: before, state: 'Active' }, 0);
+		this.#telemetry.gauge('model_state', { model_id: model, state: 'Active' }, 1);
+		this.#telemetry.expect('model_state', { model_id: model, state: 'Retired' });
+	}
+
 	drift(words: string): void {
 		this.#telemetry.count('ledger_drift_total', { pool_id: this.#spec.poolId });
 		this.#telemetry.log('error', 'ledger-drift', { pool_id: this.#spec.poolId, human: words });
@@ -88,7 +98,7 @@ export class PoolTelemetry {
 		}
 		for (const row of rows) {
 			const labels = { pool_id: this.#spec.poolId, replica_id: row.replicaId };
-			const shown = draining && row.state === 'ready' ? 'draining' : row.state;
+			const shown = (draining || row.leaving) && row.state === 'ready' ? 'draining' : row.state;
 			for (const state of replicaStates) this.#gauge('replica_state', { ...labels, state }, shown === state ? 1 : 0);
 			for (const state of breakerStates) this.#gauge('replica_breaker', { ...labels, state }, row.breaker.state === state ? 1 : 0);
 			const granted = ledger.slotsIn(row.replicaId, 'granted');

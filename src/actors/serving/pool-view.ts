@@ -18,6 +18,11 @@ export interface PoolParts {
 	readonly retryAfterMs: number;
 	/** Tasks that run. */
 	readonly running: number;
+	/** As it is now: the configured one, or another that it was reloaded with. */
+	readonly model: string;
+	readonly reloadingTo: string | null;
+	/** Of the last reload. */
+	readonly reloadProblem: string | null;
 	readonly drainingUntil: number | null;
 	readonly pace: Pick<PoolSnapshot, 'prefillMsPerToken' | 'decodeMsPerToken' | 'tokensOut'>;
 }
@@ -26,6 +31,9 @@ export interface PoolParts {
 export function startingNews(spec: PoolSpec): ReturnType<typeof poolNews> {
 	return poolNews({
 		spec,
+		model: spec.model,
+		reloadingTo: null,
+		reloadProblem: null,
 		replicas: new PoolReplicas(spec, []),
 		ledger: new LeaseLedger(spec.poolId, 0),
 		queue: new WaitingQueue(spec.queue),
@@ -49,6 +57,9 @@ export function paceOf(pace: PaceMeter, depth: number, maxTokensOut: number): Po
 
 export function poolNews({
 	spec,
+	model,
+	reloadingTo,
+	reloadProblem,
 	replicas,
 	ledger,
 	queue,
@@ -62,8 +73,9 @@ export function poolNews({
 	readonly snapshot: PoolSnapshot;
 	readonly view: PoolView;
 } {
-	const { facts, state, lastError } = replicas;
-	const { poolId, engine, provider, model, aliases, devices, maxTokensOut } = spec;
+	const { facts, state } = replicas;
+	const lastError = reloadProblem ?? replicas.lastError;
+	const { poolId, engine, provider, aliases, devices, maxTokensOut } = spec;
 	const slotsFree = replicas.slotsFree(ledger);
 	return {
 		snapshot: {
@@ -107,6 +119,7 @@ export function poolNews({
 			queueDepth: { interactive: queue.depth('interactive'), batch: queue.depth('batch') },
 			state,
 			drainingUntil,
+			reloadingTo,
 			lastError,
 			replicas: replicas.rows.map((row) => ({
 				replicaId: row.replicaId,

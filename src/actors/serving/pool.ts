@@ -19,6 +19,7 @@ import { PoolForecast } from './pool-forecast.ts';
 import type { PoolCommand, PoolMessage, PoolNews } from './pool-messages.ts';
 import { PoolPreemption } from './pool-preemption.ts';
 import { PoolRefusals } from './pool-refusals.ts';
+import { PoolReload } from './pool-reload.ts';
 import { chooseReplica, nextIdle, PoolReplicas, type ReplicaRow } from './pool-replicas.ts';
 import { PoolSessions } from './pool-sessions.ts';
 import type { PoolSpec } from './pool-spec.ts';
@@ -70,6 +71,7 @@ class Pool implements Behavior<PoolMessage> {
 	readonly #replicas: PoolReplicas;
 	readonly #tasks: PoolTasks;
 	readonly #refusals: PoolRefusals;
+	readonly #reload: PoolReload;
 	readonly #telemetry: PoolTelemetry;
 	readonly #drain = new PoolDrain();
 	readonly #preemption: PoolPreemption;
@@ -96,6 +98,7 @@ class Pool implements Behavior<PoolMessage> {
 		this.#tasks = new PoolTasks(ctx);
 		this.#refusals = new PoolRefusals(spec);
 		this.#sessions = new PoolSessions(spec, dispatcher);
+		this.#reload = new PoolReload({ ref: spec.model, settings: spec.settings });
 		this.#telemetry = new PoolTelemetry(ctx.telemetry, spec);
 		this.#preemption = new PoolPreemption(spec);
 		ctx.setTimer('ledger', ledgerMs, { type: 'ledger-due' });
@@ -109,6 +112,7 @@ class Pool implements Behavior<PoolMessage> {
 		else if (message.type === 'gauges-due') this.#showGauges();
 		else {
 			this.#handle(message);
+			if (this.#reload.underWay !== null) this.#swap();
 			this.#publish();
 		}
 		return 'same';
@@ -129,6 +133,8 @@ class Pool implements Behavior<PoolMessage> {
 				return this.#onEnqueue(message);
 			case 'drain':
 				return this.#onDrain(message.deadlineAt);
+			case 'reload':
+				return this.#onReload(message);
 			case 'undrain':
 				return this.#onUndrain();
 			case 'offer-due':
@@ -459,22 +465,67 @@ class Pool implements Behavior<PoolMessage> {
 
 	/** Each replica that was not asked for is, once its engine thread is there. */
 	#startReplicas(): void {
-		const { poolId, engine, settings } = this.#spec;
+		const { poolId, engine } = this.#spec;
+		const { ref: model, settings } = this.#reload.target;
 		for (const row of this.#replicas.rows) {
 			const target = this.#engines.get(row.home);
 			if (target === undefined || row.engine !== null || row.state === 'stopped') continue;
-			const replica = { replicaId: row.replicaId, poolId, engine, settings };
+			const replica = { replicaId: row.replicaId, poolId, engine, model, settings };
 			if (target.tell({ type: 'start-replica', replica, replyTo: this.#ctx.self }) === 'accepted') row.engine = target;
 			else this.#ctx.setTimer('start-replicas', startAgainMs, { type: 'start-replicas-due' });
 		}
 	}
 
+	#onReload({ model, replyTo }: Extract<PoolCommand, { type: 'reload' }>): void {
+		const answer = this.#reload.ask(model);
+		const engine = this.#engines.values().next().value;
+		let problem: Failure | null = null;
+		if (answer === 'busy') problem = this.#refusals.reloading(this.#reload.underWay ?? '');
+		else if (answer === 'ready') this.#reload.verified(this.#reload.configured);
+		else if (answer === 'verify') {
+			const { engine: kind, settings } = this.#spec;
+			if (engine?.tell({ type: 'verify-model', engine: kind, settings, model, replyTo: this.#ctx.self }) !== 'accepted') {
+				problem = this.#refusals.noEngineThread(startAgainMs);
+				this.#reload.refused(model, problem.message);
+			}
+		}
+		if (problem === null && answer !== 'same') this.#telemetry.reload('info', `Reloading ${this.#spec.poolId} with ${model}.`);
+		replyTo.tell({ type: 'pool-controlled', failure: problem });
+	}
+
+	/** The next step of a reload, if it can be taken now. */
+	#swap(): void {
+		const before = this.#reload.model.ref;
+		const row = this.#reload.next(this.#replicas.rows, ({ replicaId }) => this.#ledger.isIdle(replicaId));
+		const { ref: model, settings } = this.#reload.target;
+		if (row?.ref?.tell({ type: 'change-model', model, settings }) === 'accepted') {
+			row.asked = model;
+			row.state = 'starting';
+			this.#loseLeases(row, 'is given another model');
+		}
+		if (this.#reload.underWay !== null) return;
+		if (this.#reload.model.ref !== before) this.#telemetry.serves(model, before);
+		this.#telemetry.reload(
+			this.#reload.problem === null ? 'info' : 'warn',
+			`${this.#spec.poolId}: ${this.#reload.problem ?? `${model} serves`}.`,
+		);
+		this.#grant();
+	}
+
+	#onModelNews(news: Extract<ReplicaNews, { type: 'model-verified' | 'model-refused' }>): void {
+		if (news.type === 'model-verified') this.#reload.verified({ ref: news.model, settings: news.settings });
+		else if (this.#reload.refused(news.model, news.failure.message))
+			this.#telemetry.reload('warn', `${this.#spec.poolId}: ${this.#reload.problem}.`);
+	}
+
 	#onReplicaNews(news: ReplicaNews): void {
+		if (news.type === 'model-verified' || news.type === 'model-refused') return this.#onModelNews(news);
 		const row = this.#replicas.find(news.replicaId);
 		if (row === undefined) return;
 		switch (news.type) {
 			case 'replica-started':
-				this.#replicas.starting(row, news.replyTo);
+				this.#replicas.starting(row, news);
+				if (this.#epoch > 1) this.#reload.found(news);
 				this.#ctx.watch(news.replyTo);
 				return;
 			case 'replica-ready':
@@ -494,6 +545,7 @@ class Pool implements Behavior<PoolMessage> {
 		const served = row.state === 'ready';
 		const now = this.#ctx.now();
 		this.#replicas.failed(row, news, now);
+		this.#reload.failed(row, news.failure.message);
 		if (served && row.breaker.died(now)) this.#tripped(row, news.failure.message);
 		this.#loseLeases(row, news.failure.message);
 		if (this.#replicas.state === 'failed') this.#offerAll();
@@ -552,6 +604,7 @@ class Pool implements Behavior<PoolMessage> {
 		for (const [engineId, engine] of this.#engines) {
 			if (engine !== ref) continue;
 			this.#engines.delete(engineId);
+			this.#reload.lost();
 			for (const row of this.#replicas.rows) if (row.engine === engine && row.ref === null) row.engine = null;
 			this.#startReplicas();
 			return true;
@@ -710,6 +763,9 @@ class Pool implements Behavior<PoolMessage> {
 		const levels = this.#levels();
 		const { snapshot, view } = poolNews({
 			spec: this.#spec,
+			model: this.#reload.model.ref,
+			reloadingTo: this.#reload.underWay,
+			reloadProblem: this.#reload.problem,
 			replicas: this.#replicas,
 			ledger: this.#ledger,
 			queue: this.#queue,

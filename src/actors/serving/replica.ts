@@ -53,7 +53,7 @@ export function replica(options: ReplicaOptions): Setup<ReplicaMessage> {
 
 class Replica implements Behavior<ReplicaMessage> {
 	readonly #ctx: ActorContext<ReplicaMessage>;
-	readonly #spec: ReplicaSpec;
+	#spec: ReplicaSpec;
 	readonly #driver: EngineDriver;
 	#pool: ActorRef<ReplicaNews>;
 	#life: EngineLife | null = null;
@@ -66,6 +66,8 @@ class Replica implements Behavior<ReplicaMessage> {
 	#failuresSinceReady = 0;
 	#starts: readonly number[] = [];
 	#stopping = false;
+	/** Its engine ends because another model is to run. */
+	#changing = false;
 	/** News that found the link to the pool full. */
 	#untold: ReplicaNews[] = [];
 
@@ -90,10 +92,15 @@ class Replica implements Behavior<ReplicaMessage> {
 				return 'same';
 			case 'stop':
 				return this.#stop();
+			case 'change-model':
+				this.#changeModel(message);
+				return 'same';
 			case 'retry-due':
 				this.#start();
 				return 'same';
 			case 'life-ready':
+				// Of an engine that is on its way out.
+				if (this.#changing) return 'same';
 				this.#facts = message.facts;
 				this.#lastFailure = null;
 				this.#failuresSinceReady = 0;
@@ -116,9 +123,27 @@ class Replica implements Behavior<ReplicaMessage> {
 	}
 
 	#start(): void {
-		this.#tell({ type: 'replica-started', replicaId: this.#spec.replicaId, replyTo: this.#ctx.self });
+		this.#tell(this.#startedNews());
 		this.#starts = [...this.#starts.slice(1 - startsMax), this.#ctx.now()];
 		this.#life = this.#driver.start(this.#spec, this.#ctx.self);
+	}
+
+	#startedNews(): ReplicaNews {
+		const { replicaId, model, settings } = this.#spec;
+		return { type: 'replica-started', replicaId, model, settings, replyTo: this.#ctx.self };
+	}
+
+	/** What the old engine did says nothing of the new one. */
+	#changeModel({ model, settings }: Extract<ReplicaCommand, { type: 'change-model' }>): void {
+		if (this.#stopping) return;
+		this.#spec = { ...this.#spec, model, settings };
+		this.#ctx.cancelTimer('retry');
+		this.#lastFailure = null;
+		this.#failuresInRow = 0;
+		this.#failuresSinceReady = 0;
+		if (this.#life === null) return this.#start();
+		this.#changing = true;
+		this.#life.stop();
 	}
 
 	#stop(): Next<ReplicaMessage> {
@@ -138,6 +163,12 @@ class Replica implements Behavior<ReplicaMessage> {
 			this.#tell({ type: 'replica-stopped', replicaId: this.#spec.replicaId });
 			return 'stopped';
 		}
+		if (this.#changing) {
+			this.#changing = false;
+			this.#facts = null;
+			this.#start();
+			return 'same';
+		}
 		const now = this.#ctx.now();
 		const wasStable = this.#facts !== null && now - (this.#readyAt ?? now) >= stableMs;
 		this.#facts = null;
@@ -156,7 +187,7 @@ class Replica implements Behavior<ReplicaMessage> {
 		this.#pool = pool;
 		this.#untold = [];
 		const { replicaId } = this.#spec;
-		const started = { type: 'replica-started', replicaId, replyTo: this.#ctx.self } as const;
+		const started = this.#startedNews();
 		this.#tell(started);
 		if (this.#facts !== null) this.#tell({ type: 'replica-ready', replicaId, facts: this.#facts });
 		else if (this.#lastFailure !== null) {

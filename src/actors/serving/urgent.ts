@@ -47,8 +47,18 @@ export const urgentFromControl = types<PlacementNews | FrontCommand | TaskClaime
 	'adopt-lost',
 	'task-claimed',
 	'start-replica',
+	'verify-model',
+	'change-model',
 	'stop',
 	'audit',
 );
 
-export const urgentFromEngines = types<ReplicaNews>('replica-started', 'replica-ready', 'replica-failed', 'replica-stopped', 'audited');
+export const urgentFromEngines = types<ReplicaNews>(
+	'replica-started',
+	'replica-ready',
+	'replica-failed',
+	'replica-stopped',
+	'audited',
+	'model-verified',
+	'model-refused',
+);

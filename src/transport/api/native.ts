@@ -8,11 +8,11 @@ import { explainHandler } from './explain.ts';
 import type { FrontParts } from './front-parts.ts';
 import { type DocumentedRoute, openApiOf } from './openapi.ts';
 import { healthHandler, metricsHandler, readyHandler, versionHandler } from './operations.ts';
-import { drainHandler, undrainHandler } from './pool-control.ts';
+import { drainHandler, reloadHandler, undrainHandler } from './pool-control.ts';
 import { apiVersion, capabilitiesHandler, getPoolHandler, listPoolsHandler, poolHealthHandler } from './pools.ts';
 import * as answers from './response-schemas.ts';
 import { resultHandler, resultQuery } from './result.ts';
-import { drainBodySchema, sessionBodySchema, taskBodySchema, tokenizeBodySchema, undrainBodySchema } from './schemas.ts';
+import { drainBodySchema, reloadBodySchema, sessionBodySchema, taskBodySchema, tokenizeBodySchema, undrainBodySchema } from './schemas.ts';
 import { deleteSessionHandler, getSessionHandler, putSessionHandler } from './sessions.ts';
 import { previewHandler, submitHandler } from './submit.ts';
 import { cancelHandler, getTaskHandler, listQuery, listTasksHandler } from './tasks.ts';
@@ -181,6 +181,18 @@ function poolRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 				success: 'accepted',
 				answer: answers.poolControlledSchema,
 				failures: ['INVALID_PARAMS', 'NOT_FOUND', 'POOL_UNREADY'],
+			},
+		},
+		{
+			method: 'POST',
+			path: '/v2/pools/{id}/reload',
+			handler: reloadHandler(parts),
+			doc: {
+				summary: 'The replicas of the pool get another model, one after the other; the old one comes back if that does not start',
+				body: reloadBodySchema,
+				success: 'accepted',
+				answer: answers.poolReloadedSchema,
+				failures: ['INVALID_PARAMS', 'NOT_FOUND', 'CONFLICT', 'POOL_UNREADY'],
 			},
 		},
 		{

@@ -1,5 +1,5 @@
 /**
- * What an operator may do to a pool: drain it, and have it take tasks again. On the front thread; the pools themselves are on
+ * What an operator may do to a pool: drain it, have it take tasks again, give it another model. On the front thread; the pools themselves are on
  * the control thread, which answers once it is under way.
  */
 import type { PoolControlled, PoolOperation } from '../../actors/serving/messages.ts';
@@ -9,11 +9,12 @@ import { httpStatus } from './errors.ts';
 import { checkerOf } from './field-problems.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
 import { type Parsed, parseJsonBody } from './json-body.ts';
-import { drainBodySchema, undrainBodySchema } from './schemas.ts';
+import { drainBodySchema, reloadBodySchema, undrainBodySchema } from './schemas.ts';
 
 const controlMs = 5_000;
 const drainDefaultMs = 30_000;
 const checkDrain = checkerOf(drainBodySchema);
+const checkReload = checkerOf(reloadBodySchema);
 const checkUndrain = checkerOf(undrainBodySchema);
 
 export function drainHandler(parts: FrontParts): Handler {
@@ -30,6 +31,15 @@ export function undrainHandler(parts: FrontParts): Handler {
 		const body = checkUndrain(json);
 		if (!body.ok) return exchange.fail(body.failure);
 		control(parts, exchange, { kind: 'undrain' }, { draining: false });
+	});
+}
+
+export function reloadHandler(parts: FrontParts): Handler {
+	return withBody(parts, (exchange, json) => {
+		const body = checkReload(json);
+		if (!body.ok) return exchange.fail(body.failure);
+		const model = body.value.new_model_ref;
+		control(parts, exchange, { kind: 'reload', model }, { new_model_ref: model });
 	});
 }
 

@@ -62,6 +62,7 @@ function poolJson(pool: PoolView) {
 		aliases: pool.aliases,
 		state: pool.state,
 		draining: pool.drainingUntil !== null,
+		reloading_to: pool.reloadingTo,
 		ctx: pool.ctx,
 		max_tokens_out: pool.maxTokensOut,
 		slots_total: pool.slotsTotal,

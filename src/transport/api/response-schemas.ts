@@ -182,6 +182,7 @@ export const poolSchema = Type.Object({
 	aliases: texts,
 	state: oneOf(['starting', 'ready', 'failed']),
 	draining: Type.Boolean(),
+	reloading_to: nullable(text),
 	ctx: count,
 	max_tokens_out: count,
 	slots_total: count,
@@ -230,6 +231,8 @@ export const sessionSchema = Type.Object({
 });
 
 export const poolControlledSchema = Type.Object({ pool_id: text, draining: Type.Boolean(), deadline_ms: Type.Optional(count) });
+
+export const poolReloadedSchema = Type.Object({ pool_id: text, new_model_ref: text });
 
 export const capabilitiesSchema = Type.Object({
 	api_version: text,

@@ -211,6 +211,11 @@ export const sessionBodySchema = strict(
 	'A session',
 );
 
+export const reloadBodySchema = strict(
+	{ new_model_ref: text(4096, 'The model that the pool is to serve: `file:/absolute/path.gguf`, or `scripted:<name>`') },
+	'What a pool is to serve instead',
+);
+
 export const undrainBodySchema = strict({}, 'Nothing');
 
 /** A schema without our own keywords. */

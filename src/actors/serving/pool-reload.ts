@@ -1,0 +1,130 @@
+/**
+ * The model of a pool, and how it is exchanged: which model its replicas are to run, whose turn it is, and the way back. Part
+ * of the Pool actor; pure.
+ * ```
+ *   steady ─reload─► verifying ─verified─► swapping ─all ready─► steady, the new model
+ *      ▲                 └─refused─► steady, the old one    └─one failed─► swapping back ─► steady, the old one
+ * ```
+ * Replicas go one at a time: no new tasks, the last one ends, then the other model.
+ */
+import type { ReplicaRow } from './pool-replicas.ts';
+
+export interface PoolModel {
+	/** As it is named in a `model_ref`. */
+	readonly ref: string;
+	/** What its driver starts it with. */
+	readonly settings: unknown;
+}
+
+interface Swap {
+	readonly from: PoolModel;
+	readonly to: PoolModel;
+	/** To the old model, for the new one did not start. */
+	readonly back: boolean;
+}
+
+export class PoolReload {
+	readonly #configured: PoolModel;
+	/** What the pool says that it serves. */
+	#model: PoolModel;
+	#verifying: string | null = null;
+	#swap: Swap | null = null;
+	/** Of the last reload, when it failed. */
+	#problem: string | null = null;
+
+	constructor(configured: PoolModel) {
+		this.#configured = configured;
+		this.#model = configured;
+	}
+
+	get model(): PoolModel {
+		return this.#model;
+	}
+
+	/** What a replica is started with that starts now. */
+	get target(): PoolModel {
+		return this.#swap?.to ?? this.#model;
+	}
+
+	/** The model that the pool is on the way to; null: it is on none. */
+	get underWay(): string | null {
+		return this.#verifying ?? this.#swap?.to.ref ?? null;
+	}
+
+	get problem(): string | null {
+		return this.#problem;
+	}
+
+	/** `verify`: its driver is to look at it. `ready`: it was configured, and is begun with. */
+	ask(ref: string): 'busy' | 'same' | 'verify' | 'ready' {
+		if (this.underWay !== null) return 'busy';
+		if (ref === this.#model.ref) return 'same';
+		this.#verifying = ref;
+		this.#problem = null;
+		return ref === this.#configured.ref ? 'ready' : 'verify';
+	}
+
+	get configured(): PoolModel {
+		return this.#configured;
+	}
+
+	/** False: nobody waits for that any more. */
+	verified(to: PoolModel): boolean {
+		if (this.#verifying !== to.ref) return false;
+		this.#verifying = null;
+		this.#swap = { from: this.#model, to, back: false };
+		return true;
+	}
+
+	/** Nothing was stopped for it. */
+	refused(ref: string, why: string): boolean {
+		if (this.#verifying !== ref) return false;
+		this.#verifying = null;
+		this.#problem = `the reload to ${ref} was not begun: ${why}`;
+		return true;
+	}
+
+	/** What nobody can verify any more. */
+	lost(): void {
+		if (this.#verifying !== null) this.refused(this.#verifying, 'the engine thread is gone');
+	}
+
+	/** After a control restart: a replica that runs another model than the configured one was given it by our predecessor. */
+	found({ model, settings }: { readonly model: string; readonly settings: unknown }): void {
+		if (this.#swap !== null || model === this.#model.ref) return;
+		this.#swap = { from: this.#model, to: { ref: model, settings }, back: false };
+	}
+
+	/** A replica did not become ready with the new model. True: all go back to the old one. */
+	failed(row: ReplicaRow, why: string): boolean {
+		const swap = this.#swap;
+		if (swap === null || swap.back || !row.leaving || row.model !== swap.to.ref) return false;
+		this.#problem = `the reload to ${swap.to.ref} failed, ${swap.from.ref} serves again: ${why}`;
+		this.#swap = { from: swap.to, to: swap.from, back: true };
+		return true;
+	}
+
+	/** The replica that is to be given the target now; `isIdle` says whether its last task has ended. Null: none, or not yet. */
+	next(rows: readonly ReplicaRow[], isIdle: (row: ReplicaRow) => boolean): ReplicaRow | null {
+		const swap = this.#swap;
+		if (swap === null) return null;
+		for (const row of rows) {
+			// On the way back there is no other way left: one that fails is started again as ever.
+			if (row.leaving && row.model === swap.to.ref && (row.state === 'ready' || (swap.back && row.state === 'failed'))) row.leaving = false;
+		}
+		let current = rows.find(({ leaving }) => leaving);
+		if (current === undefined) {
+			current = rows.find(({ model, state }) => model !== swap.to.ref && state !== 'stopped');
+			if (current === undefined) {
+				this.#model = swap.to;
+				this.#swap = null;
+				return null;
+			}
+			current.leaving = true;
+		}
+		if (current.model === swap.to.ref || current.asked === swap.to.ref || current.ref === null) return null;
+		// Of one that has not said yet what it is busy with, nobody knows whether it is idle.
+		const free = current.state === 'failed' || (current.state === 'ready' && current.grantable && isIdle(current));
+		return free ? current : null;
+	}
+}
