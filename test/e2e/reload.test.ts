@@ -114,6 +114,35 @@ describe('a reload', () => {
 		assert.deepEqual([(await reloaded('demo', 'scripted:new')).model, (await pool('demo')).last_error], ['scripted:new', null]);
 	});
 
+	it('is what a purge is too, with the same model; a worker needs a token to register', async () => {
+		const purge = async (body: unknown, status: number): Promise<Record<string, unknown>> => {
+			const answer = await postJson(daemon.url, '/v2/pools/demo/purge', body);
+			assert.equal(answer.status, status, await answer.clone().text());
+			return (await answer.json()) as Record<string, unknown>;
+		};
+		const { task_id: id } = await submit(daemon.url, { model_ref: 'demo', prompt: 'x' });
+		assert.deepEqual(await purge({ purge_engine: true, delete_cache_dirs: true }, 202), { pool_id: 'demo', purging: true });
+		const seen = await (await Watch.open(daemon.url, id)).all();
+		checkOrder(seen);
+		assert.equal(seen.at(-1)?.name, 'end', JSON.stringify(seen.at(-1)));
+		while ((await pool('demo')).reloading_to !== null) await new Promise((resolve) => setTimeout(resolve, 50));
+		assert.deepEqual([(await pool('demo')).state, (await pool('demo')).last_error], ['ready', null]);
+		assert.match(String((await purge({ purge_engine: false }, 400))['message']), /purge_engine is false/);
+		assert.equal((await purge({ purge_models: ['scripted:unknown'] }, 404))['code'], 'NOT_FOUND');
+		const register = (headers: Readonly<Record<string, string>>): Promise<Response> =>
+			fetch(`${daemon.url}/v2/workers/register`, {
+				method: 'POST',
+				headers: { 'content-type': 'application/json', ...headers },
+				body: '{}',
+			});
+		const bare = await register({});
+		assert.deepEqual([bare.status, bare.headers.get('www-authenticate')], [401, 'Bearer']);
+		assert.equal(((await bare.json()) as { code: string }).code, 'UNAUTHORIZED');
+		const wrong = await register({ authorization: 'Bearer x' });
+		assert.equal(wrong.status, 403);
+		assert.equal(((await wrong.json()) as { code: string }).code, 'FORBIDDEN');
+	});
+
 	it('is refused in words when it makes no sense', async () => {
 		for (const [id, body, status, words] of [
 			['nowhere', { new_model_ref: 'scripted:x' }, 404, /no such pool/],

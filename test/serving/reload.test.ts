@@ -123,3 +123,36 @@ test('an engine thread that is lost during a reload is no end of it', () => {
 	assert.deepEqual([world.view().model, world.view().reloadingTo, world.view().slotsTotal], [b, null, 2]);
 	world.assertQuiet();
 });
+
+const purge = (more: { readonly models?: readonly string[]; readonly drainFirst?: boolean; readonly force?: boolean } = {}) =>
+	({ kind: 'purge', models: [], drainFirst: true, force: false, ...more }) as const;
+
+test('a purge starts each engine anew, one at a time and when its last task has ended', () => {
+	const world = ControlWorld.ready(two);
+	const holds = [world.submit('x'), world.submit('y')];
+	assert.equal(world.control('pool', purge({ drainFirst: false }))?.code, 'CONFLICT');
+	assert.equal(world.control('pool', purge({ models: [b] }))?.code, 'NOT_FOUND');
+	assert.equal(world.control('pool', purge({ models: [a] })), null);
+	assert.equal(world.control('pool', purge())?.code, 'CONFLICT', 'one is under way');
+	world.host.advance(1_000);
+	assert.equal(world.engines.starts, 2);
+	holds[1]?.finish();
+	world.host.advance(1_000);
+	assert.equal(world.engines.starts, 2, 'the first comes first');
+	holds[0]?.finish();
+	world.host.advance(1_000);
+	assert.deepEqual(world.engines.models.slice(2), [`pool-0 ${a}`, `pool-1 ${a}`]);
+	assert.deepEqual([world.view().model, world.view().reloadingTo, world.view().lastError], [a, null, null]);
+	world.assertQuiet();
+});
+
+test('a purge by force waits for nobody: tasks hear that their replica is gone', () => {
+	const world = ControlWorld.ready({ settings: { slots: 2 } });
+	const task = world.submit('x');
+	assert.equal(world.control('pool', purge({ force: true })), null);
+	world.host.advance(1_000);
+	assert.equal(task.state, 'lost');
+	assert.match(task.only('replica-lost').failure.message, /started anew/);
+	assert.equal(world.engines.starts, 2);
+	world.assertQuiet();
+});

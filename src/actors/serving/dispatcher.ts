@@ -275,8 +275,12 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			replyTo.tell({ type: 'pool-controlled', failure: failure('NOT_FOUND', 'there is no such pool; /v2/pools lists them') });
 			return;
 		}
-		if (operation.kind === 'reload') {
-			if (row.ref.tell({ type: 'reload', model: operation.model, replyTo }) === 'accepted') return;
+		if (operation.kind === 'reload' || operation.kind === 'purge') {
+			const order =
+				operation.kind === 'reload'
+					? ({ type: 'reload', model: operation.model, replyTo } as const)
+					: ({ type: 'purge', operation, replyTo } as const);
+			if (row.ref.tell(order) === 'accepted') return;
 			const words = `${poolId} has more to do than it can take`;
 			replyTo.tell({ type: 'pool-controlled', failure: failure('POOL_UNREADY', words, { retryAfterMs: 1_000 }) });
 			return;

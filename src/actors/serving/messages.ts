@@ -215,7 +215,9 @@ export type PoolOperation =
 	| { readonly kind: 'drain'; readonly deadlineMs: number }
 	| { readonly kind: 'undrain' }
 	/** Its replicas are given another model, one after the other. */
-	| { readonly kind: 'reload'; readonly model: string };
+	| { readonly kind: 'reload'; readonly model: string }
+	/** Each of its engines is ended and started anew, and what it held in its caches is gone. `models` may only name its own. */
+	| { readonly kind: 'purge'; readonly models: readonly string[]; readonly drainFirst: boolean; readonly force: boolean };
 
 /** Answer to `control-pool`: it is under way, or why it is not. */
 export interface PoolControlled {

@@ -8,6 +8,7 @@ import type {
 	PlacementNews,
 	PlacementPreview,
 	PoolControlled,
+	PoolOperation,
 	PoolView,
 	ReplicaNews,
 	Settlement,
@@ -33,6 +34,7 @@ export type PoolCommand =
 	  }
 	| { readonly type: 'drain'; readonly deadlineAt: number }
 	| { readonly type: 'undrain' }
+	| { readonly type: 'purge'; readonly operation: Extract<PoolOperation, { kind: 'purge' }>; readonly replyTo: ActorRef<PoolControlled> }
 	| { readonly type: 'reload'; readonly model: string; readonly replyTo: ActorRef<PoolControlled> }
 	| {
 			readonly type: 'foresee';

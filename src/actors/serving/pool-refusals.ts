@@ -64,6 +64,15 @@ export class PoolRefusals {
 		return failure('CONFLICT', `${this.#spec.poolId} is being reloaded with ${to} already`, this.#where);
 	}
 
+	notServed(model: string, serves: string): Failure {
+		return failure('NOT_FOUND', `purge_models names ${JSON.stringify(model)}; ${this.#spec.poolId} holds ${serves} only`, this.#where);
+	}
+
+	busy(running: number): Failure {
+		const words = `${running} tasks run in ${this.#spec.poolId}; drain_first waits for them, force does not`;
+		return failure('CONFLICT', words, this.#where);
+	}
+
 	noEngineThread(retryAfterMs: number): Failure {
 		return failure('POOL_UNREADY', `nobody can look at a model for ${this.#spec.poolId} right now`, { ...this.#where, retryAfterMs });
 	}

@@ -5,7 +5,7 @@
  *   steady ─reload─► verifying ─verified─► swapping ─all ready─► steady, the new model
  *      ▲                 └─refused─► steady, the old one    └─one failed─► swapping back ─► steady, the old one
  * ```
- * Replicas go one at a time: no new tasks, the last one ends, then the other model.
+ * Replicas go one at a time: no new tasks, the last one ends, then the other model. A purge is the same with the same model.
  */
 import type { ReplicaRow } from './pool-replicas.ts';
 
@@ -19,8 +19,12 @@ export interface PoolModel {
 interface Swap {
 	readonly from: PoolModel;
 	readonly to: PoolModel;
-	/** To the old model, for the new one did not start. */
+	/** To the old model, for the new one did not start; or anew with the same. There is no way further back. */
 	readonly back: boolean;
+	/** Replicas that are to be started anew whatever they run. */
+	readonly renew: Set<string>;
+	/** Whether they are not waited for. */
+	readonly force: boolean;
 }
 
 export class PoolReload {
@@ -68,11 +72,26 @@ export class PoolReload {
 		return this.#configured;
 	}
 
+	/** Every engine anew, with the same model. False: another is under way. */
+	renew(rows: readonly ReplicaRow[], force: boolean): boolean {
+		if (this.underWay !== null) return false;
+		const renew = new Set(rows.map(({ replicaId }) => replicaId));
+		this.#swap = { from: this.#model, to: this.#model, back: true, renew, force };
+		this.#problem = null;
+		return true;
+	}
+
+	/** It was told to start anew, with the target. */
+	told(row: ReplicaRow): void {
+		row.asked = this.target.ref;
+		this.#swap?.renew.delete(row.replicaId);
+	}
+
 	/** False: nobody waits for that any more. */
 	verified(to: PoolModel): boolean {
 		if (this.#verifying !== to.ref) return false;
 		this.#verifying = null;
-		this.#swap = { from: this.#model, to, back: false };
+		this.#swap = { from: this.#model, to, back: false, renew: new Set(), force: false };
 		return true;
 	}
 
@@ -92,7 +111,7 @@ export class PoolReload {
 	/** After a control restart: a replica that runs another model than the configured one was given it by our predecessor. */
 	found({ model, settings }: { readonly model: string; readonly settings: unknown }): void {
 		if (this.#swap !== null || model === this.#model.ref) return;
-		this.#swap = { from: this.#model, to: { ref: model, settings }, back: false };
+		this.#swap = { from: this.#model, to: { ref: model, settings }, back: false, renew: new Set(), force: false };
 	}
 
 	/** A replica did not become ready with the new model. True: all go back to the old one. */
@@ -100,7 +119,7 @@ export class PoolReload {
 		const swap = this.#swap;
 		if (swap === null || swap.back || !row.leaving || row.model !== swap.to.ref) return false;
 		this.#problem = `the reload to ${swap.to.ref} failed, ${swap.from.ref} serves again: ${why}`;
-		this.#swap = { from: swap.to, to: swap.from, back: true };
+		this.#swap = { from: swap.to, to: swap.from, back: true, renew: new Set(), force: false };
 		return true;
 	}
 
@@ -108,13 +127,15 @@ export class PoolReload {
 	next(rows: readonly ReplicaRow[], isIdle: (row: ReplicaRow) => boolean): ReplicaRow | null {
 		const swap = this.#swap;
 		if (swap === null) return null;
+		const isBehind = ({ model, replicaId }: ReplicaRow): boolean => model !== swap.to.ref || swap.renew.has(replicaId);
 		for (const row of rows) {
 			// On the way back there is no other way left: one that fails is started again as ever.
-			if (row.leaving && row.model === swap.to.ref && (row.state === 'ready' || (swap.back && row.state === 'failed'))) row.leaving = false;
+			if (!row.leaving || isBehind(row) || row.asked !== null) continue;
+			if (row.state === 'ready' || (swap.back && row.state === 'failed')) row.leaving = false;
 		}
 		let current = rows.find(({ leaving }) => leaving);
 		if (current === undefined) {
-			current = rows.find(({ model, state }) => model !== swap.to.ref && state !== 'stopped');
+			current = rows.find((row) => isBehind(row) && row.state !== 'stopped');
 			if (current === undefined) {
 				this.#model = swap.to;
 				this.#swap = null;
@@ -122,7 +143,8 @@ export class PoolReload {
 			}
 			current.leaving = true;
 		}
-		if (current.model === swap.to.ref || current.asked === swap.to.ref || current.ref === null) return null;
+		if (!isBehind(current) || current.asked === swap.to.ref || current.ref === null) return null;
+		if (swap.force) return current;
 		// Of one that has not said yet what it is busy with, nobody knows whether it is idle.
 		const free = current.state === 'failed' || (current.state === 'ready' && current.grantable && isIdle(current));
 		return free ? current : null;

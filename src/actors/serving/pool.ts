@@ -135,6 +135,8 @@ class Pool implements Behavior<PoolMessage> {
 				return this.#onDrain(message.deadlineAt);
 			case 'reload':
 				return this.#onReload(message);
+			case 'purge':
+				return this.#onPurge(message);
 			case 'undrain':
 				return this.#onUndrain();
 			case 'offer-due':
@@ -493,15 +495,27 @@ class Pool implements Behavior<PoolMessage> {
 		replyTo.tell({ type: 'pool-controlled', failure: problem });
 	}
 
+	#onPurge({ operation, replyTo }: Extract<PoolCommand, { type: 'purge' }>): void {
+		const { models, drainFirst, force } = operation;
+		const { ref } = this.#reload.model;
+		const foreign = models.find((model) => model !== ref);
+		let problem: Failure | null = null;
+		if (foreign !== undefined) problem = this.#refusals.notServed(foreign, ref);
+		else if (!drainFirst && !force && this.#tasks.runningCount > 0) problem = this.#refusals.busy(this.#tasks.runningCount);
+		else if (!this.#reload.renew(this.#replicas.rows, force)) problem = this.#refusals.reloading(this.#reload.underWay ?? '');
+		if (problem === null) this.#telemetry.reload('info', `Purging ${this.#spec.poolId}: each engine starts anew.`);
+		replyTo.tell({ type: 'pool-controlled', failure: problem });
+	}
+
 	/** The next step of a reload, if it can be taken now. */
 	#swap(): void {
 		const before = this.#reload.model.ref;
 		const row = this.#reload.next(this.#replicas.rows, ({ replicaId }) => this.#ledger.isIdle(replicaId));
 		const { ref: model, settings } = this.#reload.target;
 		if (row?.ref?.tell({ type: 'change-model', model, settings }) === 'accepted') {
-			row.asked = model;
+			this.#reload.told(row);
 			row.state = 'starting';
-			this.#loseLeases(row, 'is given another model');
+			this.#loseLeases(row, 'is started anew');
 		}
 		if (this.#reload.underWay !== null) return;
 		if (this.#reload.model.ref !== before) this.#telemetry.serves(model, before);

@@ -8,11 +8,20 @@ import { explainHandler } from './explain.ts';
 import type { FrontParts } from './front-parts.ts';
 import { type DocumentedRoute, openApiOf } from './openapi.ts';
 import { healthHandler, metricsHandler, readyHandler, versionHandler } from './operations.ts';
-import { drainHandler, reloadHandler, undrainHandler } from './pool-control.ts';
+import { drainHandler, purgeHandler, registerHandler, reloadHandler, undrainHandler } from './pool-control.ts';
 import { apiVersion, capabilitiesHandler, getPoolHandler, listPoolsHandler, poolHealthHandler } from './pools.ts';
 import * as answers from './response-schemas.ts';
 import { resultHandler, resultQuery } from './result.ts';
-import { drainBodySchema, reloadBodySchema, sessionBodySchema, taskBodySchema, tokenizeBodySchema, undrainBodySchema } from './schemas.ts';
+import {
+	drainBodySchema,
+	purgeBodySchema,
+	registerBodySchema,
+	reloadBodySchema,
+	sessionBodySchema,
+	taskBodySchema,
+	tokenizeBodySchema,
+	undrainBodySchema,
+} from './schemas.ts';
 import { deleteSessionHandler, getSessionHandler, putSessionHandler } from './sessions.ts';
 import { previewHandler, submitHandler } from './submit.ts';
 import { cancelHandler, getTaskHandler, listQuery, listTasksHandler } from './tasks.ts';
@@ -193,6 +202,30 @@ function poolRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 				success: 'accepted',
 				answer: answers.poolReloadedSchema,
 				failures: ['INVALID_PARAMS', 'NOT_FOUND', 'CONFLICT', 'POOL_UNREADY'],
+			},
+		},
+		{
+			method: 'POST',
+			path: '/v2/pools/{id}/purge',
+			handler: purgeHandler(parts),
+			doc: {
+				summary: 'Each engine of the pool ends and starts anew, and loses what it held in its caches',
+				body: purgeBodySchema,
+				success: 'accepted',
+				answer: answers.poolPurgedSchema,
+				failures: ['INVALID_PARAMS', 'NOT_FOUND', 'CONFLICT', 'POOL_UNREADY'],
+			},
+		},
+		{
+			method: 'POST',
+			path: '/v2/workers/register',
+			handler: registerHandler(),
+			doc: {
+				summary: 'A worker offers itself; always with a token',
+				body: registerBodySchema,
+				success: 'accepted',
+				answer: answers.poolPurgedSchema,
+				failures: ['UNAUTHORIZED', 'FORBIDDEN'],
 			},
 		},
 		{

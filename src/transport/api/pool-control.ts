@@ -2,6 +2,8 @@
  * What an operator may do to a pool: drain it, have it take tasks again, give it another model. On the front thread; the pools themselves are on
  * the control thread, which answers once it is under way.
  */
+
+import { failure } from '../../actors/serving/failure.ts';
 import type { PoolControlled, PoolOperation } from '../../actors/serving/messages.ts';
 import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
@@ -9,11 +11,12 @@ import { httpStatus } from './errors.ts';
 import { checkerOf } from './field-problems.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
 import { type Parsed, parseJsonBody } from './json-body.ts';
-import { drainBodySchema, reloadBodySchema, undrainBodySchema } from './schemas.ts';
+import { drainBodySchema, purgeBodySchema, reloadBodySchema, undrainBodySchema } from './schemas.ts';
 
 const controlMs = 5_000;
 const drainDefaultMs = 30_000;
 const checkDrain = checkerOf(drainBodySchema);
+const checkPurge = checkerOf(purgeBodySchema);
 const checkReload = checkerOf(reloadBodySchema);
 const checkUndrain = checkerOf(undrainBodySchema);
 
@@ -41,6 +44,41 @@ export function reloadHandler(parts: FrontParts): Handler {
 		const model = body.value.new_model_ref;
 		control(parts, exchange, { kind: 'reload', model }, { new_model_ref: model });
 	});
+}
+
+export function purgeHandler(parts: FrontParts): Handler {
+	return withBody(parts, (exchange, json) => {
+		const body = checkPurge(json);
+		if (!body.ok) return exchange.fail(body.failure);
+		const {
+			purge_engine: engine,
+			purge_models: models = [],
+			delete_cache_dirs: caches,
+			drain_first: drainFirst = true,
+			force = false,
+		} = body.value;
+		if (engine === false && models.length === 0 && caches !== true) {
+			return exchange.fail(
+				failure('INVALID_PARAMS', 'purge_engine is false, and neither purge_models nor delete_cache_dirs names anything'),
+			);
+		}
+		control(parts, exchange, { kind: 'purge', models, drainFirst, force }, { purging: true });
+	});
+}
+
+/**
+ * A worker needs a token, always: without one nobody may name an address that tasks are sent to. Keys with that role cannot be
+ * configured yet, so that no token is right.
+ */
+export function registerHandler(): Handler {
+	return (exchange) => {
+		const none = 'this daemon has no key with the role worker';
+		if (exchange.request.header('authorization') === undefined && exchange.request.header('x-api-key') === undefined) {
+			const words = `a worker registers with a token, as in Authorization: Bearer …; ${none}`;
+			exchange.fail(failure('UNAUTHORIZED', words), [['WWW-Authenticate', 'Bearer']]);
+		} else exchange.fail(failure('FORBIDDEN', `the token is not one of a worker: ${none}`));
+		return null;
+	};
 }
 
 /** No body is an empty object. */

@@ -232,6 +232,7 @@ export const sessionSchema = Type.Object({
 
 export const poolControlledSchema = Type.Object({ pool_id: text, draining: Type.Boolean(), deadline_ms: Type.Optional(count) });
 
+export const poolPurgedSchema = Type.Object({ pool_id: text, purging: Type.Boolean() });
 export const poolReloadedSchema = Type.Object({ pool_id: text, new_model_ref: text });
 
 export const capabilitiesSchema = Type.Object({

@@ -216,6 +216,30 @@ export const reloadBodySchema = strict(
 	'What a pool is to serve instead',
 );
 
+export const purgeBodySchema = strict(
+	{
+		purge_engine: Type.Optional(Type.Boolean({ description: 'End each engine and start it anew', default: true })),
+		purge_models: Type.Optional(Type.Array(text(4096, 'A model that the pool holds'), { maxItems: 64, description: 'To be loaded anew' })),
+		drain_first: Type.Optional(Type.Boolean({ description: 'Wait for the tasks that run', default: true })),
+		delete_cache_dirs: Type.Optional(
+			Type.Boolean({ description: 'Engines keep their caches in memory: they go with them', default: false }),
+		),
+		force: Type.Optional(Type.Boolean({ description: 'Do not wait: tasks go on elsewhere, or end with WORKER_RESET', default: false })),
+	},
+	'What a pool is to lose',
+);
+
+export const registerBodySchema = strict(
+	{
+		pool_id: text(64, 'Pool that the worker serves'),
+		replica_id: text(128, 'Its name'),
+		engine: oneOf(engineKinds, 'What it runs'),
+		url: text(2048, 'Where it answers'),
+		slots: count(65_536, 'Tasks at once'),
+	},
+	'A worker that offers itself',
+);
+
 export const undrainBodySchema = strict({}, 'Nothing');
 
 /** A schema without our own keywords. */
