@@ -84,11 +84,35 @@ export function spawnChild(spec: ChildSpec): Child {
 	};
 }
 
-/** Words for an end that nobody asked for. */
-export function describeExit(exit: ChildExit): string {
-	if (exit.notStarted !== null) return `could not be started: ${exit.notStarted}`;
-	if (exit.signal === 'SIGKILL') return 'was killed (SIGKILL; out of memory?)';
-	if (exit.signal === 'SIGABRT') return 'aborted (SIGABRT)';
-	if (exit.signal !== null) return `ended on ${exit.signal}`;
-	return `ended with exit code ${exit.code ?? 'unknown'}`;
+/** What each signal mostly means of an engine, and what to do about it. */
+const signalWords: Readonly<Record<string, string>> = {
+	SIGKILL: 'was killed (SIGKILL); as a rule the system had no memory left: use a smaller model, less ctx or fewer slots',
+	SIGABRT: 'aborted (SIGABRT): a check inside the engine failed',
+	SIGSEGV: 'crashed (SIGSEGV): a bug of the engine or of a driver, or a damaged model',
+	SIGBUS: 'crashed (SIGBUS): its model file was cut or changed while it was in use, or the disk failed',
+	SIGILL: 'crashed (SIGILL): it was built for a CPU with more instructions than this one has',
+	SIGFPE: 'crashed (SIGFPE): a bug of the engine, or a damaged model',
+	SIGTERM: 'was ended from outside (SIGTERM)',
+	SIGXCPU: 'was ended by a limit on CPU time (SIGXCPU)',
+};
+const startWords: readonly (readonly [RegExp, string])[] = [
+	[/ENOENT/, 'its program is not there'],
+	[/EACCES|EPERM/, 'its program may not be run'],
+	[/EAGAIN/, 'the system allows no more processes'],
+	[/ENOMEM/, 'the system has no memory left'],
+	[/EMFILE|ENFILE/, 'too many files are open; raise the limit (ulimit -n)'],
+];
+
+/** Words for an end that nobody asked for. `outOfMemory`: the system says so. */
+export function describeExit(exit: ChildExit, outOfMemory = false): string {
+	const { notStarted, signal, code } = exit;
+	if (notStarted !== null) {
+		const why = startWords.find(([pattern]) => pattern.test(notStarted))?.[1];
+		return `could not be started: ${notStarted}${why === undefined ? '' : ` (${why})`}`;
+	}
+	if (signal === 'SIGKILL' && outOfMemory) {
+		return 'was killed for it had taken more memory than there is: use a smaller model, less ctx or fewer slots';
+	}
+	if (signal !== null) return signalWords[signal] ?? `ended on ${signal}`;
+	return `ended with exit code ${code ?? 'unknown'}`;
 }

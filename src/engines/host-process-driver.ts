@@ -14,6 +14,7 @@ import type { EngineDriver, EngineLife, LifeNews, ModelChange } from '../actors/
 import { type Failure, failure } from '../actors/serving/failure.ts';
 import type { ReplicaFacts, ReplicaSpec } from '../actors/serving/messages.ts';
 import { type Child, describeExit, spawnChild } from './child-process.ts';
+import { memoryKills } from './memory-kills.ts';
 import { formatAddress, type HostAddress } from './wire/host-address.ts';
 import { hostLinePrefix } from './wire/host-boot.ts';
 import { HostConnection } from './wire/host-connection.ts';
@@ -115,7 +116,11 @@ class HostProcessLife implements EngineLife {
 			stdio: { stdin: 'pipe', output: 'pipe', status: true },
 		});
 		this.#child = child;
-		child.onExit((exit) => this.#end(this.#cause ?? failure('WORKER_RESET', `the engine process ${describeExit(exit)}${this.#lastWords}`)));
+		const killsBefore = memoryKills();
+		child.onExit((exit) => {
+			const outOfMemory = killsBefore !== null && (memoryKills() ?? 0) > killsBefore;
+			this.#end(this.#cause ?? failure('WORKER_RESET', `the engine process ${describeExit(exit, outOfMemory)}${this.#lastWords}`));
+		});
 		const boot: HostBoot = {
 			socketPath: address.socketPath,
 			secret: address.secret.toString('hex'),

@@ -3,6 +3,7 @@
  * Started by the engine thread, never by hand.
  */
 import { setTimeout as wait } from 'node:timers/promises';
+import { failure } from '../actors/serving/failure.ts';
 import { ScriptedBackend } from '../engines/scripted/scripted-backend.ts';
 import type { ScriptedSettings } from '../engines/scripted/scripted-settings.ts';
 import { readBoot, removeSocket, sayLine, tellStatus } from '../engines/wire/host-boot.ts';
@@ -22,5 +23,11 @@ const server = new HostServer(backend, {
 	onTrouble: sayLine,
 });
 backend.onStep = () => server.flush();
-await server.listen();
-tellStatus({ type: 'listening' });
+try {
+	await server.listen();
+	tellStatus({ type: 'listening' });
+} catch (error) {
+	const words = error instanceof Error ? error.message : String(error);
+	tellStatus({ type: 'failed', failure: failure('POOL_UNREADY', `the engine cannot start: ${words}`) });
+	process.exit(1);
+}

@@ -182,7 +182,7 @@ describe('the life of a llama.cpp host', () => {
 		assert.equal(lost.type === 'decode-failed' && lost.slot, 'unknown');
 		const failure = await ended();
 		assert.equal(failure.code, 'WORKER_RESET');
-		assert.match(failure.message, /the engine process was killed \(SIGKILL; out of memory\?\)/);
+		assert.match(failure.message, /the engine process was killed \(SIGKILL\); as a rule the system had no memory left/);
 		assert.equal(failure.poolId, 'golden');
 	});
 
