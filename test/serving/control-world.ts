@@ -26,6 +26,7 @@ import type {
 	TaskSummary,
 } from '../../src/actors/serving/messages.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
+import { SessionNotes } from '../../src/actors/serving/session-notes.ts';
 import { FakeEngines } from './fake-engine.ts';
 import { Recorder } from './front-world.ts';
 import { poolSpec, summary, taskClaim } from './summaries.ts';
@@ -101,6 +102,7 @@ export class TestTask {
 				// A second time: another pool has it now, or the same again.
 				assert.ok(this.state === 'submitted' || this.state === 'queued');
 				this.poolId = news.poolId;
+				this.summary = { ...this.summary, held: news.held };
 				this.state = 'queued';
 				if (this.cancelled) this.#withdraw();
 				return;
@@ -248,6 +250,8 @@ export class ControlWorld {
 	draining: readonly { readonly poolId: string; readonly deadlineAt: number }[] = [];
 	dispatcher: ActorRef<DispatcherCommand> | null = null;
 	guardian: ActorRef<EngineThreadCommand> | null = null;
+	/** What the front keeps of sessions. */
+	readonly notes = new SessionNotes();
 	front: EdgeRef<FrontCommand>;
 	/** Names of the engine threads that replicas have for homes. */
 	homes: readonly string[] = ['engine-0'];
@@ -276,6 +280,7 @@ export class ControlWorld {
 				this.adopted.push(...command.tasks);
 				return;
 			}
+			if (command.type === 'sessions-changed') return this.notes.heard(command, this.host.now());
 			assert.equal(command.epoch, this.epoch);
 			this.broadcasts.push(command.pools);
 		});
@@ -313,6 +318,7 @@ export class ControlWorld {
 	frontReports(): void {
 		this.tell({ type: 'front-joined', frontId: 'front-0', draining: this.draining, replyTo: this.front });
 		for (const task of this.tasks.values()) if (task.open) task.report();
+		for (const sessions of this.notes.report(this.epoch, this.host.now())) this.tell(sessions);
 		this.tell({ type: 'front-reported', frontId: 'front-0' });
 	}
 

@@ -127,6 +127,7 @@ export class PlayedControl {
 			standing: standingOf(position),
 			onTimeProbability: null,
 			budget: null,
+			held: null,
 		});
 	}
 

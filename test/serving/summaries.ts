@@ -31,6 +31,7 @@ export function summary(taskId: string, more: Partial<TaskSummary> = {}): TaskSu
 		queuedBytes: 1_000,
 		movable: true,
 		resume: null,
+		held: null,
 		counted: false,
 		...more,
 	};

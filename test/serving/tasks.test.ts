@@ -248,7 +248,15 @@ test('a full link delays joining, withdrawals and settlements; none is lost or s
 	const ids = ['a', 'b', 'c', 'd'];
 	for (const id of ids) {
 		world.open(id);
-		refOf(id).tell({ type: 'queued', poolId: 'pool', engine: 'scripted', standing: standingOf(0), onTimeProbability: null, budget: null });
+		refOf(id).tell({
+			type: 'queued',
+			poolId: 'pool',
+			engine: 'scripted',
+			standing: standingOf(0),
+			onTimeProbability: null,
+			budget: null,
+			held: null,
+		});
 	}
 	for (const [at, id] of ['a', 'b'].entries()) {
 		refOf(id).tell({

@@ -21,6 +21,28 @@ export class Budget {
 	/** Of leases that were handed over: who has what they had. */
 	readonly #heirs = new Map<number, number>();
 
+	/** Who kept it before may have reserved more than is known to be left. */
+	#restored = false;
+
+	get limits(): Limits {
+		return this.#limits;
+	}
+
+	get used(): Amounts {
+		return this.#used;
+	}
+
+	/** As it was kept elsewhere. */
+	restore(limits: Limits): void {
+		this.#limits = limits;
+		this.#restored = true;
+	}
+
+	/** Without a lease: it was used before this budget was kept here. */
+	use(amounts: Amounts): void {
+		this.#used = plus(this.#used, amounts, 1);
+	}
+
 	get limited(): boolean {
 		return budgetKinds.some((kind) => this.#limits[kind] !== null);
 	}
@@ -64,6 +86,16 @@ export class Budget {
 		return true;
 	}
 
+	/** A part of what a lease holds is used; it goes on with the rest. */
+	draw(lease: number, used: Amounts): void {
+		const reserved = this.#leases.get(lease);
+		if (reserved === undefined) return this.#settleForHeir(lease, used);
+		const taken = least(used, reserved);
+		this.#leases.set(lease, plus(reserved, taken, -1));
+		this.#reserved = plus(this.#reserved, taken, -1);
+		this.use(taken);
+	}
+
 	/** What was used of a lease, no more than it holds; null: all of it. What was handed over is its heir's. */
 	settle(lease: number, used: Amounts | null): void {
 		const reserved = this.#leases.get(lease);
@@ -78,12 +110,7 @@ export class Budget {
 	#settleForHeir(lease: number, used: Amounts): void {
 		const heir = this.#heirs.get(lease);
 		this.#heirs.delete(lease);
-		const reserved = heir === undefined ? undefined : this.#leases.get(heir);
-		if (heir === undefined || reserved === undefined) return;
-		const taken = least(used, reserved);
-		this.#leases.set(heir, plus(reserved, taken, -1));
-		this.#reserved = plus(this.#reserved, taken, -1);
-		this.#used = plus(this.#used, taken, 1);
+		if (heir !== undefined && this.#leases.has(heir)) this.draw(heir, used);
 	}
 
 	/** In use = the sum of leases, and never above a limit. Null: so it is; else what is wrong. */
@@ -93,13 +120,23 @@ export class Budget {
 			if (Math.abs(sum - this.#reserved[kind]) > 1e-6) return `${kind}: ${this.#reserved[kind]} reserved, leases hold ${sum}`;
 			const limit = this.#limits[kind];
 			const over = limit === null ? 0 : this.#reserved[kind] + this.#used[kind] - limit;
-			if (over > 1e-6 && this.#leases.size > 0) return `${kind}: ${over} more than the limit is reserved`;
+			if (over > 1e-6 && this.#leases.size > 0 && !this.#restored) return `${kind}: ${over} more than the limit is reserved`;
 		}
 		return null;
 	}
 }
 
-function least(a: Amounts, b: Amounts): Amounts {
+/** The most of each. */
+export function most(a: Amounts, b: Amounts): Amounts {
+	return {
+		tokens: Math.max(a.tokens, b.tokens),
+		timeMs: Math.max(a.timeMs, b.timeMs),
+		cost: Math.max(a.cost, b.cost),
+		gpuMs: Math.max(a.gpuMs, b.gpuMs),
+	};
+}
+
+export function least(a: Amounts, b: Amounts): Amounts {
 	return {
 		tokens: Math.min(a.tokens, b.tokens),
 		timeMs: Math.min(a.timeMs, b.timeMs),
@@ -108,7 +145,7 @@ function least(a: Amounts, b: Amounts): Amounts {
 	};
 }
 
-function plus(a: Amounts, b: Amounts, sign: 1 | -1): Amounts {
+export function plus(a: Amounts, b: Amounts, sign: 1 | -1): Amounts {
 	return {
 		tokens: a.tokens + sign * b.tokens,
 		timeMs: a.timeMs + sign * b.timeMs,

@@ -46,7 +46,7 @@ export interface DispatcherOptions {
 	readonly sessions: SessionOptions;
 }
 
-export type DispatcherMessage = DispatcherCommand | PoolNews | RosterTick | { readonly type: 'sessions-due' };
+export type DispatcherMessage = DispatcherCommand | PoolNews | RosterTick | { readonly type: 'sessions-due' | 'session-changes-due' };
 
 interface PoolRow {
 	readonly spec: PoolSpec;
@@ -62,6 +62,8 @@ const poolMailboxMax = 65_536;
 const contestedMs = 100;
 /** Sessions that nobody uses are forgotten, and their ledger is looked over, this often. */
 const sessionsMs = 5_000;
+/** What fronts keep of sessions is this old at most; of their own tasks they know better. */
+const sessionChangesMs = 100;
 
 export function dispatcher(options: DispatcherOptions): Setup<DispatcherMessage> {
 	return (ctx) => new Dispatcher(ctx, options);
@@ -78,12 +80,13 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	readonly #admission: AdmissionSteps;
 	readonly #decisions = new DecisionRecords();
 	readonly #sessions: DispatcherSessions;
+	#tellingSessions = false;
 
 	constructor(ctx: ActorContext<DispatcherMessage>, options: DispatcherOptions) {
 		this.#ctx = ctx;
 		this.#epoch = options.epoch;
 		this.#admission = options.admission ?? openAdmission;
-		this.#sessions = new DispatcherSessions(options.sessions, this.#pools);
+		this.#sessions = new DispatcherSessions(options.sessions, this.#pools, options.epoch);
 		this.#fronts = new FrontRoster(ctx, options.epoch, () => [...this.#pools.values()].map((row) => row.view));
 		ctx.setTimer('sessions', sessionsMs, { type: 'sessions-due' });
 		this.#unreported = new Set(options.expectedFronts);
@@ -114,10 +117,18 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				break;
 			case 'session-task-over':
 			case 'session-task-runs':
+			case 'session-task-between':
 				this.#sessions.heard(message, this.#ctx.now());
 				break;
+			case 'report-sessions':
+				this.#sessions.recall(message, this.#ctx.now());
+				break;
+			case 'session-changes-due':
+				this.#tellingSessions = false;
+				this.#tellSessions();
+				break;
 			case 'use-session':
-				message.replyTo.tell({ type: 'session-told', session: this.#sessions.use(message, this.#ctx.now()) });
+				message.replyTo.tell(this.#sessions.use(message, this.#ctx.now()));
 				break;
 			case 'displaced':
 				this.#onDisplaced(message);
@@ -162,6 +173,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				this.#fronts.tick(message);
 				break;
 		}
+		this.#tellSessionsSoon();
 		return 'same';
 	}
 
@@ -216,6 +228,18 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		if (drift === null) return;
 		this.#ctx.telemetry.count('ledger_drift_total', { pool_id: '' });
 		this.#ctx.telemetry.log('error', 'ledger-drift', { human: drift });
+	}
+
+	#tellSessionsSoon(): void {
+		if (this.#tellingSessions || !this.#sessions.haveChanged) return;
+		this.#tellingSessions = true;
+		this.#ctx.setTimer('session-changes', sessionChangesMs, { type: 'session-changes-due' });
+	}
+
+	/** Those who had no room hear it again, with the others. */
+	#tellSessions(): void {
+		const changes = this.#sessions.takeChanges();
+		if (changes !== null && !this.#fronts.tell(changes)) this.#sessions.untold(changes);
 	}
 
 	#place(summary: TaskSummary, terms: SessionTerms, decision: Decision, replyTo: ActorRef<PlacementNews>): void {
@@ -400,6 +424,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 
 	#onFrontReported(frontId: string): void {
 		if (!this.#unreported.delete(frontId) || this.#unreported.size > 0) return;
+		this.#sessions.allReported();
 		this.#openGrants();
 	}
 

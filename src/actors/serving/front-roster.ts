@@ -61,6 +61,13 @@ export class FrontRoster {
 		else if (countsOf(before) !== countsOf(after)) this.#broadcastSoon();
 	}
 
+	/** False: one at least had no room for it. */
+	tell(command: FrontCommand): boolean {
+		let all = true;
+		for (const front of this.#fronts.values()) all = front.tell(command) !== 'full' && all;
+		return all;
+	}
+
 	broadcast(): void {
 		const pools = this.#views();
 		let missed = false;

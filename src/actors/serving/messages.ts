@@ -5,7 +5,7 @@
  */
 import type { ActorRef } from '../kernel/ref.ts';
 import type { EngineKind, Failure } from './failure.ts';
-import type { BudgetLeft, SessionOperation, SessionTold } from './session-messages.ts';
+import type { BudgetLeft, HeldOfSession, ReportSessions, SessionOperation, SessionsChanged, SessionTold } from './session-messages.ts';
 import type { Placement, PriorityClass, Workload } from './task-request.ts';
 
 /** The right to one slot (or, `exclusive`, to all slots) of a replica. Fenced by the control thread's epoch. */
@@ -68,6 +68,8 @@ export interface TaskSummary {
 	readonly placement: Placement;
 	/** Bytes the task holds on its front while it waits: bounded per pool by `queue.bytes_max`. */
 	readonly queuedBytes: number;
+	/** Of its session, when it was admitted; null: nothing, or it was not. */
+	readonly held: HeldOfSession | null;
 	/** Its front has asked a tokenizer, whatever came of it. */
 	readonly counted: boolean;
 	/** Nothing in the request forbids that it leaves its slot and goes on in another. */
@@ -144,6 +146,7 @@ export interface QueueStanding {
 
 /** Task, or the front's `tasks` actor → Dispatcher. */
 export type DispatcherCommand =
+	| ReportSessions
 	/** The first message of a front to each new dispatcher. Answered by `pools-changed`, now and at every change. */
 	| {
 			readonly type: 'front-joined';
@@ -246,6 +249,7 @@ export type PlacementNews =
 			readonly onTimeProbability: number | null;
 			/** Of its session, when the task was admitted; null: no budget is set. */
 			readonly budget: BudgetLeft | null;
+			readonly held: HeldOfSession | null;
 	  }
 	/** Its session has a token budget: the prompt is to be counted, and the task submitted again. */
 	| { readonly type: 'count-first' }
@@ -439,6 +443,7 @@ export interface PoolView {
 
 /** Dispatcher → the guardian of each front. */
 export type FrontCommand =
+	| SessionsChanged
 	| { readonly type: 'pools-changed'; readonly epoch: number; readonly pools: readonly PoolView[] }
 	/** Before the first `pools-changed`. Tasks of the thread that this front took the place of: it keeps them, as failed. */
 	| { readonly type: 'adopt-lost'; readonly tasks: readonly KnownTask[] };

@@ -16,8 +16,7 @@ import type {
 } from './messages.ts';
 import type { PoolSnapshot } from './placement.ts';
 import type { QueueMark } from './queue.ts';
-import type { LastReplica } from './session-book.ts';
-import type { SessionTerms } from './session-messages.ts';
+import type { LastReplica, SessionTerms } from './session-messages.ts';
 
 /** Dispatcher → Pool: a task's own messages, once it is decided whose they are. */
 export type PoolCommand =
@@ -75,9 +74,6 @@ export type PoolMessage = PoolCommand | ReplicaNews | PoolTick;
 /** Pool → Dispatcher, after every turn that changed something. */
 export type PoolNews =
 	| { readonly type: 'pool-changed'; readonly snapshot: PoolSnapshot; readonly view: PoolView }
-	/**
-	 * A waiting task that `poolId` cannot serve now, out of its queue: to another pool, else back. `not`: one that had no room.
-	 */
 	/** A task of a session is over, or out of this pool's hands. `refused`: it never had its 202 of us. */
 	| {
 			readonly type: 'session-task-over';
@@ -87,7 +83,12 @@ export type PoolNews =
 			readonly used: Amounts | null;
 			readonly refused: boolean;
 	  }
+	/** It has left its slot for another. */
+	| { readonly type: 'session-task-between'; readonly sessionId: string; readonly lease: number; readonly used: Amounts }
 	| { readonly type: 'session-task-runs'; readonly sessionId: string; readonly at: LastReplica }
+	/**
+	 * A waiting task that `poolId` cannot serve now, out of its queue: to another pool, else back. `not`: one that had no room.
+	 */
 	| {
 			readonly type: 'displaced';
 			readonly poolId: string;

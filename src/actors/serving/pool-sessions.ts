@@ -38,11 +38,13 @@ export class PoolSessions {
 
 	settled(task: OfSession, settlement: Settlement, heldMs: number, facts: ReplicaFacts | null): void {
 		const { tokensIn, tokensOut, outcome } = settlement;
-		if (outcome === 'unused' && tokensIn + tokensOut === 0) return this.left(task);
+		if (outcome === 'unused' && tokensIn + tokensOut === 0) return goesOn(settlement) ? this.#between(task, nothing) : this.left(task);
 		const { perTokenIn, perTokenOut } = this.#spec.prices;
 		const gpuMs = heldMs * gpusOf(this.#spec, facts);
 		const cost = tokensIn * perTokenIn + tokensOut * perTokenOut;
-		this.#over(task, { tokens: tokensIn + tokensOut, timeMs: heldMs, cost, gpuMs }, false);
+		const used = { tokens: tokensIn + tokensOut, timeMs: heldMs, cost, gpuMs };
+		if (goesOn(settlement)) this.#between(task, used);
+		else this.#over(task, used, false);
 	}
 
 	/** Nobody will ever say what it came to: all that was reserved. */
@@ -50,11 +52,22 @@ export class PoolSessions {
 		this.#over(task, null, false);
 	}
 
+	#between({ summary, terms }: OfSession, used: Amounts): void {
+		const { sessionId } = summary;
+		if (sessionId === null || terms.lease === null) return;
+		this.#dispatcher.tell({ type: 'session-task-between', sessionId, lease: terms.lease, used });
+	}
+
 	#over({ summary, terms }: OfSession, used: Amounts | null, refused: boolean): void {
 		const { sessionId } = summary;
 		if (sessionId === null || terms.lease === null) return;
 		this.#dispatcher.tell({ type: 'session-task-over', sessionId, lease: terms.lease, used, refused });
 	}
+}
+
+/** It comes back for another slot. */
+function goesOn({ outcome, reason }: Settlement): boolean {
+	return outcome === 'moved' || (outcome === 'unused' && reason === 'unreachable');
 }
 
 /** Devices that a task of the pool keeps busy. */

@@ -231,6 +231,7 @@ class Pool implements Behavior<PoolMessage> {
 			standing: { ...standing, queueDepth: this.#queue.length },
 			onTimeProbability,
 			budget: terms.budget,
+			held: terms.held,
 		});
 		this.#grant();
 		this.#watchStandings();

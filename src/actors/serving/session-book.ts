@@ -3,11 +3,19 @@
  * thread. A session is there from its first use until nobody has used it for `ttlMs`; beyond `countMax` those that were not
  * used for longest go first. Sessions with tasks stay. It never sees a prompt or an output.
  */
-import { type Amounts, Budget, budgetKinds, type Limits } from './budget.ts';
+import { type Amounts, Budget, budgetKinds, type Limits, most, nothing, plus } from './budget.ts';
 import { bytesPerToken } from './eta.ts';
 import { type Failure, failure } from './failure.ts';
 import type { TaskSummary } from './messages.ts';
-import type { BudgetLeft, SessionView } from './session-messages.ts';
+import type {
+	BudgetLeft,
+	EndedOfSession,
+	HeldOfSession,
+	LastReplica,
+	SessionRecord,
+	SessionsChanged,
+	SessionView,
+} from './session-messages.ts';
 
 export interface SessionOptions {
 	/** Since its last use. */
@@ -26,43 +34,59 @@ export interface WorstCase {
 	readonly gpus: number;
 }
 
-/** Where a session was last. */
-export interface LastReplica {
-	readonly poolId: string;
-	readonly replicaId: string;
-	/** Of the engine that ran it: another one at the same place has nothing of it. */
-	readonly address: string;
-}
-
 /** A task may go on, within these bounds; null: no bound beside its own. */
 export interface Admitted {
 	readonly lease: number | null;
 	readonly outputCap: number | null;
 	readonly wallCapMs: number | null;
 	readonly budget: BudgetLeft | null;
+	readonly held: HeldOfSession | null;
+}
+
+interface TaskOfSession {
+	readonly taskId: string;
+	readonly again: boolean;
+	readonly admitted: Admitted;
 }
 
 interface Session {
 	readonly id: string;
+	readonly born: number;
+	version: number;
+	/** The most that fronts were told of it by an earlier book. */
+	told: Amounts;
 	usedAt: number;
 	turns: number;
 	readonly budget: Budget;
 	/** Tasks that are under way, by their leases. */
-	readonly tasks: Map<number, { readonly taskId: string; readonly again: boolean; readonly admitted: Admitted }>;
+	readonly tasks: Map<number, TaskOfSession>;
 	last: LastReplica | null;
 }
 
-const free: Admitted = { lease: null, outputCap: null, wallCapMs: null, budget: null };
+const free: Admitted = { lease: null, outputCap: null, wallCapMs: null, budget: null, held: null };
 const retryAfterMs = 1_000;
+/** A task that leaves one slot for another is back well within this time, or not at all. */
+const betweenMs = 10_000;
+const bornPerEpoch = 2 ** 32;
 
 export class SessionBook {
 	readonly #options: SessionOptions;
 	/** The least recently used first. */
 	readonly #sessions = new Map<string, Session>();
+	readonly #epoch: number;
 	#leases = 0;
+	#made = 0;
+	/** Of tasks that are between two slots, in the order of their leaving. */
+	readonly #between = new Map<number, { readonly sessionId: string; readonly since: number }>();
+	/** What fronts have not been told. */
+	readonly #changed = new Set<string>();
+	#settled: { readonly taskId: string; readonly version: number }[] = [];
+	#forgotten: string[] = [];
 
-	constructor(options: SessionOptions) {
+	/** `epoch`: of the control thread. */
+	constructor(options: SessionOptions, epoch = 1) {
 		this.#options = options;
+		this.#epoch = epoch;
 	}
 
 	get size(): number {
@@ -82,7 +106,7 @@ export class SessionBook {
 	admit(summary: TaskSummary, worst: WorstCase, again: boolean, now: number): Admitted | Failure | 'count-first' {
 		const { sessionId, taskId } = summary;
 		if (sessionId === null) return free;
-		const before = again ? this.#takeBack(sessionId, taskId) : null;
+		const before = again ? (this.#takeBack(sessionId, taskId) ?? this.#adopt(summary, now)) : null;
 		if (before !== null) return before;
 		const weighed = this.#weigh(summary, worst, again, now);
 		if (weighed === 'count-first' || 'code' in weighed) return weighed;
@@ -91,8 +115,26 @@ export class SessionBook {
 		if (!again) session.turns += 1;
 		if (session.budget.limited) session.budget.reserve(lease, weighed.reserve);
 		const { outputCap, wallCapMs } = weighed;
-		const admitted = { lease, outputCap, wallCapMs, budget: leftOf(session.budget) };
+		this.#change(session);
+		const held = { epoch: this.#epoch, record: this.#recordOf(session), reserved: weighed.reserve, outputCap, wallCapMs };
+		const admitted = { lease, outputCap, wallCapMs, budget: leftOf(session.budget), held };
 		session.tasks.set(lease, { taskId, again, admitted });
+		return admitted;
+	}
+
+	/** A task that an earlier book had admitted: it goes on with what it has. Null: it has nothing of an earlier one. */
+	#adopt({ sessionId, taskId, held }: TaskSummary, now: number): Admitted | null {
+		if (sessionId === null || held === null || held.epoch === this.#epoch) return null;
+		const session = this.#recall(held.record, now);
+		// Its session was forgotten: it goes on, and nobody asks what it uses.
+		if (session === null) return free;
+		const lease = ++this.#leases;
+		const { outputCap, wallCapMs, reserved } = held;
+		if (session.budget.limited) session.budget.reserve(lease, reserved);
+		this.#change(session);
+		const again = { ...held, epoch: this.#epoch, record: this.#recordOf(session) };
+		const admitted = { lease, outputCap, wallCapMs, budget: leftOf(session.budget), held: again };
+		session.tasks.set(lease, { taskId, again: true, admitted });
 		return admitted;
 	}
 
@@ -104,6 +146,7 @@ export class SessionBook {
 			if (task.taskId !== taskId) continue;
 			const lease = ++this.#leases;
 			session.tasks.delete(old);
+			this.#between.delete(old);
 			session.budget.handOver(old, lease);
 			const admitted = { ...task.admitted, lease };
 			session.tasks.set(lease, { taskId, again: true, admitted });
@@ -115,7 +158,9 @@ export class SessionBook {
 	/** A task of a session has a slot, or had one. */
 	ran(sessionId: string, at: LastReplica): void {
 		const session = this.#sessions.get(sessionId);
-		if (session !== undefined) session.last = at;
+		if (session === undefined) return;
+		session.last = at;
+		this.#change(session);
 	}
 
 	/** A task is over, or out of a pool's hands: what it has used is used, the rest is free again. `refused`: it was no turn. */
@@ -126,17 +171,109 @@ export class SessionBook {
 		session.tasks.delete(lease);
 		session.budget.settle(lease, used);
 		if (refused && task !== undefined && !task.again) session.turns -= 1;
-		if (refused && session.turns === 0 && session.tasks.size === 0 && !session.budget.limited) this.#sessions.delete(sessionId);
+		this.#change(session);
+		if (task !== undefined) this.#settled.push({ taskId: task.taskId, version: session.version });
+		if (refused && session.turns === 0 && session.tasks.size === 0 && !session.budget.limited) this.forget(sessionId);
 		else this.#touch(sessionId, now);
+	}
+
+	/** A task has left its slot for another, or could not reach its engine: what it has left of its reservation stays its own. */
+	between(sessionId: string, lease: number, used: Amounts, now: number): void {
+		const session = this.#sessions.get(sessionId);
+		if (session === undefined) return;
+		if (session.tasks.has(lease)) this.#between.set(lease, { sessionId, since: now });
+		session.budget.draw(lease, used);
+		this.#change(session);
 	}
 
 	setBudgets(sessionId: string, limits: Partial<Limits>, now: number): void {
 		const session = this.#touch(sessionId, now) ?? this.#open(sessionId, now);
 		session.budget.set(limits);
+		this.#change(session);
 	}
 
 	forget(sessionId: string): boolean {
-		return this.#sessions.delete(sessionId);
+		if (!this.#sessions.delete(sessionId)) return false;
+		this.#changed.delete(sessionId);
+		this.#forgotten.push(sessionId);
+		return true;
+	}
+
+	get haveChanged(): boolean {
+		return this.#changed.size + this.#settled.length + this.#forgotten.length > 0;
+	}
+
+	/** Not all fronts could be told. */
+	untold({ sessions, settled, forgotten }: SessionsChanged): void {
+		for (const { sessionId } of sessions) this.#changed.add(sessionId);
+		this.#settled = [...settled, ...this.#settled];
+		this.#forgotten = [...forgotten, ...this.#forgotten];
+	}
+
+	/** What fronts keep for the next book, as far as it has changed; null: it has not. */
+	takeChanges(): SessionsChanged | null {
+		if (!this.haveChanged) return null;
+		const sessions = [...this.#changed].flatMap((id) => {
+			const session = this.#sessions.get(id);
+			return session === undefined ? [] : [this.#recordOf(session)];
+		});
+		const changes = { type: 'sessions-changed', sessions, settled: this.#settled, forgotten: this.#forgotten } as const;
+		this.#changed.clear();
+		this.#settled = [];
+		this.#forgotten = [];
+		return changes;
+	}
+
+	/** What a front knows of sessions of an earlier book. */
+	recall(record: SessionRecord, now: number): void {
+		this.#recall(record, now);
+	}
+
+	/** A task of an earlier book has ended, and its settlement may have been heard by nobody. */
+	recallEnded({ taskId, held, used }: EndedOfSession, now: number): void {
+		if (held.epoch === this.#epoch) return;
+		const session = this.#recall(held.record, now);
+		if (session === null) return;
+		session.budget.use(used);
+		this.#change(session);
+		this.#settled.push({ taskId, version: session.version });
+	}
+
+	/** All fronts have said what they know: the least recently used go first. */
+	recalled(): void {
+		const sessions = [...this.#sessions.values()].sort((a, b) => a.usedAt - b.usedAt);
+		this.#sessions.clear();
+		for (const session of sessions) this.#sessions.set(session.id, session);
+	}
+
+	/** Null: there is a younger one by its id. */
+	#recall({ sessionId, born, version, limits, used, turns, usedAt, last }: SessionRecord, now: number): Session | null {
+		let session = this.#sessions.get(sessionId);
+		if (session !== undefined && session.born > born) return null;
+		if (session === undefined || session.born < born) {
+			session = { id: sessionId, born, version: -1, told: nothing, usedAt, turns, budget: new Budget(), tasks: new Map(), last };
+			this.#sessions.set(sessionId, session);
+		}
+		if (version > session.version) {
+			session.version = version;
+			session.budget.restore(limits);
+			session.last = last;
+		}
+		const told = most(session.told, used);
+		session.budget.use(plus(told, session.told, -1));
+		session.told = told;
+		session.turns = Math.max(session.turns, turns);
+		session.usedAt = Math.min(now, Math.max(session.usedAt, usedAt));
+		return session;
+	}
+
+	#change(session: Session): void {
+		session.version += 1;
+		this.#changed.add(session.id);
+	}
+
+	#recordOf({ id: sessionId, born, version, budget: { limits, used }, turns, usedAt, last }: Session): SessionRecord {
+		return { sessionId, born, version, limits, used, turns, usedAt, ttlMs: this.#options.ttlMs, last };
 	}
 
 	lastReplica(sessionId: string | null): LastReplica | null {
@@ -158,6 +295,11 @@ export class SessionBook {
 
 	/** Forgets what nobody has used for long enough; those that were used last are at the end. */
 	sweep(now: number): void {
+		for (const [lease, { sessionId, since }] of this.#between) {
+			if (since + betweenMs > now) break;
+			this.#between.delete(lease);
+			this.over(sessionId, lease, nothing, false, now);
+		}
 		for (const session of this.#sessions.values()) {
 			if (session.tasks.size > 0) continue;
 			if (!this.#expired(session, now) && this.#sessions.size <= this.#options.countMax) return;
@@ -243,7 +385,18 @@ export class SessionBook {
 	}
 
 	#open(sessionId: string, now: number): Session {
-		const session: Session = { id: sessionId, usedAt: now, turns: 0, budget: new Budget(), tasks: new Map(), last: null };
+		this.#made += 1;
+		const session: Session = {
+			id: sessionId,
+			born: this.#epoch * bornPerEpoch + this.#made,
+			version: 0,
+			told: nothing,
+			usedAt: now,
+			turns: 0,
+			budget: new Budget(),
+			tasks: new Map(),
+			last: null,
+		};
 		this.#sessions.set(sessionId, session);
 		if (this.#sessions.size > this.#options.countMax) this.sweep(now);
 		return session;

@@ -1,4 +1,12 @@
-/** What is said of sessions: between a front and the Dispatcher, and between the Dispatcher and its Pools. Types only. */
+/**
+ * What is said of sessions: between a front and the Dispatcher, and between the Dispatcher and its Pools. Types only.
+ *
+ * Fronts keep what they are told, for the next control thread. Limits are of all that is ever used, and what was used and the
+ * turns only grow: so what several fronts know is put together by taking the most of each.
+ */
+
+import type { Amounts, Limits } from './budget.ts';
+import type { Failure } from './failure.ts';
 
 /** What is left of a session's budgets. Null: without limit. */
 export interface BudgetLeft {
@@ -6,6 +14,66 @@ export interface BudgetLeft {
 	readonly timeMs: number | null;
 	readonly cost: number | null;
 	readonly gpuMs: number | null;
+}
+
+/** Where a session was last. */
+export interface LastReplica {
+	readonly poolId: string;
+	readonly replicaId: string;
+	/** Of the engine that ran it: another one at the same place has nothing of it. */
+	readonly address: string;
+}
+
+/** A session as a front keeps it. */
+export interface SessionRecord {
+	readonly sessionId: string;
+	/** Tells it from one by the same id that was forgotten; grows. */
+	readonly born: number;
+	/** Grows with each change. */
+	readonly version: number;
+	readonly limits: Limits;
+	/** By tasks that have settled. */
+	readonly used: Amounts;
+	readonly turns: number;
+	/** On `Host.now`; forgotten so long after it. */
+	readonly usedAt: number;
+	readonly ttlMs: number;
+	readonly last: LastReplica | null;
+}
+
+/** What a task has of its session, as its front keeps it. */
+export interface HeldOfSession {
+	/** Of the control thread that has reserved it. */
+	readonly epoch: number;
+	/** Right behind its admission. */
+	readonly record: SessionRecord;
+	readonly reserved: Amounts;
+	readonly outputCap: number | null;
+	readonly wallCapMs: number | null;
+}
+
+/** A task that has ended, and of whose settlement the front has not heard. */
+export interface EndedOfSession {
+	readonly taskId: string;
+	readonly held: HeldOfSession;
+	/** No less than it has used. */
+	readonly used: Amounts;
+}
+
+/** Dispatcher → every front, now and then. */
+export interface SessionsChanged {
+	readonly type: 'sessions-changed';
+	readonly sessions: readonly SessionRecord[];
+	/** Tasks whose settlements are in that, of a version no higher. */
+	readonly settled: readonly { readonly taskId: string; readonly version: number }[];
+	readonly forgotten: readonly string[];
+}
+
+/** Front → Dispatcher: after a control restart, before `front-reported`; of tasks that end in between, a little later too. */
+export interface ReportSessions {
+	readonly type: 'report-sessions';
+	readonly sessions: readonly SessionRecord[];
+	readonly ended: readonly EndedOfSession[];
 }
 
 export interface SessionView {
@@ -27,6 +95,8 @@ export interface SessionTerms {
 	readonly budget: BudgetLeft | null;
 	/** Had the last task of the session. */
 	readonly replicaId: string | null;
+	/** For its front; null: it has no session. */
+	readonly held: HeldOfSession | null;
 }
 
 export type SessionOperation =
@@ -38,4 +108,6 @@ export type SessionOperation =
 export interface SessionTold {
 	readonly type: 'session-told';
 	readonly session: SessionView | null;
+	/** Why nobody can say; null: it is said. */
+	readonly failure: Failure | null;
 }

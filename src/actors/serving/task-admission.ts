@@ -130,6 +130,7 @@ export class TaskAdmission {
 			queuedBytes: this.#queuedBytes,
 			...this.#continuation.summary,
 			counted: this.#counted,
+			held: this.#record.held,
 		};
 	}
 

@@ -8,7 +8,7 @@ import { EventLog } from './event-log.ts';
 import type { EngineKind, Failure } from './failure.ts';
 import type { LogLease } from './log-space.ts';
 import type { PlacementNews, QueueStanding, ReplicaFacts, Settlement } from './messages.ts';
-import type { BudgetLeft } from './session-messages.ts';
+import type { BudgetLeft, HeldOfSession } from './session-messages.ts';
 import type { CancelReason, Opening, TaskCommand, TaskState, TaskView } from './task-directory.ts';
 import type { TaskRequest } from './task-request.ts';
 import { withoutTexts } from './task-snapshot.ts';
@@ -46,6 +46,8 @@ export class TaskRecord implements TaskView {
 	standingVersion = 0;
 	onTimeProbability: number | null = null;
 	budget: BudgetLeft | null = null;
+	/** Of its session, as the control thread of that epoch knows. */
+	held: HeldOfSession | null = null;
 	startedAt: number | null = null;
 	firstTokenAt: number | null = null;
 	/** When it was given the slot that it has, the tokens that it had then, and when the first came there. */
@@ -97,11 +99,17 @@ export class TaskRecord implements TaskView {
 	}
 
 	/** A pool has it in its queue. */
-	queue({ engine, onTimeProbability, budget, standing }: Extract<PlacementNews, { type: 'queued' }>): void {
+	queue({ engine, onTimeProbability, budget, held, standing }: Extract<PlacementNews, { type: 'queued' }>): void {
 		this.engine = engine;
 		this.onTimeProbability = onTimeProbability;
 		this.budget = budget;
+		this.held = held;
 		this.wait(standing);
+	}
+
+	/** A new control thread has been told of it. */
+	knownTo(epoch: number): void {
+		if (this.held !== null) this.held = { ...this.held, epoch };
 	}
 
 	place(replica: ReplicaFacts, standing: QueueStanding): void {

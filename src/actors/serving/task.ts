@@ -435,6 +435,7 @@ class Task implements Behavior<TaskMessage> {
 	#report(control: Control): void {
 		const held = this.#claims.controlBack(control, this.#admission.summary());
 		if (!held && this.#ending === null) this.#admission.submitAgain();
+		if (this.#claims.open) this.#record.knownTo(control.epoch);
 	}
 
 	#restWhenDone(): void {

@@ -17,6 +17,7 @@ import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
 import { ExpectedOfPools, expectOfFront } from './known-series.ts';
 import type { DispatcherCommand, FrontCommand, KnownTask, TaskClaimed } from './messages.ts';
+import { SessionNotes } from './session-notes.ts';
 import { task } from './task.ts';
 import { unreachable } from './task-admission.ts';
 import type { Control } from './task-claims.ts';
@@ -78,6 +79,7 @@ class Tasks implements Behavior<TasksMessage> {
 	readonly #live = new Map<TaskRecord, ActorRef<TaskMessage>>();
 	readonly #records = new Map<ActorRef<never>, TaskRecord>();
 	readonly #expected: ExpectedOfPools;
+	readonly #sessions = new SessionNotes();
 	readonly #contests = new Map<string, Contest>();
 	#control: Control | null = null;
 	/** Tasks that have not reported to the new control thread yet. */
@@ -130,6 +132,9 @@ class Tasks implements Behavior<TasksMessage> {
 				this.#expected.see(message.pools);
 				this.#registry.controlReachable = true;
 				this.#registry.complete = true;
+				break;
+			case 'sessions-changed':
+				this.#sessions.heard(message, this.#ctx.now());
 				break;
 			case 'control-connected':
 				this.#onControlConnected(message.control);
@@ -275,6 +280,8 @@ class Tasks implements Behavior<TasksMessage> {
 		this.#records.delete(ref);
 		this.#live.delete(record);
 		if (!record.ended) this.#endForLost(record);
+		const ended = this.#sessions.ended(record, this.#control?.epoch ?? null);
+		if (ended !== null) this.#send({ type: 'report-sessions', sessions: [], ended: [ended] });
 		if (record.refused) this.#registry.withdraw(record);
 		else {
 			this.#registry.finish(record);
@@ -366,6 +373,8 @@ class Tasks implements Behavior<TasksMessage> {
 		for (let from = 0; from < ended.length; from += reportedAtOnce) {
 			this.#send({ type: 'report-tasks', frontId: this.#frontId, tasks: ended.slice(from, from + reportedAtOnce) });
 		}
+		const { epoch } = this.#control ?? { epoch: 0 };
+		for (const sessions of this.#sessions.report(epoch, this.#ctx.now())) this.#send(sessions);
 		this.#send({ type: 'front-reported', frontId: this.#frontId });
 	}
 

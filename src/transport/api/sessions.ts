@@ -61,7 +61,8 @@ function useSession(parts: FrontParts, exchange: Exchange, operation: SessionOpe
 		(answer) => {
 			exchange.guarded(() => {
 				if (!answer.ok) return exchange.fail(unanswered('the scheduler', answer.reason));
-				const { session } = answer.reply;
+				const { session, failure: problem } = answer.reply;
+				if (problem !== null) return exchange.fail(problem);
 				if (session === null) exchange.fail(failure('NOT_FOUND', 'there is no such session, or nobody has used it for long'));
 				else use(session);
 			});

@@ -167,6 +167,7 @@ function summaryOf(request: TaskRequest, parts: FrontParts): TaskSummary {
 		queuedBytes: requestBytes(request),
 		movable: false,
 		resume: null,
+		held: null,
 		counted: true,
 	};
 }
