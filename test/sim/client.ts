@@ -5,6 +5,7 @@
 import type { Opening } from '../../src/actors/serving/task-directory.ts';
 import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
 import { taskRequest } from '../serving/task-requests.ts';
+import { overruns } from './engine-process.ts';
 import type { FrontRole } from './front-role.ts';
 import { Reading } from './reading.ts';
 import type { Universe } from './universe.ts';
@@ -23,6 +24,16 @@ export interface ClientSurroundings {
 	front(name: string): FrontRole | undefined;
 	readonly submissions: Submission[];
 	readonly readings: Reading[];
+}
+
+/** Some have budgets that are set now and then, some one from the beginning. */
+export const changedSessions = ['session-0', 'session-1', 'session-2', 'session-3'];
+export const keptSessions = ['kept-0', 'kept-1'];
+
+/** An engine that overruns its bound overruns the budget too. */
+function sessionOf(taskId: string, drawn: number): string | null {
+	const ids = [...(overruns(taskId) ? [] : keptSessions), ...changedSessions];
+	return ids[drawn % ids.length] ?? null;
 }
 
 export class Client {
@@ -72,7 +83,7 @@ export class Client {
 		return taskRequest(taskId, {
 			idempotencyKey: random.below(5) === 0 ? `key-${taskId}` : null,
 			priority: random.below(3) === 0 ? 'batch' : 'interactive',
-			sessionId: random.below(3) === 0 ? `session-${random.below(4)}` : null,
+			sessionId: random.below(3) === 0 ? sessionOf(taskId, random.below(6)) : null,
 			tenant: ['a', 'b', 'c'][random.below(3)] ?? 'a',
 			input: { kind: 'prompt', text: `${taskId} ${long}`, raw: true },
 			maxTokens: random.below(2) === 0 ? null : 1 + random.below(64),

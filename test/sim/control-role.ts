@@ -53,6 +53,18 @@ export class ControlRole implements SimRole {
 		});
 	}
 
+	/** Asked once all is quiet. */
+	look(sessionId: string, use: (told: SessionTold) => void): void {
+		const { system } = this.#thread;
+		this.#thread.host.defer(() => {
+			const replyTo = system.edge<SessionTold>((told) => {
+				replyTo.close();
+				use(told);
+			});
+			this.#dispatcher.tell({ type: 'use-session', sessionId, operation: { kind: 'look' }, replyTo });
+		});
+	}
+
 	onKilled(): void {}
 
 	close(): void {}

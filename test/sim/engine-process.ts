@@ -31,6 +31,9 @@ interface Run {
 /** One that does not hear a cancel hears it within this time, or ends before. */
 const deafMs = 6_000;
 
+/** No more than the bytes of any prompt. */
+const promptTokens = 3;
+
 export class EngineProcess {
 	readonly address: string;
 	readonly spec: ReplicaSpec;
@@ -96,8 +99,8 @@ export class EngineProcess {
 						? 'stalls'
 						: 'babbles';
 		const pieces = 1 + (hashText(stream.taskId) % tokensMax);
-		// A piece has two tokens on average. Some engines do not keep to what they may make.
-		const most = hashText(`${stream.taskId} most`) % 8 === 0 ? request.maxTokens : Math.max(1, request.maxTokens >> 1);
+		// A piece has two tokens on average.
+		const most = overruns(stream.taskId) ? request.maxTokens : Math.max(1, request.maxTokens >> 1);
 		const total = Math.min(most, pieces);
 		const deaf = !calm && random.below(100) < deafPercent;
 		const padding = ' '.repeat(hashText(`${stream.taskId} padding`) % 5 === 0 ? 1_200 : 1);
@@ -109,7 +112,7 @@ export class EngineProcess {
 			this.address,
 			`starts ${stream.taskId} on lease ${leaseKey(lease)}: ${total} pieces, ${fate}${run.deaf ? ', deaf' : ''}`,
 		);
-		stream.say({ type: 'decode-started', tokensIn: 5, tokensCached: 0 });
+		stream.say({ type: 'decode-started', tokensIn: promptTokens, tokensCached: 0 });
 		this.host.setTimer(random.next() * prefillMs, () => this.#step(run));
 	}
 
@@ -242,11 +245,16 @@ export class EngineProcess {
 	}
 }
 
+/** Its engine does not keep to what it may make. */
+export function overruns(taskId: string): boolean {
+	return hashText(`${taskId} most`) % 8 === 0;
+}
+
 /** Of the tokens of a piece: the same of every engine. */
 function idsOf(piece: number): number[] {
 	return Array.from({ length: 1 + (piece % 3) }, (_, index) => piece * 4 + index);
 }
 
 function usageOf(run: Run): GenerationUsage {
-	return { tokensIn: 5, tokensCached: 0, tokensOut: run.tokens, prefillMs: 3, decodeMs: 10 };
+	return { tokensIn: promptTokens, tokensCached: 0, tokensOut: run.tokens, prefillMs: 3, decodeMs: 10 };
 }

@@ -12,8 +12,10 @@ import type { DispatcherMessage } from '../../src/actors/serving/dispatcher.ts';
 import { leaseKey } from '../../src/actors/serving/engine-life.ts';
 import type { DispatcherCommand, PlacementNews, ReplicaSpec } from '../../src/actors/serving/messages.ts';
 import type { PoolMessage } from '../../src/actors/serving/pool-messages.ts';
+import type { SessionView } from '../../src/actors/serving/session-messages.ts';
+import { checkBudgets } from './budget-checkers.ts';
 import type { CheckerName } from './checkers.ts';
-import { Client, type Submission } from './client.ts';
+import { Client, changedSessions, keptSessions, type Submission } from './client.ts';
 import { ControlRole } from './control-role.ts';
 import type { GenerationRecord } from './decode-wire.ts';
 import { EngineProcess } from './engine-process.ts';
@@ -85,6 +87,12 @@ class Simulation implements Universe {
 	readonly #frontsReported = new Set<ObservedLink>();
 	/** The epoch that a task has reported to, by front and actor. */
 	readonly #reported = new Map<string, number>();
+	/** Tokens, by session. */
+	readonly #allowed = new Map<string, number>();
+	/** What the book has of those, once all is quiet. */
+	readonly #books = new Map<string, SessionView | null>();
+	/** The control thread was lost before the fronts can have heard of budgets. */
+	#lostEarly = false;
 	#processesMade = 0;
 
 	constructor(seed: number, trace: Trace) {
@@ -118,6 +126,7 @@ class Simulation implements Universe {
 		this.#startThreads();
 		this.#makeClients();
 		this.#makeBudgets();
+		this.#allowTokens();
 		this.#faults.begin();
 		this.world.advance(this.plan.activeMs);
 		this.did('fate', 'calm');
@@ -127,6 +136,7 @@ class Simulation implements Universe {
 		const evidence = this.#evidence();
 		checkTasks(evidence);
 		if (!quiet) return;
+		if (!this.#lostEarly) checkBudgets({ ...evidence, allowed: this.#allowed, books: this.#books });
 		checkRest(evidence);
 		this.#shutDown();
 		checkEnd(evidence, this.world.timers);
@@ -182,6 +192,8 @@ class Simulation implements Universe {
 		for (const name of fronts)
 			this.#crew.add(name, ['control', ...fronts.filter((other) => other < name)], (thread) => new FrontRole(this, thread));
 		this.#crew.add('control', engineThreads, (thread) => {
+			const { link, restartMs } = this.plan;
+			if (thread.incarnation > 1 && this.world.now < 250 + 4 * link.lagMs + restartMs) this.#lostEarly = true;
 			this.#queues = new Map(
 				this.plan.pools.map((spec) => [spec.poolId, new QueueModel(spec, (checker, words) => this.found(checker, words))]),
 			);
@@ -205,13 +217,23 @@ class Simulation implements Universe {
 	#makeBudgets(): void {
 		const { random, plan } = this;
 		for (let often = random.below(8); often > 0; often -= 1) {
-			const sessionId = `session-${random.below(4)}`;
+			const sessionId = changedSessions[random.below(changedSessions.length)] ?? '';
 			const limit = (most: number): number | null => (random.below(3) === 0 ? null : Math.floor(random.next() * most));
 			const budgets = { tokens: limit(400), timeMs: limit(8_000), cost: limit(2) };
 			this.outside.setTimer(random.next() * plan.activeMs, () => {
 				const role = this.#crew.threads.get('control')?.role;
 				if (role instanceof ControlRole) role.setBudgets(sessionId, budgets);
 			});
+		}
+	}
+
+	/** Before any client comes. */
+	#allowTokens(): void {
+		const role = this.#crew.threads.get('control')?.role as ControlRole;
+		for (const sessionId of keptSessions) {
+			const tokens = 20 + this.random.below(300);
+			this.#allowed.set(sessionId, tokens);
+			role.setBudgets(sessionId, { tokens });
 		}
 	}
 
@@ -223,6 +245,10 @@ class Simulation implements Universe {
 		for (let waited = 0; waited < quietWithinMs && left.length > 0 && this.#trace.events < eventsMax; waited += 1_000) {
 			this.world.advance(1_000);
 			left = this.#unfinished();
+		}
+		const role = this.#crew.threads.get('control')?.role;
+		for (const sessionId of this.#allowed.keys()) {
+			if (role instanceof ControlRole) role.look(sessionId, ({ session }) => this.#books.set(sessionId, session));
 		}
 		this.world.advance(answerMs);
 		// What each pool looks at now and then sets a timer or two for a moment.

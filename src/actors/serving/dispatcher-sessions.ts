@@ -2,20 +2,39 @@
  * The session's step of an admission, for the Dispatcher: what a task may use is reserved before a pool hears of it, and given
  * back when a later step refuses it. Part of the Dispatcher actor.
  */
+import type { ActorContext } from '../kernel/behavior.ts';
 import { nothing } from './budget.ts';
 import { type Failure, failure } from './failure.ts';
+import type { FrontRoster } from './front-roster.ts';
 import type { DispatcherCommand, PoolView, TaskSummary } from './messages.ts';
 import { answersTo } from './placement.ts';
 import type { PoolNews } from './pool-messages.ts';
 import { gpusOf } from './pool-sessions.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import { SessionBook, type SessionOptions, type WorstCase } from './session-book.ts';
-import type { LastReplica, ReportSessions, SessionsChanged, SessionTerms, SessionTold } from './session-messages.ts';
+import type { LastReplica, ReportSessions, SessionTerms, SessionTold } from './session-messages.ts';
 
 /** Of a task without a session. */
 export const noTerms: SessionTerms = { lease: null, outputCap: null, wallCapMs: null, budget: null, replicaId: null, held: null };
 
 const unready = failure('POOL_UNREADY', 'the scheduler is being started again', { retryAfterMs: 200 });
+
+/** Sessions that nobody uses are forgotten, and their ledger is looked over, this often. */
+const lookOverMs = 5_000;
+/** What fronts keep of sessions is this old at most; of their own tasks they know better. */
+const tellMs = 100;
+
+export interface SessionsTick {
+	readonly type: 'sessions-due' | 'session-changes-due';
+}
+
+type Owner = Pick<ActorContext<SessionsTick>, 'now' | 'setTimer' | 'telemetry'>;
+
+interface SessionsOptions {
+	/** Of the control thread. */
+	readonly epoch: number;
+	readonly sessions: SessionOptions;
+}
 
 interface KnownPool {
 	readonly spec: PoolSpec;
@@ -23,16 +42,23 @@ interface KnownPool {
 }
 
 export class DispatcherSessions {
+	readonly #ctx: Owner;
+	readonly #fronts: FrontRoster;
 	readonly #book: SessionBook;
 	readonly #pools: ReadonlyMap<string, KnownPool>;
 
 	/** All fronts have said what they know of an earlier book's sessions: till then nobody new gets in. */
 	#complete: boolean;
 
-	constructor(options: SessionOptions, pools: ReadonlyMap<string, KnownPool>, epoch: number) {
-		this.#book = new SessionBook(options, epoch);
+	#telling = false;
+
+	constructor(ctx: Owner, { sessions, epoch }: SessionsOptions, pools: ReadonlyMap<string, KnownPool>, fronts: FrontRoster) {
+		this.#ctx = ctx;
+		this.#book = new SessionBook(sessions, epoch);
 		this.#pools = pools;
+		this.#fronts = fronts;
 		this.#complete = epoch === 1;
+		ctx.setTimer('sessions', lookOverMs, { type: 'sessions-due' });
 	}
 
 	/** What a front has kept. */
@@ -46,17 +72,33 @@ export class DispatcherSessions {
 		this.#complete = true;
 	}
 
-	get haveChanged(): boolean {
-		return this.#book.haveChanged;
+	tick({ type }: SessionsTick): void {
+		if (type === 'sessions-due') return this.#lookOver();
+		this.#telling = false;
+		this.#tell();
 	}
 
-	untold(changes: SessionsChanged): void {
-		this.#book.untold(changes);
+	/** At the end of each turn that may have changed something. */
+	tellSoon(): void {
+		if (this.#telling || !this.#book.haveChanged) return;
+		this.#telling = true;
+		this.#ctx.setTimer('session-changes', tellMs, { type: 'session-changes-due' });
 	}
 
-	/** For the fronts to keep; null: there is nothing new. */
-	takeChanges(): SessionsChanged | null {
-		return this.#book.takeChanges();
+	/** For the fronts to keep. Those who had no room hear it again, with the others. */
+	#tell(): void {
+		const changes = this.#book.takeChanges();
+		if (changes !== null && !this.#fronts.tell(changes)) this.#book.untold(changes);
+	}
+
+	/** Forgets what nobody uses, and sees that leases and sums agree. */
+	#lookOver(): void {
+		this.#ctx.setTimer('sessions', lookOverMs, { type: 'sessions-due' });
+		this.#book.sweep(this.#ctx.now());
+		const drift = this.#book.drift();
+		if (drift === null) return;
+		this.#ctx.telemetry.count('ledger_drift_total', { pool_id: '' });
+		this.#ctx.telemetry.log('error', 'ledger-drift', { human: drift });
 	}
 
 	/** Where the session was last. */
@@ -86,9 +128,9 @@ export class DispatcherSessions {
 		return !this.#complete ? unready : this.#book.check(summary, this.#worstOf(summary), now);
 	}
 
-	/** It was refused behind this step: as if it had not been there. */
-	giveBack({ sessionId }: TaskSummary, { lease }: SessionTerms, now: number): void {
-		if (sessionId !== null && lease !== null) this.#book.over(sessionId, lease, nothing, true, now);
+	/** It was refused behind this step: as if it had not been there, unless it had its 202. */
+	giveBack({ sessionId }: TaskSummary, { lease }: SessionTerms, now: number, isNew = true): void {
+		if (sessionId !== null && lease !== null) this.#book.over(sessionId, lease, nothing, isNew, now);
 	}
 
 	heard(news: Extract<PoolNews, { type: 'session-task-over' | 'session-task-runs' | 'session-task-between' }>, now: number): void {
@@ -97,18 +139,19 @@ export class DispatcherSessions {
 		else this.#book.over(news.sessionId, news.lease, news.used, news.refused, now);
 	}
 
-	use({ sessionId, operation }: Extract<DispatcherCommand, { type: 'use-session' }>, now: number): SessionTold {
+	use(message: Extract<DispatcherCommand, { type: 'use-session' }>): void {
+		const told = this.#used(message, this.#ctx.now());
+		// Whoever has its answer can rely on it: the next control thread hears of it too.
+		this.#tell();
+		message.replyTo.tell(told);
+	}
+
+	#used({ sessionId, operation }: Extract<DispatcherCommand, { type: 'use-session' }>, now: number): SessionTold {
 		if (!this.#complete) return { type: 'session-told', session: null, failure: unready };
 		if (operation.kind === 'set-budgets') this.#book.setBudgets(sessionId, operation.budgets, now);
 		const view = this.#book.view(sessionId, (last) => this.#isWarm(last), now);
 		if (operation.kind === 'forget') this.#book.forget(sessionId);
 		return { type: 'session-told', session: view, failure: null };
-	}
-
-	/** Forgets what nobody uses. Null: leases and sums agree; else what is wrong. */
-	lookOver(now: number): string | null {
-		this.#book.sweep(now);
-		return this.#book.drift();
 	}
 
 	#isWarm({ poolId, replicaId, address }: LastReplica): boolean {

@@ -9,7 +9,7 @@ import type { ActorRef } from '../kernel/ref.ts';
 import { type AdmissionSteps, openAdmission } from './admission.ts';
 import { placementOf } from './continuation.ts';
 import { DecisionRecords, decisionRecord } from './decision-records.ts';
-import { DispatcherSessions, noTerms } from './dispatcher-sessions.ts';
+import { DispatcherSessions, noTerms, type SessionsTick } from './dispatcher-sessions.ts';
 import { type Failure, failure } from './failure.ts';
 import { FrontRoster, type RosterTick } from './front-roster.ts';
 import { expectOfDispatcher } from './known-series.ts';
@@ -46,7 +46,7 @@ export interface DispatcherOptions {
 	readonly sessions: SessionOptions;
 }
 
-export type DispatcherMessage = DispatcherCommand | PoolNews | RosterTick | { readonly type: 'sessions-due' | 'session-changes-due' };
+export type DispatcherMessage = DispatcherCommand | PoolNews | RosterTick | SessionsTick;
 
 interface PoolRow {
 	readonly spec: PoolSpec;
@@ -60,10 +60,6 @@ interface PoolRow {
 
 const poolMailboxMax = 65_536;
 const contestedMs = 100;
-/** Sessions that nobody uses are forgotten, and their ledger is looked over, this often. */
-const sessionsMs = 5_000;
-/** What fronts keep of sessions is this old at most; of their own tasks they know better. */
-const sessionChangesMs = 100;
 
 export function dispatcher(options: DispatcherOptions): Setup<DispatcherMessage> {
 	return (ctx) => new Dispatcher(ctx, options);
@@ -80,15 +76,13 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	readonly #admission: AdmissionSteps;
 	readonly #decisions = new DecisionRecords();
 	readonly #sessions: DispatcherSessions;
-	#tellingSessions = false;
 
 	constructor(ctx: ActorContext<DispatcherMessage>, options: DispatcherOptions) {
 		this.#ctx = ctx;
 		this.#epoch = options.epoch;
 		this.#admission = options.admission ?? openAdmission;
-		this.#sessions = new DispatcherSessions(options.sessions, this.#pools, options.epoch);
 		this.#fronts = new FrontRoster(ctx, options.epoch, () => [...this.#pools.values()].map((row) => row.view));
-		ctx.setTimer('sessions', sessionsMs, { type: 'sessions-due' });
+		this.#sessions = new DispatcherSessions(ctx, options, this.#pools, this.#fronts);
 		this.#unreported = new Set(options.expectedFronts);
 		expectOfDispatcher(ctx.telemetry);
 		const engines = options.engines ?? ['engine-0'];
@@ -113,7 +107,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				this.#onPreview(message);
 				break;
 			case 'sessions-due':
-				this.#lookOverSessions();
+			case 'session-changes-due':
+				this.#sessions.tick(message);
 				break;
 			case 'session-task-over':
 			case 'session-task-runs':
@@ -123,12 +118,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			case 'report-sessions':
 				this.#sessions.recall(message, this.#ctx.now());
 				break;
-			case 'session-changes-due':
-				this.#tellingSessions = false;
-				this.#tellSessions();
-				break;
 			case 'use-session':
-				message.replyTo.tell(this.#sessions.use(message, this.#ctx.now()));
+				this.#sessions.use(message);
 				break;
 			case 'displaced':
 				this.#onDisplaced(message);
@@ -173,7 +164,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				this.#fronts.tick(message);
 				break;
 		}
-		this.#tellSessionsSoon();
+		this.#sessions.tellSoon();
 		return 'same';
 	}
 
@@ -222,26 +213,6 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		return this.#admission.rateLimit(summary, now) ?? this.#sessions.admit(summary, again, now);
 	}
 
-	#lookOverSessions(): void {
-		this.#ctx.setTimer('sessions', sessionsMs, { type: 'sessions-due' });
-		const drift = this.#sessions.lookOver(this.#ctx.now());
-		if (drift === null) return;
-		this.#ctx.telemetry.count('ledger_drift_total', { pool_id: '' });
-		this.#ctx.telemetry.log('error', 'ledger-drift', { human: drift });
-	}
-
-	#tellSessionsSoon(): void {
-		if (this.#tellingSessions || !this.#sessions.haveChanged) return;
-		this.#tellingSessions = true;
-		this.#ctx.setTimer('session-changes', sessionChangesMs, { type: 'session-changes-due' });
-	}
-
-	/** Those who had no room hear it again, with the others. */
-	#tellSessions(): void {
-		const changes = this.#sessions.takeChanges();
-		if (changes !== null && !this.#fronts.tell(changes)) this.#sessions.untold(changes);
-	}
-
 	#place(summary: TaskSummary, terms: SessionTerms, decision: Decision, replyTo: ActorRef<PlacementNews>): void {
 		if (decision.kind === 'none') {
 			replyTo.tell({ type: 'refused', failure: decision.failure });
@@ -287,6 +258,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		}
 		const home = this.#pools.get(poolId);
 		if (home?.ref.tell({ type: 'enqueue', summary, terms, origin: { kind: 'stays' }, replyTo }) === 'accepted') return;
+		this.#sessions.giveBack(summary, terms, this.#ctx.now(), false);
 		replyTo.tell({
 			type: 'refused',
 			failure: failure('POOL_UNREADY', `${poolId} has more to do than it can take`, { retryAfterMs: 1_000 }),

@@ -31,13 +31,21 @@ export class PoolSessions {
 		this.#over(task, nothing, true);
 	}
 
+	/** Its slot is gone with its engine, and it comes back for another. */
+	lost(task: OfSession): void {
+		this.#between(task, nothing);
+	}
+
 	/** It left the queue without a slot. */
 	left(task: OfSession): void {
 		this.#over(task, nothing, false);
 	}
 
 	settled(task: OfSession, settlement: Settlement, heldMs: number, facts: ReplicaFacts | null): void {
-		const { tokensIn, tokensOut, outcome } = settlement;
+		const { tokensOut, outcome } = settlement;
+		// Of one that goes on the prompt was paid with the slot where it began.
+		const goneOn = (task.summary.resume?.tokens ?? 0) > 0;
+		const tokensIn = goneOn ? 0 : settlement.tokensIn;
 		if (outcome === 'unused' && tokensIn + tokensOut === 0) return goesOn(settlement) ? this.#between(task, nothing) : this.left(task);
 		const { perTokenIn, perTokenOut } = this.#spec.prices;
 		const gpuMs = heldMs * gpusOf(this.#spec, facts);

@@ -310,7 +310,7 @@ class Pool implements Behavior<PoolMessage> {
 	/** After a control restart: a running task says what it holds. Its replica may still be to come. */
 	#onReportLease({ lease, summary, terms, replyTo }: Extract<PoolCommand, { type: 'report-lease' }>): void {
 		if (this.#ledger.has(lease.replicaId) && !this.#ledger.adopt(lease, summary.taskId)) {
-			this.#sessions.left({ summary, terms });
+			this.#sessions.lost({ summary, terms });
 			return this.#tellSurely(replyTo, {
 				type: 'replica-lost',
 				lease,
