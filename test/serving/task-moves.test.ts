@@ -243,7 +243,7 @@ test('a stream survives eight deaths of its engines, and two in a row without a 
 		[0, 2],
 	] as const) {
 		const world = new FrontWorld();
-		let { task, generation } = running(world, 1);
+		const { task, generation } = running(world, 1);
 		generation.failed(gone);
 		let made = 1;
 		for (let death = 1; ; death++) {
@@ -255,10 +255,10 @@ test('a stream survives eight deaths of its engines, and two in a row without a 
 			}
 			world.host.advance(100);
 			backInQueue(world);
-			({ generation } = granted(world));
-			say(world, generation, made, made + tokensEach);
+			const next = granted(world).generation;
+			say(world, next, made, made + tokensEach);
 			made += tokensEach;
-			generation.failed(gone);
+			next.failed(gone);
 		}
 		assert.deepEqual([lastOf(task).data['code'], task.tokensOut], ['WORKER_RESET', made]);
 		world.assertAtRest();
