@@ -9,6 +9,7 @@ const tokensARun = 1_000_000;
 const runs = 9;
 const cases = {
 	'1 token a batch': [{ text: ' word' }],
+	'1 token with its id': [{ text: ' word', ids: [12_345] }],
 	'16 tokens a batch': Array.from({ length: 16 }, (_, i) => ({ text: i % 5 === 0 ? ' "a"\n' : ' word' })),
 	'16 with log-probabilities': Array.from({ length: 16 }, () => ({ text: ' word', id: 12_345, logprob: -1.234567 })),
 };

@@ -181,7 +181,7 @@ export class TestTask {
 
 	settle(outcome: Settlement['outcome'], slot: Settlement['slot'], lease = this.lease, reason = 'test'): void {
 		assert.ok(lease);
-		const work = outcome === 'completed' ? this.work : noWork;
+		const work = outcome === 'completed' ? this.work : outcome === 'moved' ? { ...this.work, tokensOut: 5 } : noWork;
 		this.world.tell({ type: 'settle', lease, settlement: { outcome, slot, ...work, reason } });
 	}
 

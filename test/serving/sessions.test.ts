@@ -116,3 +116,24 @@ test('a session stays on its last replica while that is alive, and says whether 
 	world.host.advance(5_000);
 	world.assertQuiet();
 });
+
+test('a task that goes on in another slot is charged its prompt once, and needs no more than is left of it', () => {
+	const world = ControlWorld.ready({ settings: { slots: 1 }, queue: { ...poolSpec().queue, preemption: 'soft' } });
+	use(world, budget(1_000));
+	const task = world.submit('a', { sessionId: 's', maxTokens: 16, priority: 'batch' });
+	const quick = world.submit('quick');
+	assert.deepEqual([task.state, quick.state, use(world)?.budget.tokens], ['queued', 'running', 1_000 - 26]);
+	quick.finish();
+	world.host.run();
+	task.work = { ...task.work, tokensOut: 11 };
+	task.finish();
+	world.host.run();
+	assert.deepEqual([use(world)?.budget.tokens, use(world)?.turns], [1_000 - 26, 1]);
+	use(world, budget(11));
+	const resume = { poolId: 'pool', modelDigest: 'sha256:ab', modelName: 'demo', tokens: 5 };
+	const last = world.submit('b', { sessionId: 's', maxTokens: 16, resume });
+	assert.deepEqual([last.state, use(world)?.budget.tokens], ['running', 0]);
+	last.work = { ...last.work, tokensOut: 11 };
+	last.finish();
+	world.assertQuiet();
+});

@@ -112,7 +112,7 @@ export class DispatcherSessions {
 		if (sessionId === null) return noTerms;
 		if (!again && !this.#complete) return unready;
 		const replicaId = this.#book.lastReplica(sessionId)?.replicaId ?? null;
-		const admitted = this.#book.admit(summary, this.#worstOf(summary), again, now);
+		const admitted = this.#book.admit(whatIsLeft(summary), this.#worstOf(summary), again, now);
 		return admitted === 'count-first' || 'code' in admitted ? admitted : { ...admitted, replicaId };
 	}
 
@@ -171,4 +171,12 @@ export class DispatcherSessions {
 			gpus: most(({ spec, view }) => gpusOf(spec, view.replicas.find(({ facts }) => facts !== null)?.facts ?? null)),
 		};
 	}
+}
+
+/** Of a task that goes on: its prompt and its tokens so far were charged with the slots that it has left. */
+function whatIsLeft(summary: TaskSummary): TaskSummary {
+	const { resume, maxTokens } = summary;
+	if (resume === null || resume.tokens === 0) return summary;
+	const tokensLeft = maxTokens === null ? null : Math.max(1, maxTokens - resume.tokens);
+	return { ...summary, maxTokens: tokensLeft, promptTokens: 0, promptBytes: 0, counted: true };
 }

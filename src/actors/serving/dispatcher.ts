@@ -244,7 +244,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	/** To another pool that can serve it, else back to where it was. */
 	#onDisplaced({ poolId, summary, terms, not, replyTo }: Extract<PoolNews, { type: 'displaced' }>): void {
 		const others = this.#snapshots().filter(
-			(each) => each.poolId !== poolId && each.poolId !== not && (each.hasRoom || each.slotsFree > 0),
+			(each) => each.poolId !== poolId && each.poolId !== not && (each.hasRoom || each.slotsFree > 0 || summary.resume !== null),
 		);
 		const { pools, job } = placementOf(others, summary);
 		const decision: Decision | null = not === null && pools.length > 0 ? decide(pools, job) : null;

@@ -206,6 +206,7 @@ class Pool implements Behavior<PoolMessage> {
 			tenant: summary.tenant,
 			admittedAt: summary.admittedAt,
 			deadlineAt: summary.deadlineAt,
+			begun: summary.resume !== null,
 			cost: this.#forecast.cost(summary),
 			bytes: summary.queuedBytes,
 			// A strict task takes all slots of its replica for as long.
@@ -241,7 +242,7 @@ class Pool implements Behavior<PoolMessage> {
 	#mayJoin(summary: TaskSummary): boolean {
 		const { taskId, queuedBytes } = summary;
 		if (this.#queue.get(taskId) !== undefined || this.#unserved() !== null || this.#drain.active) return false;
-		return this.#refusals.tooLarge(summary) === null && this.#queue.hasRoom(queuedBytes);
+		return summary.resume !== null || (this.#refusals.tooLarge(summary) === null && this.#queue.hasRoom(queuedBytes));
 	}
 
 	/** Null: it may be queued; perhaps another was dropped to make room. */

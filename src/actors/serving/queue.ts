@@ -24,6 +24,8 @@ export interface QueueEntry {
 	readonly bytes: number;
 	/** Milliseconds of one slot that it will take, as predicted. */
 	readonly workMs: number;
+	/** It has had a slot, and its watchers a part of the answer: it is not dropped. */
+	readonly begun?: boolean;
 	/** Tokens that its tenant is charged when it starts, as predicted; a whole number, at least 1. */
 	readonly cost: number;
 }
@@ -194,9 +196,10 @@ export class WaitingQueue<E extends QueueEntry> {
 		return this.#placeIn(entry.priority, this.#classes[entry.priority].aheadOfNew(entry.tenant, key));
 	}
 
-	/** The one that came first of a class. */
+	/** The one that came first of a class, of those that may be dropped. */
 	oldest(priority: PriorityClass): E | undefined {
-		return this.#arrivals[priority].values().next().value;
+		for (const entry of this.#arrivals[priority].values()) if (entry.begun !== true) return entry;
+		return undefined;
 	}
 
 	/** All, next first. Nothing may change before it is through or given up. */

@@ -65,9 +65,8 @@ export class TaskContinuation {
 
 	/** Most tokens that the task can make in all, there and in the slots before. */
 	outputMax({ maxTokensOut, ctx }: Granted): number {
-		return this.#bounds === null
-			? Math.min(this.#record.request.maxTokens ?? maxTokensOut, ctx)
-			: Math.min(this.#bounds.maxTokens, this.#bounds.ctx);
+		const bounds = this.#boundsWith(maxTokensOut, ctx);
+		return Math.min(bounds.maxTokens, bounds.ctx);
 	}
 
 	/** A lease begins: what its engine is to do. */
@@ -75,7 +74,7 @@ export class TaskContinuation {
 		const { request } = this.#record;
 		const ids = Array.from(this.#ids.subarray(0, this.#count));
 		if (ids.length !== this.#record.tokensOut) throw new Error('task: goes on without the ids of all its tokens');
-		this.#bounds ??= { maxTokens: request.maxTokens ?? maxTokensOut, ctx };
+		this.#bounds = this.#boundsWith(maxTokensOut, ctx);
 		this.#allowed = this.#movable && migration && replica.features.includes('resume');
 		this.#left = { poolId: replica.poolId, modelDigest: replica.modelDigest, modelName: replica.modelName };
 		this.left = null;
@@ -93,6 +92,15 @@ export class TaskContinuation {
 			tellIds: this.#allowed,
 			resume: ids.length === 0 ? null : { ids },
 		};
+	}
+
+	/** What it was allowed at first, or what its session still allows where the client has named no limit. */
+	#boundsWith(maxTokensOut: number, ctx: number): Pick<GenerateRequest, 'maxTokens' | 'ctx'> {
+		const { request, tokensOut } = this.#record;
+		if (this.#bounds === null) return { maxTokens: request.maxTokens ?? maxTokensOut, ctx };
+		return request.maxTokens === null
+			? { ...this.#bounds, maxTokens: Math.min(this.#bounds.maxTokens, tokensOut + maxTokensOut) }
+			: this.#bounds;
 	}
 
 	/** The engine has told of the generation under way. */
