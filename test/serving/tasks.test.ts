@@ -290,6 +290,32 @@ test('a full link delays joining, withdrawals and settlements; none is lost or s
 	assert.equal(world.system.stats.actors, 2);
 });
 
+test('a full link delays the next try of a task whose engine was gone; it is submitted again, once', () => {
+	const { world, seen, refOf } = narrowWorld();
+	const ids = ['a', 'b', 'c'];
+	for (const [at, id] of ids.entries()) {
+		world.open(id);
+		refOf(id).tell({
+			type: 'granted',
+			lease: { epoch: 2, id: at, poolId: 'pool', replicaId: 'pool-0', exclusive: false },
+			replica: replicaFacts,
+			ctx: 512,
+			maxTokensOut: 256,
+			timeouts: { firstTokenMs: 0, idleMs: 0, wallMs: 0 },
+			migration: true,
+			standing: standingOf(0),
+		});
+		world.run();
+	}
+	// All in one turn: the first settlement finds room.
+	for (const generation of world.decode.generations) generation.failed(undefined, 'free', 'no');
+	world.run();
+	assert.equal(seen.filter((command) => command.type === 'settle').length, 1);
+	world.host.advance(3_000);
+	const again = seen.flatMap((command) => (command.type === 'submit' && command.again ? [command.summary.taskId] : []));
+	assert.deepEqual([seen.filter((command) => command.type === 'settle').length, again.sort()], [3, ids]);
+});
+
 test('a full link delays what is told to a new control thread; nobody is refused, and all is told before front-reported', () => {
 	const { world, seen } = narrowWorld((before) => {
 		for (const id of ['a', 'b', 'c']) before.running(id);

@@ -67,6 +67,11 @@ export class DispatcherSessions {
 		for (const each of ended) this.#book.recallEnded(each, now);
 	}
 
+	/** A front has come, and is to know of sessions what the others do. */
+	frontJoined(): void {
+		this.#book.tellAll();
+	}
+
 	allReported(): void {
 		if (!this.#complete) this.#book.recalled();
 		this.#complete = true;

@@ -391,6 +391,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			if (row !== undefined && row.drainingUntil === null && this.#epoch > 1) this.#drain(row, deadlineAt);
 		}
 		this.#ctx.watch(ref);
+		this.#sessions.frontJoined();
 		this.#fronts.join(frontId, ref, this.#homes.takeLost(frontId));
 	}
 

@@ -67,6 +67,8 @@ const free: Admitted = { lease: null, outputCap: null, wallCapMs: null, budget: 
 const retryAfterMs = 1_000;
 /** A task that leaves one slot for another is back well within this time, or not at all. */
 const betweenMs = 10_000;
+/** Sessions in one message. */
+const toldAtOnce = 500;
 const bornPerEpoch = 2 ** 32;
 
 export class SessionBook {
@@ -203,6 +205,11 @@ export class SessionBook {
 		return this.#changed.size + this.#settled.length + this.#forgotten.length > 0;
 	}
 
+	/** A front has come that knows nothing. */
+	tellAll(): void {
+		for (const id of this.#sessions.keys()) this.#changed.add(id);
+	}
+
 	/** Not all fronts could be told. */
 	untold({ sessions, settled, forgotten }: SessionsChanged): void {
 		for (const { sessionId } of sessions) this.#changed.add(sessionId);
@@ -213,12 +220,14 @@ export class SessionBook {
 	/** What fronts keep for the next book, as far as it has changed; null: it has not. */
 	takeChanges(): SessionsChanged | null {
 		if (!this.haveChanged) return null;
-		const sessions = [...this.#changed].flatMap((id) => {
+		const sessions: SessionRecord[] = [];
+		for (const id of this.#changed) {
+			if (sessions.length === toldAtOnce) break;
+			this.#changed.delete(id);
 			const session = this.#sessions.get(id);
-			return session === undefined ? [] : [this.#recordOf(session)];
-		});
+			if (session !== undefined) sessions.push(this.#recordOf(session));
+		}
 		const changes = { type: 'sessions-changed', sessions, settled: this.#settled, forgotten: this.#forgotten } as const;
-		this.#changed.clear();
 		this.#settled = [];
 		this.#forgotten = [];
 		return changes;

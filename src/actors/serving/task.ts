@@ -165,7 +165,7 @@ class Task implements Behavior<TaskMessage> {
 			case 'send-again':
 				return this.#claims.sendAgain();
 			case 'try-again':
-				if (this.#ending === null && !this.#claims.open) this.#admission.submitAgain();
+				if (this.#ending === null && !this.#claims.placing && this.#claims.lease === null) this.#admission.submitAgain();
 				return;
 			case 'control-lost':
 				return this.#onControlLost();
