@@ -76,6 +76,38 @@ describe('a daemon that loses a thread', () => {
 		await Promise.all(both.map(({ task_id }) => fetch(`${daemon.url}/v2/tasks/${task_id}`, { method: 'DELETE' })));
 	});
 
+	it('control: what a session has used, holds and may still use outlives it', async () => {
+		const id = crypto.randomUUID();
+		const put = { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ budgets: { tokens: 300 } }) };
+		const session = async (init: RequestInit = {}): Promise<Record<string, unknown>> => {
+			const response = await fetch(`${daemon.url}/v2/sessions/${id}`, init);
+			return response.status === 200 ? ((await response.json()) as Record<string, unknown>) : {};
+		};
+		const left = async (tokens: number): Promise<void> => {
+			const deadline = performance.now() + 20_000;
+			for (let told = await session(); told['tokens_budget_remaining'] !== tokens; told = await session()) {
+				if (performance.now() > deadline) throw new Error(`${JSON.stringify(told)}; expected ${tokens} left`);
+				await new Promise((resolve) => setTimeout(resolve, 20));
+			}
+		};
+		assert.equal((await session(put))['tokens_budget_remaining'], 300);
+		const inSession = { ...task, session_id: id };
+		const first = (await (await Watch.open(daemon.url, (await submit(daemon.url, { ...inSession, max_tokens: 10 })).task_id)).all()).at(-1);
+		const used = Number(first?.data['tokens_in']) + Number(first?.data['tokens_out']);
+		const running = await submit(daemon.url, { ...inSession, max_tokens: 150 });
+		const watch = await Watch.open(daemon.url, running.task_id);
+		await watch.until('token');
+		daemon.killThread('control');
+		// What the running one has reserved is still its own.
+		await left(300 - used - Number(first?.data['tokens_in']) - 150);
+		const refused = await postJson(daemon.url, '/v2/tasks', { ...inSession, max_tokens: 150 });
+		assert.deepEqual([refused.status, ((await refused.json()) as Record<string, unknown>)['policy_label']], [429, 'budget.tokens']);
+		await fetch(`${daemon.url}/v2/tasks/${running.task_id}`, { method: 'DELETE' });
+		const end = (await watch.all()).at(-1)?.data;
+		await left(300 - used - Number(end?.['tokens_in']) - Number(end?.['tokens_out']));
+		assert.equal((await session())['turns'], 2);
+	});
+
 	it('engine: running tasks go on with the engine that comes back, and the next one runs there', async () => {
 		const { task_id } = await submit(daemon.url, { ...task, max_tokens: 50 });
 		const watch = await Watch.open(daemon.url, task_id);

@@ -318,7 +318,7 @@ export class ControlWorld {
 	frontReports(): void {
 		this.tell({ type: 'front-joined', frontId: 'front-0', draining: this.draining, replyTo: this.front });
 		for (const task of this.tasks.values()) if (task.open) task.report();
-		for (const sessions of this.notes.report(this.epoch, this.host.now())) this.tell(sessions);
+		for (const sessions of this.notes.report(this.epoch, this.host.now(), [])) this.tell(sessions);
 		this.tell({ type: 'front-reported', frontId: 'front-0' });
 	}
 

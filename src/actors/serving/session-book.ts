@@ -61,6 +61,8 @@ interface Session {
 	/** Tasks that are under way, by their leases. */
 	readonly tasks: Map<number, TaskOfSession>;
 	last: LastReplica | null;
+	/** Tasks that have settled since fronts were told of it. */
+	untold: string[];
 }
 
 const free: Admitted = { lease: null, outputCap: null, wallCapMs: null, budget: null, held: null };
@@ -118,7 +120,7 @@ export class SessionBook {
 		if (session.budget.limited) session.budget.reserve(lease, weighed.reserve);
 		const { outputCap, wallCapMs } = weighed;
 		this.#change(session);
-		const held = { epoch: this.#epoch, record: this.#recordOf(session), reserved: weighed.reserve, outputCap, wallCapMs };
+		const held = { ...this.#heldOf(session), reserved: weighed.reserve, outputCap, wallCapMs };
 		const admitted = { lease, outputCap, wallCapMs, budget: leftOf(session.budget), held };
 		session.tasks.set(lease, { taskId, again, admitted });
 		return admitted;
@@ -134,7 +136,7 @@ export class SessionBook {
 		const { outputCap, wallCapMs, reserved } = held;
 		if (session.budget.limited) session.budget.reserve(lease, reserved);
 		this.#change(session);
-		const again = { ...held, epoch: this.#epoch, record: this.#recordOf(session) };
+		const again = { ...held, ...this.#heldOf(session) };
 		const admitted = { lease, outputCap, wallCapMs, budget: leftOf(session.budget), held: again };
 		session.tasks.set(lease, { taskId, again: true, admitted });
 		return admitted;
@@ -174,7 +176,7 @@ export class SessionBook {
 		session.budget.settle(lease, used);
 		if (refused && task !== undefined && !task.again) session.turns -= 1;
 		this.#change(session);
-		if (task !== undefined) this.#settled.push({ taskId: task.taskId, version: session.version });
+		if (task !== undefined) this.#noteSettled(session, task.taskId);
 		if (refused && session.turns === 0 && session.tasks.size === 0 && !session.budget.limited) this.forget(sessionId);
 		else this.#touch(sessionId, now);
 	}
@@ -225,7 +227,9 @@ export class SessionBook {
 			if (sessions.length === toldAtOnce) break;
 			this.#changed.delete(id);
 			const session = this.#sessions.get(id);
-			if (session !== undefined) sessions.push(this.#recordOf(session));
+			if (session === undefined) continue;
+			session.untold = [];
+			sessions.push(this.#recordOf(session));
 		}
 		const changes = { type: 'sessions-changed', sessions, settled: this.#settled, forgotten: this.#forgotten } as const;
 		this.#settled = [];
@@ -245,7 +249,7 @@ export class SessionBook {
 		if (session === null) return;
 		session.budget.use(used);
 		this.#change(session);
-		this.#settled.push({ taskId, version: session.version });
+		this.#noteSettled(session, taskId);
 	}
 
 	/** All fronts have said what they know: the least recently used go first. */
@@ -260,7 +264,18 @@ export class SessionBook {
 		let session = this.#sessions.get(sessionId);
 		if (session !== undefined && session.born > born) return null;
 		if (session === undefined || session.born < born) {
-			session = { id: sessionId, born, version: -1, told: nothing, usedAt, turns, budget: new Budget(), tasks: new Map(), last };
+			session = {
+				id: sessionId,
+				born,
+				version: -1,
+				told: nothing,
+				usedAt,
+				turns,
+				budget: new Budget(),
+				tasks: new Map(),
+				last,
+				untold: [],
+			};
 			this.#sessions.set(sessionId, session);
 		}
 		if (version > session.version) {
@@ -274,6 +289,15 @@ export class SessionBook {
 		session.turns = Math.max(session.turns, turns);
 		session.usedAt = Math.min(now, Math.max(session.usedAt, usedAt));
 		return session;
+	}
+
+	#heldOf(session: Session): Pick<HeldOfSession, 'epoch' | 'record' | 'settled'> {
+		return { epoch: this.#epoch, record: this.#recordOf(session), settled: [...session.untold] };
+	}
+
+	#noteSettled(session: Session, taskId: string): void {
+		this.#settled.push({ taskId, version: session.version });
+		session.untold.push(taskId);
 	}
 
 	#change(session: Session): void {
@@ -405,6 +429,7 @@ export class SessionBook {
 			budget: new Budget(),
 			tasks: new Map(),
 			last: null,
+			untold: [],
 		};
 		this.#sessions.set(sessionId, session);
 		if (this.#sessions.size > this.#options.countMax) this.sweep(now);

@@ -47,6 +47,8 @@ export interface HeldOfSession {
 	readonly epoch: number;
 	/** Right behind its admission. */
 	readonly record: SessionRecord;
+	/** Tasks whose settlements are in that, and were not told to the fronts by then. */
+	readonly settled: readonly string[];
 	readonly reserved: Amounts;
 	readonly outputCap: number | null;
 	readonly wallCapMs: number | null;

@@ -20,10 +20,7 @@ export class SessionNotes {
 
 	heard({ sessions, settled, forgotten }: SessionsChanged, now: number): void {
 		for (const record of sessions) this.#keep(record);
-		for (const { taskId, version } of settled) {
-			const ended = this.#ended.get(taskId);
-			if (ended !== undefined && ended.held.record.version <= version) this.#ended.delete(taskId);
-		}
+		for (const { taskId, version } of settled) this.#settled(taskId, version);
 		for (const sessionId of forgotten) {
 			this.#sessions.delete(sessionId);
 			for (const [taskId, { held }] of this.#ended) if (held.record.sessionId === sessionId) this.#ended.delete(taskId);
@@ -43,8 +40,12 @@ export class SessionNotes {
 	}
 
 	/** For a control thread of that epoch, once all tasks that live have reported themselves. */
-	report(epoch: number, now: number): ReportSessions[] {
+	report(epoch: number, now: number, live: Iterable<Pick<TaskRecord, 'held'>>): ReportSessions[] {
 		this.#forgetOld(now);
+		// What was settled before a task was admitted is in what that one knows of its session.
+		for (const { held } of [...live, ...this.#ended.values()]) {
+			if (held !== null) for (const taskId of held.settled) this.#settled(taskId, held.record.version);
+		}
 		const sessions = [...this.#sessions.values()];
 		const ended = [...this.#ended.values()].filter(({ held }) => held.epoch < epoch);
 		const messages: ReportSessions[] = [];
@@ -54,6 +55,11 @@ export class SessionNotes {
 		}
 		for (const each of ended) this.#ended.set(each.taskId, known(each, epoch));
 		return messages;
+	}
+
+	#settled(taskId: string, version: number): void {
+		const ended = this.#ended.get(taskId);
+		if (ended !== undefined && ended.held.record.version <= version) this.#ended.delete(taskId);
 	}
 
 	#keep(record: SessionRecord): void {

@@ -374,7 +374,7 @@ class Tasks implements Behavior<TasksMessage> {
 			this.#send({ type: 'report-tasks', frontId: this.#frontId, tasks: ended.slice(from, from + reportedAtOnce) });
 		}
 		const { epoch } = this.#control ?? { epoch: 0 };
-		for (const sessions of this.#sessions.report(epoch, this.#ctx.now())) this.#send(sessions);
+		for (const sessions of this.#sessions.report(epoch, this.#ctx.now(), this.#live.keys())) this.#send(sessions);
 		this.#send({ type: 'front-reported', frontId: this.#frontId });
 	}
 
