@@ -14,7 +14,7 @@ export const checkers = {
 	epochsAreFenced: 'a control thread grants leases of its own epoch only, and no task starts on an older one than it has reported to',
 	ledgerIsTheSumOfLeases: 'no pool finds its slots and its leases apart; when all is quiet every slot of every replica is free',
 	budgetsAreKept:
-		'the tasks of a session never use more tokens than its budget has; undisturbed, what is left is the budget without what they used',
+		'the tasks of a session never use more tokens than its budget has, unless all threads that know of it died; undisturbed, what is left is the budget without what they used',
 	queueStaysInBounds: 'no queue holds more tasks or bytes than it may',
 	queueIsFifo: 'of one tenant and class, whoever comes first in its order is granted a slot first',
 	tasksRunOnce:

@@ -136,7 +136,7 @@ class Simulation implements Universe {
 		const evidence = this.#evidence();
 		checkTasks(evidence);
 		if (!quiet) return;
-		if (!this.#lostEarly) checkBudgets({ ...evidence, allowed: this.#allowed, books: this.#books });
+		if (!this.#allForgotten) checkBudgets({ ...evidence, allowed: this.#allowed, books: this.#books });
 		checkRest(evidence);
 		this.#shutDown();
 		checkEnd(evidence, this.world.timers);
@@ -235,6 +235,12 @@ class Simulation implements Universe {
 			this.#allowed.set(sessionId, tokens);
 			role.setBudgets(sessionId, { tokens });
 		}
+	}
+
+	/** Nobody may be left who knows of the budgets: those who come back are told after a while. */
+	get #allForgotten(): boolean {
+		const lost = (name: string): boolean => (this.#crew.threads.get(name)?.incarnation ?? 2) > 1;
+		return this.#lostEarly || (lost('control') && this.plan.fronts.every(lost));
 	}
 
 	/** True once everything has ended and is back. */

@@ -31,6 +31,7 @@ import type { PoolSpec } from './pool-spec.ts';
 import { startingNews } from './pool-view.ts';
 import type { SessionOptions } from './session-book.ts';
 import type { SessionTerms } from './session-messages.ts';
+import { SureNews } from './sure-news.ts';
 import { TaskHomes } from './task-homes.ts';
 
 export interface DispatcherOptions {
@@ -46,7 +47,7 @@ export interface DispatcherOptions {
 	readonly sessions: SessionOptions;
 }
 
-export type DispatcherMessage = DispatcherCommand | PoolNews | RosterTick | SessionsTick;
+export type DispatcherMessage = DispatcherCommand | PoolNews | RosterTick | SessionsTick | { readonly type: 'news-due' };
 
 interface PoolRow {
 	readonly spec: PoolSpec;
@@ -60,6 +61,8 @@ interface PoolRow {
 
 const poolMailboxMax = 65_536;
 const contestedMs = 100;
+/** A link without room for news has some again by then. */
+const newsAgainMs = 50;
 
 export function dispatcher(options: DispatcherOptions): Setup<DispatcherMessage> {
 	return (ctx) => new Dispatcher(ctx, options);
@@ -76,6 +79,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	readonly #admission: AdmissionSteps;
 	readonly #decisions = new DecisionRecords();
 	readonly #sessions: DispatcherSessions;
+	readonly #news: SureNews;
 
 	constructor(ctx: ActorContext<DispatcherMessage>, options: DispatcherOptions) {
 		this.#ctx = ctx;
@@ -83,6 +87,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		this.#admission = options.admission ?? openAdmission;
 		this.#fronts = new FrontRoster(ctx, options.epoch, () => [...this.#pools.values()].map((row) => row.view));
 		this.#sessions = new DispatcherSessions(ctx, options, this.#pools, this.#fronts);
+		this.#news = new SureNews(() => ctx.setTimer('news', newsAgainMs, { type: 'news-due' }));
 		this.#unreported = new Set(options.expectedFronts);
 		expectOfDispatcher(ctx.telemetry);
 		const engines = options.engines ?? ['engine-0'];
@@ -105,6 +110,9 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				break;
 			case 'preview':
 				this.#onPreview(message);
+				break;
+			case 'news-due':
+				this.#news.tellAgain();
 				break;
 			case 'sessions-due':
 			case 'session-changes-due':
@@ -186,12 +194,12 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const startedAt = this.#ctx.now();
 		if (!this.#remember(summary, claim) && claim.exclusive) {
 			const words = 'another front thread was sent a task by the same name at the same time; send it again';
-			replyTo.tell({ type: 'refused', failure: failure('POOL_UNREADY', words, { retryAfterMs: contestedMs }) });
+			this.#news.tell(replyTo, { type: 'refused', failure: failure('POOL_UNREADY', words, { retryAfterMs: contestedMs }) });
 			return;
 		}
 		const terms = this.#admit(summary, again, startedAt);
 		if (terms === 'count-first') {
-			replyTo.tell({ type: 'count-first' });
+			this.#news.tell(replyTo, { type: 'count-first' });
 			return;
 		}
 		const problem = 'code' in terms ? terms : null;
@@ -215,7 +223,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 
 	#place(summary: TaskSummary, terms: SessionTerms, decision: Decision, replyTo: ActorRef<PlacementNews>): void {
 		if (decision.kind === 'none') {
-			replyTo.tell({ type: 'refused', failure: decision.failure });
+			this.#news.tell(replyTo, { type: 'refused', failure: decision.failure });
 			return;
 		}
 		const row = this.#pools.get(decision.poolId);
@@ -225,7 +233,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		}
 		this.#sessions.giveBack(summary, terms, this.#ctx.now());
 		const words = `${decision.poolId} has more than ${poolMailboxMax} messages waiting`;
-		replyTo.tell({
+		this.#news.tell(replyTo, {
 			type: 'refused',
 			failure: failure('ADMISSION_REJECT', words, { poolId: decision.poolId, policyLabel: 'reject', retryAfterMs: 1_000 }),
 		});
@@ -259,7 +267,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const home = this.#pools.get(poolId);
 		if (home?.ref.tell({ type: 'enqueue', summary, terms, origin: { kind: 'stays' }, replyTo }) === 'accepted') return;
 		this.#sessions.giveBack(summary, terms, this.#ctx.now(), false);
-		replyTo.tell({
+		this.#news.tell(replyTo, {
 			type: 'refused',
 			failure: failure('POOL_UNREADY', `${poolId} has more to do than it can take`, { retryAfterMs: 1_000 }),
 		});

@@ -189,7 +189,7 @@ class Pool implements Behavior<PoolMessage> {
 		}
 		const refuse = (why: Failure): void => {
 			this.#sessions.refused(command);
-			ref.tell({ type: 'refused', failure: why });
+			this.#tellSurely(ref, { type: 'refused', failure: why });
 		};
 		const refusal = origin === null ? this.#whyNotQueued(summary) : null;
 		if (refusal !== null) return refuse(refusal);

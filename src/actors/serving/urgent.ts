@@ -45,7 +45,6 @@ export const urgentFromControl = types<PlacementNews | FrontCommand | TaskClaime
 	'count-first',
 	'replica-lost',
 	'pools-changed',
-	'sessions-changed',
 	'adopt-lost',
 	'task-claimed',
 	'start-replica',
