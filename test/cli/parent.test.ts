@@ -120,9 +120,9 @@ describe('the parent of the daemon', () => {
 		assert.deepEqual(said, [
 			'orchestratord ended with exit code 1',
 			'orchestratord is started again in 0.0 s',
-			'orchestratord was killed (SIGKILL; out of memory?)',
+			'orchestratord was killed (SIGKILL); as a rule the system had no memory left: use a smaller model, less ctx or fewer slots',
 			'orchestratord is started again in 0.0 s',
-			'orchestratord aborted (SIGABRT)',
+			'orchestratord aborted (SIGABRT): a check inside the engine failed',
 			'orchestratord is started again in 0.0 s',
 		]);
 	});

@@ -18,21 +18,31 @@ export function errorRatio(predictedMs: number, realMs: number): number {
 }
 
 export class ErrorRatios {
+	/** In order of arrival, as a ring, and by size. */
 	readonly #ratios = new Float64Array(kept);
+	readonly #sorted = new Float64Array(kept);
 	#count = 0;
-	/** By size; null: to be sorted anew. */
-	#sorted: Float64Array | null = null;
 
 	add(predictedMs: number, realMs: number): void {
-		this.#ratios[this.#count % kept] = errorRatio(predictedMs, realMs);
+		const ratio = errorRatio(predictedMs, realMs);
+		const slot = this.#count % kept;
+		const known = Math.min(this.#count, kept);
+		if (known === kept) {
+			const at = this.#firstFrom(this.#ratios[slot] ?? 0, known);
+			this.#sorted.copyWithin(at, at + 1, known);
+		}
+		const before = Math.min(known, kept - 1);
+		const at = this.#firstFrom(ratio, before);
+		this.#sorted.copyWithin(at + 1, at, before);
+		this.#sorted[at] = ratio;
+		this.#ratios[slot] = ratio;
 		this.#count += 1;
-		this.#sorted = null;
 	}
 
 	/** What such predictions come to in the middle, over what they say; 1 until it is known. */
 	get median(): number {
-		const sorted = this.#bySize();
-		return sorted.length < medianFrom ? 1 : (sorted[sorted.length >> 1] ?? 1);
+		const known = this.#known;
+		return known < medianFrom ? 1 : (this.#sorted[known >> 1] ?? 1);
 	}
 
 	/** Milliseconds that half of such predictions did not exceed, where the middle is `median`. */
@@ -42,11 +52,10 @@ export class ErrorRatios {
 
 	/** Milliseconds that nine of ten such predictions did not exceed. */
 	p90Ms(predictedMs: number): number {
-		const sorted = this.#bySize();
-		const { length } = sorted;
+		const known = this.#known;
 		// The rank that makes the promise hold for the next one too, and not only for those that were seen.
-		const rank = Math.min(length, Math.ceil((length + 1) * 0.9));
-		const ratio = length === 0 ? unknownP90 : (sorted[rank - 1] ?? unknownP90);
+		const rank = Math.min(known, Math.ceil((known + 1) * 0.9));
+		const ratio = known === 0 ? unknownP90 : (this.#sorted[rank - 1] ?? unknownP90);
 		return Math.max(predictedMs, (predictedMs + floorMs) * ratio - floorMs);
 	}
 
@@ -55,20 +64,31 @@ export class ErrorRatios {
 	 * prediction itself is.
 	 */
 	probabilityWithin(predictedMs: number, allowedMs: number): number {
-		const sorted = this.#bySize();
-		if (sorted.length === 0) return predictedMs <= allowedMs ? 1 : 0;
+		const known = this.#known;
+		if (known === 0) return predictedMs <= allowedMs ? 1 : 0;
 		let low = 0;
-		let high = sorted.length;
+		let high = known;
 		while (low < high) {
 			const middle = (low + high) >> 1;
-			if ((predictedMs + floorMs) * (sorted[middle] ?? 1) - floorMs <= allowedMs) low = middle + 1;
+			if ((predictedMs + floorMs) * (this.#sorted[middle] ?? 1) - floorMs <= allowedMs) low = middle + 1;
 			else high = middle;
 		}
-		return low / sorted.length;
+		return low / known;
 	}
 
-	#bySize(): Float64Array {
-		this.#sorted ??= this.#ratios.slice(0, Math.min(this.#count, kept)).sort();
-		return this.#sorted;
+	get #known(): number {
+		return Math.min(this.#count, kept);
+	}
+
+	/** Index of the first ratio among so many that is not below; their number when all are. */
+	#firstFrom(ratio: number, among: number): number {
+		let low = 0;
+		let high = among;
+		while (low < high) {
+			const middle = (low + high) >> 1;
+			if ((this.#sorted[middle] ?? 0) < ratio) low = middle + 1;
+			else high = middle;
+		}
+		return low;
 	}
 }

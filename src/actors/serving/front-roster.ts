@@ -57,8 +57,8 @@ export class FrontRoster {
 
 	/** A pool stands otherwise than the fronts know: at once what changes what they do, the rest now and then. */
 	poolChanged(before: PoolView, after: PoolView): void {
-		if (stateOf(before) !== stateOf(after)) this.broadcast();
-		else if (countsOf(before) !== countsOf(after)) this.#broadcastSoon();
+		if (!sameState(before, after)) this.broadcast();
+		else if (!sameCounts(before, after)) this.#broadcastSoon();
 	}
 
 	/** False: one at least had no room for it. */
@@ -106,15 +106,23 @@ export class FrontRoster {
 	}
 }
 
-/** What the fronts are told at once. */
-function stateOf(view: PoolView): string {
-	const replicas = view.replicas.map(
-		({ state, facts, breaker, lastError }) => `${state} ${breaker} ${facts?.address ?? ''} ${lastError ?? ''}`,
-	);
-	return `${view.state} ${view.model} ${view.reloadingTo} ${view.lastError} ${view.drainingUntil} ${replicas.join()}`;
+/** What the fronts are told of at once. */
+function sameState(a: PoolView, b: PoolView): boolean {
+	if (a.state !== b.state || a.drainingUntil !== b.drainingUntil || a.replicas.length !== b.replicas.length) return false;
+	if (a.model !== b.model || a.reloadingTo !== b.reloadingTo || a.lastError !== b.lastError) return false;
+	return a.replicas.every((replica, index) => {
+		const other = b.replicas[index];
+		if (replica.state !== other?.state || replica.lastError !== other.lastError) return false;
+		return replica.breaker === other.breaker && replica.facts?.address === other.facts?.address;
+	});
 }
 
-/** What they are told now and then. */
-function countsOf({ slotsTotal, slotsFree, queueDepth }: PoolView): string {
-	return `${slotsTotal} ${slotsFree} ${queueDepth.interactive} ${queueDepth.batch}`;
+/** What they are told of now and then. */
+function sameCounts(a: PoolView, b: PoolView): boolean {
+	return (
+		a.slotsTotal === b.slotsTotal &&
+		a.slotsFree === b.slotsFree &&
+		a.queueDepth.interactive === b.queueDepth.interactive &&
+		a.queueDepth.batch === b.queueDepth.batch
+	);
 }

@@ -58,6 +58,8 @@ export class PoolTasks {
 	readonly #watch: Watch;
 	readonly #running = new Map<string, Running>();
 	readonly #refs = new Map<ActorRef<never>, Followed>();
+	/** Changes with what runs. */
+	version = 0;
 
 	constructor(watch: Watch) {
 		this.#watch = watch;
@@ -82,6 +84,7 @@ export class PoolTasks {
 
 	/** It has a lease, from the queue or from an earlier control thread. */
 	runs(running: Running): void {
+		this.version += 1;
 		this.#running.set(leaseKey(running.lease), running);
 		this.#refs.set(running.ref, { taskId: running.summary.taskId, waiting: null, running });
 		this.#watch.watch(running.ref);
@@ -99,6 +102,7 @@ export class PoolTasks {
 	ended(key: string): Running | undefined {
 		const running = this.#running.get(key);
 		if (running === undefined) return undefined;
+		this.version += 1;
 		this.#running.delete(key);
 		if (this.#refs.get(running.ref)?.running === running) {
 			this.#refs.delete(running.ref);

@@ -48,6 +48,8 @@ export interface PoolOptions {
 const auditMs = 250;
 const ledgerMs = 5_000;
 const gaugesMs = 100;
+/** What is left of running tasks is foreseen anew after so long, and whenever one begins or ends. */
+const levelsMs = 10;
 /** A link without room for a grant has some again by then. */
 const tellAgainMs = 50;
 /** Before a Replica that died of a bug is asked for again. */
@@ -74,6 +76,8 @@ class Pool implements Behavior<PoolMessage> {
 	readonly #reload: PoolReload;
 	readonly #telemetry: PoolTelemetry;
 	readonly #drain = new PoolDrain();
+	/** As they were foreseen last. */
+	#lastLevels: { readonly levels: SlotLevels; readonly at: number; readonly version: number; readonly free: number } | null = null;
 	readonly #preemption: PoolPreemption;
 	readonly #sessions: PoolSessions;
 	/** Those that are there, by name. */
@@ -729,12 +733,17 @@ class Pool implements Behavior<PoolMessage> {
 	#levels(): SlotLevels {
 		const now = this.#ctx.now();
 		const free = this.#grantsOpen ? this.#replicas.slotsFree(this.#ledger) : 0;
+		const { version } = this.#tasks;
+		const last = this.#lastLevels;
+		if (last !== null && last.version === version && last.free === free && now - last.at < levelsMs) return last.levels;
 		const freeInMs: number[] = new Array<number>(free).fill(0);
 		for (const { summary, depth, slots, startedAt } of this.#tasks) {
 			const leftMs = this.#forecast.leftMs(summary, depth, now - startedAt);
 			for (let slot = 0; slot < slots; slot += 1) freeInMs.push(leftMs);
 		}
-		return new SlotLevels(freeInMs, this.#pace.heldMs);
+		const levels = new SlotLevels(freeInMs, this.#pace.heldMs);
+		this.#lastLevels = { levels, at: now, version, free };
+		return levels;
 	}
 
 	/** Tasks that the engine of the next task will have: all that it can, when others wait. */

@@ -1,0 +1,276 @@
+/**
+ * Scheduling: what a task costs the control thread, with the production Dispatcher and Pools, without threads and engines.
+ *
+ * Operations, µs of CPU: `admit` = a submission handled to its end (directory, decision, ETA, place, answer told); `dispatch` = a
+ * settlement handled to its end (ledger, pace, the next task chosen and granted). With `--queued` tasks over eight pools, ten
+ * tenants. `bytes` = heap of a waiting task, the bench's own part left out. Then one pool takes 100 000 tasks in bursts, as a
+ * link delivers them, has half of them withdrawn and the rest run: delay of the event loop, ms. Not measured: the hops between
+ * threads.
+ *
+ *   node dist/bench/scheduling.js [--queued 10000] [--json FILE]
+ */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { parseArgs } from 'node:util';
+import type { EdgeRef } from '../src/actors/kernel/edge.ts';
+import { RealHost } from '../src/actors/kernel/real-host.ts';
+import type { ActorRef } from '../src/actors/kernel/ref.ts';
+import { SimHost } from '../src/actors/kernel/sim-host.ts';
+import { ActorSystem } from '../src/actors/kernel/system.ts';
+import { type DispatcherMessage, dispatcher } from '../src/actors/serving/dispatcher.ts';
+import type {
+	EngineThreadCommand,
+	FrontCommand,
+	Lease,
+	PlacementNews,
+	ReplicaCommand,
+	ReplicaFacts,
+	TaskSummary,
+} from '../src/actors/serving/messages.ts';
+import type { PoolSpec } from '../src/actors/serving/pool-spec.ts';
+import { figure, machine, quantiles, report, table } from './report.ts';
+
+const { values: options } = parseArgs({ options: { queued: { type: 'string', default: '10000' }, json: { type: 'string' } } });
+
+const silent = { count() {}, gauge() {}, observe() {}, expect() {}, log() {} };
+
+function poolSpec(poolId: string): PoolSpec {
+	return {
+		poolId,
+		engine: 'scripted',
+		provider: 'embedded',
+		model: `scripted:${poolId}`,
+		aliases: ['default'],
+		devices: null,
+		replicas: 2,
+		maxTokensOut: 1_024,
+		queue: {
+			capacity: 200_000,
+			bytesMax: 2 ** 40,
+			fullPolicy: 'reject',
+			batchMaxWaitMs: 60_000,
+			order: 'fifo',
+			preemption: 'off',
+		},
+		migration: 'on',
+		perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 },
+		prices: { perTokenIn: 0, perTokenOut: 0 },
+		timeouts: { firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },
+		settings: null,
+	};
+}
+
+function facts(poolId: string, replicaId: string): ReplicaFacts {
+	return {
+		replicaId,
+		poolId,
+		engine: 'scripted',
+		engineVersion: '1',
+		modelDigest: null,
+		modelName: poolId,
+		address: replicaId,
+		slots: 16,
+		ctx: 8_192,
+		workloads: ['completion'],
+		samplerProfileVersion: '1',
+		chatTemplate: null,
+		device: 'CPU',
+		features: [],
+	};
+}
+
+const place = { mode: 'auto', pinPoolId: null, preferPools: [], avoidPools: [], requireDeviceMask: null, allowFallback: true } as const;
+
+function summary(number: number, now: number): TaskSummary {
+	return {
+		taskId: `task-${number}`,
+		sessionId: null,
+		correlationId: 'c',
+		workload: 'completion',
+		modelRef: 'default',
+		engine: null,
+		priority: number % 5 === 0 ? 'batch' : 'interactive',
+		tenant: `tenant-${number % 10}`,
+		promptTokens: 100 + (number % 300),
+		promptBytes: 1_000,
+		ctx: null,
+		maxTokens: null,
+		expectedTokens: null,
+		deadlineAt: null,
+		admittedAt: now,
+		strict: false,
+		samplerProfileVersion: null,
+		needs: [],
+		placement: place,
+		queuedBytes: 2_000,
+		counted: false,
+		movable: true,
+		resume: null,
+	};
+}
+
+class Control {
+	readonly system: ActorSystem;
+	readonly dispatcher: ActorRef<DispatcherMessage>;
+	/** Granted, and to be settled. */
+	readonly running: Lease[] = [];
+	waiting = 0;
+	readonly #now: () => number;
+	#made = 0;
+
+	constructor(system: ActorSystem, now: () => number, pools: readonly string[]) {
+		this.system = system;
+		this.#now = now;
+		this.dispatcher = system.spawn(
+			'dispatcher',
+			dispatcher({
+				epoch: 1,
+				pools: pools.map(poolSpec),
+				expectedFronts: ['front-0'],
+				sessions: { ttlMs: 600_000, turnsMax: 8, countMax: 1_000 },
+			}),
+			{ mailboxMax: 300_000 },
+		);
+		const front = system.edge<FrontCommand>(() => undefined, { mailboxMax: 100_000 });
+		this.dispatcher.tell({ type: 'front-joined', frontId: 'front-0', draining: [], replyTo: front });
+		this.dispatcher.tell({ type: 'front-reported', frontId: 'front-0' });
+		const engine = system.edge<EngineThreadCommand>(({ replica, replyTo }) => {
+			const { replicaId, poolId } = replica;
+			replyTo.tell({ type: 'replica-started', replicaId, replyTo: system.edge<ReplicaCommand>(() => undefined) });
+			replyTo.tell({ type: 'replica-ready', replicaId, facts: facts(poolId, replicaId) });
+		});
+		this.dispatcher.tell({ type: 'engine-joined', engineId: 'engine-0', replyTo: engine });
+	}
+
+	/** Returns what ends its wait. */
+	submit(): () => void {
+		const one = summary(this.#made++, this.#now());
+		let poolId = '';
+		const task: EdgeRef<PlacementNews> = this.system.edge<PlacementNews>((news) => {
+			if (news.type === 'queued') {
+				this.waiting += 1;
+				poolId = news.poolId;
+			} else if (news.type === 'granted') {
+				this.waiting -= 1;
+				this.running.push(news.lease);
+				task.close();
+			} else if (news.type === 'withdrawn') {
+				this.waiting -= 1;
+				task.close();
+			}
+		});
+		const claim = { frontId: 'front-0', bodyHash: 'h', keys: [], exclusive: false };
+		this.dispatcher.tell({ type: 'submit', summary: one, claim, again: false, replyTo: task });
+		return () => this.dispatcher.tell({ type: 'withdraw', poolId, taskId: one.taskId, reason: 'client' });
+	}
+
+	settle(): void {
+		const lease = this.running.shift();
+		if (lease === undefined) throw new Error('nothing runs');
+		const settlement = {
+			outcome: 'completed',
+			slot: 'free',
+			tokensIn: 200,
+			tokensOut: 150,
+			prefillMs: 200,
+			decodeMs: 3_000,
+			reason: 'stop',
+		} as const;
+		this.dispatcher.tell({ type: 'settle', lease, settlement });
+	}
+}
+
+interface Row {
+	readonly what: string;
+	readonly us: readonly number[];
+}
+
+const queued = Number(options.queued);
+const host = new SimHost(1, silent);
+const control = new Control(new ActorSystem(host), () => host.now(), ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']);
+host.run();
+
+const timed = (operation: () => void): number => {
+	const from = performance.now();
+	operation();
+	host.run();
+	return (performance.now() - from) * 1_000;
+};
+// Those that run are not counted among those that wait.
+while (control.waiting < queued / 2) timed(() => control.submit());
+globalThis.gc?.();
+const heapBefore = process.memoryUsage().heapUsed;
+const before = control.waiting;
+while (control.waiting < queued) timed(() => control.submit());
+globalThis.gc?.();
+const bytes = (process.memoryUsage().heapUsed - heapBefore) / (control.waiting - before);
+// A bare edge with its closure and its summary, which in the daemon are on the front.
+const bare: unknown[] = [];
+const bareBefore = process.memoryUsage().heapUsed;
+for (let made = 0; made < 5_000; made += 1) bare.push([control.system.edge<PlacementNews>(() => void made), summary(made, 0)]);
+globalThis.gc?.();
+const bareBytes = (process.memoryUsage().heapUsed - bareBefore) / bare.length;
+
+const admits: number[] = [];
+const dispatches: number[] = [];
+for (let round = 0; round < 20_000; round += 1) {
+	admits.push(timed(() => control.submit()));
+	dispatches.push(timed(() => control.settle()));
+}
+// Every second all that wait are told of a new place.
+const passes = Array.from({ length: 5 }, () => {
+	control.settle();
+	const from = performance.now();
+	host.advance(1_000);
+	return (performance.now() - from) * 1_000;
+});
+const rows: Row[] = [
+	{ what: 'admit', us: admits },
+	{ what: 'dispatch', us: dispatches },
+	{ what: 'both', us: admits.map((each, index) => each + (dispatches[index] ?? 0)) },
+	{ what: 'a second of standing still, with its pass over all that wait', us: passes },
+];
+
+/** Tasks come, go and run in bursts of a thousand, as links deliver them. */
+async function flood(count: number): Promise<{ readonly p999: number; readonly most: number; readonly seconds: number }> {
+	const real = new RealHost(silent);
+	const one = new Control(new ActorSystem(real), () => real.now(), ['a']);
+	await new Promise((resolve) => setTimeout(resolve, 50));
+	const delay = monitorEventLoopDelay({ resolution: 1 });
+	delay.enable();
+	const from = performance.now();
+	const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+	const leave: (() => void)[] = [];
+	for (let made = 0; made < count; made += 1) {
+		leave.push(one.submit());
+		if (made % 1_000 === 999) await turn();
+	}
+	while (one.waiting + one.running.length < count) await turn();
+	for (const [index, go] of leave.entries()) {
+		if (index % 2 === 0) go();
+		if (index % 1_000 === 999) await turn();
+	}
+	for (let settled = 0; one.waiting > 0 || one.running.length > 0; settled += 1) {
+		if (one.running.length > 0) one.settle();
+		if (one.running.length === 0 || settled % 1_000 === 999) await turn();
+	}
+	delay.disable();
+	one.system.shutdown();
+	// The monitor's own resolution is in every sample.
+	return { p999: delay.percentile(99.9) / 1e6 - 1, most: delay.max / 1e6 - 1, seconds: (performance.now() - from) / 1_000 };
+}
+
+const flooded = await flood(100_000);
+const at = (values: readonly number[], q: number): string => figure(quantiles(values, [q])[0] ?? Number.NaN, 1);
+const text = [
+	`scheduling: ${figure(queued)} queued over 8 pools, ${machine()}`,
+	table(rows, [
+		{ title: 'µs of the control thread', cell: (row) => row.what },
+		{ title: 'p50', cell: (row) => at(row.us, 0.5) },
+		{ title: 'p90', cell: (row) => at(row.us, 0.9) },
+		{ title: 'p99', cell: (row) => at(row.us, 0.99) },
+	]),
+	`a waiting task: ${figure(bytes - bareBytes)} bytes beside its summary and its ref${globalThis.gc === undefined ? ' (without --expose-gc: not to be trusted)' : ''}`,
+	`100 000 tasks into one pool, half of them cancelled, the rest run: event loop delayed p99.9 ${figure(flooded.p999, 1)} ms, at most ${figure(flooded.most, 1)} ms, ${figure(flooded.seconds, 1)} s in all`,
+].join('\n\n');
+report('scheduling', text, options.json, { rows, bytes: bytes - bareBytes, flooded });
+process.exit(0);
