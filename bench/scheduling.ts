@@ -104,6 +104,7 @@ function summary(number: number, now: number): TaskSummary {
 		queuedBytes: 2_000,
 		counted: false,
 		movable: true,
+		held: null,
 		resume: null,
 	};
 }
@@ -133,10 +134,12 @@ class Control {
 		const front = system.edge<FrontCommand>(() => undefined, { mailboxMax: 100_000 });
 		this.dispatcher.tell({ type: 'front-joined', frontId: 'front-0', draining: [], replyTo: front });
 		this.dispatcher.tell({ type: 'front-reported', frontId: 'front-0' });
-		const engine = system.edge<EngineThreadCommand>(({ replica, replyTo }) => {
-			const { replicaId, poolId } = replica;
-			replyTo.tell({ type: 'replica-started', replicaId, replyTo: system.edge<ReplicaCommand>(() => undefined) });
-			replyTo.tell({ type: 'replica-ready', replicaId, facts: facts(poolId, replicaId) });
+		const engine = system.edge<EngineThreadCommand>((command) => {
+			if (command.type !== 'start-replica') return;
+			const { replicaId, poolId, model, settings } = command.replica;
+			const replica = system.edge<ReplicaCommand>(() => undefined);
+			command.replyTo.tell({ type: 'replica-started', replicaId, model, settings, replyTo: replica });
+			command.replyTo.tell({ type: 'replica-ready', replicaId, facts: facts(poolId, replicaId) });
 		});
 		this.dispatcher.tell({ type: 'engine-joined', engineId: 'engine-0', replyTo: engine });
 	}

@@ -44,7 +44,9 @@ describe('a daemon whose engine is killed', () => {
 		}
 		assert.ok(moved > 10 && moved < 40, `${moved} of 50 moved`);
 		const metrics = await (await fetch(`${daemon.url}/metrics`)).text();
-		assert.match(metrics, new RegExp(`^migrations_total\\{pool_id="two",reason="replica-lost"\\} ${moved}$`, 'm'));
+		const counted = /^migrations_total\{pool_id="two",reason="replica-lost"\} (\d+)$/m.exec(metrics)?.[1];
+		// Who is given a slot of the dead engine before its death is known moves twice.
+		assert.ok(Number(counted) >= moved, `${counted} moves of ${moved} streams`);
 		assert.match(daemon.output(), /"event":"task-migrated".*Goes on behind token \d+ in a slot of two-1/);
 		assert.equal(await daemon.stop(), 0);
 	});
