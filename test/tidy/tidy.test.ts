@@ -66,27 +66,14 @@ function isBarrel(code: string): boolean {
 	return statements !== code && statements.trim() === '';
 }
 
-/** Files that may be longer than the soft cap, each with its reason. */
-const longFiles: ReadonlyMap<string, string> = new Map([
-	['src/actors/serving/pool.ts', 'the one writer of a queue and a ledger; what it decides is in files of their own'],
-]);
-const softCap = 450;
-const hardCap = 850;
+const linesMax = 450;
 
 test('no file knows everything', () => {
 	none(
 		files.flatMap(({ path, text }) => {
 			const lines = text.split('\n').length - 1;
-			if (lines > hardCap) return [`${path} has ${lines} lines, more than ${hardCap}: split it by concept`];
-			return lines > softCap && !longFiles.has(path)
-				? [`${path} has ${lines} lines, more than ${softCap}: split it by concept, or list it in longFiles with a reason`]
-				: [];
+			return lines > linesMax ? [`${path} has ${lines} lines, more than ${linesMax}: split it by concept`] : [];
 		}),
-	);
-	none(
-		[...longFiles.keys()]
-			.filter((path) => !files.some((file) => file.path === path))
-			.map((path) => `${path} is in longFiles but does not exist: remove it`),
 	);
 });
 

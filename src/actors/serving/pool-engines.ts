@@ -1,0 +1,190 @@
+/**
+ * The replicas of a pool and the model that they run: asked for, heard of, lost, and given another model one at a time. Part of
+ * the Pool actor.
+ */
+import type { ActorRef } from '../kernel/ref.ts';
+import type { Failure } from './failure.ts';
+import type { EngineThreadCommand, ReplicaNews } from './messages.ts';
+import type { PoolCommand } from './pool-messages.ts';
+import type { PoolOffers } from './pool-offers.ts';
+import type { ReplicaRow } from './pool-replicas.ts';
+import type { PoolSlots } from './pool-slots.ts';
+import type { PoolState } from './pool-state.ts';
+
+/** Before a Replica that died of a bug is asked for again. */
+const startAgainMs = 1_000;
+
+export class PoolEngines {
+	readonly #pool: PoolState;
+	readonly #slots: PoolSlots;
+	readonly #offers: PoolOffers;
+	/** Engine threads that are there, by name. */
+	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
+
+	constructor(pool: PoolState, slots: PoolSlots, offers: PoolOffers) {
+		this.#pool = pool;
+		this.#slots = slots;
+		this.#offers = offers;
+	}
+
+	use({ engineId, replyTo }: Extract<PoolCommand, { type: 'use-engine' }>): void {
+		this.#engines.set(engineId, replyTo);
+		this.#pool.ctx.watch(replyTo);
+		this.startAll();
+	}
+
+	/** Each replica that was not asked for is, once its engine thread is there. */
+	startAll(): void {
+		const { spec, reload, replicas, ctx } = this.#pool;
+		const { poolId, engine } = spec;
+		const { ref: model, settings } = reload.target;
+		for (const row of replicas.rows) {
+			const target = this.#engines.get(row.home);
+			if (target === undefined || row.engine !== null || row.state === 'stopped') continue;
+			const replica = { replicaId: row.replicaId, poolId, engine, model, settings };
+			if (target.tell({ type: 'start-replica', replica, replyTo: ctx.self }) === 'accepted') row.engine = target;
+			else ctx.setTimer('start-replicas', startAgainMs, { type: 'start-replicas-due' });
+		}
+	}
+
+	heard(news: ReplicaNews): void {
+		const { replicas, epoch, reload, ctx } = this.#pool;
+		if (news.type === 'model-verified' || news.type === 'model-refused') return this.#onModelNews(news);
+		const row = replicas.find(news.replicaId);
+		if (row === undefined) return;
+		switch (news.type) {
+			case 'replica-started':
+				replicas.starting(row, news);
+				if (epoch > 1) reload.found(news);
+				ctx.watch(news.replyTo);
+				return;
+			case 'replica-ready':
+				return this.#onReady(row, news);
+			case 'replica-failed':
+				this.#onFailed(row, news);
+				return;
+			case 'replica-stopped':
+				row.state = 'stopped';
+				return this.#slots.loseLeases(row, 'was stopped');
+			case 'audited':
+				return this.#slots.audited(row, news.busyLeases);
+		}
+	}
+
+	#onReady(row: ReplicaRow, { facts }: Extract<ReplicaNews, { type: 'replica-ready' }>): void {
+		const { ledger, epoch, replicas, telemetry, tasks } = this.#pool;
+		if (ledger.has(row.replicaId)) this.#slots.loseLeases(row, 'was started again');
+		// The first engine of a first control thread is known to be idle; any other is asked.
+		const fresh = epoch === 1 && !row.everReady;
+		replicas.ready(row, facts);
+		telemetry.ready(facts);
+		ledger.addReplica(row.replicaId, facts.slots);
+		// Tasks that reported before their replica did. Those of an engine that is gone are void; what the dead held, the audit shows.
+		for (const { lease, summary, goneAt } of tasks.on(row.replicaId)) {
+			if (goneAt === null) ledger.adopt(lease, summary.taskId);
+		}
+		row.grantable = fresh;
+		if (fresh) this.#slots.grant();
+		else this.#slots.audit(row.replicaId);
+	}
+
+	#onFailed(row: ReplicaRow, news: Extract<ReplicaNews, { type: 'replica-failed' }>): void {
+		const { ctx, replicas, reload } = this.#pool;
+		const served = row.state === 'ready';
+		const now = ctx.now();
+		replicas.failed(row, news, now);
+		reload.failed(row, news.failure.message);
+		if (served && row.breaker.died(now)) this.#slots.tripped(row, news.failure.message);
+		this.#slots.loseLeases(row, news.failure.message);
+		if (replicas.state === 'failed') this.#offers.all();
+	}
+
+	/** False: the ref was neither a replica nor an engine thread. */
+	gone(ref: ActorRef<never>): boolean {
+		const row = this.#pool.replicas.withRef(ref);
+		if (row === undefined) return this.#engineGone(ref);
+		this.#replicaGone(row);
+		return true;
+	}
+
+	/** Its actor is gone: with its engine thread, or of a bug; then it is asked for again. */
+	#replicaGone(row: ReplicaRow): void {
+		const { replicas, ctx } = this.#pool;
+		if (row.state === 'stopped') {
+			row.ref = null;
+			return;
+		}
+		replicas.lost(row);
+		this.#slots.loseLeases(row, 'is gone');
+		ctx.setTimer('start-replicas', startAgainMs, { type: 'start-replicas-due' });
+	}
+
+	/** An engine thread is gone. Its replicas may never have got so far as to name themselves. */
+	#engineGone(ref: ActorRef<never>): boolean {
+		const { reload, replicas } = this.#pool;
+		for (const [engineId, engine] of this.#engines) {
+			if (engine !== ref) continue;
+			this.#engines.delete(engineId);
+			reload.lost();
+			for (const row of replicas.rows) if (row.engine === engine && row.ref === null) row.engine = null;
+			this.startAll();
+			return true;
+		}
+		return false;
+	}
+
+	reload({ model, replyTo }: Extract<PoolCommand, { type: 'reload' }>): void {
+		const { reload, refusals, spec, ctx, telemetry } = this.#pool;
+		const answer = reload.ask(model);
+		const engine = this.#engines.values().next().value;
+		let problem: Failure | null = null;
+		if (answer === 'busy') problem = refusals.reloading(reload.underWay ?? '');
+		else if (answer === 'ready') reload.verified(reload.configured);
+		else if (answer === 'verify') {
+			const { engine: kind, settings } = spec;
+			if (engine?.tell({ type: 'verify-model', engine: kind, settings, model, replyTo: ctx.self }) !== 'accepted') {
+				problem = refusals.noEngineThread(startAgainMs);
+				reload.refused(model, problem.message);
+			}
+		}
+		if (problem === null && answer !== 'same') telemetry.reload('info', `Reloading ${spec.poolId} with ${model}.`);
+		replyTo.tell({ type: 'pool-controlled', failure: problem });
+	}
+
+	#onModelNews(news: Extract<ReplicaNews, { type: 'model-verified' | 'model-refused' }>): void {
+		const { reload, telemetry, spec } = this.#pool;
+		if (news.type === 'model-verified') reload.verified({ ref: news.model, settings: news.settings });
+		else if (reload.refused(news.model, news.failure.message)) telemetry.reload('warn', `${spec.poolId}: ${reload.problem}.`);
+	}
+
+	purge({ operation, replyTo }: Extract<PoolCommand, { type: 'purge' }>): void {
+		const { reload, refusals, tasks, replicas, telemetry, spec } = this.#pool;
+		const { models, drainFirst, force } = operation;
+		const { ref } = reload.model;
+		const foreign = models.find((model) => model !== ref);
+		let problem: Failure | null = null;
+		if (foreign !== undefined) problem = refusals.notServed(foreign, ref);
+		else if (!drainFirst && !force && tasks.runningCount > 0) problem = refusals.busy(tasks.runningCount);
+		else if (!reload.renew(replicas.rows, force)) problem = refusals.reloading(reload.underWay ?? '');
+		if (problem === null) telemetry.reload('info', `Purging ${spec.poolId}: each engine starts anew.`);
+		replyTo.tell({ type: 'pool-controlled', failure: problem });
+	}
+
+	/** The next step of a reload, if it can be taken now. */
+	swap(): void {
+		if (this.#pool.reload.underWay === null) return;
+		const { reload, replicas, ledger, telemetry, spec } = this.#pool;
+		const before = reload.model.ref;
+		const row = reload.next(replicas.rows, ({ replicaId }) => ledger.isIdle(replicaId));
+		const { ref: model, settings } = reload.target;
+		if (row?.ref?.tell({ type: 'change-model', model, settings }) === 'accepted') {
+			reload.told(row);
+			row.state = 'starting';
+			this.#slots.loseLeases(row, 'is started anew');
+		}
+		if (reload.underWay !== null) return;
+		if (reload.model.ref !== before) telemetry.serves(model, before);
+		telemetry.reload(reload.problem === null ? 'info' : 'warn', `${spec.poolId}: ${reload.problem ?? `${model} serves`}.`);
+		this.#slots.grant();
+	}
+}

@@ -1,0 +1,267 @@
+/**
+ * The slots of a pool: who is given one, what a task's end says, and what is done about slots of which nobody knows whether
+ * they are free. Part of the Pool actor.
+ */
+import type { ActorRef } from '../kernel/ref.ts';
+import { verdictOf } from './circuit-breaker.ts';
+import { leaseKey } from './engine-life.ts';
+import { errorRatio } from './error-ratios.ts';
+import type { Lease, Settlement } from './messages.ts';
+import type { PoolCommand } from './pool-messages.ts';
+import type { PoolOffers } from './pool-offers.ts';
+import { PoolPreemption } from './pool-preemption.ts';
+import { chooseReplica, nextIdle, type ReplicaRow } from './pool-replicas.ts';
+import type { PoolState } from './pool-state.ts';
+import type { Waiting } from './pool-tasks.ts';
+import type { Charge } from './queue.ts';
+import type { PriorityClass } from './task-request.ts';
+
+const auditMs = 250;
+const ledgerMs = 5_000;
+/** How far behind a task that cannot be served now others may be looked for that can. */
+const lookBehind = 32;
+
+export class PoolSlots {
+	readonly #pool: PoolState;
+	readonly #offers: PoolOffers;
+	readonly #preemption: PoolPreemption;
+
+	constructor(pool: PoolState, offers: PoolOffers) {
+		this.#pool = pool;
+		this.#offers = offers;
+		this.#preemption = new PoolPreemption(pool.spec);
+		pool.ctx.setTimer('ledger', ledgerMs, { type: 'ledger-due' });
+	}
+
+	/** Grants what can be granted, in the queue's order. A strict task at the head keeps an idle-going replica for itself. */
+	grant(): void {
+		const { drain, replicas, ledger } = this.#pool;
+		if (!this.#pool.grantsOpen || drain.active) return;
+		const passed = new Set<string>();
+		let kept: ReplicaRow | null = null;
+		while (passed.size < lookBehind) {
+			const waiting = this.#firstBut(passed);
+			if (waiting === undefined) return;
+			const { strict } = waiting.summary;
+			const row = chooseReplica(replicas.rows, ledger, strict, kept, waiting.terms.replicaId);
+			if (row !== null && this.#start(waiting, row)) continue;
+			// Only behind strict tasks, and tasks that could not be told, may others still find a place.
+			if (row === null && !strict) return this.#preempt(waiting.priority);
+			if (strict) kept ??= nextIdle(replicas.rows, ledger);
+			passed.add(waiting.taskId);
+		}
+	}
+
+	/** The next task is one of this class, and finds no slot. */
+	#preempt(next: PriorityClass): void {
+		const { ctx, queue, tasks } = this.#pool;
+		if (next !== 'interactive') return;
+		const now = ctx.now();
+		for (const { lease, ref } of this.#preemption.victims(queue.depth('interactive'), tasks, now)) {
+			const delivery = ref.tell({ type: 'leave-slot', lease, reason: 'preempted' });
+			if (delivery === 'accepted') this.#preemption.asked(lease, now);
+		}
+	}
+
+	/** Each start charges a tenant, so that another may be next. */
+	#firstBut(passed: ReadonlySet<string>): Waiting | undefined {
+		const { queue } = this.#pool;
+		if (passed.size === 0) return queue.first;
+		for (const waiting of queue) if (!passed.has(waiting.taskId)) return waiting;
+		return undefined;
+	}
+
+	/** False: its actor could not be told. It keeps its place; if it is gone, we shall hear. */
+	#start(waiting: Waiting, row: ReplicaRow): boolean {
+		const { spec, ledger, forecast, ctx, queue, sessions, tasks, pace, telemetry } = this.#pool;
+		const { facts } = row;
+		if (facts === null) return false;
+		const { summary, terms, ref, serviceMs } = waiting;
+		const { timeouts } = spec;
+		const lease = ledger.grant(row.replicaId, waiting.taskId, summary.strict);
+		const delivery = ref.tell({
+			type: 'granted',
+			lease,
+			replica: facts,
+			ctx: Math.min(facts.ctx, summary.ctx ?? facts.ctx),
+			maxTokensOut: Math.min(spec.maxTokensOut, terms.outputCap ?? spec.maxTokensOut),
+			timeouts: { ...timeouts, wallMs: Math.min(timeouts.wallMs, terms.wallCapMs ?? timeouts.wallMs) },
+			migration: spec.migration === 'on',
+			standing: forecast.standing(summary.priority, 0, 0, serviceMs),
+		});
+		if (delivery !== 'accepted') {
+			ledger.release(lease);
+			if (delivery === 'full') this.#pool.tellAgainSoon();
+			return false;
+		}
+		const now = ctx.now();
+		const charge = queue.start(waiting.taskId);
+		const slots = ledger.get(lease)?.slots ?? 1;
+		const depth = ledger.slotsIn(row.replicaId, 'granted');
+		const predicted = { at: waiting.enqueuedAt, endMs: waiting.predictedEndMs };
+		sessions.runs(waiting, facts);
+		tasks.runs({ lease, summary, terms, ref, depth, predicted, slots, charge, startedAt: now, goneAt: null });
+		row.breaker.started(leaseKey(lease));
+		const waitedMs = now - waiting.enqueuedAt;
+		// Of those that found a free slot there was nothing to foretell.
+		if (waiting.startMs > 0) pace.starts[summary.priority].add(waiting.startMs, waitedMs);
+		telemetry.started(summary, facts, errorRatio(waiting.predictedStartMs, waitedMs));
+		return true;
+	}
+
+	/** Once a lease: what is settled again, was never ours or is of an older epoch has no effect. */
+	settle({ lease, settlement, correlationId }: Extract<PoolCommand, { type: 'settle' }>): void {
+		const { tasks, telemetry, ctx, ledger, queue, forecast, sessions, replicas, pace } = this.#pool;
+		const running = tasks.holding(lease);
+		if (running === undefined) {
+			telemetry.staleSettlement(lease, correlationId);
+			return;
+		}
+		tasks.ended(leaseKey(lease));
+		if (this.#preemption.settled(running, settlement, ctx.now())) telemetry.preempted();
+		this.#judge(running.lease, settlement);
+		const depthAtEnd = ledger.slotsIn(lease.replicaId, 'granted');
+		queue.settle(running.charge, forecast.costInTruth(running.summary, settlement));
+		if (settlement.slot === 'free') ledger.release(lease);
+		else {
+			ledger.quarantine(lease);
+			this.audit(lease.replicaId);
+		}
+		const { tokensIn, tokensOut, prefillMs, decodeMs, outcome } = settlement;
+		const now = ctx.now();
+		const heldMs = now - running.startedAt;
+		sessions.settled(running, settlement, heldMs, replicas.facts);
+		if (outcome !== 'unused') {
+			const completed = outcome === 'completed';
+			const depth = (running.depth + depthAtEnd) / 2;
+			pace.finished({ heldMs, tokensIn, tokensOut, prefillMs, decodeMs, depth, answer: answerOf(settlement) });
+			if (completed && running.predicted !== null)
+				pace.ends[running.summary.priority].add(running.predicted.endMs, now - running.predicted.at);
+		}
+		this.grant();
+	}
+
+	/** What a task's end says of its replica. */
+	#judge(lease: Lease, settlement: Settlement): void {
+		const { replicas, drain, ctx } = this.#pool;
+		const row = replicas.find(lease.replicaId);
+		const verdict = verdictOf(settlement);
+		// Tasks that a drain has stopped say nothing of their engine.
+		const said = verdict === 'death' && drain.active ? 'neither' : verdict;
+		if (row?.breaker.ended(leaseKey(lease), said, ctx.now()) === true) this.tripped(row, settlement.reason);
+	}
+
+	/** After a control restart: a running task says what it holds. Its replica may still be to come. */
+	reportLease({ lease, summary, terms, replyTo }: Extract<PoolCommand, { type: 'report-lease' }>): void {
+		const { ledger, sessions, news, refusals, replicas, forecast, tasks, queue, ctx } = this.#pool;
+		if (ledger.has(lease.replicaId) && !ledger.adopt(lease, summary.taskId)) {
+			sessions.lost({ summary, terms });
+			return news.tell(replyTo, {
+				type: 'replica-lost',
+				lease,
+				failure: refusals.replicaLost(lease.replicaId, 'is gone'),
+			});
+		}
+		const slots = lease.exclusive ? (replicas.facts?.slots ?? 1) : 1;
+		const charge: Charge = { tenant: summary.tenant, class: summary.priority, cost: forecast.cost(summary) };
+		if (tasks.holding(lease) === undefined) queue.adopt(charge);
+		const depth = this.#pool.depthOfNext();
+		const startedAt = ctx.now();
+		tasks.runs({ lease, summary, terms, ref: replyTo, depth, predicted: null, slots, charge, startedAt, goneAt: null });
+	}
+
+	taskGone(ref: ActorRef<never>): void {
+		const { tasks, ctx, queue, sessions, ledger } = this.#pool;
+		const gone = tasks.gone(ref, ctx.now());
+		if (gone === undefined) return;
+		if (gone.running === null) {
+			queue.remove(gone.taskId);
+			if (gone.waiting !== null) sessions.left(gone.waiting);
+			return this.grant();
+		}
+		// Its settlement may be on its way through the dispatcher, behind this news: it is taken then. Else the engine is asked; if
+		// that is gone too, the lease is forgotten after a while.
+		const { lease } = gone.running;
+		if (ledger.get(lease)?.state !== 'granted') return;
+		ledger.quarantine(lease);
+		this.#auditSoon(lease.replicaId);
+	}
+
+	/** Its engine is gone: so are the slots, and the tasks on them are told. */
+	loseLeases(row: ReplicaRow, why: string): void {
+		const { ctx, ledger, refusals, tasks, news } = this.#pool;
+		ctx.cancelTimer(`audit ${row.replicaId}`);
+		for (const { lease } of ledger.dropReplica(row.replicaId)) {
+			const lost = { type: 'replica-lost', lease, failure: refusals.replicaLost(row.replicaId, why) } as const;
+			const ref = tasks.holding(lease)?.ref;
+			if (ref !== undefined) news.tell(ref, lost);
+		}
+	}
+
+	audit(replicaId: string): void {
+		const { replicas, ledger } = this.#pool;
+		const row = replicas.find(replicaId);
+		if (row?.ref === null || row?.state !== 'ready') return;
+		if (row.grantable && ledger.slotsIn(replicaId, 'quarantined') === 0) return;
+		const revoked = ledger.revoked(replicaId);
+		if (row.ref.tell({ type: 'audit', revoked }) === 'accepted') ledger.asked(replicaId);
+		this.#auditSoon(replicaId);
+	}
+
+	#auditSoon(replicaId: string): void {
+		this.#pool.ctx.setTimer(`audit ${replicaId}`, auditMs, { type: 'audit-due', replicaId });
+	}
+
+	audited(row: ReplicaRow, busyLeases: readonly string[]): void {
+		const { ledger, ctx } = this.#pool;
+		const busy = new Set(busyLeases);
+		for (const key of ledger.audited(row.replicaId, busy)) this.#forget(key);
+		if (row.state === 'ready' && !row.grantable && this.#pool.grantsOpen) {
+			ledger.quarantineUnknown(row.replicaId, busy);
+			row.grantable = true;
+		}
+		if (row.grantable && ledger.slotsIn(row.replicaId, 'quarantined') === 0) ctx.cancelTimer(`audit ${row.replicaId}`);
+		this.grant();
+	}
+
+	tripped(row: ReplicaRow, why: string): void {
+		const { ctx, replicas, telemetry } = this.#pool;
+		const now = ctx.now();
+		replicas.tripped(row, why, now);
+		telemetry.tripped(row);
+		ctx.setTimer(`breaker ${row.replicaId}`, Math.max(1, row.breaker.openUntil - now), {
+			type: 'breaker-due',
+			replicaId: row.replicaId,
+		});
+		// Others may serve those that wait. Who finds none waits for the trial.
+		if (replicas.exhaustedUntil !== null) this.#offers.all();
+	}
+
+	/** Nobody will ever say what it came to: its tenant pays what was foreseen. */
+	#forget(key: string): void {
+		const { tasks, queue, sessions, replicas, ctx } = this.#pool;
+		const running = tasks.ended(key);
+		if (running === undefined) return;
+		queue.settle(running.charge, running.charge.cost);
+		sessions.vanished(running);
+		replicas.find(running.lease.replicaId)?.breaker.ended(key, 'neither', ctx.now());
+	}
+
+	check(): void {
+		const { ctx, tasks, ledger, telemetry } = this.#pool;
+		ctx.setTimer('ledger', ledgerMs, { type: 'ledger-due' });
+		for (const { lease } of tasks.goneBefore(ctx.now() - ledgerMs)) {
+			if (ledger.get(lease)?.state === 'quarantined') continue;
+			ledger.release(lease);
+			this.#forget(leaseKey(lease));
+		}
+		const drift = ledger.drift();
+		if (drift !== null) telemetry.drift(drift);
+	}
+}
+
+function answerOf({ outcome, reason }: Settlement): 'ended' | 'cut' | 'failed' {
+	if (outcome === 'canceled') return 'cut';
+	if (outcome !== 'completed') return 'failed';
+	return reason === 'length' ? 'cut' : 'ended';
+}

@@ -1,0 +1,131 @@
+/**
+ * What a Pool actor is made of: its queue, its ledger, its replicas and what it knows of time; and what follows from these
+ * together. Owned by the actor and shared by its parts (`pool-slots.ts`, `pool-engines.ts`, `pool-offers.ts`), in one thread.
+ */
+import type { ActorContext } from '../kernel/behavior.ts';
+import type { ActorRef } from '../kernel/ref.ts';
+import { PaceMeter } from './eta.ts';
+import type { Failure } from './failure.ts';
+import { LeaseLedger } from './lease-ledger.ts';
+import { PoolDrain } from './pool-drain.ts';
+import { PoolForecast } from './pool-forecast.ts';
+import type { PoolMessage, PoolNews } from './pool-messages.ts';
+import { PoolRefusals } from './pool-refusals.ts';
+import { PoolReload } from './pool-reload.ts';
+import { chooseReplica, PoolReplicas } from './pool-replicas.ts';
+import { PoolSessions } from './pool-sessions.ts';
+import type { PoolSpec } from './pool-spec.ts';
+import { PoolTasks, type Waiting } from './pool-tasks.ts';
+import { PoolTelemetry } from './pool-telemetry.ts';
+import { WaitingQueue } from './queue.ts';
+import { SlotLevels } from './slot-levels.ts';
+import { SureNews } from './sure-news.ts';
+
+export interface PoolOptions {
+	readonly spec: PoolSpec;
+	/** Of the control thread: fences leases. */
+	readonly epoch: number;
+	/** Engine threads, by name: the homes of its replicas. */
+	readonly engines: readonly string[];
+	readonly dispatcher: ActorRef<PoolNews>;
+}
+
+/** What is left of running tasks is foreseen anew after so long, and whenever one begins or ends. */
+const levelsMs = 10;
+/** A link without room for news has some again by then. */
+const tellAgainMs = 50;
+
+export class PoolState {
+	readonly ctx: ActorContext<PoolMessage>;
+	readonly spec: PoolSpec;
+	readonly epoch: number;
+	readonly dispatcher: ActorRef<PoolNews>;
+	readonly queue: WaitingQueue<Waiting>;
+	readonly ledger: LeaseLedger;
+	readonly pace: PaceMeter;
+	readonly forecast: PoolForecast;
+	readonly replicas: PoolReplicas;
+	readonly tasks: PoolTasks;
+	readonly sessions: PoolSessions;
+	readonly refusals: PoolRefusals;
+	readonly reload: PoolReload;
+	readonly drain = new PoolDrain();
+	readonly telemetry: PoolTelemetry;
+	readonly news: SureNews;
+	/** Every front has reported what it holds. */
+	grantsOpen = false;
+	/** As they were foreseen last. */
+	#levels: { readonly levels: SlotLevels; readonly at: number; readonly version: number; readonly free: number } | null = null;
+
+	constructor(ctx: ActorContext<PoolMessage>, { spec, epoch, engines, dispatcher }: PoolOptions) {
+		this.ctx = ctx;
+		this.spec = spec;
+		this.epoch = epoch;
+		this.dispatcher = dispatcher;
+		this.queue = new WaitingQueue(spec.queue);
+		this.ledger = new LeaseLedger(spec.poolId, epoch);
+		this.pace = new PaceMeter(spec.perfPrior);
+		this.forecast = new PoolForecast(this.pace, this.queue, spec.maxTokensOut);
+		this.replicas = new PoolReplicas(spec, engines);
+		this.tasks = new PoolTasks(ctx);
+		this.sessions = new PoolSessions(spec, dispatcher);
+		this.refusals = new PoolRefusals(spec);
+		this.reload = new PoolReload({ ref: spec.model, settings: spec.settings });
+		this.telemetry = new PoolTelemetry(ctx.telemetry, spec);
+		this.news = new SureNews(() => this.tellAgainSoon());
+	}
+
+	tellAgainSoon(): void {
+		this.ctx.setTimer('tell-again', tellAgainMs, { type: 'tell-again-due' });
+	}
+
+	/** It leaves the queue without a slot. */
+	dequeue(waiting: Waiting): void {
+		this.queue.remove(waiting.taskId);
+		this.tasks.left(waiting);
+	}
+
+	/** When each slot comes free, as far as it can be foretold. */
+	levels(): SlotLevels {
+		const now = this.ctx.now();
+		const free = this.grantsOpen ? this.replicas.slotsFree(this.ledger) : 0;
+		const { version } = this.tasks;
+		const last = this.#levels;
+		if (last !== null && last.version === version && last.free === free && now - last.at < levelsMs) return last.levels;
+		const freeInMs: number[] = new Array<number>(free).fill(0);
+		for (const { summary, depth, slots, startedAt } of this.tasks) {
+			const leftMs = this.forecast.leftMs(summary, depth, now - startedAt);
+			for (let slot = 0; slot < slots; slot += 1) freeInMs.push(leftMs);
+		}
+		const levels = new SlotLevels(freeInMs, this.pace.heldMs);
+		this.#levels = { levels, at: now, version, free };
+		return levels;
+	}
+
+	/** Tasks that the engine of the next task will have: all that it can, when others wait. */
+	depthOfNext(): number {
+		const slots = this.replicas.facts?.slots ?? 1;
+		if (this.queue.length > 0) return slots;
+		const next = chooseReplica(this.replicas.rows, this.ledger, false, null, null);
+		return next === null ? slots : this.ledger.slotsIn(next.replicaId, 'granted') + 1;
+	}
+
+	/** Until there is a place again, ms: a slot that comes free, or a replica that comes back. */
+	retryAfterMs(): number {
+		const now = this.ctx.now();
+		const { state, exhaustedUntil } = this.replicas;
+		if (exhaustedUntil !== null) return Math.max(1, Math.ceil(exhaustedUntil - now));
+		const retryInMs = state === 'failed' ? this.replicas.retryInMs(now) : null;
+		return retryInMs ?? this.pace.retryAfterMs(this.replicas.readySlots);
+	}
+
+	/** Why nobody new may queue here; null: they may. */
+	unserved(): Failure | null {
+		if (this.replicas.state === 'failed') return this.cannotServe();
+		return this.replicas.exhaustedUntil === null ? null : this.refusals.exhausted(this.replicas.lastError, this.retryAfterMs());
+	}
+
+	cannotServe(): Failure {
+		return this.refusals.cannotServe(this.replicas.lastError, this.retryAfterMs());
+	}
+}
