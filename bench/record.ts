@@ -22,6 +22,7 @@ const benches: readonly (readonly [string, readonly string[]])[] = [
 	['event-log', []],
 	['cancel', []],
 	['eta', []],
+	['scheduling', []],
 	['heap', []],
 	['soak', ['--minutes', '3']],
 ];

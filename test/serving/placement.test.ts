@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Failure } from '../../src/actors/serving/failure.ts';
 import type { TaskSummary } from '../../src/actors/serving/messages.ts';
-import { decide, type PoolSnapshot, withOneMore } from '../../src/actors/serving/placement.ts';
+import { countOneMore, decide, type OwnSnapshot, type PoolSnapshot } from '../../src/actors/serving/placement.ts';
 import { placement, snapshot, summary } from './summaries.ts';
 
 function poolFor(pools: readonly PoolSnapshot[], more: Partial<TaskSummary> = {}): string {
@@ -132,12 +132,12 @@ test('preferred pools come first and others only as a fallback; avoided ones nev
 });
 
 test('tasks of one turn spread over like pools', () => {
-	let pools = [snapshot('a', { slotsFree: 2 }), snapshot('b', { slotsFree: 2 })];
+	const pools: OwnSnapshot[] = [snapshot('a', { slotsFree: 2 }), snapshot('b', { slotsFree: 2 })];
 	const went: string[] = [];
 	for (let index = 0; index < 8; index++) {
 		const poolId = poolFor(pools);
 		went.push(poolId);
-		pools = pools.map((pool) => (pool.poolId === poolId ? withOneMore(pool) : pool));
+		for (const pool of pools) if (pool.poolId === poolId) countOneMore(pool);
 	}
 	assert.deepEqual(went, ['a', 'b', 'a', 'b', 'a', 'b', 'a', 'b']);
 });

@@ -24,7 +24,7 @@ import type {
 	TaskClaimed,
 	TaskSummary,
 } from './messages.ts';
-import { choose, type Decision, decide, feasibility, type PoolSnapshot, withOneMore } from './placement.ts';
+import { choose, countOneMore, type Decision, decide, feasibility, type OwnSnapshot, type PoolSnapshot } from './placement.ts';
 import { pool } from './pool.ts';
 import type { PoolMessage, PoolNews } from './pool-messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
@@ -53,7 +53,7 @@ interface PoolRow {
 	readonly spec: PoolSpec;
 	readonly ref: ActorRef<PoolMessage>;
 	/** As the pool last told, and what was sent there since. */
-	snapshot: PoolSnapshot;
+	snapshot: OwnSnapshot;
 	view: PoolView;
 	/** As ordered: what the pool has told may be older. */
 	drainingUntil: number | null;
@@ -228,7 +228,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		}
 		const row = this.#pools.get(decision.poolId);
 		if (row?.ref.tell({ type: 'enqueue', summary, terms, origin: null, replyTo }) === 'accepted') {
-			row.snapshot = withOneMore(row.snapshot);
+			countOneMore(row.snapshot);
 			return;
 		}
 		this.#sessions.giveBack(summary, terms, this.#ctx.now());
@@ -259,7 +259,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const assigned = decision?.kind === 'assigned' ? this.#pools.get(decision.poolId) : undefined;
 		if (decision?.kind === 'assigned' && assigned !== undefined) {
 			if (assigned.ref.tell({ type: 'enqueue', summary, terms, origin: { kind: 'moved', from: poolId }, replyTo }) === 'accepted') {
-				assigned.snapshot = withOneMore(assigned.snapshot);
+				countOneMore(assigned.snapshot);
 				this.#logDecision(summary, decision);
 				return;
 			}
@@ -424,7 +424,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		if (row === undefined) return;
 		const before = row.view;
 		row.snapshot = { ...snapshot, draining: row.drainingUntil !== null };
-		row.view = { ...view, drainingUntil: row.drainingUntil };
+		row.view = view.drainingUntil === row.drainingUntil ? view : { ...view, drainingUntil: row.drainingUntil };
 		this.#fronts.poolChanged(before, row.view);
 	}
 }

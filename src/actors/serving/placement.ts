@@ -52,12 +52,18 @@ export interface PoolSnapshot {
 	readonly retryAfterMs: number;
 }
 
-/** The snapshot with one task more that was sent there: tasks of one turn spread as those of many do. */
-export function withOneMore(pool: PoolSnapshot): PoolSnapshot {
-	const tasks = pool.tasks + 1;
-	if (pool.slotsFree > 0) return { ...pool, tasks, slotsFree: pool.slotsFree - 1 };
+/** A snapshot as its owner keeps it, between two that the pool sends. */
+export type OwnSnapshot = { -readonly [K in keyof PoolSnapshot]: PoolSnapshot[K] };
+
+/** One task more was sent there: tasks of one turn spread as those of many do. */
+export function countOneMore(pool: OwnSnapshot): void {
+	pool.tasks += 1;
+	if (pool.slotsFree > 0) {
+		pool.slotsFree -= 1;
+		return;
+	}
 	const { interactive, batch } = pool.predictedStartMs;
-	return { ...pool, tasks, predictedStartMs: { interactive: interactive + pool.taskEveryMs, batch: batch + pool.taskEveryMs } };
+	pool.predictedStartMs = { interactive: interactive + pool.taskEveryMs, batch: batch + pool.taskEveryMs };
 }
 
 export type Decision =
@@ -104,16 +110,17 @@ export function choose({ pools, considered, failure: problem }: Feasibility, job
 	if (problem !== null) return { kind: 'none', considered, failure: problem };
 	const { mode, pinPoolId, preferPools, allowFallback } = job.placement;
 	const pinned = mode === 'pin' || pinPoolId !== null;
-	const feasible = pools.flatMap((pool, index) => {
-		const seen = considered[index];
-		return seen === undefined || seen.refusedFor !== null ? [] : [{ pool, endMs: seen.predictedEndMs }];
-	});
-	const preferred = pinned ? [] : feasible.filter(({ pool }) => preferPools.includes(pool.poolId));
-	const mustPrefer = !pinned && preferPools.length > 0 && !allowFallback;
-	const candidates = preferred.length > 0 || mustPrefer ? preferred : feasible;
-	const best = pick(candidates, affinityPoolId);
+	const feasible: Candidate[] = [];
+	for (const [index, { refusedFor, predictedEndMs }] of considered.entries()) {
+		const pool = pools[index];
+		if (pool !== undefined && refusedFor === null) feasible.push({ pool, endMs: predictedEndMs });
+	}
+	const hasPreference = !pinned && preferPools.length > 0;
+	const preferred = hasPreference ? feasible.filter(({ pool }) => preferPools.includes(pool.poolId)) : [];
+	const mustPrefer = hasPreference && !allowFallback;
+	const best = pick(preferred.length > 0 || mustPrefer ? preferred : feasible, affinityPoolId);
 	if (best !== null) {
-		const fallback = !pinned && preferPools.length > 0 && preferred.length === 0;
+		const fallback = hasPreference && preferred.length === 0;
 		return { kind: 'assigned', poolId: best.poolId, decidedBy: pinned ? 'pin' : best.decidedBy, considered, fallback };
 	}
 	const asked = mustPrefer ? pools.filter((pool) => preferPools.includes(pool.poolId)) : pools;
@@ -159,31 +166,34 @@ const tieBreaks: readonly (readonly [DecidedBy, (pool: PoolSnapshot, affinityPoo
 function pick(candidates: readonly Candidate[], affinityPoolId: string | null): { poolId: string; decidedBy: DecidedBy } | null {
 	let decidedBy: DecidedBy = 'only_one';
 	let left = candidates;
-	const keep = (by: DecidedBy, those: readonly Candidate[]): void => {
-		if (those.length < left.length) decidedBy = by;
-		left = those;
+	/** Unless that leaves nobody. */
+	const keep = (by: DecidedBy, passes: (candidate: Candidate) => boolean): void => {
+		let passing = 0;
+		for (const candidate of left) if (passes(candidate)) passing += 1;
+		if (passing === 0 || passing === left.length) return;
+		left = left.filter(passes);
+		decidedBy = by;
 	};
-	const ready = left.filter(({ pool }) => pool.state === 'ready');
-	if (ready.length > 0) keep('ready', ready);
-	const withRoom = left.filter(({ pool }) => pool.hasRoom || pool.slotsFree > 0);
-	if (withRoom.length > 0) keep('room', withRoom);
-	const earliest = Math.min(...left.map(({ endMs }) => endMs));
-	const same = Math.max(sameEndMs, earliest * sameEndPart);
-	keep(
-		'predicted_end',
-		left.filter(({ endMs }) => endMs <= earliest + same),
-	);
+	keep('ready', ({ pool }) => pool.state === 'ready');
+	keep('room', ({ pool }) => pool.hasRoom || pool.slotsFree > 0);
+	const earliest = leastOf(left, ({ endMs }) => endMs);
+	const latest = earliest + Math.max(sameEndMs, earliest * sameEndPart);
+	keep('predicted_end', ({ endMs }) => endMs <= latest);
 	for (const [by, rank] of tieBreaks) {
 		if (left.length < 2) break;
-		const least = Math.min(...left.map(({ pool }) => rank(pool, affinityPoolId)));
-		keep(
-			by,
-			left.filter(({ pool }) => rank(pool, affinityPoolId) === least),
-		);
+		const least = leastOf(left, ({ pool }) => rank(pool, affinityPoolId));
+		keep(by, ({ pool }) => rank(pool, affinityPoolId) === least);
 	}
-	const [first, ...others] = left.map(({ pool }) => pool.poolId).toSorted();
+	let first = left[0]?.pool;
 	if (first === undefined) return null;
-	return { poolId: first, decidedBy: others.length > 0 ? 'pool_id' : decidedBy };
+	for (const { pool } of left) if (pool.poolId < first.poolId) first = pool;
+	return { poolId: first.poolId, decidedBy: left.length > 1 ? 'pool_id' : decidedBy };
+}
+
+function leastOf(candidates: readonly Candidate[], rank: (candidate: Candidate) => number): number {
+	let least = Number.POSITIVE_INFINITY;
+	for (const candidate of candidates) least = Math.min(least, rank(candidate));
+	return least;
 }
 
 function unknownModel(pools: readonly PoolSnapshot[], modelRef: string): Failure {
@@ -229,23 +239,27 @@ const checks: readonly Check[] = [
 ];
 
 function consider(pool: PoolSnapshot, job: TaskSummary): Considered {
-	const { poolId } = pool;
-	const predicted = predictedOf(pool, job);
-	for (const [passed, check] of checks.entries()) {
+	const { poolId, engine } = pool;
+	const predictedStartMs = pool.predictedStartMs[job.priority];
+	const predictedEndMs = predictedStartMs + serviceMs(pool, job);
+	let refusedFor: Failure | null = null;
+	let passed = 0;
+	for (const check of checks) {
 		const problem = check(pool, job);
-		if (problem === null) continue;
-		const where = { poolId, engine: pool.engine };
-		const refusedFor = typeof problem === 'string' ? failure('INVALID_PARAMS', problem, where) : { ...problem, ...where };
-		return { poolId, passed, refusedFor, ...predicted };
+		if (problem !== null) {
+			const where = { poolId, engine };
+			refusedFor = typeof problem === 'string' ? failure('INVALID_PARAMS', problem, where) : { ...problem, ...where };
+			break;
+		}
+		passed += 1;
 	}
-	return { poolId, passed: checks.length, refusedFor: null, ...predicted };
+	return { poolId, passed, refusedFor, predictedStartMs, predictedEndMs };
 }
 
-function predictedOf(pool: PoolSnapshot, job: TaskSummary): Pick<Considered, 'predictedStartMs' | 'predictedEndMs'> {
-	const predictedStartMs = pool.predictedStartMs[job.priority];
+function serviceMs(pool: PoolSnapshot, job: TaskSummary): number {
 	const tokensOut = Math.min(job.maxTokens ?? pool.maxTokensOut, job.expectedTokens ?? pool.tokensOut);
 	const prefillMs = (job.promptTokens ?? job.promptBytes / bytesPerToken) * pool.prefillMsPerToken;
-	return { predictedStartMs, predictedEndMs: predictedStartMs + prefillMs + tokensOut * pool.decodeMsPerToken };
+	return prefillMs + tokensOut * pool.decodeMsPerToken;
 }
 
 function avoided(pool: PoolSnapshot, job: TaskSummary): Failure | null {

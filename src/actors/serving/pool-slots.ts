@@ -37,9 +37,9 @@ export class PoolSlots {
 	grant(): void {
 		const { drain, replicas, ledger } = this.#pool;
 		if (!this.#pool.grantsOpen || drain.active) return;
-		const passed = new Set<string>();
+		const passed: string[] = [];
 		let kept: ReplicaRow | null = null;
-		while (passed.size < lookBehind) {
+		while (passed.length < lookBehind) {
 			const waiting = this.#firstBut(passed);
 			if (waiting === undefined) return;
 			const { strict } = waiting.summary;
@@ -48,7 +48,7 @@ export class PoolSlots {
 			// Only behind strict tasks, and tasks that could not be told, may others still find a place.
 			if (row === null && !strict) return this.#preempt(waiting.priority);
 			if (strict) kept ??= nextIdle(replicas.rows, ledger);
-			passed.add(waiting.taskId);
+			passed.push(waiting.taskId);
 		}
 	}
 
@@ -64,10 +64,10 @@ export class PoolSlots {
 	}
 
 	/** Each start charges a tenant, so that another may be next. */
-	#firstBut(passed: ReadonlySet<string>): Waiting | undefined {
+	#firstBut(passed: readonly string[]): Waiting | undefined {
 		const { queue } = this.#pool;
-		if (passed.size === 0) return queue.first;
-		for (const waiting of queue) if (!passed.has(waiting.taskId)) return waiting;
+		if (passed.length === 0) return queue.first;
+		for (const waiting of queue) if (!passed.includes(waiting.taskId)) return waiting;
 		return undefined;
 	}
 
@@ -174,14 +174,14 @@ export class PoolSlots {
 		const { tasks, ctx, queue, sessions, ledger } = this.#pool;
 		const gone = tasks.gone(ref, ctx.now());
 		if (gone === undefined) return;
-		if (gone.running === null) {
+		if (!('lease' in gone)) {
 			queue.remove(gone.taskId);
-			if (gone.waiting !== null) sessions.left(gone.waiting);
+			sessions.left(gone);
 			return this.grant();
 		}
 		// Its settlement may be on its way through the dispatcher, behind this news: it is taken then. Else the engine is asked; if
 		// that is gone too, the lease is forgotten after a while.
-		const { lease } = gone.running;
+		const { lease } = gone;
 		if (ledger.get(lease)?.state !== 'granted') return;
 		ledger.quarantine(lease);
 		this.#auditSoon(lease.replicaId);

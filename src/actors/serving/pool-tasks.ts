@@ -40,14 +40,6 @@ export interface Running {
 	goneAt: number | null;
 }
 
-interface Followed {
-	readonly taskId: string;
-	/** Null once it runs. */
-	readonly waiting: Waiting | null;
-	/** Null while it waits. */
-	readonly running: Running | null;
-}
-
 /** The watching half of an actor's context. */
 interface Watch {
 	watch(ref: ActorRef<never>): void;
@@ -57,7 +49,7 @@ interface Watch {
 export class PoolTasks {
 	readonly #watch: Watch;
 	readonly #running = new Map<string, Running>();
-	readonly #refs = new Map<ActorRef<never>, Followed>();
+	readonly #refs = new Map<ActorRef<never>, Waiting | Running>();
 	/** Changes with what runs. */
 	version = 0;
 
@@ -71,9 +63,8 @@ export class PoolTasks {
 
 	/** It is in the queue from here on. */
 	waits(waiting: Waiting): void {
-		const { ref, taskId } = waiting;
-		this.#refs.set(ref, { taskId, waiting, running: null });
-		this.#watch.watch(ref);
+		this.#refs.set(waiting.ref, waiting);
+		this.#watch.watch(waiting.ref);
 	}
 
 	/** It left the queue without a lease. */
@@ -86,7 +77,7 @@ export class PoolTasks {
 	runs(running: Running): void {
 		this.version += 1;
 		this.#running.set(leaseKey(running.lease), running);
-		this.#refs.set(running.ref, { taskId: running.summary.taskId, waiting: null, running });
+		this.#refs.set(running.ref, running);
 		this.#watch.watch(running.ref);
 	}
 
@@ -104,7 +95,7 @@ export class PoolTasks {
 		if (running === undefined) return undefined;
 		this.version += 1;
 		this.#running.delete(key);
-		if (this.#refs.get(running.ref)?.running === running) {
+		if (this.#refs.get(running.ref) === running) {
 			this.#refs.delete(running.ref);
 			this.#watch.unwatch(running.ref);
 		}
@@ -112,11 +103,11 @@ export class PoolTasks {
 	}
 
 	/** Its actor is gone. What it ran stays known: its settlement may still be on its way. Undefined: nothing of ours. */
-	gone(ref: ActorRef<never>, now: number): Followed | undefined {
-		const followed = this.#refs.get(ref);
+	gone(ref: ActorRef<never>, now: number): Waiting | Running | undefined {
+		const task = this.#refs.get(ref);
 		this.#refs.delete(ref);
-		if (followed !== undefined && followed.running !== null) followed.running.goneAt = now;
-		return followed;
+		if (task !== undefined && 'lease' in task) task.goneAt = now;
+		return task;
 	}
 
 	/** Those whose actors were gone by then, and whose settlements have not come. */

@@ -17,10 +17,15 @@ export class PoolTelemetry {
 	/** Last value of each gauge: what has not moved costs nothing. */
 	readonly #shown = new Map<string, number>();
 	#queueLabels: Labels | null = null;
+	readonly #poolLabels: Labels;
+	/** Those of tasks, by replica and class: made once for an engine's version. */
+	readonly #ofTasks = new Map<string, Labels>();
+	#version = '';
 
 	constructor(telemetry: Telemetry, spec: PoolSpec) {
 		this.#telemetry = telemetry;
 		this.#spec = spec;
+		this.#poolLabels = { pool_id: spec.poolId };
 		expectOfPool(telemetry, spec);
 	}
 
@@ -29,13 +34,13 @@ export class PoolTelemetry {
 		expectOfReplica(this.#telemetry, this.#spec, engineVersion, replicaId);
 	}
 
-	enqueued(summary: TaskSummary, facts: ReplicaFacts | null): void {
-		this.#telemetry.count('tasks_enqueued_total', { ...this.#labels(facts), replica_id: '', priority: summary.priority });
+	enqueued({ priority }: TaskSummary, facts: ReplicaFacts | null): void {
+		this.#telemetry.count('tasks_enqueued_total', this.#taskLabels(facts, '', priority));
 	}
 
-	started(summary: TaskSummary, facts: ReplicaFacts, etaErrorRatio: number): void {
-		this.#telemetry.count('tasks_started_total', { ...this.#labels(facts), replica_id: facts.replicaId, priority: summary.priority });
-		this.#telemetry.observe('eta_error_ratio', { pool_id: this.#spec.poolId }, etaErrorRatio);
+	started({ priority }: TaskSummary, facts: ReplicaFacts, etaErrorRatio: number): void {
+		this.#telemetry.count('tasks_started_total', this.#taskLabels(facts, facts.replicaId, priority));
+		this.#telemetry.observe('eta_error_ratio', this.#poolLabels, etaErrorRatio);
 	}
 
 	dropped(summary: TaskSummary): void {
@@ -115,6 +120,18 @@ export class PoolTelemetry {
 		if (this.#shown.get(key) === value) return;
 		this.#shown.set(key, value);
 		this.#telemetry.gauge(metric, labels, value);
+	}
+
+	#taskLabels(facts: ReplicaFacts | null, replicaId: string, priority: PriorityClass): Labels {
+		const version = facts?.engineVersion ?? '';
+		if (version !== this.#version) this.#ofTasks.clear();
+		this.#version = version;
+		const key = `${priority} ${replicaId}`;
+		const known = this.#ofTasks.get(key);
+		if (known !== undefined) return known;
+		const labels = { ...this.#labels(facts), replica_id: replicaId, priority };
+		this.#ofTasks.set(key, labels);
+		return labels;
 	}
 
 	#labels(facts: ReplicaFacts | null): Labels {

@@ -13,11 +13,11 @@ import { PoolEngines } from './pool-engines.ts';
 import type { PoolCommand, PoolMessage } from './pool-messages.ts';
 import { PoolOffers } from './pool-offers.ts';
 import { PoolSlots } from './pool-slots.ts';
-import { standingsMs, tellStandings } from './pool-standings.ts';
+import { PoolStandings } from './pool-standings.ts';
 import { type PoolOptions, PoolState } from './pool-state.ts';
 import type { Waiting } from './pool-tasks.ts';
 import { paceOf, poolNews } from './pool-view.ts';
-import { type QueueMark, victimOf } from './queue.ts';
+import { victimOf } from './queue.ts';
 
 /** A preview, but for what the Dispatcher decided. */
 type Foreseen = PlacementPreview extends infer P ? (P extends PlacementPreview ? Omit<P, 'decision'> : never) : never;
@@ -33,7 +33,7 @@ class Pool implements Behavior<PoolMessage> {
 	readonly #offers: PoolOffers;
 	readonly #slots: PoolSlots;
 	readonly #engines: PoolEngines;
-	#standingsDue = false;
+	readonly #standings: PoolStandings;
 	#publishing = false;
 	#gaugesDue = false;
 
@@ -42,6 +42,7 @@ class Pool implements Behavior<PoolMessage> {
 		this.#offers = new PoolOffers(this.#pool, (task) => this.#onEnqueue(task));
 		this.#slots = new PoolSlots(this.#pool, this.#offers);
 		this.#engines = new PoolEngines(this.#pool, this.#slots, this.#offers);
+		this.#standings = new PoolStandings(this.#pool);
 		this.#showGauges();
 		this.#publish();
 	}
@@ -108,7 +109,7 @@ class Pool implements Behavior<PoolMessage> {
 				this.#pool.news.tellAgain();
 				return this.#slots.grant();
 			case 'standings-due':
-				return this.#tellStandings(message.from);
+				return this.#standings.tell(message.from);
 			default:
 				return this.#engines.heard(message);
 		}
@@ -172,7 +173,7 @@ class Pool implements Behavior<PoolMessage> {
 			held: terms.held,
 		});
 		this.#slots.grant();
-		this.#watchStandings();
+		this.#standings.watch();
 	}
 
 	/** One that another pool cannot serve now: nobody is dropped for it. */
@@ -259,22 +260,6 @@ class Pool implements Behavior<PoolMessage> {
 		const late = refusals.tooLate(summary, standing, onTimeProbability, now);
 		if (late !== null) return { type: 'would-refuse', failure: late };
 		return { type: 'would-queue', poolId, engine, standing, onTimeProbability };
-	}
-
-	#watchStandings(): void {
-		const { queue, ctx } = this.#pool;
-		if (this.#standingsDue || queue.length === 0) return;
-		this.#standingsDue = true;
-		ctx.setTimer('standings', standingsMs, { type: 'standings-due', from: null });
-	}
-
-	#tellStandings(from: QueueMark | null): void {
-		const { queue, forecast, ctx } = this.#pool;
-		const next = tellStandings(queue, forecast, this.#pool.levels(), ctx.now(), from);
-		// The rest goes behind what waits.
-		if (next !== null && ctx.self.tell({ type: 'standings-due', from: next }) === 'accepted') return;
-		this.#standingsDue = false;
-		this.#watchStandings();
 	}
 
 	/** Once for all messages that wait: this one goes behind them. */

@@ -76,18 +76,11 @@ export function victimOf<E extends QueueEntry>(policy: FullPolicy, queue: Waitin
 	}
 }
 
-interface Place<E> {
-	readonly node: LineNode<E>;
-	/** The class that it waits in: its own, or `interactive` once it has aged. */
-	readonly class: PriorityClass;
-	/** Of a batch task that has not aged: its place among those. */
-	readonly young: LineNode<E> | null;
-}
-
 export class WaitingQueue<E extends QueueEntry> {
 	readonly bounds: QueueBounds;
 	readonly #classes: Readonly<Record<PriorityClass, FairClass<E>>> = { interactive: new FairClass(), batch: new FairClass() };
-	readonly #byTask = new Map<string, Place<E>>();
+	/** The twin of a batch task that has not aged: its place among those. */
+	readonly #byTask = new Map<string, LineNode<E>>();
 	/** By the class that they asked for, in order of arrival: the first of each is the oldest. */
 	readonly #arrivals: Readonly<Record<PriorityClass, Map<string, E>>> = { interactive: new Map(), batch: new Map() };
 	/** Batch tasks that have not aged, by admission, whoever's they are. */
@@ -135,7 +128,7 @@ export class WaitingQueue<E extends QueueEntry> {
 	}
 
 	get(taskId: string): E | undefined {
-		return this.#byTask.get(taskId)?.node.entry;
+		return this.#byTask.get(taskId)?.entry;
 	}
 
 	/** The next to be dispatched. */
@@ -144,10 +137,10 @@ export class WaitingQueue<E extends QueueEntry> {
 	}
 
 	remove(taskId: string): E | undefined {
-		const place = this.#byTask.get(taskId);
-		if (place === undefined) return undefined;
-		const { entry } = place.node;
-		this.#takeOut(place);
+		const node = this.#byTask.get(taskId);
+		if (node === undefined) return undefined;
+		const { entry } = node;
+		this.#takeOut(node);
 		this.#byTask.delete(taskId);
 		this.#arrivals[entry.priority].delete(taskId);
 		this.#bytes -= entry.bytes;
@@ -156,13 +149,14 @@ export class WaitingQueue<E extends QueueEntry> {
 
 	/** A waiting task gets a slot: it leaves, and its tenant is charged. */
 	start(taskId: string): Charge {
-		const place = this.#byTask.get(taskId);
-		if (place === undefined) throw new Error(`task ${taskId} is not queued`);
-		const { tenant, cost } = place.node.entry;
+		const node = this.#byTask.get(taskId);
+		if (node === undefined) throw new Error(`task ${taskId} is not queued`);
+		const { tenant, cost } = node.entry;
+		const waitedIn = waitsIn(node);
 		// Charged while it is still in its line: what the class has reached is what it is dispatched at.
-		this.#classes[place.class].started(tenant, cost);
+		this.#classes[waitedIn].started(tenant, cost);
 		this.remove(taskId);
-		return { tenant, class: place.class, cost };
+		return { tenant, class: waitedIn, cost };
 	}
 
 	/** A task of an earlier control thread holds a slot. */
@@ -178,16 +172,16 @@ export class WaitingQueue<E extends QueueEntry> {
 	/** Moves the batch tasks that have waited long enough. Places are those of the last call. */
 	age(now: number): void {
 		for (let { head } = this.#young; head !== null && head.since + this.bounds.batchMaxWaitMs <= now; { head } = this.#young) {
-			const place = this.#byTask.get(head.entry.taskId);
-			if (place === undefined) throw new Error(`task ${head.entry.taskId} aged after it had left`);
-			this.#takeOut(place);
+			const node = this.#byTask.get(head.entry.taskId);
+			if (node === undefined) throw new Error(`task ${head.entry.taskId} aged after it had left`);
+			this.#takeOut(node);
 			this.#insert(head.entry, 'interactive', head.order);
 		}
 	}
 
 	placeOf(taskId: string): QueuePlace | null {
-		const place = this.#byTask.get(taskId);
-		return place === undefined ? null : this.#placeIn(place.class, this.#classes[place.class].ahead(place.node));
+		const node = this.#byTask.get(taskId);
+		return node === undefined ? null : this.#placeIn(waitsIn(node), this.#classes[waitsIn(node)].ahead(node));
 	}
 
 	/** Where a task would stand that came now. */
@@ -232,22 +226,22 @@ export class WaitingQueue<E extends QueueEntry> {
 		return this.#classes[priority].counterOf(tenant);
 	}
 
-	#insert(entry: E, waitsIn: PriorityClass, order: number): void {
-		const node = lineNode(entry, this.#keyOf(entry, waitsIn, order));
-		const young = waitsIn === 'batch' ? lineNode(entry, { deadline: 0, since: entry.admittedAt, order }) : null;
-		this.#classes[waitsIn].insert(node);
+	#insert(entry: E, priority: PriorityClass, order: number): void {
+		const young = priority === 'batch' ? lineNode(entry, { deadline: 0, since: entry.admittedAt, order }, null) : null;
+		const node = lineNode(entry, this.#keyOf(entry, priority, order), young);
+		this.#classes[priority].insert(node);
 		if (young !== null) this.#young.insert(young);
-		this.#byTask.set(entry.taskId, { node, class: waitsIn, young });
+		this.#byTask.set(entry.taskId, node);
 	}
 
-	#takeOut(place: Place<E>): void {
-		this.#classes[place.class].remove(place.node);
-		if (place.young !== null) this.#young.remove(place.young);
+	#takeOut(node: LineNode<E>): void {
+		this.#classes[waitsIn(node)].remove(node);
+		if (node.twin !== null) this.#young.remove(node.twin);
 	}
 
-	#keyOf(entry: Pick<QueueEntry, 'priority' | 'admittedAt' | 'deadlineAt'>, waitsIn: PriorityClass, order: number): LineKey {
+	#keyOf(entry: Pick<QueueEntry, 'priority' | 'admittedAt' | 'deadlineAt'>, priority: PriorityClass, order: number): LineKey {
 		const deadline = this.bounds.order === 'deadline' ? (entry.deadlineAt ?? Number.POSITIVE_INFINITY) : 0;
-		const aged = entry.priority === 'batch' && waitsIn === 'interactive';
+		const aged = entry.priority === 'batch' && priority === 'interactive';
 		return { deadline, since: entry.admittedAt + (aged ? this.bounds.batchMaxWaitMs : 0), order };
 	}
 
@@ -256,4 +250,9 @@ export class WaitingQueue<E extends QueueEntry> {
 		if (priority === 'interactive') return { position: ahead.count, workAheadMs: ahead.workMs };
 		return { position: interactive.length + ahead.count, workAheadMs: interactive.workMs + ahead.workMs };
 	}
+}
+
+/** The class that it waits in: its own, or `interactive` once it has aged. */
+function waitsIn<E extends QueueEntry>({ entry, twin }: LineNode<E>): PriorityClass {
+	return entry.priority === 'batch' && twin !== null ? 'batch' : 'interactive';
 }

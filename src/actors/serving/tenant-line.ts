@@ -18,6 +18,8 @@ export interface LineKey {
 export interface LineNode<E> extends LineKey {
 	readonly entry: E;
 	readonly weight: number;
+	/** Of a task that stands in two lines: its place in the other. */
+	readonly twin: LineNode<E> | null;
 	left: LineNode<E> | null;
 	right: LineNode<E> | null;
 	/** Of the subtree. */
@@ -35,11 +37,14 @@ export interface Ahead {
 	cost: number;
 }
 
-export function lineNode<E extends QueueEntry>(entry: E, key: LineKey): LineNode<E> {
+export function lineNode<E extends QueueEntry>(entry: E, { deadline, since, order }: LineKey, twin: LineNode<E> | null): LineNode<E> {
 	return {
 		entry,
-		...key,
-		weight: weightOf(key.order),
+		deadline,
+		since,
+		order,
+		twin,
+		weight: weightOf(order),
 		left: null,
 		right: null,
 		count: 1,
@@ -69,16 +74,13 @@ export class TenantLine<E extends QueueEntry> {
 	}
 
 	insert(node: LineNode<E>): void {
-		const [before, after] = split(this.#root, node);
-		this.#root = merge(merge(before, node), after);
-		this.head = leftmost(this.#root);
+		this.#root = inserted(this.#root, node);
+		if (this.head === null || goesBefore(node, this.head)) this.head = node;
 	}
 
 	remove(node: LineNode<E>): void {
-		const [before, rest] = split(this.#root, node);
-		const [, after] = split(rest, { ...keyOf(node), order: node.order + 1 });
-		this.#root = merge(before, after);
-		this.head = leftmost(this.#root);
+		this.#root = removed(this.#root, node);
+		if (this.head === node) this.head = leftmost(this.#root);
 	}
 
 	/** Adds to `sums` what stands before `key`. */
@@ -146,10 +148,6 @@ export function goesBefore(a: LineKey, b: LineKey): boolean {
 	return a.since < b.since || (a.since === b.since && a.order < b.order);
 }
 
-function keyOf({ deadline, since, order }: LineKey): LineKey {
-	return { deadline, since, order };
-}
-
 /** The node and its left side. */
 function addThrough<E extends QueueEntry>(node: LineNode<E>, sums: Ahead): void {
 	const { left, entry } = node;
@@ -180,17 +178,40 @@ function update<E extends QueueEntry>(node: LineNode<E>): LineNode<E> {
 	return node;
 }
 
-/** Those before the key, and the rest. */
-function split<E extends QueueEntry>(node: LineNode<E> | null, key: LineKey): [LineNode<E> | null, LineNode<E> | null] {
-	if (node === null) return [null, null];
-	if (goesBefore(node, key)) {
-		const [before, after] = split(node.right, key);
-		node.right = before;
-		return [update(node), after];
+/** The tree with one node more, which goes where its weight lets it be above what is there. */
+function inserted<E extends QueueEntry>(root: LineNode<E> | null, node: LineNode<E>): LineNode<E> {
+	if (root === null) return update(node);
+	if (node.weight < root.weight) {
+		splitBelow(root, node);
+		return update(node);
 	}
-	const [before, after] = split(node.left, key);
-	node.left = after;
-	return [before, update(node)];
+	if (goesBefore(node, root)) root.left = inserted(root.left, node);
+	else root.right = inserted(root.right, node);
+	return update(root);
+}
+
+/** A tree becomes the two sides of a node: those before it, and the rest. */
+function splitBelow<E extends QueueEntry>(root: LineNode<E> | null, node: LineNode<E>): void {
+	if (root === null) {
+		node.left = null;
+		node.right = null;
+	} else if (goesBefore(root, node)) {
+		splitBelow(root.right, node);
+		root.right = node.left;
+		node.left = update(root);
+	} else {
+		splitBelow(root.left, node);
+		root.left = node.right;
+		node.right = update(root);
+	}
+}
+
+function removed<E extends QueueEntry>(root: LineNode<E> | null, node: LineNode<E>): LineNode<E> | null {
+	if (root === null) throw new Error(`task ${node.entry.taskId} is not in its line`);
+	if (root === node) return merge(node.left, node.right);
+	if (goesBefore(node, root)) root.left = removed(root.left, node);
+	else root.right = removed(root.right, node);
+	return update(root);
 }
 
 function merge<E extends QueueEntry>(before: LineNode<E> | null, after: LineNode<E> | null): LineNode<E> | null {
