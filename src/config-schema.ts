@@ -49,7 +49,7 @@ const queue = section(
 		capacity: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 256, description: 'Tasks that may wait, all classes together' }),
 		bytes_max: bytes('256MiB', 'Bytes of prompts that may wait'),
 		full_policy: oneOf(['reject', 'drop-lru', 'shed-low-priority'], 'reject', 'What happens to a task that finds the queue full'),
-		batch_max_wait_ms: milliseconds(60_000, 'A batch task that has waited this long goes before interactive ones'),
+		batch_max_wait_ms: milliseconds(60_000, 'A batch task that has waited this long goes on as an interactive one'),
 		order: oneOf(['fifo', 'deadline'], 'fifo', 'Order inside a class'),
 		preemption: oneOf(['off', 'soft'], 'off', 'Whether an interactive task may take the slot of a batch task'),
 	},
