@@ -80,6 +80,7 @@ const fault = Type.Object(
 		after_tokens: Type.Integer({ minimum: 0, default: 0, description: 'Tokens made before it does' }),
 		nth: Type.Optional(Type.Integer({ minimum: 1, description: 'Only the n-th request of the process; omitted: each' })),
 		prompt_contains: Type.Optional(Type.String({ minLength: 1, description: 'Only requests whose prompt holds this' })),
+		self_test: Type.Boolean({ default: false, description: 'Only the token that a starting replica shows itself ready with' }),
 	},
 	{ additionalProperties: false, description: 'A fault, and which requests have it' },
 );

@@ -93,6 +93,7 @@ export interface ScriptedSettings {
 		/** Null: every request. */
 		readonly nth: number | null;
 		readonly promptContains: string | null;
+		readonly selfTest: boolean;
 	}[];
 }
 
@@ -296,6 +297,7 @@ function resolvePool(pool: PoolFile, path: string, hasScript: boolean, room: Thr
 						afterTokens: fault.after_tokens,
 						nth: fault.nth ?? null,
 						promptContains: fault.prompt_contains ?? null,
+						selfTest: fault.self_test,
 					})),
 				}
 			: null,

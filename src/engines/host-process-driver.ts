@@ -34,9 +34,13 @@ export interface HostProcessOptions {
 	onLine(replicaId: string, line: string): void;
 	/** From its start to readiness, ms. */
 	readonly readyWithinMs?: number;
+	/** For its first token, of those, ms. */
+	readonly selfTestWithinMs?: number;
 }
 
 const readyDefaultMs = 600_000;
+/** The first token may have to read the whole model from a slow disk. */
+const selfTestDefaultMs = 120_000;
 const pingEveryMs = 5_000;
 /** A host that answers no ping for so long is stopped or stuck. */
 const silentMs = 30_000;
@@ -172,6 +176,11 @@ class HostProcessLife implements EngineLife {
 			engine: this.#spec.engine,
 			address: formatAddress(address),
 		};
+		const withinMs = this.#options.selfTestWithinMs ?? selfTestDefaultMs;
+		this.#after(withinMs, () => {
+			if (!this.#ready)
+				this.#kill(selfTestFailed(`no token came within ${withinMs / 1000} s; give it more cpu_threads or a smaller model`));
+		});
 		control.start(selfTestRequest(host), {
 			tell: (news: DecodeNews) => {
 				if (news.type === 'decode-ended' || news.type === 'embedded') {
@@ -180,8 +189,7 @@ class HostProcessLife implements EngineLife {
 					this.#ping(control);
 				}
 				// Otherwise the connection was lost, which tells of itself.
-				if (news.type === 'decode-failed' && news.slot === 'free')
-					this.#kill(failure('POOL_UNREADY', `the engine failed its self-test: ${news.failure.message}`));
+				if (news.type === 'decode-failed' && news.slot === 'free') this.#kill(selfTestFailed(news.failure.message));
 				return 'accepted';
 			},
 		});
@@ -229,6 +237,10 @@ function readStatus(line: string): HostStatus | null {
 		if (error instanceof SyntaxError) return null;
 		throw error;
 	}
+}
+
+function selfTestFailed(why: string): Failure {
+	return failure('POOL_UNREADY', `the engine has loaded its model, but failed its self-test of one token: ${why}`);
 }
 
 /** One greedy token: shows that weights, context and sampler work together. */

@@ -64,6 +64,7 @@ describe('a daemon under bad input', () => {
 					slowPool('stopped', { first_token_ms: 1500, idle_ms: 1500 }),
 					{ id: 'cut', engine: 'llamacpp', model: `file:${cut}`, slots: 1 },
 					{ id: 'lying', engine: 'llamacpp', model: `file:${lying}`, slots: 1 },
+					{ id: 'mute', engine: 'scripted', model: 'scripted:mute', scripted: { faults: [{ kind: 'error', self_test: true }] } },
 				],
 			},
 		});
@@ -79,6 +80,18 @@ describe('a daemon under bad input', () => {
 			assert.match(why ?? '', /gguf|cut|file|ends|tensor/i, id);
 		}
 		await serves(daemon, 'scripted:good');
+	});
+
+	it('does not call a replica ready that makes no token: it is tried again later, says why, and gets no task', async () => {
+		const { state, last_error: why } = await pool(daemon, 'mute');
+		assert.equal(state, 'failed');
+		assert.match(why ?? '', /loaded its model, but failed its self-test of one token: scripted fault/);
+		const refused = await postJson(daemon.url, '/v2/tasks', { model_ref: 'scripted:mute', prompt: 'x' });
+		const { code, retriable, retry_after_ms: retryAfterMs } = (await refused.json()) as Record<string, unknown>;
+		assert.deepEqual([refused.status, code, retriable], [503, 'POOL_UNREADY', true]);
+		assert.ok(Number(retryAfterMs) > 0 && Number(refused.headers.get('retry-after')) >= 1);
+		const { ready } = (await (await fetch(`${daemon.url}/v2/pools/mute/health`)).json()) as { ready: boolean };
+		assert.equal(ready, false);
 	});
 
 	it('ends the task of a host that was stopped with a timeout, frees its slots when it goes on, and serves on', async () => {

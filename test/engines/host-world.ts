@@ -36,7 +36,7 @@ export function scriptedSettings(more: Partial<ScriptedSettings> = {}): Scripted
 }
 
 export function scriptedFault(kind: ScriptedFault['kind'], more: Partial<ScriptedFault> = {}): ScriptedFault {
-	return { kind, afterTokens: 0, nth: null, promptContains: null, ...more };
+	return { kind, afterTokens: 0, nth: null, promptContains: null, selfTest: false, ...more };
 }
 
 /** A private folder with an address in it, as the engine's driver makes one. */

@@ -230,7 +230,7 @@ describe('an engine host', () => {
 		const made = await host({
 			...endless,
 			tokens: 30,
-			faults: [{ kind: 'ignore-cancel', afterTokens: 0, nth: null, promptContains: null }],
+			faults: [{ kind: 'ignore-cancel', afterTokens: 0, nth: null, promptContains: null, selfTest: false }],
 		});
 		const leaving = new HostDecodePort((words) => assert.fail(words));
 		const task = begin(leaving, made.replica);

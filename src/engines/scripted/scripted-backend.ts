@@ -160,12 +160,14 @@ export class ScriptedBackend implements HostBackend {
 		return ids.every((id, index) => id === scriptedTokenId(promptHash, request.seed, index));
 	}
 
-	/** The self-test of a starting replica is no task: it is not counted and meets no fault. */
+	/** The self-test of a starting replica is no task: it is not counted and meets its own faults only. */
 	#faultOf(request: HostRequest, prompt: string): ScriptedFault | null {
-		if (request.leaseKey === selfTestLease) return null;
+		if (request.leaseKey === selfTestLease) return this.#settings.faults.find((fault) => fault.selfTest) ?? null;
 		this.#tasks += 1;
 		const hits = (fault: ScriptedFault): boolean =>
-			(fault.nth === null || fault.nth === this.#tasks) && (fault.promptContains === null || prompt.includes(fault.promptContains));
+			!fault.selfTest &&
+			(fault.nth === null || fault.nth === this.#tasks) &&
+			(fault.promptContains === null || prompt.includes(fault.promptContains));
 		return this.#settings.faults.find(hits) ?? null;
 	}
 

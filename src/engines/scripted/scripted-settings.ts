@@ -16,6 +16,8 @@ export interface ScriptedFault {
 	readonly nth: number | null;
 	/** Only requests whose prompt holds this; null: every one. */
 	readonly promptContains: string | null;
+	/** Only the self-test of the starting replica, which no other fault touches. */
+	readonly selfTest: boolean;
 }
 
 export interface ScriptedSettings {
