@@ -9,11 +9,12 @@ import { describeKeys, type ParsedFlags, parseFlags } from '../config-overrides.
 import { banner, type DaemonFacts } from './banner.ts';
 import { daemonClient } from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
-import { drainPool, listPools, poolHealth, reloadPool, undrainPool } from './pools-command.ts';
+import { drainPool, listPools, poolHealth, purgePool, reloadPool, undrainPool } from './pools-command.ts';
 import { checkModelFiles } from './preflight.ts';
 import { Problem } from './problem.ts';
 import { promptFrom, type RunOptions, run } from './run-command.ts';
-import { cancel, explain, list } from './tasks-command.ts';
+import { cancel, explain, type ListOptions, list } from './tasks-command.ts';
+import { watch } from './tasks-watch.ts';
 import type { Terminal } from './terminal.ts';
 
 /** What the command line may ask of the composition root. */
@@ -173,11 +174,14 @@ function addTasks(program: Command, terminal: Terminal, done: (code: number) => 
 		.addOption(new Option('--state <state>', 'only this state').choices(['admitting', 'queued', 'running', 'done', 'canceled', 'failed']))
 		.option('--pool <id>', 'only this pool')
 		.option('--limit <n>', 'at most so many', wholeNumber(1), 50)
+		.option('-w, --watch', 'go on, with each task that changes, until Ctrl-C', false)
 		.option('--json', 'one JSON object a line', false)
 		.addOption(urlOption())
-		.action(async (options: { state?: string; pool?: string; limit: number; json: boolean; url: string }) => {
+		.action(async (options: { state?: string; pool?: string; limit: number; watch: boolean; json: boolean; url: string }) => {
 			const { limit, json } = options;
-			done(await list(daemonClient(options.url), { state: options.state ?? null, pool: options.pool ?? null, limit, json }, terminal));
+			const what: ListOptions = { state: options.state ?? null, pool: options.pool ?? null, limit, json };
+			const show = options.watch ? watch : list;
+			done(await show(daemonClient(options.url), what, terminal));
 		});
 	program
 		.command('explain')
@@ -196,6 +200,14 @@ function addTasks(program: Command, terminal: Terminal, done: (code: number) => 
 		.action(async (taskIds: string[], options: { url: string }) => {
 			done(await cancel(daemonClient(options.url), taskIds, terminal));
 		});
+}
+
+interface PurgeFlags {
+	readonly model?: string[];
+	readonly drain: boolean;
+	readonly force: boolean;
+	readonly json: boolean;
+	readonly url: string;
 }
 
 function addPools(program: Command, terminal: Terminal, done: (code: number) => void): void {
@@ -220,24 +232,42 @@ function addPools(program: Command, terminal: Terminal, done: (code: number) => 
 		.description('start no more tasks in a pool; waiting ones go to other pools')
 		.argument('<pool_id>')
 		.option('--deadline-ms <n>', 'how long running tasks may go on (default 30000)', wholeNumber(0))
+		.option('--json', 'the whole answer', false)
 		.addOption(urlOption())
-		.action(async (poolId: string, { deadlineMs, url }: { deadlineMs?: number; url: string }) => {
-			done(await drainPool(daemonClient(url), poolId, deadlineMs ?? null, terminal));
+		.action(async (poolId: string, { deadlineMs, json, url }: { deadlineMs?: number; json: boolean; url: string }) => {
+			done(await drainPool(daemonClient(url), poolId, deadlineMs ?? null, json, terminal));
 		});
 	pools
 		.command('undrain')
 		.description('have a pool take tasks again')
 		.argument('<pool_id>')
+		.option('--json', 'the whole answer', false)
 		.addOption(urlOption())
-		.action(async (poolId: string, { url }: { url: string }) => done(await undrainPool(daemonClient(url), poolId, terminal)));
+		.action(async (poolId: string, { json, url }: { json: boolean; url: string }) => {
+			done(await undrainPool(daemonClient(url), poolId, json, terminal));
+		});
 	pools
 		.command('reload')
 		.description('give a pool another model, one replica after the other; the old one comes back if it does not start')
 		.argument('<pool_id>')
 		.argument('<model_ref>', 'file:/absolute/path.gguf, or scripted:<name>')
+		.option('--json', 'the pool as it is afterwards', false)
 		.addOption(urlOption())
-		.action(async (poolId: string, model: string, { url }: { url: string }) => {
-			done(await reloadPool(daemonClient(url), poolId, model, terminal));
+		.action(async (poolId: string, model: string, { json, url }: { json: boolean; url: string }) => {
+			done(await reloadPool(daemonClient(url), poolId, model, json, terminal));
+		});
+	pools
+		.command('purge')
+		.description('start each engine of a pool anew, with empty caches, when its last task has ended')
+		.argument('<pool_id>')
+		.option('--model <ref...>', 'only if the pool holds these')
+		.option('--no-drain', 'do nothing while tasks run')
+		.option('--force', 'at once: running tasks go on elsewhere, or end', false)
+		.option('--json', 'the pool as it is afterwards', false)
+		.addOption(urlOption())
+		.action(async (poolId: string, { model, drain, force, json, url }: PurgeFlags) => {
+			const how = { models: model ?? [], drainFirst: drain, force };
+			done(await purgePool(daemonClient(url), poolId, how, json, terminal));
 		});
 }
 

@@ -27,16 +27,22 @@ export async function poolHealth(client: DaemonClient, poolId: string, json: boo
 	return ready ? exitCodes.ok : exitCodes.retryLater;
 }
 
-export async function drainPool(client: DaemonClient, poolId: string, deadlineMs: number | null, terminal: Terminal): Promise<ExitCode> {
+export async function drainPool(
+	client: DaemonClient,
+	poolId: string,
+	deadlineMs: number | null,
+	json: boolean,
+	terminal: Terminal,
+): Promise<ExitCode> {
 	const answer = await postJson(client, `${pathOf(poolId)}/drain`, deadlineMs === null ? {} : { deadline_ms: deadlineMs });
 	const seconds = ((number(answer['deadline_ms']) ?? 0) / 1000).toFixed(1);
-	terminal.out(`${poolId} is draining: no task starts there, running ones may go on for ${seconds} s\n`);
+	tell(terminal, json ? answer : `${poolId} is draining: no task starts there, running ones may go on for ${seconds} s`);
 	return exitCodes.ok;
 }
 
-export async function undrainPool(client: DaemonClient, poolId: string, terminal: Terminal): Promise<ExitCode> {
-	await postJson(client, `${pathOf(poolId)}/undrain`, {});
-	terminal.out(`${poolId} takes tasks again\n`);
+export async function undrainPool(client: DaemonClient, poolId: string, json: boolean, terminal: Terminal): Promise<ExitCode> {
+	const answer = await postJson(client, `${pathOf(poolId)}/undrain`, {});
+	tell(terminal, json ? answer : `${poolId} takes tasks again`);
 	return exitCodes.ok;
 }
 
@@ -45,22 +51,60 @@ export async function reloadPool(
 	client: DaemonClient,
 	poolId: string,
 	model: string,
+	json: boolean,
 	terminal: Terminal,
 	lookAgainMs = 500,
 ): Promise<ExitCode> {
 	await postJson(client, `${pathOf(poolId)}/reload`, { new_model_ref: model });
 	terminal.note(`${poolId} is being reloaded with ${model}`);
+	const pool = await settled(client, poolId, lookAgainMs);
+	const serves = text(pool['model']) === model;
+	if (json) tell(terminal, pool);
+	else if (serves) tell(terminal, `${poolId} serves ${model}`);
+	else terminal.say(text(pool['last_error']) || `${poolId} serves ${text(pool['model'])}`);
+	return serves ? exitCodes.ok : exitCodes.failure;
+}
+
+export interface PurgeOptions {
+	/** Of the pool, to be loaded anew; empty: whatever it has. */
+	readonly models: readonly string[];
+	/** False: refused while tasks run, unless it is forced. */
+	readonly drainFirst: boolean;
+	readonly force: boolean;
+}
+
+/** Waits until each engine is back: the exit code says whether the pool serves. */
+export async function purgePool(
+	client: DaemonClient,
+	poolId: string,
+	{ models, drainFirst, force }: PurgeOptions,
+	json: boolean,
+	terminal: Terminal,
+	lookAgainMs = 500,
+): Promise<ExitCode> {
+	const asked = models.length === 0 ? {} : { purge_models: models };
+	await postJson(client, `${pathOf(poolId)}/purge`, { ...asked, drain_first: drainFirst, force });
+	terminal.note(`${poolId} is being purged: each engine starts anew when its last task has ended`);
+	const pool = await settled(client, poolId, lookAgainMs);
+	const serves = text(pool['state']) === 'ready';
+	if (json) tell(terminal, pool);
+	else if (serves) tell(terminal, `${poolId} serves again, with nothing in its caches`);
+	else terminal.say(text(pool['last_error']) || `${poolId} is ${text(pool['state'])}`);
+	return serves ? exitCodes.ok : exitCodes.failure;
+}
+
+/** The pool, once nothing of it is being started anew. */
+async function settled(client: DaemonClient, poolId: string, lookAgainMs: number): Promise<JsonObject> {
 	let pool = await getJson(client, pathOf(poolId));
 	while (text(pool['reloading_to']) !== '') {
 		await new Promise((resolve) => setTimeout(resolve, lookAgainMs));
 		pool = await getJson(client, pathOf(poolId));
 	}
-	if (text(pool['model']) === model) {
-		terminal.out(`${poolId} serves ${model}\n`);
-		return exitCodes.ok;
-	}
-	terminal.say(text(pool['last_error']) || `${poolId} serves ${text(pool['model'])}`);
-	return exitCodes.failure;
+	return pool;
+}
+
+function tell(terminal: Terminal, what: string | JsonObject): void {
+	terminal.out(`${typeof what === 'string' ? what : JSON.stringify(what)}\n`);
 }
 
 function pathOf(poolId: string): string {

@@ -24,11 +24,18 @@ export interface ListOptions {
 	readonly json: boolean;
 }
 
-export async function list(client: DaemonClient, options: ListOptions, terminal: Terminal): Promise<ExitCode> {
+export const heading: readonly string[] = ['TASK', 'STATE', 'MODEL', 'POOL', 'PRIORITY', 'IN', 'OUT'];
+
+/** The newest of them. */
+export function listed(client: DaemonClient, options: ListOptions): ReturnType<typeof listTasks> {
 	const query = new URLSearchParams({ limit: String(options.limit) });
 	if (options.state !== null) query.set('state', options.state);
 	if (options.pool !== null) query.set('pool_id', options.pool);
-	const { tasks, nextCursor } = await listTasks(client, query);
+	return listTasks(client, query);
+}
+
+export async function list(client: DaemonClient, options: ListOptions, terminal: Terminal): Promise<ExitCode> {
+	const { tasks, nextCursor } = await listed(client, options);
 	if (options.json) {
 		for (const task of tasks) terminal.out(`${JSON.stringify(task)}\n`);
 		return exitCodes.ok;
@@ -37,7 +44,7 @@ export async function list(client: DaemonClient, options: ListOptions, terminal:
 		terminal.say(options.state === null ? 'no tasks' : `no tasks in state ${options.state}`);
 		return exitCodes.ok;
 	}
-	terminal.out(table([['TASK', 'STATE', 'MODEL', 'POOL', 'PRIORITY', 'IN', 'OUT'], ...tasks.map(row)]));
+	terminal.out(table([heading, ...tasks.map(row)]));
 	if (nextCursor !== null) terminal.note(`only the newest ${tasks.length}; --limit shows more`);
 	return exitCodes.ok;
 }
@@ -76,7 +83,7 @@ export async function explain(client: DaemonClient, taskId: string, json: boolea
 	return exitCodes.ok;
 }
 
-function row(task: JsonObject): string[] {
+export function row(task: JsonObject): string[] {
 	return [
 		text(task['task_id']),
 		text(task['state']),

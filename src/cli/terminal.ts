@@ -15,6 +15,10 @@ export interface Terminal {
 	note(line: string): void;
 	/** Replaces the status line; null clears it. Nothing happens where stderr is not a terminal. */
 	status(line: string | null): void;
+	/** Whether stdout is a terminal. */
+	readonly isLive: boolean;
+	/** Lines in the place of those that were drawn last, cut to the terminal's size. Where `isLive` only. */
+	redraw(text: string): void;
 	/** Text as it may be shown: what a model wrote must not steer the terminal. */
 	safe(text: string): string;
 	readAll(): Promise<string>;
@@ -28,7 +32,7 @@ export interface Terminal {
 
 export interface TerminalStreams {
 	readonly stdin: Readable;
-	readonly stdout: Writable & { readonly isTTY?: boolean };
+	readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number; readonly rows?: number };
 	readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
 	on(signal: 'SIGINT' | 'SIGTERM', handler: () => void): unknown;
 	removeListener(signal: 'SIGINT' | 'SIGTERM', handler: () => void): unknown;
@@ -39,6 +43,7 @@ export function terminalOf(streams: TerminalStreams): Terminal {
 	const live = stderr.isTTY === true;
 	const paint = pc.createColors(live && pc.isColorSupported);
 	let statusShown = false;
+	let linesDrawn = 0;
 	// a reader that left (`| head`) is an interrupt while somebody listens for one, and nothing afterwards
 	let readerLeft: () => void = () => undefined;
 	stdout.on('error', () => readerLeft());
@@ -65,6 +70,17 @@ export function terminalOf(streams: TerminalStreams): Terminal {
 			if (!live || line === null) return;
 			stderr.write(paint.dim(line.slice(0, (stderr.columns || 80) - 1)));
 			statusShown = true;
+		},
+		isLive: stdout.isTTY === true,
+		redraw(text) {
+			clear();
+			const lines = text
+				.trimEnd()
+				.split('\n')
+				.slice(0, Math.max(1, (stdout.rows || 24) - 1));
+			const shown = lines.map((line) => `${line.slice(0, (stdout.columns || 80) - 1)}\n`).join('');
+			stdout.write(`${linesDrawn === 0 ? '' : `\u001b[${linesDrawn}A`}\u001b[J${shown}`);
+			linesDrawn = lines.length;
 		},
 		safe(text) {
 			// C0 and C1 controls but tab and newline: escape sequences begin with one of them

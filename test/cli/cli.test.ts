@@ -12,7 +12,7 @@ import { after, test } from 'node:test';
 import { banner, type DaemonFacts } from '../../src/cli/banner.ts';
 import { type CliEffects, runCli } from '../../src/cli/cli.ts';
 import { mayRestart } from '../../src/cli/exit-codes.ts';
-import { drainPool, listPools, poolHealth, undrainPool } from '../../src/cli/pools-command.ts';
+import { drainPool, listPools, poolHealth, purgePool, reloadPool, undrainPool } from '../../src/cli/pools-command.ts';
 import { checkModelFiles } from '../../src/cli/preflight.ts';
 import { nativeBinaryMissing, portInUse } from '../../src/cli/problem.ts';
 import { cancel, explain, list } from '../../src/cli/tasks-command.ts';
@@ -193,8 +193,8 @@ test('pools are listed, asked for their health, drained and undrained in words',
 	const terminal = fakeTerminal();
 	assert.equal(await listPools(client, false, terminal), 0);
 	assert.equal(await poolHealth(client, 'p', false, terminal), 75);
-	assert.equal(await drainPool(client, 'p', 1500, terminal), 0);
-	assert.equal(await undrainPool(client, 'p', terminal), 0);
+	assert.equal(await drainPool(client, 'p', 1500, false, terminal), 0);
+	assert.equal(await undrainPool(client, 'p', false, terminal), 0);
 	assert.deepEqual(terminal.stdout.join('').split('\n'), [
 		'POOL  ENGINE    MODEL  STATE     SLOTS  QUEUED  LAST ERROR',
 		'p     scripted  m      ready     3/4    3       -',
@@ -205,6 +205,50 @@ test('pools are listed, asked for their health, drained and undrained in words',
 		'',
 	]);
 	assert.deepEqual(requests.at(-2)?.body, { deadline_ms: 1500 });
+});
+
+test('a pool is reloaded and purged to its end: the exit code says whether it serves, --json the pool as it is then', async () => {
+	const asking: unknown[] = [];
+	let looks = 0;
+	let now = { pool_id: 'p', model: 'old', state: 'ready', reloading_to: null as string | null, last_error: null as string | null };
+	const after = (pool: typeof now): typeof now => ({ ...now, ...(looks++ < 2 ? { reloading_to: 'x' } : pool) });
+	const { client } = fakeDaemon({
+		'POST /v2/pools/p/reload': ({ body }) => {
+			asking.push(body);
+			looks = 0;
+			return json(202, { pool_id: 'p' });
+		},
+		'POST /v2/pools/p/purge': ({ body }) => {
+			asking.push(body);
+			looks = 0;
+			return json(202, { pool_id: 'p', purging: true });
+		},
+		'GET /v2/pools/p': () => json(200, after(now)),
+	});
+	const terminal = fakeTerminal();
+	const none = { models: [], drainFirst: true, force: false };
+	assert.equal(await reloadPool(client, 'p', 'new', false, terminal, 0), 1);
+	now = { ...now, model: 'new' };
+	assert.equal(await reloadPool(client, 'p', 'new', true, terminal, 0), 0);
+	assert.equal(await purgePool(client, 'p', none, false, terminal, 0), 0);
+	now = { ...now, state: 'failed', last_error: 'it is broken' };
+	assert.equal(await purgePool(client, 'p', { models: ['new'], drainFirst: false, force: true }, false, terminal, 0), 1);
+	assert.equal(await purgePool(client, 'p', none, true, terminal, 0), 1);
+	assert.deepEqual(asking.slice(0, 4), [
+		{ new_model_ref: 'new' },
+		{ new_model_ref: 'new' },
+		{ drain_first: true, force: false },
+		{ purge_models: ['new'], drain_first: false, force: true },
+	]);
+	assert.deepEqual(terminal.stdout, [
+		`${JSON.stringify({ ...now, state: 'ready', last_error: null })}\n`,
+		'p serves again, with nothing in its caches\n',
+		`${JSON.stringify(now)}\n`,
+	]);
+	assert.deepEqual(
+		terminal.stderr.filter((line) => !/is being/.test(line)),
+		['p serves old', 'it is broken'],
+	);
 });
 
 test('explain says why a task waits, pool by pool', async () => {

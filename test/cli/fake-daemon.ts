@@ -64,19 +64,25 @@ export interface FakeTerminal extends Terminal {
 	readonly stdout: string[];
 	readonly stderr: string[];
 	readonly statuses: string[];
+	/** Each as it was drawn over the one before. */
+	readonly drawn: string[];
 	interrupt(): void;
 }
 
-export function fakeTerminal(input = ''): FakeTerminal {
+export function fakeTerminal(input = '', isLive = false): FakeTerminal {
 	let interrupted: () => void = () => undefined;
 	const stdout: string[] = [];
 	const stderr: string[] = [];
 	const statuses: string[] = [];
+	const drawn: string[] = [];
 	const plain = (text: string | number | null | undefined): string => String(text);
 	return {
 		stdout,
 		stderr,
 		statuses,
+		drawn,
+		isLive,
+		redraw: (text) => drawn.push(text),
 		interrupt: () => interrupted(),
 		out: (text) => stdout.push(text),
 		say: (line) => stderr.push(line),

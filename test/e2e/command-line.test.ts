@@ -99,6 +99,36 @@ describe('the command line', () => {
 		assert.equal((await command(['cancel', '--url', daemon.url, '01890a5d-ac96-774b-bcce-b302099a8057'])).code, 1);
 	});
 
+	it('watches tasks as they change until Ctrl-C', async () => {
+		await command(['run', '--url', daemon.url, 'x']);
+		let submitted: Promise<Response> | null = null;
+		const ran = await command(['tasks', '--watch', '--pool', 'demo', '--json', '--url', daemon.url], {
+			onOut: (out, child) => {
+				const body = '{"model_ref":"default","prompt":"y","output_mode":"watched"}';
+				submitted ??= fetch(`${daemon.url}/v2/tasks`, { method: 'POST', body });
+				if (/"state":"done".*"output_mode":"watched"/.test(out)) child.kill('SIGINT');
+			},
+		});
+		assert.equal(ran.code, 130, ran.err);
+		const last = JSON.parse(ran.out.trimEnd().split('\n').at(-1) ?? '') as Record<string, unknown>;
+		assert.deepEqual([last['output_mode'], last['tokens_out']], ['watched', 8]);
+	});
+
+	it('empties, restarts and reopens a pool, and says how it is afterwards', async () => {
+		const pools = async (...argv: string[]): Promise<unknown> => {
+			const ran = await command(['pools', ...argv, '--json', '--url', daemon.url]);
+			assert.equal(ran.code, 0, ran.err);
+			return JSON.parse(ran.out);
+		};
+		assert.deepEqual(await pools('drain', 'demo', '--deadline-ms', '0'), { pool_id: 'demo', draining: true, deadline_ms: 0 });
+		assert.deepEqual(await pools('undrain', 'demo'), { pool_id: 'demo', draining: false });
+		const { state, model } = (await pools('purge', 'demo', '--model', 'scripted:demo')) as Record<string, unknown>;
+		assert.deepEqual([state, model], ['ready', 'scripted:demo']);
+		const refused = await command(['pools', 'purge', 'demo', '--model', 'scripted:other', '--url', daemon.url]);
+		assert.equal(refused.code, 1);
+		assert.match(refused.err, /scripted:other.*\[NOT_FOUND\]/);
+	});
+
 	it('says what a daemon refuses, in its words', async () => {
 		const unknown = await command(['run', '--url', daemon.url, '--model', 'nothing', 'x']);
 		assert.equal(unknown.code, 1);
