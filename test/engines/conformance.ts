@@ -158,7 +158,7 @@ export function conformance(start: () => Promise<EngineUnderTest>): void {
 		task.generation?.abandon();
 		const { messages } = task;
 		// Answers come in order with its end, or between its pieces.
-		while (engine.port.inFlight > 0) await count(engine.port, engine.replica, raw('x'));
+		while (engine.port.inFlight > 0) await tokenize(engine.port, engine.replica, 'x');
 		assert.equal(task.messages, messages);
 	});
 
@@ -167,6 +167,7 @@ export function conformance(start: () => Promise<EngineUnderTest>): void {
 			const counted = await count(engine.port, engine.replica, raw(text));
 			assert.ok(counted.type === 'prompt-counted');
 			assert.equal((await run({ input: raw(text), maxTokens: 1 })).started?.tokensIn, counted.tokens);
+			assert.deepEqual(await count(engine.port, engine.replica, raw(text)), counted);
 		}
 	});
 

@@ -171,7 +171,7 @@ describe('an engine host', () => {
 						assert.equal(task.usage.tokensOut, task.tokens);
 					}
 					// An answer that comes behind all ends and all cancels.
-					await count(decode, made.replica, raw('x'));
+					await tokenize(decode, made.replica, 'x');
 					for (const task of tasks) assert.deepEqual(task.afterEnd, []);
 					assert.deepEqual([decode.inFlight, decode.connections, made.server.busyLeases().length], [0, 1, 0]);
 				},

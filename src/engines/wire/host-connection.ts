@@ -120,16 +120,16 @@ export class HostConnection {
 	}
 
 	/** Exactly one answer, after `answerMs` at the latest. */
-	count(input: PromptInput, replyTo: ActorRef<CountNews>): void {
+	count(input: PromptInput, answered: (news: CountNews) => void): void {
 		this.#ask(toHost.count, () => this.#outbox.json(input), {
 			take: (kind, bytes, start, end) => {
 				const news: CountNews =
 					kind === fromHost.counted
 						? { type: 'prompt-counted', tokens: readU32(bytes, start, end) }
 						: { type: 'count-failed', failure: refusal(kind, bytes, start, end) };
-				return () => replyTo.tell(news);
+				return () => answered(news);
 			},
-			fail: (what) => replyTo.tell({ type: 'count-failed', failure: what }),
+			fail: (what) => answered({ type: 'count-failed', failure: what }),
 		});
 	}
 

@@ -9,9 +9,11 @@ import type { ReplicaFacts } from '../../actors/serving/messages.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
 import { parseAddress } from './host-address.ts';
 import { HostConnection, type HostConnectionLimits } from './host-connection.ts';
+import { PromptCounts } from './prompt-counts.ts';
 
 export class HostDecodePort implements DecodePort {
 	readonly #connections = new Map<string, HostConnection>();
+	readonly #counts = new PromptCounts();
 	readonly #onBug: (words: string) => void;
 	readonly #limits: Partial<HostConnectionLimits>;
 	#closed = false;
@@ -28,7 +30,16 @@ export class HostDecodePort implements DecodePort {
 	}
 
 	count(replica: ReplicaFacts, input: PromptInput, replyTo: ActorRef<CountNews>): void {
-		this.#to(replica.address).count(input, replyTo);
+		const key = this.#counts.keyOf(replica, input);
+		const known = this.#counts.get(key);
+		if (known !== undefined) {
+			replyTo.tell({ type: 'prompt-counted', tokens: known });
+			return;
+		}
+		this.#to(replica.address).count(input, (news) => {
+			if (news.type === 'prompt-counted') this.#counts.put(key, news.tokens);
+			replyTo.tell(news);
+		});
 	}
 
 	tokenize(replica: ReplicaFacts, text: string, replyTo: ActorRef<TokenizeNews>): void {
