@@ -166,17 +166,23 @@ describe('the life of a llama.cpp host', () => {
 		assert.ok(pid !== undefined);
 		const running = new Promise<DecodeNews>((resolve) => {
 			const connection = new HostConnection(parseAddress(facts.address), { onClosed() {}, onBug() {} });
-			connection.start(hostRequest(raw('x'), { grammar: 'root ::= [a-z]+', maxTokens: 250 }), {
-				tell(news) {
-					if (news.type === 'decode-started') life.audit([]);
-					if (news.type === 'decode-failed') resolve(news);
-					return 'accepted';
-				},
-			});
+			let audits = 0;
+			// One after the other, so that there is one whenever it is killed.
+			const start = (): void => {
+				connection.start(hostRequest(raw('x'), { grammar: 'root ::= [a-z]+', maxTokens: 250 }), {
+					tell(news) {
+						if (news.type === 'decode-started' && audits++ === 0) life.audit([]);
+						if (news.type === 'decode-failed') resolve(news);
+						if (news.type === 'decode-ended') start();
+						return 'accepted';
+					},
+				});
+			};
+			for (let slot = 0; slot < 2; slot += 1) start();
 		});
 		const audited = await next();
 		assert.equal(audited.type, 'life-audited');
-		assert.equal(audited.type === 'life-audited' && audited.busyLeases.length, 1);
+		assert.ok(audited.type === 'life-audited' && audited.busyLeases.length > 0);
 		process.kill(pid, 'SIGKILL');
 		const lost = await running;
 		assert.equal(lost.type === 'decode-failed' && lost.slot, 'unknown');
