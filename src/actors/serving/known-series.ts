@@ -83,6 +83,8 @@ export function expectOfDispatcher(telemetry: Telemetry): void {
 		for (const pinned of ['true', 'false']) telemetry.expect('placement_decisions_total', { outcome, pinned, fallback: 'false' });
 	}
 	telemetry.expect('placement_decisions_total', { outcome: 'assigned', pinned: 'false', fallback: 'true' });
+	// Of the budgets of sessions, which are of no pool.
+	telemetry.expect('ledger_drift_total', { pool_id: '' });
 }
 
 /** Of a Pool, as it is configured. */

@@ -18,6 +18,8 @@ import type { PriorityClass } from './task-request.ts';
 
 const auditMs = 250;
 const ledgerMs = 5_000;
+/** Tasks of a queue that are looked over at once: what is wrong in a longer one still is when it has become shorter. */
+const lookOverMax = 10_000;
 /** How far behind a task that cannot be served now others may be looked for that can. */
 const lookBehind = 32;
 
@@ -248,14 +250,18 @@ export class PoolSlots {
 	}
 
 	check(): void {
-		const { ctx, tasks, ledger, telemetry } = this.#pool;
+		const { ctx, tasks, ledger, queue, telemetry } = this.#pool;
 		ctx.setTimer('ledger', ledgerMs, { type: 'ledger-due' });
 		for (const { lease } of tasks.goneBefore(ctx.now() - ledgerMs)) {
 			if (ledger.get(lease)?.state === 'quarantined') continue;
 			ledger.release(lease);
 			this.#forget(leaseKey(lease));
 		}
-		const drift = ledger.drift();
+		const unheld = ledger.held('granted').find(({ lease }) => tasks.holding(lease) === undefined);
+		const drift =
+			ledger.drift() ??
+			(unheld === undefined ? null : `${unheld.lease.replicaId}: a slot is granted to ${unheld.taskId}, which has no task`) ??
+			(queue.length > lookOverMax ? null : queue.drift((waiting) => tasks.follows(waiting)));
 		if (drift !== null) telemetry.drift(drift);
 	}
 }

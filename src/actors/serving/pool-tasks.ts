@@ -67,6 +67,10 @@ export class PoolTasks {
 		this.#watch.watch(waiting.ref);
 	}
 
+	follows(task: Waiting): boolean {
+		return this.#refs.get(task.ref) === task;
+	}
+
 	/** It left the queue without a lease. */
 	left({ ref }: Waiting): void {
 		this.#refs.delete(ref);

@@ -226,6 +226,20 @@ export class WaitingQueue<E extends QueueEntry> {
 		return this.#classes[priority].counterOf(tenant);
 	}
 
+	/** Bytes and numbers = the sums over those that wait, and `follows` each of them. Null: so it is; else what is wrong. */
+	drift(follows: (entry: E) => boolean): string | null {
+		let bytes = 0;
+		for (const { entry } of this.#byTask.values()) {
+			bytes += entry.bytes;
+			if (!follows(entry)) return `task ${entry.taskId} waits, and nobody would hear of its end`;
+		}
+		if (bytes !== this.#bytes) return `${this.#bytes} bytes in the queue, its tasks hold ${bytes}`;
+		const { interactive, batch } = this.#classes;
+		if (interactive.length + batch.length !== this.length)
+			return `${interactive.length} and ${batch.length} tasks in the classes of the queue, ${this.length} in all`;
+		return null;
+	}
+
 	#insert(entry: E, priority: PriorityClass, order: number): void {
 		const young = priority === 'batch' ? lineNode(entry, { deadline: 0, since: entry.admittedAt, order }, null) : null;
 		const node = lineNode(entry, this.#keyOf(entry, priority, order), young);

@@ -104,7 +104,7 @@ export const metricSpecs: readonly MetricSpec[] = [
 	),
 	counter('wasted_tokens_total', 'Tokens that an engine still made after their task was stopped.', ['reason']),
 	counter('stale_settlements_total', 'Leases that were ended and that no pool knew any more.', ['pool_id']),
-	counter('ledger_drift_total', 'Times that the slots of a pool did not add up: a bug.', ['pool_id']),
+	counter('ledger_drift_total', 'Times that slots or queue of a pool, or budgets of a session, did not add up: a bug.', ['pool_id']),
 	counter('http_bugs_total', 'Requests and connections that met a bug of the daemon.', []),
 	histogram(
 		'gen_ai_server_request_duration',
