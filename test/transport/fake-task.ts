@@ -85,6 +85,7 @@ export class FakeTask implements TaskView {
 	engineVersion: string | null = '1';
 	modelDigest: string | null = null;
 	tokensIn = 0;
+	tokensCached: number | null = null;
 	decodeMs = 0;
 	finishReason: TaskView['finishReason'] = null;
 	failure: Failure | null = null;

@@ -124,6 +124,9 @@ export class ForeignTask implements TaskView {
 	get tokensIn(): number {
 		return this.facts.tokensIn;
 	}
+	get tokensCached(): number | null {
+		return this.facts.tokensCached;
+	}
 	get decodeMs(): number {
 		return this.facts.decodeMs;
 	}

@@ -42,6 +42,8 @@ export interface TaskView {
 	readonly engineVersion: string | null;
 	readonly modelDigest: string | null;
 	readonly tokensIn: number;
+	/** Of its prompt, found in the cache of the slot that it has or had last; null: no engine has begun with it. */
+	readonly tokensCached: number | null;
 	readonly tokensOut: number;
 	readonly decodeMs: number;
 	readonly finishReason: 'stop' | 'length' | 'canceled' | null;

@@ -66,6 +66,7 @@ export class TaskRecord implements TaskView {
 	engineVersion: string | null = null;
 	modelDigest: string | null = null;
 	tokensIn = 0;
+	tokensCached: number | null = null;
 	decodeMs = 0;
 	finishReason: TaskView['finishReason'] = null;
 	failure: Failure | null = null;
@@ -146,6 +147,8 @@ export class TaskRecord implements TaskView {
 		this.ranMsBefore += now - this.leasedAt;
 		this.decodeMsBefore += decodeMs;
 		this.decodingAt = null;
+		// Until the next slot tells: what the last one had is lost to it.
+		this.tokensCached = 0;
 		this.wait(this.standing);
 	}
 

@@ -24,6 +24,7 @@ export type TaskFacts = Pick<
 	| 'engineVersion'
 	| 'modelDigest'
 	| 'tokensIn'
+	| 'tokensCached'
 	| 'tokensOut'
 	| 'decodeMs'
 	| 'finishReason'
@@ -76,6 +77,7 @@ export function factsOf(task: TaskView): TaskFacts {
 		engineVersion: task.engineVersion,
 		modelDigest: task.modelDigest,
 		tokensIn: task.tokensIn,
+		tokensCached: task.tokensCached,
 		tokensOut: task.tokensOut,
 		decodeMs: task.decodeMs,
 		finishReason: task.finishReason,

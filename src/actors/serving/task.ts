@@ -254,6 +254,7 @@ class Task implements Behavior<TaskMessage> {
 		if (news.type === 'decode-started') {
 			this.#continuation.begun();
 			this.#record.tokensIn = news.tokensIn;
+			this.#record.tokensCached = news.tokensCached;
 			if (this.#ending === null && this.#record.moves === 0) this.#telemetry.started(news.tokensCached);
 			return;
 		}

@@ -95,6 +95,7 @@ const taskFields = {
 	watchers: count,
 	last_event_id: count,
 	tokens_in: count,
+	tokens_cached: nullable(count),
 	tokens_out: count,
 	decode_time_ms: count,
 	finish_reason: nullable(oneOf(['stop', 'length', 'canceled'])),

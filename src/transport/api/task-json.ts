@@ -83,6 +83,7 @@ export function taskJson(task: TaskView, clock: Clock) {
 		watchers: task.watchers,
 		last_event_id: task.log.lastSeq,
 		tokens_in: task.tokensIn,
+		tokens_cached: task.tokensCached,
 		tokens_out: task.tokensOut,
 		decode_time_ms: Math.round(task.decodeMs),
 		finish_reason: task.finishReason,

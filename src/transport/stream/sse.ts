@@ -33,6 +33,7 @@ export function metricsOf(task: TaskView, verbose: boolean): Readonly<Record<str
 		predicted_end_ms: standing === null ? undefined : Math.round(standing.predictedEndMs),
 		predicted_start_p90_ms: standing === null ? undefined : Math.round(standing.predictedStartP90Ms),
 		on_time_probability: task.onTimeProbability ?? undefined,
+		kv_warmth: task.tokensCached === null ? undefined : task.tokensCached > 0,
 		...budgetFields(task.budget),
 		...(verbose ? { estimated: standing?.estimated, human: humanPhase(task) } : {}),
 	};
