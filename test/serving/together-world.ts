@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import type { ActorRef } from '../../src/actors/kernel/ref.ts';
-import { dispatcher } from '../../src/actors/serving/dispatcher.ts';
+import { type DispatcherOptions, dispatcher } from '../../src/actors/serving/dispatcher.ts';
 import { leaseKey } from '../../src/actors/serving/engine-life.ts';
 import type { DispatcherCommand, EngineThreadCommand, ReplicaCommand, ReplicaNews } from '../../src/actors/serving/messages.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
@@ -15,7 +15,7 @@ import { FrontWorld } from './front-world.ts';
 import { replicaFacts, taskRequest } from './task-requests.ts';
 
 export const slots = 3;
-const spec: PoolSpec = {
+export const spec: PoolSpec = {
 	poolId: 'pool',
 	engine: 'scripted',
 	provider: 'embedded',
@@ -35,12 +35,14 @@ const spec: PoolSpec = {
 export class Together {
 	readonly world: FrontWorld;
 	readonly started: string[] = [];
+	readonly #more: Partial<DispatcherOptions>;
 	#epoch = 1;
 	#dispatcher: ActorRef<DispatcherCommand> | null = null;
 	#replicaId = '';
 	#pool: ActorRef<ReplicaNews> | null = null;
 
-	constructor(seed = 1, tokens = 5, gapMs = 20) {
+	constructor(seed = 1, tokens = 5, gapMs = 20, more: Partial<DispatcherOptions> = {}) {
+		this.#more = more;
 		this.world = new FrontWorld(seed);
 		this.world.control.edge.close();
 		this.world.run();
@@ -70,6 +72,7 @@ export class Together {
 			pools: [spec],
 			expectedFronts: ['front-0'],
 			sessions: { ttlMs: 600_000, turnsMax: 0, countMax: 1_000 },
+			...this.#more,
 		});
 		this.#dispatcher = world.system.spawn(`control-${this.#epoch}`, setup) as ActorRef<DispatcherCommand>;
 		world.tasks.tell({ type: 'control-connected', control: { epoch: this.#epoch, dispatcher: this.#dispatcher } });

@@ -189,6 +189,15 @@ describe('a task body', () => {
 		assert.equal(refusal({ ...least, deadline_ms: '0' }).code, 'INVALID_PARAMS');
 	});
 
+	it('is refused for its shape before its deadline', () => {
+		const late = { ...least, deadline_ms: 0 };
+		for (const wrong of [{ ctx: 0 }, { nonsense: 1 }, { inputs: ['a'] }, { placement: { mode: 'pin' } }, { durable: true }]) {
+			assert.equal(refusal({ ...late, ...wrong }).code, 'INVALID_PARAMS');
+		}
+		assert.equal(refusal(late, 'k'.repeat(129)).code, 'INVALID_PARAMS');
+		assert.equal(refusal(late).code, 'DEADLINE_UNMET');
+	});
+
 	it('takes a pin without a mode, and the lists of embedding and rerank', () => {
 		assert.equal(taken({ ...least, placement: { pin_pool_id: 'a' } }).placement.mode, 'pin');
 		assert.deepEqual(taken({ model_ref: 'm', workload: 'embedding', inputs: ['a', 'b'] }).input, {

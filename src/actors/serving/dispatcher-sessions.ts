@@ -111,6 +111,12 @@ export class DispatcherSessions {
 		return this.#book.lastReplica(sessionId)?.poolId ?? null;
 	}
 
+	/** Its tokens are to be counted, and it is to come again with them. */
+	wantsCount(summary: TaskSummary, now: number): boolean {
+		if (summary.sessionId === null || !this.#complete) return false;
+		return this.#book.check(whatIsLeft(summary), this.#worstOf(summary), now) === 'count-first';
+	}
+
 	/** `again`: it has its 202, and its turn. */
 	admit(summary: TaskSummary, again: boolean, now: number): SessionTerms | Failure | 'count-first' {
 		const { sessionId } = summary;
@@ -130,7 +136,9 @@ export class DispatcherSessions {
 	/** The dry run of `admit`. */
 	check(summary: TaskSummary, now: number): Failure | null {
 		if (summary.sessionId === null) return null;
-		return !this.#complete ? unready : this.#book.check(summary, this.#worstOf(summary), now);
+		if (!this.#complete) return unready;
+		const checked = this.#book.check({ ...summary, counted: true }, this.#worstOf(summary), now);
+		return checked === 'count-first' ? null : checked;
 	}
 
 	/** It was refused behind this step: as if it had not been there, unless it had its 202. */

@@ -216,9 +216,13 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		this.#logDecision(summary, decision);
 	}
 
-	/** Rate limit, then session and budgets: what the task may use is reserved. */
+	/**
+	 * Rate limit, then session and budgets: what the task may use is reserved. The rate is asked once a task: not of one that
+	 * has its 202, and not before a count for which it will come again.
+	 */
 	#admit(summary: TaskSummary, again: boolean, now: number): SessionTerms | Failure | 'count-first' {
-		return this.#admission.rateLimit(summary, now) ?? this.#sessions.admit(summary, again, now);
+		const asked = again || this.#sessions.wantsCount(summary, now);
+		return (asked ? null : this.#admission.rateLimit(summary, now)) ?? this.#sessions.admit(summary, again, now);
 	}
 
 	#place(summary: TaskSummary, terms: SessionTerms, decision: Decision, replyTo: ActorRef<PlacementNews>): void {

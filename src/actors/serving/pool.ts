@@ -118,7 +118,7 @@ class Pool implements Behavior<PoolMessage> {
 	// --- tasks ----------------------------------------------------------------------------------------------------
 
 	#onEnqueue(command: Extract<PoolCommand, { type: 'enqueue' }>): void {
-		const { spec, replicas, sessions, news, ctx, forecast, refusals, queue, tasks, telemetry } = this.#pool;
+		const { spec, replicas, sessions, news, ctx, forecast, queue, tasks, telemetry } = this.#pool;
 		const { summary, terms, origin, replyTo: ref } = command;
 		if (origin?.kind === 'moved' && !this.#mayJoin(summary)) return this.#offers.displace(command, origin.from, spec.poolId);
 		if (origin?.kind === 'stays' && replicas.state === 'failed') {
@@ -129,15 +129,16 @@ class Pool implements Behavior<PoolMessage> {
 			sessions.refused(command);
 			news.tell(ref, { type: 'refused', failure: why });
 		};
-		const refusal = origin === null ? this.#whyNotQueued(summary) : null;
+		const refusal = origin === null ? this.#whyNotServed(summary) : null;
 		if (refusal !== null) return refuse(refusal);
 		const now = ctx.now();
+		const begins = origin === null && summary.resume === null;
+		// Before anybody is dropped for it: one that is refused costs nobody a place.
+		const problem = begins ? (this.#whyTooLate(summary, now) ?? this.#makeRoom(summary)) : null;
+		if (problem !== null) return refuse(problem);
 		const serviceMs = forecast.serviceMs(summary, this.#pool.depthOfNext());
 		const { startMs, standing } = forecast.foresee(summary, serviceMs, this.#pool.levels());
 		const onTimeProbability = forecast.onTime(summary, standing, now);
-		const begins = origin === null && summary.resume === null;
-		const late = begins ? refusals.tooLate(summary, standing, onTimeProbability, now) : null;
-		if (late !== null) return refuse(late);
 		const waiting: Waiting = {
 			taskId: summary.taskId,
 			priority: summary.priority,
@@ -184,18 +185,28 @@ class Pool implements Behavior<PoolMessage> {
 		return summary.resume !== null || (refusals.tooLarge(summary) === null && queue.hasRoom(queuedBytes));
 	}
 
-	/** Null: it may be queued; perhaps another was dropped to make room. */
-	#whyNotQueued(summary: TaskSummary): Failure | null {
-		const { queue, refusals, replicas, telemetry, spec, sessions, news } = this.#pool;
+	/** Null: it could be queued, were there room and time. */
+	#whyNotServed(summary: TaskSummary): Failure | null {
+		const { queue, refusals, replicas } = this.#pool;
 		if (queue.get(summary.taskId) !== undefined) return refusals.alreadyQueued(summary.taskId);
 		// It was placed before the news of our failure got there.
 		if (replicas.state === 'failed') return this.#pool.cannotServe();
 		// It had a slot, and its watchers have a part of the answer: it is not told now that there is no room.
 		if (summary.resume !== null) return null;
-		const unserved = this.#pool.unserved();
-		if (unserved !== null) return unserved;
-		const tooLarge = refusals.tooLarge(summary);
-		if (tooLarge !== null) return tooLarge;
+		return this.#pool.unserved() ?? refusals.tooLarge(summary);
+	}
+
+	/** As the queue stands: with those that would be dropped for it. */
+	#whyTooLate(summary: TaskSummary, now: number): Failure | null {
+		if (summary.deadlineAt === null) return null;
+		const { forecast, refusals } = this.#pool;
+		const { standing } = forecast.foresee(summary, forecast.serviceMs(summary, this.#pool.depthOfNext()), this.#pool.levels());
+		return refusals.tooLate(summary, standing, forecast.onTime(summary, standing, now), now);
+	}
+
+	/** Null: there is room for it; perhaps others were dropped. */
+	#makeRoom(summary: TaskSummary): Failure | null {
+		const { queue, refusals, telemetry, spec, sessions, news } = this.#pool;
 		while (!queue.hasRoom(summary.queuedBytes)) {
 			telemetry.backpressure();
 			const victim = victimOf(spec.queue.fullPolicy, queue, summary.priority);
@@ -250,15 +261,15 @@ class Pool implements Behavior<PoolMessage> {
 		const { engine, poolId } = spec;
 		const tooLarge = refusals.tooLarge(summary);
 		if (tooLarge !== null) return { type: 'would-refuse', failure: tooLarge };
+		const now = ctx.now();
+		const late = this.#whyTooLate(summary, now);
+		if (late !== null) return { type: 'would-refuse', failure: late };
 		if (!queue.hasRoom(summary.queuedBytes) && victimOf(spec.queue.fullPolicy, queue, summary.priority) === undefined) {
 			return { type: 'would-refuse', failure: refusals.full(queue.length, this.#pool.retryAfterMs()) };
 		}
 		const serviceMs = forecast.serviceMs(summary, this.#pool.depthOfNext());
 		const { standing } = forecast.foresee(summary, serviceMs, this.#pool.levels());
-		const now = ctx.now();
 		const onTimeProbability = forecast.onTime(summary, standing, now);
-		const late = refusals.tooLate(summary, standing, onTimeProbability, now);
-		if (late !== null) return { type: 'would-refuse', failure: late };
 		return { type: 'would-queue', poolId, engine, standing, onTimeProbability };
 	}
 

@@ -98,9 +98,9 @@ export class SessionBook {
 	}
 
 	/** The dry run of `admit`. */
-	check(summary: TaskSummary, worst: WorstCase, now: number): Failure | null {
-		const weighed = this.#weigh({ ...summary, counted: true }, worst, false, now);
-		return weighed !== 'count-first' && 'code' in weighed ? weighed : null;
+	check(summary: TaskSummary, worst: WorstCase, now: number): Failure | 'count-first' | null {
+		const weighed = this.#weigh(summary, worst, false, now);
+		return weighed === 'count-first' || 'code' in weighed ? weighed : null;
 	}
 
 	/**

@@ -27,8 +27,8 @@ const checkTaskBody = checkerOf(taskBodySchema);
 
 export function taskRequestOf(value: unknown, headers: TaskHeaders, defaults: TaskDefaults): Parsed<TaskRequest> {
 	const late = lateDeadline(value);
-	if (late !== null) return { ok: false, failure: failure('DEADLINE_UNMET', late) };
-	const checked = checkTaskBody(value);
+	// What is wrong with the rest of it is told first.
+	const checked = checkTaskBody(late === null ? value : { ...(value as object), deadline_ms: 1 });
 	if (!checked.ok) return checked;
 	const body = checked.value;
 	const problem = unfitting(body) ?? keyProblem(headers.idempotencyKey);
@@ -37,6 +37,7 @@ export function taskRequestOf(value: unknown, headers: TaskHeaders, defaults: Ta
 	if (typeof input === 'string') return refused(input);
 	const placement = placementOf(body.placement ?? {});
 	if (typeof placement === 'string') return refused(placement);
+	if (late !== null) return { ok: false, failure: failure('DEADLINE_UNMET', late) };
 	const strict = body.determinism === 'strict';
 	return {
 		ok: true,
