@@ -64,6 +64,17 @@ describe('a daemon under bad input', () => {
 					slowPool('stopped', { first_token_ms: 1500, idle_ms: 1500 }),
 					{ id: 'cut', engine: 'llamacpp', model: `file:${cut}`, slots: 1 },
 					{ id: 'lying', engine: 'llamacpp', model: `file:${lying}`, slots: 1 },
+					{
+						...slowPool('stalls', { first_token_ms: 800, idle_ms: 800, wall_ms: 1600 }),
+						scripted: {
+							decode_tokens_per_s: 100,
+							tokens: 200,
+							faults: [
+								{ kind: 'stall', prompt_contains: 'never' },
+								{ kind: 'stall', prompt_contains: 'stops', after_tokens: 3 },
+							],
+						},
+					},
 					{ id: 'mute', engine: 'scripted', model: 'scripted:mute', scripted: { faults: [{ kind: 'error', self_test: true }] } },
 				],
 			},
@@ -92,6 +103,27 @@ describe('a daemon under bad input', () => {
 		assert.ok(Number(retryAfterMs) > 0 && Number(refused.headers.get('retry-after')) >= 1);
 		const { ready } = (await (await fetch(`${daemon.url}/v2/pools/mute/health`)).json()) as { ready: boolean };
 		assert.equal(ready, false);
+	});
+
+	it('ends a task at each of its three time limits with words that name it, and its slot serves the next', async () => {
+		const limits = {
+			never: /within 800 ms \(timeouts\.first_token_ms\)/,
+			stops: /for 800 ms \(timeouts\.idle_ms\)/,
+			long: /1600 ms \(timeouts\.wall_ms\)/,
+		};
+		const ends = Object.entries(limits).map(async ([prompt, words]) => {
+			const { task_id: id } = await submit(daemon.url, { model_ref: 'scripted:stalls', prompt });
+			const seen = await (await Watch.open(daemon.url, id)).all();
+			checkOrder(seen);
+			const { code, retriable, message } = seen.at(-1)?.data ?? {};
+			assert.deepEqual([code, retriable], ['DECODE_TIMEOUT', true]);
+			assert.match(String(message), words);
+			return pieces(seen).length;
+		});
+		const [never, stops, long] = await Promise.all(ends);
+		assert.deepEqual([never, stops], [0, 3]);
+		assert.ok(Number(long) > 3);
+		await Promise.all([1, 2, 3, 4].map(() => serves(daemon, 'scripted:stalls')));
 	});
 
 	it('ends the task of a host that was stopped with a timeout, frees its slots when it goes on, and serves on', async () => {

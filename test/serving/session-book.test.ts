@@ -102,6 +102,12 @@ test('turns are counted as they are admitted, given back when refused behind it,
 	assert.ok(again !== 'count-first' && !('code' in again), 'one that comes back has had its turn');
 });
 
+test('a limit of 0 turns is none', () => {
+	const book = new SessionBook({ ...options, turnsMax: 0 });
+	for (let turn = 0; turn < 50; turn += 1) admitted(book, `t${turn}`);
+	assert.equal(book.view('s', warm, 0)?.turns, 50);
+});
+
 test('each budget refuses by its name, cuts an answer that nobody has bounded, and leaves the others alone', () => {
 	const book = new SessionBook({ ...options, turnsMax: 0 });
 	book.setBudgets('s', { tokens: 30 }, 0);
