@@ -144,7 +144,7 @@ class Control {
 			if (command.type !== 'start-replica') return;
 			const { replicaId, poolId, model, settings } = command.replica;
 			const replica = system.edge<ReplicaCommand>(() => undefined);
-			command.replyTo.tell({ type: 'replica-started', replicaId, model, settings, replyTo: replica });
+			command.replyTo.tell({ type: 'replica-started', replicaId, model, settings, breaker: null, replyTo: replica });
 			command.replyTo.tell({ type: 'replica-ready', replicaId, facts: facts(poolId, replicaId) });
 		});
 		this.dispatcher.tell({ type: 'engine-joined', engineId: 'engine-0', replyTo: engine });

@@ -142,3 +142,47 @@ test('those that wait for a pool without a replica that works go to one that has
 	waits.finish();
 	quiet(world);
 });
+
+test('an open breaker outlives the control thread: it is open as long as it would have been, and longer the next time', () => {
+	const world = ControlWorld.ready({ settings: { slots: 2 } });
+	failTimes(world, 5);
+	world.host.advance(10_000);
+	world.stopControl();
+	world.host.advance(1_000);
+	world.startControl();
+	world.host.advance(300);
+	assert.deepEqual(breakers(world), ['open']);
+	assert.match(world.view().lastError ?? '', /pool-0 failed 5 times in a row, last with WORKER_RESET; it is tried again in 19 s/);
+	assert.equal(world.submit('refused').only('refused').failure.code, 'REPLICA_EXHAUSTED');
+	world.host.advance(18_000);
+	assert.deepEqual(breakers(world), ['open']);
+	world.host.advance(1_000);
+	assert.deepEqual(breakers(world), ['half-open']);
+	fails(world.submit('trial'));
+	world.stopControl();
+	world.host.advance(90_000);
+	world.startControl();
+	world.host.advance(300);
+	assert.deepEqual(breakers(world), ['half-open'], 'its time was over meanwhile');
+	world.submit('good').finish();
+	world.host.advance(300);
+	assert.deepEqual(breakers(world), ['closed']);
+	world.stopControl();
+	world.startControl();
+	world.host.advance(300);
+	assert.deepEqual(breakers(world), ['closed'], 'that it is closed again outlives it too');
+	quiet(world);
+});
+
+test('a breaker that was open when its pool was given another model is not open for that', () => {
+	const world = ControlWorld.ready({ settings: { slots: 2 } });
+	failTimes(world, 5);
+	assert.equal(world.control('pool', { kind: 'reload', model: 'scripted:other' }), null);
+	world.host.advance(1_000);
+	assert.deepEqual(breakers(world), ['closed']);
+	world.stopControl();
+	world.startControl();
+	world.host.advance(1_000);
+	assert.deepEqual(breakers(world), ['closed']);
+	quiet(world);
+});

@@ -84,7 +84,7 @@ export class Together {
 			const { model, settings } = command.replica;
 			this.#replicaId = command.replica.replicaId;
 			this.#pool = command.replyTo;
-			command.replyTo.tell({ type: 'replica-started', replicaId: this.#replicaId, model, settings, replyTo: replica });
+			command.replyTo.tell({ type: 'replica-started', replicaId: this.#replicaId, model, settings, breaker: null, replyTo: replica });
 			const facts = { ...replicaFacts, replicaId: this.#replicaId, slots };
 			command.replyTo.tell({ type: 'replica-ready', replicaId: this.#replicaId, facts });
 		});

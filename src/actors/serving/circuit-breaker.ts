@@ -1,14 +1,22 @@
 /**
- * Whether a replica is given tasks, by how the last ones went. Pure; part of the Pool actor, one a replica. It forgets with the
- * control thread: the first tasks of the next one find out anew.
+ * Whether a replica is given tasks, by how the last ones went. Pure; part of the Pool actor, one a replica. That it is open
+ * outlives the control thread: the Replica keeps what it is told of it. Failures of one that is closed are counted anew.
  * ```
  *   closed ─5 failures in a row─► open ─30 s, doubling to 300 s─► half-open: one task at a time ─success─► closed
  *                                  ▲                                 └──────────────failure──────────────► open, for longer
  * ```
  */
-import type { Settlement } from './messages.ts';
-
 export type BreakerState = 'closed' | 'open' | 'half-open';
+
+/** A breaker that is not closed, as it is kept for the next control thread. Times on `Host.now`. */
+export interface OpenBreaker {
+	readonly failuresInRow: number;
+	readonly openUntil: number;
+	/** How long it opens for the next time. */
+	readonly openMs: number;
+	/** The last failure. */
+	readonly why: string;
+}
 
 const failuresMax = 5;
 const openFirstMs = 30_000;
@@ -35,6 +43,20 @@ export class CircuitBreaker {
 	/** On `Host.now`; of no meaning unless open. */
 	get openUntil(): number {
 		return this.#openUntil;
+	}
+
+	/** Null: it is closed, and there is nothing to keep. */
+	kept(why: string): OpenBreaker | null {
+		if (this.#state === 'closed') return null;
+		return { failuresInRow: this.#failuresInRow, openUntil: this.#openUntil, openMs: this.#openMs, why };
+	}
+
+	/** As an earlier control thread had it. */
+	restore({ failuresInRow, openUntil, openMs }: OpenBreaker): void {
+		this.#state = 'open';
+		this.#failuresInRow = failuresInRow;
+		this.#openUntil = openUntil;
+		this.#openMs = openMs;
 	}
 
 	/** Whether one more task may start there. */
@@ -88,16 +110,4 @@ export class CircuitBreaker {
 		this.#openMs = Math.min(openMaxMs, this.#openMs * 2);
 		return true;
 	}
-}
-
-/**
- * What the end of a task says of its engine. A client that leaves, a deadline that passes and a request that is wrong say
- * nothing; a watchdog and a generation that broke do.
- */
-export function verdictOf({ outcome, slot, reason }: Settlement): 'success' | 'failure' | 'death' | 'neither' {
-	if (outcome === 'completed') return 'success';
-	if (reason === 'watchdog' || reason === 'DECODE_TIMEOUT' || reason === 'INTERNAL') return 'failure';
-	if (reason === 'unreachable' || reason === 'replica-lost') return 'death';
-	if (reason === 'WORKER_RESET') return slot === 'free' ? 'failure' : 'death';
-	return 'neither';
 }

@@ -4,6 +4,7 @@
  * structured clone; a ref crosses only in the top-level field `replyTo`. Never a prompt, never a token.
  */
 import type { ActorRef } from '../kernel/ref.ts';
+import type { OpenBreaker } from './circuit-breaker.ts';
 import type { EngineKind, Failure } from './failure.ts';
 import type { BudgetLeft, HeldOfSession, ReportSessions, SessionOperation, SessionsChanged, SessionTold } from './session-messages.ts';
 import type { Placement, PriorityClass, Workload } from './task-request.ts';
@@ -376,12 +377,11 @@ export interface ReplicaSpec {
 /** Pool → Replica. */
 export type ReplicaCommand =
 	| { readonly type: 'stop' }
+	/** For the next control thread: its breaker is open; null: it is not any more. */
+	| { readonly type: 'keep-breaker'; readonly breaker: OpenBreaker | null }
 	/** Ends its engine and starts it anew with another model. */
 	| { readonly type: 'change-model'; readonly model: string; readonly settings: unknown }
-	/**
-	 * Which leases does the engine still work on? Answered by `audited`. Those in `revoked` (keys) nobody holds any more: it
-	 * ends what it does for them, and begins nothing for them, for their requests may still be on their way.
-	 */
+	/** What does the engine still work on? Answered by `audited`. Leases in `revoked` (keys) nobody holds: nothing is done for them, now or later. */
 	| { readonly type: 'audit'; readonly revoked: readonly string[] };
 
 export type ReplicaState = 'starting' | 'ready' | 'failed' | 'stopped';
@@ -394,6 +394,7 @@ export type ReplicaNews =
 			readonly replicaId: string;
 			readonly model: string;
 			readonly settings: unknown;
+			readonly breaker: OpenBreaker | null;
 			readonly replyTo: ActorRef<ReplicaCommand>;
 	  }
 	/** Nothing has been stopped or started for it. */

@@ -53,11 +53,14 @@ export class PoolEngines {
 		const row = replicas.find(news.replicaId);
 		if (row === undefined) return;
 		switch (news.type) {
-			case 'replica-started':
+			case 'replica-started': {
+				const isNew = row.ref === null && row.breaker.state === 'closed';
 				replicas.starting(row, news);
+				if (isNew && news.breaker !== null) this.#slots.trippedBefore(row, news.breaker);
 				if (epoch > 1) reload.found(news);
 				ctx.watch(news.replyTo);
 				return;
+			}
 			case 'replica-ready':
 				return this.#onReady(row, news);
 			case 'replica-failed':

@@ -3,7 +3,7 @@
  * they are free. Part of the Pool actor.
  */
 import type { ActorRef } from '../kernel/ref.ts';
-import { verdictOf } from './circuit-breaker.ts';
+import type { OpenBreaker } from './circuit-breaker.ts';
 import { leaseKey } from './engine-life.ts';
 import { errorRatio } from './error-ratios.ts';
 import type { Lease, Settlement } from './messages.ts';
@@ -150,7 +150,15 @@ export class PoolSlots {
 		const verdict = verdictOf(settlement);
 		// Tasks that a drain has stopped say nothing of their engine.
 		const said = verdict === 'death' && drain.active ? 'neither' : verdict;
+		const before = row?.breaker.state;
 		if (row?.breaker.ended(leaseKey(lease), said, ctx.now()) === true) this.tripped(row, settlement.reason);
+		else if (before !== 'closed' && row?.breaker.state === 'closed') row.ref?.tell({ type: 'keep-breaker', breaker: null });
+	}
+
+	/** A control thread before this one had given up on it for a while. */
+	trippedBefore(row: ReplicaRow, breaker: OpenBreaker): void {
+		row.breaker.restore(breaker);
+		this.tripped(row, breaker.why);
 	}
 
 	/** After a control restart: a running task says what it holds. Its replica may still be to come. */
@@ -231,6 +239,7 @@ export class PoolSlots {
 		const now = ctx.now();
 		replicas.tripped(row, why, now);
 		telemetry.tripped(row);
+		row.ref?.tell({ type: 'keep-breaker', breaker: row.breaker.kept(why) });
 		ctx.setTimer(`breaker ${row.replicaId}`, Math.max(1, row.breaker.openUntil - now), {
 			type: 'breaker-due',
 			replicaId: row.replicaId,
@@ -270,4 +279,16 @@ function answerOf({ outcome, reason }: Settlement): 'ended' | 'cut' | 'failed' {
 	if (outcome === 'canceled') return 'cut';
 	if (outcome !== 'completed') return 'failed';
 	return reason === 'length' ? 'cut' : 'ended';
+}
+
+/**
+ * What the end of a task says of its engine. A client that leaves, a deadline that passes and a request that is wrong say
+ * nothing; a watchdog and a generation that broke do.
+ */
+function verdictOf({ outcome, slot, reason }: Settlement): 'success' | 'failure' | 'death' | 'neither' {
+	if (outcome === 'completed') return 'success';
+	if (reason === 'watchdog' || reason === 'DECODE_TIMEOUT' || reason === 'INTERNAL') return 'failure';
+	if (reason === 'unreachable' || reason === 'replica-lost') return 'death';
+	if (reason === 'WORKER_RESET') return slot === 'free' ? 'failure' : 'death';
+	return 'neither';
 }

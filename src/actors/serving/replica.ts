@@ -10,6 +10,7 @@
  */
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
+import type { OpenBreaker } from './circuit-breaker.ts';
 import type { EngineDriver, EngineLife, LifeNews } from './engine-life.ts';
 import type { Failure } from './failure.ts';
 import type { ReplicaCommand, ReplicaFacts, ReplicaNews, ReplicaSpec } from './messages.ts';
@@ -65,6 +66,8 @@ class Replica implements Behavior<ReplicaMessage> {
 	#failuresInRow = 0;
 	#failuresSinceReady = 0;
 	#starts: readonly number[] = [];
+	/** Kept for a pool that does not know it. */
+	#breaker: OpenBreaker | null = null;
 	#stopping = false;
 	/** Its engine ends because another model is to run. */
 	#changing = false;
@@ -92,6 +95,9 @@ class Replica implements Behavior<ReplicaMessage> {
 				return 'same';
 			case 'stop':
 				return this.#stop();
+			case 'keep-breaker':
+				this.#breaker = message.breaker;
+				return 'same';
 			case 'change-model':
 				this.#changeModel(message);
 				return 'same';
@@ -130,7 +136,7 @@ class Replica implements Behavior<ReplicaMessage> {
 
 	#startedNews(): ReplicaNews {
 		const { replicaId, model, settings } = this.#spec;
-		return { type: 'replica-started', replicaId, model, settings, replyTo: this.#ctx.self };
+		return { type: 'replica-started', replicaId, model, settings, breaker: this.#breaker, replyTo: this.#ctx.self };
 	}
 
 	/** What the old engine did says nothing of the new one. */
@@ -139,6 +145,7 @@ class Replica implements Behavior<ReplicaMessage> {
 		this.#spec = { ...this.#spec, model, settings };
 		this.#ctx.cancelTimer('retry');
 		this.#lastFailure = null;
+		this.#breaker = null;
 		this.#failuresInRow = 0;
 		this.#failuresSinceReady = 0;
 		if (this.#life === null) return this.#start();

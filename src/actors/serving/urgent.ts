@@ -50,6 +50,7 @@ export const urgentFromControl = types<PlacementNews | FrontCommand | TaskClaime
 	'start-replica',
 	'verify-model',
 	'change-model',
+	'keep-breaker',
 	'stop',
 	'audit',
 );
