@@ -5,63 +5,10 @@ import { after, before, describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import { postJson, submit, Watch } from './client.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
-
-interface Message {
-	readonly ref?: string;
-	readonly task_id?: string;
-	readonly seq?: number;
-	readonly event: string;
-	readonly data?: Readonly<Record<string, unknown>>;
-}
-
-/** A client that keeps what it hears. */
-class Client {
-	readonly socket: WebSocket;
-	readonly heard: Message[] = [];
-	readonly closed: Promise<number>;
-	#wake: () => void = () => undefined;
-
-	constructor(url: string, options: { readonly protocol?: string; readonly headers?: Record<string, string> } = {}) {
-		this.socket = new WebSocket(`${url.replace('http', 'ws')}/v2/ws`, options.protocol ?? 'orchestratord.v2', {
-			headers: options.headers ?? {},
-		});
-		this.closed = new Promise((resolve) => this.socket.once('close', (code) => resolve(code)));
-		this.socket.on('error', () => undefined);
-		this.socket.on('message', (text: Buffer) => {
-			this.heard.push(JSON.parse(text.toString('utf8')) as Message);
-			this.#wake();
-		});
-	}
-
-	static async open(url: string): Promise<Client> {
-		const client = new Client(url);
-		await once(client.socket, 'open');
-		return client;
-	}
-
-	say(message: unknown): void {
-		this.socket.send(typeof message === 'string' ? message : JSON.stringify(message));
-	}
-
-	async until(reached: (message: Message) => boolean): Promise<Message> {
-		for (let at = 0; ; at++) {
-			while (at >= this.heard.length) {
-				await new Promise<void>((resolve) => {
-					this.#wake = resolve;
-				});
-			}
-			const message = this.heard[at] as Message;
-			if (reached(message)) return message;
-		}
-	}
-
-	of(taskId: string): Message[] {
-		return this.heard.filter(({ task_id: id, seq }) => id === taskId && seq !== undefined);
-	}
-}
+import { type Message, SocketClient } from './socket-client.ts';
 
 /** Numbers of a status line that `ws` reports for a refused upgrade. */
-async function refused(client: Client): Promise<{ readonly status: number; readonly headers: Readonly<Record<string, unknown>> }> {
+async function refused(client: SocketClient): Promise<{ readonly status: number; readonly headers: Readonly<Record<string, unknown>> }> {
 	const [, response] = (await once(client.socket, 'unexpected-response')) as [
 		unknown,
 		{ statusCode: number; headers: Record<string, unknown>; resume(): void },
@@ -121,7 +68,7 @@ describe('the WebSocket', () => {
 	after(() => daemon.stop());
 
 	it('carries many tasks at once, each whole, and says whose each event is', async () => {
-		const client = await Client.open(daemon.url);
+		const client = await SocketClient.open(daemon.url);
 		const refs = Array.from({ length: 24 }, (_, index) => `task-${index}`);
 		for (const ref of refs) client.say({ op: 'submit', ref, task: { ...task, max_tokens: 40 } });
 		for (const ref of refs) {
@@ -137,7 +84,7 @@ describe('the WebSocket', () => {
 	it('resumes behind the event that `after` names, and watches a task that HTTP began', async () => {
 		const { task_id: id } = await submit(daemon.url, { ...task, max_tokens: 30 });
 		const whole = (await (await Watch.open(daemon.url, id)).all()).filter((event) => event.id !== null);
-		const client = await Client.open(daemon.url);
+		const client = await SocketClient.open(daemon.url);
 		client.say({ op: 'watch', ref: 'again', task_id: id, after: 10 });
 		await client.until((message) => message.event === 'end');
 		assert.deepEqual(
@@ -152,7 +99,7 @@ describe('the WebSocket', () => {
 	});
 
 	it('sends exactly the token events that credit was given for', async () => {
-		const client = await Client.open(daemon.url);
+		const client = await SocketClient.open(daemon.url);
 		client.say({ op: 'submit', ref: 'a', credit: 3, task: { ...task, max_tokens: 20 } });
 		const { task_id: id = '' } = await client.until((message) => message.event === 'accepted');
 		// The task is over; its reader has asked for three tokens.
@@ -167,7 +114,7 @@ describe('the WebSocket', () => {
 	});
 
 	it('cancels: the end says so, nothing follows it, and cancelling again is the same', async () => {
-		const client = await Client.open(daemon.url);
+		const client = await SocketClient.open(daemon.url);
 		client.say({ op: 'submit', task: { ...task, max_tokens: 50_000 } });
 		const { task_id: id = '' } = await client.until((message) => message.event === 'accepted');
 		await client.until((message) => message.event === 'token');
@@ -183,7 +130,7 @@ describe('the WebSocket', () => {
 	});
 
 	it('refuses a bad task as HTTP does, and a known id is the same task', async () => {
-		const client = await Client.open(daemon.url);
+		const client = await SocketClient.open(daemon.url);
 		client.say({ op: 'submit', ref: 'bad', task: { model_ref: 'scripted:ws', prompt: 'x', max_tokens: 0 } });
 		const rejected = await client.until((message) => message.ref === 'bad');
 		const http = (await (
@@ -200,7 +147,7 @@ describe('the WebSocket', () => {
 	});
 
 	it('counts a submit as a watcher: when its socket goes, on_disconnect acts', async () => {
-		const client = await Client.open(daemon.url);
+		const client = await SocketClient.open(daemon.url);
 		client.say({ op: 'submit', task: { ...task, max_tokens: 50_000, on_disconnect: 'cancel' } });
 		const { task_id: id = '' } = await client.until((message) => message.event === 'accepted');
 		await client.until((message) => message.event === 'token');
@@ -216,7 +163,7 @@ describe('the WebSocket', () => {
 	});
 
 	it('keeps a client that never reads waiting, at a bounded cost; reading on it gets every token in order', async () => {
-		const client = await Client.open(daemon.url);
+		const client = await SocketClient.open(daemon.url);
 		client.say({ op: 'submit', ref: 'slow', task: { model_ref: 'scripted:flood', prompt: 'x', max_tokens: 60_000 } });
 		const { task_id: id = '' } = await client.until((message) => message.event === 'accepted');
 		client.socket.pause();
@@ -233,22 +180,22 @@ describe('the WebSocket', () => {
 	});
 
 	it('closes with 1008 after a hundred malformed messages and with 1009 after one that is too long', async () => {
-		const rude = await Client.open(daemon.url);
+		const rude = await SocketClient.open(daemon.url);
 		for (let count = 0; count < 99; count++) rude.say('{"op":');
 		rude.say({ op: 'ping' });
 		await rude.until((message) => message.event === 'pong');
 		rude.socket.send(Buffer.from([1, 2, 3]));
 		assert.equal(await rude.closed, 1008);
-		const long = await Client.open(daemon.url);
+		const long = await SocketClient.open(daemon.url);
 		long.say('x'.repeat(65_537));
 		assert.equal(await long.closed, 1009);
-		const longer = await Client.open(daemon.url);
+		const longer = await SocketClient.open(daemon.url);
 		longer.say('x'.repeat(10_000_000));
 		assert.ok([1006, 1009].includes(await longer.closed));
 	});
 
 	it('takes a message in fragments, and many at once', async () => {
-		const client = await Client.open(daemon.url);
+		const client = await SocketClient.open(daemon.url);
 		client.socket.send('{"op":"pi', { fin: false });
 		client.socket.send('ng","ref":"f"}', { fin: true });
 		await client.until((message) => message.ref === 'f');
@@ -258,15 +205,15 @@ describe('the WebSocket', () => {
 	});
 
 	it('refuses foreign pages, other paths and other subprotocols before the upgrade, with the envelope', async () => {
-		const foreign = await refused(new Client(daemon.url, { headers: { origin: 'https://evil.example' } }));
+		const foreign = await refused(new SocketClient(daemon.url, { headers: { origin: 'https://evil.example' } }));
 		assert.equal(foreign.status, 403);
 		assert.match(String(foreign.headers['x-correlation-id']), /^[0-9a-f-]{36}$/);
-		assert.equal((await refused(new Client(daemon.url, { protocol: 'soap' }))).status, 400);
+		assert.equal((await refused(new SocketClient(daemon.url, { protocol: 'soap' }))).status, 400);
 		const elsewhere = new WebSocket(`${daemon.url.replace('http', 'ws')}/v2/tasks`);
 		const [, response] = (await once(elsewhere, 'unexpected-response')) as [unknown, { statusCode: number; resume(): void }];
 		assert.equal(response.statusCode, 404);
 		response.resume();
-		const given = new Client(daemon.url, { headers: { 'x-correlation-id': 'mine' } });
+		const given = new SocketClient(daemon.url, { headers: { 'x-correlation-id': 'mine' } });
 		const [upgrade] = (await once(given.socket, 'upgrade')) as [{ headers: Record<string, string> }];
 		assert.equal(upgrade.headers['x-correlation-id'], 'mine');
 		given.socket.terminate();

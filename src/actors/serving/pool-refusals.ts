@@ -30,10 +30,17 @@ export class PoolRefusals {
 		return failure('DEADLINE_UNMET', words, this.#where);
 	}
 
-	full(queued: number, retryAfterMs: number): Failure {
+	full(
+		{ queuedBytes }: TaskSummary,
+		{ length, bytes }: { readonly length: number; readonly bytes: number },
+		retryAfterMs: number,
+	): Failure {
 		const { poolId, queue } = this.#spec;
 		const code = queue.fullPolicy === 'drop-lru' ? 'QUEUE_FULL_DROP_LRU' : 'ADMISSION_REJECT';
-		const words = `the queue of ${poolId} is full (${queued} of ${queue.capacity} tasks)`;
+		const words =
+			length >= queue.capacity
+				? `the queue of ${poolId} is full (${length} of ${queue.capacity} tasks)`
+				: `the queue of ${poolId} has no room for ${queuedBytes} bytes more (${bytes} of ${queue.bytesMax} bytes)`;
 		return failure(code, words, { ...this.#where, retryAfterMs, policyLabel: queue.fullPolicy });
 	}
 

@@ -210,7 +210,7 @@ class Pool implements Behavior<PoolMessage> {
 		while (!queue.hasRoom(summary.queuedBytes)) {
 			telemetry.backpressure();
 			const victim = victimOf(spec.queue.fullPolicy, queue, summary.priority);
-			if (victim === undefined) return refusals.full(queue.length, this.#pool.retryAfterMs());
+			if (victim === undefined) return refusals.full(summary, queue, this.#pool.retryAfterMs());
 			this.#pool.dequeue(victim);
 			sessions.left(victim);
 			telemetry.dropped(victim.summary);
@@ -265,7 +265,7 @@ class Pool implements Behavior<PoolMessage> {
 		const late = this.#whyTooLate(summary, now);
 		if (late !== null) return { type: 'would-refuse', failure: late };
 		if (!queue.hasRoom(summary.queuedBytes) && victimOf(spec.queue.fullPolicy, queue, summary.priority) === undefined) {
-			return { type: 'would-refuse', failure: refusals.full(queue.length, this.#pool.retryAfterMs()) };
+			return { type: 'would-refuse', failure: refusals.full(summary, queue, this.#pool.retryAfterMs()) };
 		}
 		const serviceMs = forecast.serviceMs(summary, this.#pool.depthOfNext());
 		const { standing } = forecast.foresee(summary, serviceMs, this.#pool.levels());
