@@ -149,6 +149,21 @@ test('a session is forgotten when nobody has used it for long, and the oldest wh
 	assert.equal(book.size, 0);
 });
 
+test('fronts are told to forget what there is no room for; what is too old they forget by themselves', () => {
+	const book = new SessionBook(options);
+	for (const [index, id] of ['a', 'b', 'c', 'd', 'e'].entries()) book.setBudgets(id, { tokens: 5 }, index);
+	const told = book.takeChanges();
+	assert.deepEqual(
+		[told?.sessions.map(({ sessionId }) => sessionId), told?.forgotten],
+		[
+			['c', 'd', 'e'],
+			['a', 'b'],
+		],
+	);
+	book.sweep(5_000);
+	assert.deepEqual([book.size, book.takeChanges()], [0, null]);
+});
+
 test('the replica that had the last task is remembered', () => {
 	const book = new SessionBook(options);
 	admitted(book, 'a');

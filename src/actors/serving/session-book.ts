@@ -335,8 +335,9 @@ export class SessionBook {
 		}
 		for (const session of this.#sessions.values()) {
 			if (session.tasks.size > 0) continue;
-			if (!this.#expired(session, now) && this.#sessions.size <= this.#options.countMax) return;
-			this.#sessions.delete(session.id);
+			if (this.#expired(session, now)) this.#sessions.delete(session.id);
+			else if (this.#sessions.size > this.#options.countMax) this.forget(session.id);
+			else return;
 		}
 	}
 
