@@ -188,6 +188,7 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 		/pools\[0\]\.engine is llamacpp; it belongs to engine: scripted/,
 	],
 	['more threads than cores', [], 'pools: [{ id: a, cpu_threads: 8 }]', {}, /^pools\[0\]\.cpu_threads is 8; it must be at most 7 here/],
+	['a queue without a place', ['--pools.default.queue.capacity', '0'], '', {}, /queue\.capacity is 0; it must be a whole number from 1/],
 	['an unknown flag', ['--slot', '1'], '', {}, /^unknown option --slot; did you mean --slots\?$/],
 	['an unknown flag of a pool', ['--pools.default.queue.capcity', '1'], '', {}, /did you mean --pools\.default\.queue\.capacity\?$/],
 	['a flag of no pool', ['--pools.other.slots', '1'], '', {}, /^--pools\.other\.slots names an unknown pool; there is default$/],

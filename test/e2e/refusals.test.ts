@@ -342,4 +342,20 @@ describe('a failure', () => {
 			for (const way of Object.values(wanted.ways ?? {})) check(await way(), code, wanted);
 		});
 	}
+
+	it('of tasks leaves those alone who ask about the daemon: they wait in no queue', async () => {
+		check(
+			await post({ model_ref: 'drop', prompt: 'x', priority: 'batch' }),
+			'QUEUE_FULL_DROP_LRU',
+			provoked.QUEUE_FULL_DROP_LRU as Provoked,
+		);
+		const paths = ['/v2/pools', '/v2/pools/drop/health', '/v2/tasks', '/v2/meta/capabilities', '/v2/meta/version', '/health', '/metrics'];
+		for (const path of paths) {
+			const response = await fetch(`${daemon.url}${path}`);
+			assert.equal(response.status, 200, path);
+			await response.text();
+		}
+		const preview = await postJson(daemon.url, '/v2/tasks/preview', { model_ref: 'drop', prompt: 'x', priority: 'batch' });
+		assert.deepEqual([preview.status, ((await preview.json()) as Json)['feasible']], [200, false]);
+	});
 });

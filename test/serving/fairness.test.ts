@@ -130,3 +130,18 @@ test('one tenant that floods costs the quiet ones no more than one service time'
 	assert.ok(beside.waits.length > 500);
 	assert.ok(p95(beside.waits) <= p95(alone.waits) + alone.serviceMs);
 });
+
+test('a tenant is charged for its prompts when they start, also for those that it cancels at once', () => {
+	const world = ControlWorld.ready({ settings: { slots: 1 } });
+	const running = world.submit('running', { tenant: 'other' });
+	const heavy = { tenant: 'heavy', promptTokens: 100, maxTokens: 1 };
+	const first = world.submit('heavy1', heavy);
+	world.submit('heavy2', heavy, 10);
+	for (const id of ['light1', 'light2', 'light3']) world.submit(id, { tenant: 'light', promptTokens: 10, maxTokens: 16 }, 10);
+	first.onGranted = () => world.host.setTimer(1, () => first.cancel());
+	running.finish();
+	world.host.advance(500);
+	assert.equal(first.state, 'withdrawn');
+	assert.deepEqual(world.granted, ['running', 'heavy1', 'light1', 'light2', 'light3', 'heavy2']);
+	world.assertQuiet();
+});
