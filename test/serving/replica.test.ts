@@ -158,6 +158,23 @@ test('never more than ten starts in a minute, whatever the delays say', () => {
 	assert.deepEqual([restartDelayMs(1, [], 0, 0), restartDelayMs(1, [], 0, 1)], [900, 1_100]);
 });
 
+test('a failure behind ten starts of one minute waits for the end of that minute, however few have failed', () => {
+	const world = new World();
+	world.start();
+	for (let change = 1; change < 10; change++) {
+		world.ready();
+		world.replica.tell({ type: 'change-model', model: `scripted:${change}`, settings: null });
+		world.host.run();
+		world.end();
+		world.host.advance(100);
+	}
+	assert.equal(world.lives.length, 10);
+	assert.ok(world.host.now() - (world.lives[0]?.at ?? 0) < 1_000);
+	const delay = world.delay();
+	assert.ok(delay > 58_000 && delay < 60_000, `${delay} ms`);
+	assert.ok(world.delay() < 3_000, 'the next ones by their own count');
+});
+
 test('its pool hears of each failure with the time of the next try, and of the try', () => {
 	const world = new World();
 	world.start();
