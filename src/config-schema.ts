@@ -203,6 +203,7 @@ export const configSchema = Type.Object(
 			},
 			'Conversations: tasks with the same session_id',
 		),
+		placement: section({ pinning: oneOf(['on', 'off'], 'on', 'Whether a task may name the one pool that it goes to') }, 'Where tasks go'),
 		sse: section(
 			{
 				heartbeat_ms: milliseconds(15_000, 'Comment lines on a quiet stream; 0 = off'),
@@ -257,7 +258,6 @@ export const laterKeys: readonly string[] = [
 	'listen.tls',
 	'listen.hosts',
 	'tls',
-	'sessions',
 	'auth',
 	'catalog',
 	'artifacts',
@@ -266,7 +266,6 @@ export const laterKeys: readonly string[] = [
 	'pools.idle_ms',
 	'pools.pinned',
 	'pools.min_resident_ms',
-	'pools.perf_prior',
 ];
 
 export interface ConfigKey {

@@ -26,6 +26,7 @@ export interface DaemonConfig {
 		readonly retentionCount: number;
 		readonly logBytesMax: number;
 	};
+	readonly placement: { readonly pinning: boolean };
 	readonly sessions: { readonly ttlMs: number; readonly turnsMax: number; readonly countMax: number };
 	readonly sse: { readonly heartbeatMs: number; readonly stallMs: number; readonly microbatchMs: number };
 	readonly limits: {
@@ -211,6 +212,7 @@ function resolve(file: ConfigFile, configFile: string | null, withScript: readon
 			retentionCount: file.tasks.retention_count,
 			logBytesMax: parseBytes(file.tasks.log_bytes_max),
 		},
+		placement: { pinning: file.placement.pinning === 'on' },
 		sessions: { ttlMs: file.sessions.ttl_ms, turnsMax: file.sessions.turns_max, countMax: file.sessions.count_max },
 		sse: { heartbeatMs: file.sse.heartbeat_ms, stallMs: file.sse.stall_ms, microbatchMs: file.sse.microbatch_ms },
 		limits: {

@@ -176,6 +176,7 @@ function threadSpecs(config: DaemonConfig, factsOf: (name: string) => unknown): 
 				pools: config.pools.map(poolSpec),
 				fronts: running(),
 				sessions: config.sessions,
+				pinning: config.placement.pinning,
 				logLevel,
 			}),
 		},

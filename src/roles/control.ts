@@ -18,6 +18,7 @@ export interface ControlConfig {
 	readonly pools: readonly PoolSpec[];
 	readonly fronts: readonly string[];
 	readonly sessions: SessionOptions;
+	readonly pinning: boolean;
 	readonly logLevel: LogLevel;
 }
 
@@ -32,8 +33,8 @@ runRole<ControlConfig, null>(
 		return telemetry;
 	},
 	async (config, { system }) => {
-		const { epoch, pools, fronts, sessions } = config;
-		const ref = system.spawn('dispatcher', dispatcher({ epoch, pools, expectedFronts: fronts, sessions }), {
+		const { epoch, pools, fronts, sessions, pinning } = config;
+		const ref = system.spawn('dispatcher', dispatcher({ epoch, pools, expectedFronts: fronts, sessions, pinning }), {
 			mailboxMax: dispatcherMailboxMax,
 		});
 		return {

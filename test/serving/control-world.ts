@@ -245,6 +245,7 @@ export class ControlWorld {
 	readonly broadcasts: (readonly PoolView[])[] = [];
 	readonly adopted: KnownTask[] = [];
 	sessions = { ttlMs: 600_000, turnsMax: 8, countMax: 1_000 };
+	pinning = true;
 	epoch = 0;
 	/** As the front knew it from the last control thread. */
 	draining: readonly { readonly poolId: string; readonly deadlineAt: number }[] = [];
@@ -309,6 +310,7 @@ export class ControlWorld {
 			expectedFronts: ['front-0'],
 			engines: this.homes,
 			sessions: this.sessions,
+			pinning: this.pinning,
 		});
 		this.dispatcher = this.system.spawn(`control-${this.epoch}`, setup, { mailboxMax: 65_536 }) as ActorRef<DispatcherCommand>;
 		if (front === 'reports') this.frontReports();

@@ -151,6 +151,44 @@ test('a deadline that no measured pace can meet is refused at once, with the ear
 	world.assertQuiet();
 });
 
+test('how wrong each prediction of a start was is told as real over predicted', () => {
+	const world = ControlWorld.ready({ replicas: 1 });
+	const running = Array.from({ length: 20 }, (_, index) => world.submit(`t${index}`)).filter(({ state }) => state === 'running');
+	const waits = world.submit('waits');
+	assert.equal(waits.state, 'queued');
+	const predictedMs = waits.only('queued').standing.predictedStartMs;
+	world.host.advance(3 * predictedMs);
+	for (const task of running) task.finish();
+	world.host.advance(1);
+	const ratios = world.telemetry.samples.filter(({ metric }) => metric === 'eta_error_ratio').map(({ value }) => value);
+	assert.ok(
+		ratios.slice(0, running.length).every((ratio) => ratio === 1),
+		'those that found a free slot',
+	);
+	assert.ok(
+		ratios.some((ratio) => ratio > 2),
+		ratios.join(),
+	);
+});
+
+test('where pins are not allowed, one is refused in words, and what it would have pinned is served without', () => {
+	const world = new ControlWorld();
+	world.pinning = false;
+	world.startEngineThread();
+	world.startControl();
+	world.host.advance(10);
+	const { poolId } = world.pools[0] as { poolId: string };
+	const { failure } = world.submit('a', placement({ pinPoolId: poolId })).only('refused');
+	assert.equal(failure.code, 'INVALID_PARAMS');
+	assert.match(failure.message, /^placement\.pin_pool_id is ".*"; pins are not allowed here \(placement\.pinning\)/);
+	assert.equal(world.submit('b', placement({ mode: 'pin' })).only('refused').failure.code, 'INVALID_PARAMS');
+	const served = world.submit('c', placement({ preferPools: [poolId] }));
+	assert.equal(served.state, 'running');
+	served.finish();
+	world.host.advance(1);
+	world.assertQuiet();
+});
+
 test('refusals of placement reach the task in their own words', () => {
 	const world = ControlWorld.ready();
 	assert.equal(world.submit('a', { modelRef: 'nope' }).only('refused').failure.code, 'NOT_FOUND');

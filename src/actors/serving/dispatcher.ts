@@ -45,6 +45,8 @@ export interface DispatcherOptions {
 	/** Default: all pass. */
 	readonly admission?: AdmissionSteps;
 	readonly sessions: SessionOptions;
+	/** Whether a task may name the one pool that it goes to. Default: it may. */
+	readonly pinning?: boolean;
 }
 
 export type DispatcherMessage = DispatcherCommand | PoolNews | RosterTick | SessionsTick | { readonly type: 'news-due' };
@@ -77,6 +79,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	readonly #unreported: Set<string>;
 	readonly #homes = new TaskHomes();
 	readonly #admission: AdmissionSteps;
+	readonly #pinning: boolean;
 	readonly #decisions = new DecisionRecords();
 	readonly #sessions: DispatcherSessions;
 	readonly #news: SureNews;
@@ -85,6 +88,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		this.#ctx = ctx;
 		this.#epoch = options.epoch;
 		this.#admission = options.admission ?? openAdmission;
+		this.#pinning = options.pinning ?? true;
 		this.#fronts = new FrontRoster(ctx, options.epoch, () => [...this.#pools.values()].map((row) => row.view));
 		this.#sessions = new DispatcherSessions(ctx, options, this.#pools, this.#fronts);
 		this.#news = new SureNews(() => ctx.setTimer('news', newsAgainMs, { type: 'news-due' }));
@@ -361,7 +365,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		startedAt: number,
 		use: (decision: Decision) => void = () => undefined,
 	): { readonly decision: Decision; readonly record: DecisionRecord } {
-		const problem = refused ?? this.#admission.catalog(summary, startedAt);
+		const problem = refused ?? this.#admission.catalog(summary, startedAt) ?? this.#whyNoPin(summary);
 		const admittedAt = this.#ctx.now();
 		const { pools, job } = placementOf(this.#snapshots(), summary);
 		const feasible = problem === null ? feasibility(pools, job) : { pools: [], considered: [], failure: problem };
@@ -370,6 +374,12 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const chosenAt = this.#ctx.now();
 		use(decision);
 		return { decision, record: decisionRecord(decision, [startedAt, admittedAt, consideredAt, chosenAt, this.#ctx.now()]) };
+	}
+
+	#whyNoPin({ placement: { mode, pinPoolId } }: TaskSummary): Failure | null {
+		if (this.#pinning || (mode !== 'pin' && pinPoolId === null)) return null;
+		const field = pinPoolId === null ? 'placement.mode is pin' : `placement.pin_pool_id is ${JSON.stringify(pinPoolId)}`;
+		return failure('INVALID_PARAMS', `${field}; pins are not allowed here (placement.pinning), prefer_pools is`);
 	}
 
 	#countDecision(summary: TaskSummary, decision: Decision): void {
