@@ -1,0 +1,144 @@
+/**
+ * The data of server-sent events, as the byte ranges in which they lie: one scan for line ends, no copy but of what a read has
+ * cut apart. Runs once per event on a front thread. WHATWG HTML, 9.2.6: lines end with LF, CR or CRLF; several `data` lines are
+ * joined by LF; comments and other fields are passed over, but for `event`.
+ */
+
+export interface EventSink {
+	/** Data of one event: `bytes[start, end)`, valid during the call. `name`: of its `event` field, '' without. */
+	onEvent(name: string, bytes: Buffer, start: number, end: number): void;
+}
+
+/** More than any delta, and what an answer in one event may have. */
+export const eventBytesMax = 16 * 1024 * 1024;
+const lf = 0x0a;
+const cr = 0x0d;
+const colon = 0x3a;
+const space = 0x20;
+const dataField = Buffer.from('data');
+const eventField = Buffer.from('event');
+
+/** An event, or a line of one, is longer than any that is expected. */
+export class EventTooLong extends Error {}
+
+export class EventScanner {
+	readonly #sink: EventSink;
+	/** The beginning of a line whose end is still to come. */
+	#cut: Buffer[] = [];
+	#cutBytes = 0;
+	/** The data lines of the event so far; the last one may lie in the bytes of the read under way. */
+	#data: Buffer[] = [];
+	#dataBytes = 0;
+	#bytes: Buffer | null = null;
+	#start = 0;
+	#end = 0;
+	#name = '';
+	/** The line before ended with CR: an LF behind it belongs to that. */
+	#behindCr = false;
+	#first = true;
+
+	constructor(sink: EventSink) {
+		this.#sink = sink;
+	}
+
+	/** Throws `EventTooLong`. */
+	push(bytes: Buffer, start: number, end: number): void {
+		let at = start;
+		if (this.#behindCr && at < end) {
+			this.#behindCr = false;
+			if (bytes[at] === lf) at += 1;
+		}
+		while (at < end) {
+			const lineEnd = lineEndFrom(bytes, at, end);
+			if (lineEnd < 0) break;
+			if (this.#cutBytes > 0) this.#cutLine(bytes, at, lineEnd);
+			else this.#line(bytes, at, lineEnd);
+			at = lineEnd + 1;
+			if (bytes[lineEnd] === cr) {
+				if (at < end) at += bytes[at] === lf ? 1 : 0;
+				else this.#behindCr = true;
+			}
+		}
+		this.#keepData();
+		if (at < end) this.#keepCut(bytes, at, end);
+	}
+
+	/** A line that came in parts. */
+	#cutLine(bytes: Buffer, start: number, end: number): void {
+		this.#cut.push(bytes.subarray(start, end));
+		const line = Buffer.concat(this.#cut);
+		this.#cut = [];
+		this.#cutBytes = 0;
+		this.#line(line, 0, line.length);
+	}
+
+	#line(bytes: Buffer, from: number, end: number): void {
+		let start = from;
+		if (this.#first) {
+			this.#first = false;
+			// A byte order mark.
+			if (end - start >= 3 && bytes[start] === 0xef && bytes[start + 1] === 0xbb && bytes[start + 2] === 0xbf) start += 3;
+		}
+		if (start === end) return this.#dispatch();
+		if (isField(bytes, start, end, dataField)) {
+			this.#keepData();
+			this.#bytes = bytes;
+			this.#start = valueAt(bytes, start + dataField.length, end);
+			this.#end = end;
+		} else if (isField(bytes, start, end, eventField)) {
+			this.#name = bytes.toString('utf8', valueAt(bytes, start + eventField.length, end), end);
+		}
+	}
+
+	#dispatch(): void {
+		const name = this.#name;
+		this.#name = '';
+		if (this.#data.length === 0) {
+			const bytes = this.#bytes;
+			this.#bytes = null;
+			if (bytes !== null) this.#sink.onEvent(name, bytes, this.#start, this.#end);
+			return;
+		}
+		this.#keepData();
+		const parts = this.#data.flatMap((part, index) => (index === 0 ? [part] : [newline, part]));
+		this.#data = [];
+		this.#dataBytes = 0;
+		const data = Buffer.concat(parts);
+		this.#sink.onEvent(name, data, 0, data.length);
+	}
+
+	/** What lies in bytes that will be written over, or has a line behind it. */
+	#keepData(): void {
+		if (this.#bytes === null) return;
+		this.#dataBytes += this.#end - this.#start + 1;
+		if (this.#dataBytes > eventBytesMax) throw new EventTooLong(`an event has more than ${eventBytesMax} bytes`);
+		this.#data.push(Buffer.from(this.#bytes.subarray(this.#start, this.#end)));
+		this.#bytes = null;
+	}
+
+	#keepCut(bytes: Buffer, start: number, end: number): void {
+		this.#cutBytes += end - start;
+		if (this.#cutBytes > eventBytesMax) throw new EventTooLong(`a line has more than ${eventBytesMax} bytes`);
+		this.#cut.push(Buffer.from(bytes.subarray(start, end)));
+	}
+}
+
+const newline = Buffer.from('\n');
+
+function lineEndFrom(bytes: Buffer, from: number, end: number): number {
+	for (let at = from; at < end; at += 1) if (bytes[at] === lf || bytes[at] === cr) return at;
+	return -1;
+}
+
+function isField(bytes: Buffer, start: number, end: number, name: Buffer): boolean {
+	const { length } = name;
+	if (end - start < length) return false;
+	for (let at = 0; at < length; at += 1) if (bytes[start + at] !== name[at]) return false;
+	return end - start === length || bytes[start + length] === colon;
+}
+
+/** Behind the colon and one space. */
+function valueAt(bytes: Buffer, at: number, end: number): number {
+	if (at >= end) return end;
+	return at + 1 < end && bytes[at + 1] === space ? at + 2 : at + 1;
+}
