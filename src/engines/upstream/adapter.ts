@@ -1,0 +1,107 @@
+/**
+ * What differs between the engines that are spoken to over HTTP: what is asked and how the answer is read (front threads), and how
+ * one sees that an engine is well (engine threads). One adapter an engine, in a folder of its own; it holds no state.
+ */
+import type { GenerateRequest } from '../../actors/serving/decode.ts';
+import type { Failure } from '../../actors/serving/failure.ts';
+import type { PromptInput, Workload } from '../../actors/serving/task-request.ts';
+import type { DeltaShape } from './delta-shape.ts';
+
+export const upstreamEngines = ['llamacpp', 'vllm', 'tgi', 'triton', 'openai'] as const;
+export type UpstreamEngine = (typeof upstreamEngines)[number];
+
+/** One engine, as it is configured and as it told of itself. Stands in the `address` of `ReplicaFacts`; holds a key, is never logged. */
+export interface UpstreamTarget {
+	readonly engine: UpstreamEngine;
+	/** `http://…`, `https://…` or `unix:…`. */
+	readonly url: string;
+	readonly key: string | null;
+	/** What the engine calls the model. */
+	readonly model: string;
+	readonly connectMs: number;
+	/** What its adapter found out when it looked at it, for itself alone. */
+	readonly found: Readonly<Record<string, unknown>>;
+}
+
+/** One request. */
+export interface UpstreamCall {
+	/** Behind the base path of the url. */
+	readonly path: string;
+	/** Becomes JSON. */
+	readonly body: unknown;
+	/** The content type that the answer must have: any other is an error of the engine. */
+	readonly answers: 'text/event-stream' | 'application/json';
+	readonly reader: AnswerReader;
+}
+
+/** Reads the answer to one request. */
+export interface AnswerReader {
+	/** Where the text of a delta lies: deltas of one shape are read without a parse, each as one token. Null: all are parsed. */
+	readonly shape: DeltaShape | null;
+	/** An event, or the whole answer, as JSON. */
+	read(event: unknown, name: string, to: AnswerSink): void;
+	/** Data of an event that is no JSON; false: it is not known. `[DONE]` is one, where an engine ends with that. */
+	word?(data: string, to: AnswerSink): boolean;
+	/** A delta that had the shape, with the token's id and log-probability where the shape names them. Default: one token, no id. */
+	numbers?(shape: DeltaShape, bytes: Buffer): { readonly tokens: number; readonly id: number; readonly logprob: number };
+	/** The answer is at its end, and whole. Default: nothing. Who has told `ended` before has ended well. */
+	finish?(to: AnswerSink): void;
+}
+
+/** What a reader finds. Calls that come after `ended` or `failed` are passed over, but for `used`. */
+export interface AnswerSink {
+	token(text: string, tokens?: number, id?: number, logprob?: number): void;
+	/** Tokens of the request, as far as they are known; each call adds what it knows. */
+	used(usage: { readonly tokensIn?: number; readonly tokensCached?: number; readonly tokensOut?: number }): void;
+	/** Told to the task when the answer is at its end. */
+	ended(finishReason: 'stop' | 'length'): void;
+	vectors(vectors: readonly Float32Array[]): void;
+	failed(failure: Failure): void;
+}
+
+/** What a look at an engine shows. */
+export interface UpstreamFacts {
+	readonly engineVersion: string;
+	/** What the engine calls the model; where none was configured, the one that it has. */
+	readonly model: string;
+	/** Tokens of a slot; null: it does not say. */
+	readonly ctx: number | null;
+	/** Requests at once; null: it does not say. */
+	readonly slots: number | null;
+	readonly workloads: readonly Workload[];
+	readonly features: readonly string[];
+	readonly chatTemplate: boolean;
+	readonly found: Readonly<Record<string, unknown>>;
+}
+
+/** Calls that are not on the way of a token: by `undici`, with the key and a time limit. */
+export interface UpstreamClient {
+	/** Null: an answer 404. Throws `UpstreamProblem` for any other that is no success, and where there is none. */
+	json(method: 'GET' | 'POST', path: string, body?: unknown): Promise<unknown>;
+	text(path: string): Promise<string | null>;
+}
+
+/** Words for a person, without a key or a part of a request. */
+export class UpstreamProblem extends Error {
+	readonly failure: Failure;
+
+	constructor(failure: Failure) {
+		super(failure.message);
+		this.failure = failure;
+	}
+}
+
+export interface UpstreamAdapter {
+	/** Failure: the engine cannot do that; the words name the field. */
+	call(target: UpstreamTarget, request: GenerateRequest): UpstreamCall | Failure;
+	/** Whether the engine is up and has the model, and what it can do. Throws `UpstreamProblem`. */
+	look(client: UpstreamClient, model: string | null): Promise<UpstreamFacts>;
+	/** Requests that the engine works on or has waiting; null: it does not say. */
+	busy(client: UpstreamClient): Promise<number | null>;
+	/** Tokens of a prompt, as the engine takes it; null: it cannot say. */
+	count(client: UpstreamClient, target: UpstreamTarget, input: PromptInput): Promise<number | null>;
+	/** Null: it cannot say. */
+	tokenize(client: UpstreamClient, target: UpstreamTarget, text: string): Promise<readonly { readonly id: number; readonly text: string }[] | null>;
+	/** What the engine says of an error, in the body of its answer: words for a person; null: nothing that may be repeated. */
+	problem(body: unknown): string | null;
+}

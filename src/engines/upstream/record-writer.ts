@@ -1,0 +1,210 @@
+/**
+ * From the text of deltas, as it stands in their JSON, to the piece records of `decode.ts`. One per generation; the blocks that
+ * it writes to are shared by all of a front thread. Runs once per token: no strings.
+ */
+import { pieceHasLogprob, recordHeadBytes, recordHeadLogprobBytes } from '../../actors/serving/decode.ts';
+
+const blockBytes = 256 * 1024;
+/** Of a record's text: its length is a u16. */
+const textBytesMax = 0xffff;
+const tokensMax = 255;
+const backslash = 0x5c;
+
+/** Where records lie until their messages are handled; a block is freed when nothing refers to it any more. */
+export class RecordBlocks {
+	block = Buffer.allocUnsafeSlow(blockBytes);
+	used = 0;
+
+	/** Room for so many bytes, at `used`. True: in the same block as before. */
+	reserve(bytes: number): boolean {
+		if (this.used + bytes <= this.block.length) return true;
+		this.block = Buffer.allocUnsafeSlow(Math.max(blockBytes, bytes));
+		this.used = 0;
+		return false;
+	}
+}
+
+/** A run of records, told on. */
+export type OnRecords = (bytes: Buffer, start: number, end: number, count: number) => void;
+
+export class RecordWriter {
+	readonly #blocks: RecordBlocks;
+	readonly #tell: OnRecords;
+	#start = 0;
+	#count = 0;
+	/** The first half of a surrogate pair, whose other half is in the next delta; 0: none. */
+	#highHalf = 0;
+	/** Tokens without text, and of records that were given out. */
+	#carried = 0;
+	tokens = 0;
+
+	constructor(blocks: RecordBlocks, tell: OnRecords) {
+		this.#blocks = blocks;
+		this.#tell = tell;
+	}
+
+	/**
+	 * Text that stands in `from[start, end)` as the inside of a JSON string. `id` below 0: nobody asked for it. Tokens without text
+	 * count with the next that has some.
+	 */
+	add(from: Buffer, start: number, end: number, escaped: boolean, tokens: number, id: number, logprob: number): void {
+		this.#carried += tokens;
+		if (start === end) return;
+		const blocks = this.#blocks;
+		// An escape is never shorter than what it says; a broken half of a pair takes three bytes instead.
+		const mostBytes = recordHeadLogprobBytes + (end - start) + 6;
+		const headBytes = id < 0 ? recordHeadBytes : recordHeadLogprobBytes;
+		if (end - start > textBytesMax - 6) return this.#addLong(from, start, end, escaped, id, logprob);
+		this.#makeRoom(mostBytes);
+		const { block, used } = blocks;
+		const textAt = used + headBytes;
+		let out = textAt;
+		if (!escaped && this.#highHalf === 0) {
+			from.copy(block, out, start, end);
+			out += end - start;
+		} else out = this.#unescape(from, start, end, block, out);
+		// The first half of a pair, and nothing else.
+		if (out === textAt) return;
+		const counted = Math.max(1, Math.min(tokensMax, this.#carried));
+		this.#carried = Math.max(0, this.#carried - counted);
+		this.tokens += counted;
+		block.writeUInt16LE(out - textAt, used);
+		block[used + 2] = counted;
+		block[used + 3] = id < 0 ? 0 : pieceHasLogprob;
+		if (id >= 0) {
+			block.writeUInt32LE(id, used + 4);
+			block.writeFloatLE(logprob, used + 8);
+		}
+		blocks.used = out;
+		this.#count += 1;
+	}
+
+	/** Tells what was written since; before the message that follows it, and at the end of each read. */
+	flush(): void {
+		const count = this.#count;
+		const { block, used } = this.#blocks;
+		const start = this.#start;
+		this.#start = used;
+		this.#count = 0;
+		if (count > 0) this.#tell(block, start, used, count);
+	}
+
+	/** Nothing more comes: half a character becomes the sign for a broken one, and tokens without text are told. */
+	finish(): void {
+		if (this.#highHalf !== 0) {
+			this.#highHalf = 0;
+			this.add(broken, 0, broken.length, false, 0, -1, Number.NaN);
+		}
+		while (this.#carried > 0) this.#addEmpty();
+		this.flush();
+	}
+
+	/** Another generation may have written behind our last record, or the block may be full: a run ends there. */
+	#makeRoom(bytes: number): void {
+		const blocks = this.#blocks;
+		if (this.#count > 0 && blocks.used + bytes > blocks.block.length) this.flush();
+		blocks.reserve(bytes);
+		if (this.#count === 0) this.#start = blocks.used;
+	}
+
+	/** Tokens that never got a text. */
+	#addEmpty(): void {
+		this.#makeRoom(recordHeadBytes);
+		const { block, used } = this.#blocks;
+		const counted = Math.min(tokensMax, this.#carried);
+		this.#carried -= counted;
+		this.tokens += counted;
+		block.writeUInt16LE(0, used);
+		block[used + 2] = counted;
+		block[used + 3] = 0;
+		this.#blocks.used = used + recordHeadBytes;
+		this.#count += 1;
+	}
+
+	#addLong(from: Buffer, start: number, end: number, escaped: boolean, id: number, logprob: number): void {
+		const text = escaped ? Buffer.from(JSON.parse(`"${from.toString('utf8', start, end)}"`) as string) : from.subarray(start, end);
+		for (let at = 0; at < text.length; ) {
+			let until = Math.min(text.length, at + textBytesMax - 8);
+			while (until < text.length && until > at && ((text[until] as number) & 0xc0) === 0x80) until -= 1;
+			this.add(text, at, until, false, 0, at === 0 ? id : -1, logprob);
+			at = until;
+		}
+	}
+
+	/** The JSON has been checked: every escape is one. */
+	#unescape(from: Buffer, start: number, end: number, to: Buffer, at: number): number {
+		let out = at;
+		let cursor = start;
+		while (cursor < end) {
+			const byte = from[cursor] as number;
+			if (byte !== backslash) {
+				out = this.#breakHalf(to, out);
+				to[out] = byte;
+				out += 1;
+				cursor += 1;
+				continue;
+			}
+			const kind = from[cursor + 1] as number;
+			if (kind !== 0x75) {
+				out = this.#breakHalf(to, out);
+				to[out] = shortEscapes[kind] as number;
+				out += 1;
+				cursor += 2;
+				continue;
+			}
+			const unit = hexAt(from, cursor + 2);
+			cursor += 6;
+			if (unit >= 0xd800 && unit < 0xdc00) {
+				out = this.#breakHalf(to, out);
+				this.#highHalf = unit;
+			} else if (unit >= 0xdc00 && unit < 0xe000) {
+				const high = this.#highHalf;
+				this.#highHalf = 0;
+				out = writeUtf8(to, out, high === 0 ? 0xfffd : 0x10000 + ((high - 0xd800) << 10) + (unit - 0xdc00));
+			} else out = writeUtf8(to, this.#breakHalf(to, out), unit);
+		}
+		return out;
+	}
+
+	#breakHalf(to: Buffer, out: number): number {
+		if (this.#highHalf === 0) return out;
+		this.#highHalf = 0;
+		return writeUtf8(to, out, 0xfffd);
+	}
+}
+
+const broken = Buffer.from('\u{fffd}');
+const shortEscapes = Buffer.alloc(0x80);
+for (const [name, byte] of Object.entries({ '"': 0x22, '\\': 0x5c, '/': 0x2f, b: 8, f: 12, n: 10, r: 13, t: 9 })) shortEscapes[name.charCodeAt(0)] = byte;
+
+function hexAt(from: Buffer, at: number): number {
+	let value = 0;
+	for (let digit = at; digit < at + 4; digit += 1) {
+		const byte = from[digit] as number;
+		value = value * 16 + (byte <= 0x39 ? byte - 0x30 : (byte | 0x20) - 0x57);
+	}
+	return value;
+}
+
+function writeUtf8(to: Buffer, at: number, code: number): number {
+	if (code < 0x80) {
+		to[at] = code;
+		return at + 1;
+	}
+	if (code < 0x800) {
+		to[at] = 0xc0 | (code >> 6);
+		to[at + 1] = 0x80 | (code & 63);
+		return at + 2;
+	}
+	if (code < 0x10000) {
+		to[at] = 0xe0 | (code >> 12);
+		to[at + 1] = 0x80 | ((code >> 6) & 63);
+		to[at + 2] = 0x80 | (code & 63);
+		return at + 3;
+	}
+	to[at] = 0xf0 | (code >> 18);
+	to[at + 1] = 0x80 | ((code >> 12) & 63);
+	to[at + 2] = 0x80 | ((code >> 6) & 63);
+	to[at + 3] = 0x80 | (code & 63);
+	return at + 4;
+}
