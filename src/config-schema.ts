@@ -117,9 +117,19 @@ export const poolSchema = Type.Object(
 		model: Type.Optional(
 			Type.String({
 				minLength: 1,
-				description: 'file:/absolute/path.gguf for llamacpp (default: the built-in model), scripted:<name> for scripted',
+				description:
+					'file:/absolute/path.gguf for llamacpp (default: the built-in model), scripted:<name> for scripted, its own name for an external engine',
 			}),
 		),
+		url: Type.Optional(
+			Type.Union([Type.String({ minLength: 1 }), Type.Array(Type.String({ minLength: 1 }), { minItems: 1, maxItems: 64 })], {
+				description: 'Where an external engine listens; a list has one for each replica',
+				allowed: 'http://host:port, https://host or unix:/path/to.sock, or a list of these',
+			}),
+		),
+		key_env: Type.Optional(Type.String({ minLength: 1, description: 'Environment variable that holds the key of an external engine' })),
+		key_file: Type.Optional(Type.String({ minLength: 1, description: 'File that holds the key of an external engine' })),
+		connect_ms: milliseconds(3_000, 'How long a connection to an external engine may take', { minimum: 1 }),
 		aliases: Type.Array(Type.String({ minLength: 1, maxLength: 128 }), {
 			default: [],
 			description: 'Other names of the model in model_ref',
@@ -262,7 +272,6 @@ export const laterKeys: readonly string[] = [
 	'catalog',
 	'artifacts',
 	'store',
-	'pools.url',
 	'pools.idle_ms',
 	'pools.pinned',
 	'pools.min_resident_ms',

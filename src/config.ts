@@ -2,16 +2,17 @@
  * The daemon's configuration: file, environment and flags become one plain, cloneable `DaemonConfig`. Runs on the main
  * thread and in the CLI. The only reader of `process.env` and of the configuration file; nothing else may look at either.
  */
-import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
-import { dirname, isAbsolute, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { Value } from '@sinclair/typebox/value';
 import { type Document, parseDocument } from 'yaml';
 import { ConfigError, problemsOf } from './config-check.ts';
 import { applyOverride, isTree, type ParsedFlags, parseEnvironment, parseFlags, type Tree } from './config-overrides.ts';
-import { type ConfigFile, configSchema, type PoolFile, parseBytes } from './config-schema.ts';
+import { type PoolConfig, resolvePool, type ThreadRoom } from './config-pool.ts';
+import { type ConfigFile, configSchema, parseBytes } from './config-schema.ts';
+import { packageRoot } from './package-root.ts';
 
 export interface DaemonConfig {
 	/** Where the settings came from; null without a file. */
@@ -47,62 +48,10 @@ export interface DaemonConfig {
 	readonly childEnv: Readonly<Record<string, string>>;
 }
 
-export interface PoolConfig {
-	readonly id: string;
-	readonly engine: 'llamacpp' | 'scripted';
-	readonly provider: 'embedded';
-	/** How a `model_ref` may name it: `file:/…`, `builtin:tiny-chat`, `scripted:…`. */
-	readonly model: string;
-	/** The file to load; null for engines that load none. */
-	readonly modelPath: string | null;
-	readonly aliases: readonly string[];
-	/** Devices the engine may see; null: all. */
-	readonly devices: readonly number[] | null;
-	/** Compute threads of one replica. */
-	readonly cpuThreads: number;
-	readonly replicas: number;
-	/** Tasks that decode at once in one replica. */
-	readonly slots: number;
-	/** Tokens a slot holds; null: the smaller of the model's and `defaultCtx`. */
-	readonly ctx: number | null;
-	readonly maxTokensOut: number;
-	readonly queue: {
-		readonly capacity: number;
-		readonly bytesMax: number;
-		readonly fullPolicy: 'reject' | 'drop-lru' | 'shed-low-priority';
-		readonly batchMaxWaitMs: number;
-		readonly order: 'fifo' | 'deadline';
-		readonly preemption: 'off' | 'soft';
-	};
-	readonly migration: 'on' | 'off';
-	readonly prices: { readonly perTokenIn: number; readonly perTokenOut: number };
-	readonly perfPrior: { readonly prefillTokensPerS: number; readonly decodeTokensPerS: number; readonly tokensOut: number };
-	readonly timeouts: { readonly firstTokenMs: number; readonly idleMs: number; readonly wallMs: number };
-	/** Null unless the engine is `scripted`. */
-	readonly scripted: ScriptedSettings | null;
-}
-
-export interface ScriptedSettings {
-	readonly prefillTokensPerS: number;
-	readonly decodeTokensPerS: number;
-	readonly tokens: number;
-	readonly loadMs: number;
-	readonly text: 'words' | 'clock' | 'echo';
-	readonly faults: readonly {
-		readonly kind: 'stall' | 'die' | 'error' | 'ignore-cancel' | 'flood';
-		readonly afterTokens: number;
-		/** Null: every request. */
-		readonly nth: number | null;
-		readonly promptContains: string | null;
-		readonly selfTest: boolean;
-	}[];
-}
-
 /** Tokens of a slot when neither the pool nor a smaller model says otherwise. */
 export const defaultCtx = 2048;
 /** Set by the parent that restarts the daemon, for it alone. */
 const taskRollName = 'ORCHESTRATORD_TASK_ROLL_FD';
-export const builtinModel = 'builtin:tiny-chat';
 
 /** What loading depends on: the process's own, or a test's. */
 export interface World {
@@ -193,7 +142,9 @@ function resolve(file: ConfigFile, configFile: string | null, withScript: readon
 	const coresLeft = Math.max(1, world.cores - threads.front);
 	const computing = file.pools.reduce((sum, pool) => sum + (pool.engine === 'llamacpp' ? pool.replicas : 0), 0);
 	const room: ThreadRoom = { most: coresLeft, share: Math.max(1, Math.floor(coresLeft / Math.max(1, computing))) };
-	const pools = file.pools.map((pool, index) => resolvePool(pool, `pools[${index}]`, withScript[index] === true, room, problems));
+	const pools = file.pools.map((pool, index) =>
+		resolvePool(pool, { path: `pools[${index}]`, hasScript: withScript[index] === true, room, world, problems }),
+	);
 	for (const [index, pool] of pools.entries()) {
 		const first = pools.findIndex((other) => other.id.toLowerCase() === pool.id.toLowerCase());
 		if (first !== index) problems.push(`pools[${index}].id is ${JSON.stringify(pool.id)}, as is that of pools[${first}]; ids must differ`);
@@ -235,99 +186,6 @@ function resolve(file: ConfigFile, configFile: string | null, withScript: readon
 	};
 }
 
-interface ThreadRoom {
-	readonly most: number;
-	readonly share: number;
-}
-
-function resolvePool(pool: PoolFile, path: string, hasScript: boolean, room: ThreadRoom, problems: string[]): PoolConfig {
-	const later = (key: string, value: string) => problems.push(`${path}.${key} is ${value}, which is not available in this version`);
-	if (pool.engine !== 'llamacpp' && pool.engine !== 'scripted') later('engine', pool.engine);
-	if (pool.provider !== 'embedded') later('provider', pool.provider);
-	if (pool.residency !== 'always') later('residency', pool.residency);
-	if (hasScript && pool.engine !== 'scripted')
-		problems.push(`${path}.scripted is set, but ${path}.engine is ${pool.engine}; it belongs to engine: scripted`);
-	if (typeof pool.cpu_threads === 'number' && pool.cpu_threads > room.most) {
-		problems.push(
-			`${path}.cpu_threads is ${pool.cpu_threads}; it must be at most ${room.most} here, the cores that the front threads leave`,
-		);
-	}
-
-	const scripted = pool.engine === 'scripted';
-	const named = scripted
-		? { model: scriptedModel(pool, path, problems), modelPath: null }
-		: modelFile(pool.model, `${path}.model`, problems);
-	// the built-in model has so little work per token that a second thread only slows it down
-	const autoThreads = named.model === builtinModel ? 1 : room.share;
-	return {
-		id: pool.id,
-		engine: scripted ? 'scripted' : 'llamacpp',
-		provider: 'embedded',
-		...named,
-		aliases: pool.aliases,
-		devices: pool.devices ?? null,
-		cpuThreads: typeof pool.cpu_threads === 'number' ? pool.cpu_threads : autoThreads,
-		replicas: pool.replicas,
-		slots: pool.slots,
-		ctx: pool.ctx ?? null,
-		maxTokensOut: Math.min(pool.max_tokens_out, pool.ctx ?? pool.max_tokens_out),
-		queue: {
-			capacity: pool.queue.capacity,
-			bytesMax: parseBytes(pool.queue.bytes_max),
-			fullPolicy: pool.queue.full_policy,
-			batchMaxWaitMs: pool.queue.batch_max_wait_ms,
-			order: pool.queue.order,
-			preemption: pool.queue.preemption,
-		},
-		migration: pool.migration,
-		prices: { perTokenIn: pool.price.per_1k_tokens_in / 1000, perTokenOut: pool.price.per_1k_tokens_out / 1000 },
-		perfPrior: {
-			prefillTokensPerS: pool.perf_prior.prefill_tokens_per_s,
-			decodeTokensPerS: pool.perf_prior.decode_tokens_per_s,
-			tokensOut: pool.perf_prior.tokens_out,
-		},
-		timeouts: { firstTokenMs: pool.timeouts.first_token_ms, idleMs: pool.timeouts.idle_ms, wallMs: pool.timeouts.wall_ms },
-		scripted: scripted
-			? {
-					prefillTokensPerS: pool.scripted.prefill_tokens_per_s,
-					decodeTokensPerS: pool.scripted.decode_tokens_per_s,
-					tokens: pool.scripted.tokens,
-					loadMs: pool.scripted.load_ms,
-					text: pool.scripted.text,
-					faults: pool.scripted.faults.map((fault) => ({
-						kind: fault.kind,
-						afterTokens: fault.after_tokens,
-						nth: fault.nth ?? null,
-						promptContains: fault.prompt_contains ?? null,
-						selfTest: fault.self_test,
-					})),
-				}
-			: null,
-	};
-}
-
-function scriptedModel(pool: PoolFile, path: string, problems: string[]): string {
-	const model = pool.model ?? `scripted:${pool.id}`;
-	if (!model.startsWith('scripted:'))
-		problems.push(`${path}.model is ${JSON.stringify(model)}; for engine: scripted it must be scripted:<name>`);
-	return model;
-}
-
-function modelFile(model: string | undefined, path: string, problems: string[]): { model: string; modelPath: string } {
-	if (model === undefined || model === 'builtin' || model === builtinModel) {
-		return { model: builtinModel, modelPath: join(packageRoot(), 'models', 'tiny-chat.gguf') };
-	}
-	const file = /^file:(?:\/\/(?=\/))?(.+)$/.exec(model)?.[1];
-	if (file !== undefined && isAbsolute(file)) return { model: `file:${file}`, modelPath: file };
-	if (file !== undefined) problems.push(`${path} is ${JSON.stringify(model)}; file: needs an absolute path, as in file:/models/name.gguf`);
-	else if (/^(hf|https?|s3|oci|sha256):/.test(model))
-		problems.push(`${path} is ${JSON.stringify(model)}; fetching models is not available in this version, use file:/absolute/path.gguf`);
-	else if (model.startsWith('scripted:')) problems.push(`${path} is ${JSON.stringify(model)}; that needs engine: scripted`);
-	else
-		problems.push(`${path} is ${JSON.stringify(model)}; write a file as file:/absolute/path.gguf, or leave it out for the built-in model`);
-	return { model, modelPath: '' };
-}
-
 /** One relays tens of thousands of tokens a second: a second one is worth its core only where there are many. */
 function frontThreads(value: 'auto' | number, host: 'auto' | 'uws' | 'node', cores: number, problems: string[]): number {
 	if (value === 'auto') {
@@ -366,17 +224,6 @@ function parseAddr(addr: string, problems: string[]): { hostname: string; port: 
 function isLoopback(hostname: string): boolean {
 	if (hostname === 'localhost') return true;
 	return isIP(hostname) === 4 ? hostname.startsWith('127.') : hostname === '::1';
-}
-
-/** The folder of the installed package: where `models/` and `package.json` lie. */
-export function packageRoot(): string {
-	let folder = dirname(fileURLToPath(import.meta.url));
-	while (!existsSync(join(folder, 'package.json'))) {
-		const parent = dirname(folder);
-		if (parent === folder) throw new Error('the installation is incomplete: no package.json above the program');
-		folder = parent;
-	}
-	return folder;
 }
 
 export function packageVersion(): string {

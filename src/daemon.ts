@@ -10,9 +10,12 @@ import type { PoolSpec } from './actors/serving/pool-spec.ts';
 import { Crew, type ThreadSpec } from './actors/threads/crew.ts';
 import type { DaemonFacts, PoolFacts } from './cli/banner.ts';
 import { cannotListen, nativeBinaryMissing, portInUse } from './cli/problem.ts';
-import { type DaemonConfig, defaultCtx, type PoolConfig, packageVersion } from './config.ts';
+import { type DaemonConfig, defaultCtx, packageVersion } from './config.ts';
+import { type PoolConfig } from './config-pool.ts';
 import type { EmbeddedSettings } from './engines/embedded/embedded-settings.ts';
 import type { ScriptedSettings } from './engines/scripted/scripted-settings.ts';
+import type { UpstreamEngine } from './engines/upstream/adapter.ts';
+import type { UpstreamSettings } from './engines/upstream/upstream-settings.ts';
 import type { ControlConfig } from './roles/control.ts';
 import type { EngineConfig } from './roles/engine.ts';
 import type { FrontConfig, FrontFacts, FrontInspection } from './roles/front.ts';
@@ -253,7 +256,12 @@ function poolSpec(pool: PoolConfig): PoolSpec {
 	};
 }
 
-function engineSettings(pool: PoolConfig): EmbeddedSettings | ScriptedSettings {
+function engineSettings(pool: PoolConfig): EmbeddedSettings | ScriptedSettings | UpstreamSettings {
+	if (pool.upstream !== null) {
+		const { slots, ctx } = pool;
+		// The configuration lets no other engine be external.
+		return { kind: 'upstream', engine: pool.engine as UpstreamEngine, ...pool.upstream, slots, ctx, defaultCtx };
+	}
 	if (pool.scripted !== null) return { ...pool.scripted, modelName: pool.model, slots: pool.slots, ctx: pool.ctx ?? defaultCtx };
 	return {
 		modelPath: pool.modelPath ?? '',

@@ -4,7 +4,7 @@
  */
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
 import { engineGuardian } from '../actors/serving/engine-guardian.ts';
-import type { ModelChange } from '../actors/serving/engine-life.ts';
+import type { EngineDriver, ModelChange } from '../actors/serving/engine-life.ts';
 import type { ReplicaSpec } from '../actors/serving/messages.ts';
 import { urgentFromEngines } from '../actors/serving/urgent.ts';
 import { runRole } from '../actors/threads/thread-role.ts';
@@ -14,6 +14,10 @@ import { withModelFile } from '../engines/embedded/model-change.ts';
 import { HostProcessDriver } from '../engines/host-process-driver.ts';
 import { withScriptedModel } from '../engines/scripted/model-change.ts';
 import type { ScriptedSettings } from '../engines/scripted/scripted-settings.ts';
+import { UpstreamDecodePort } from '../engines/upstream/upstream-decode-port.ts';
+import { UpstreamDriver } from '../engines/upstream/upstream-driver.ts';
+import { isUpstreamSettings } from '../engines/upstream/upstream-settings.ts';
+import { upstreamAdapters } from '../engines/upstream-adapters.ts';
 import { threadLog } from '../transport/telemetry/logs.ts';
 import { type ThreadTelemetry, threadTelemetry } from '../transport/telemetry/metrics.ts';
 
@@ -48,19 +52,27 @@ runRole<EngineConfig, null>(
 				runtimeDir: config.runtimeDir,
 				onLine: (replicaId, line) => telemetry.log('debug', 'engine-line', { replica_id: replicaId, message: line }),
 			});
+		const upstream = new UpstreamDriver({ adapters: upstreamAdapters, port: new UpstreamDecodePort(upstreamAdapters) });
 		const guardian = system.spawn(
 			'engines',
 			engineGuardian({
-				llamacpp: driverOf(
-					'llama-host',
-					(spec) => deviceEnv(config.childEnv, (spec.settings as EmbeddedSettings).devices),
-					(settings, model) => withModelFile(settings as EmbeddedSettings, model),
+				llamacpp: eitherDriver(
+					upstream,
+					driverOf(
+						'llama-host',
+						(spec) => deviceEnv(config.childEnv, (spec.settings as EmbeddedSettings).devices),
+						(settings, model) => withModelFile(settings as EmbeddedSettings, model),
+					),
 				),
 				scripted: driverOf(
 					'scripted-host',
 					() => config.childEnv,
 					(settings, model) => withScriptedModel(settings as ScriptedSettings, model),
 				),
+				vllm: upstream,
+				tgi: upstream,
+				triton: upstream,
+				openai: upstream,
 			}),
 		);
 		const ended = new Promise<void>((resolve) => {
@@ -92,3 +104,12 @@ runRole<EngineConfig, null>(
 		};
 	},
 );
+
+/** An engine that is ours to run, or somewhere else. */
+function eitherDriver(upstream: UpstreamDriver, own: HostProcessDriver): EngineDriver {
+	const driverOf = (settings: unknown): EngineDriver => (isUpstreamSettings(settings) ? upstream : own);
+	return {
+		start: (spec, replica) => driverOf(spec.settings).start(spec, replica),
+		withModel: (settings, model) => driverOf(settings).withModel?.(settings, model) ?? own.withModel(settings, model),
+	};
+}

@@ -12,6 +12,9 @@ import { type RetentionLimits, TaskRegistry } from '../actors/serving/task-regis
 import { urgentFromFronts } from '../actors/serving/urgent.ts';
 import type { MainApi } from '../actors/threads/thread-api.ts';
 import { runRole } from '../actors/threads/thread-role.ts';
+import { DecodePorts } from '../engines/decode-ports.ts';
+import { UpstreamDecodePort } from '../engines/upstream/upstream-decode-port.ts';
+import { upstreamAdapters } from '../engines/upstream-adapters.ts';
 import { HostDecodePort } from '../engines/wire/host-decode-port.ts';
 import { buildFront, type FrontOptions } from '../transport/front.ts';
 import { type ChosenHost, chooseHost, type HostPreference } from '../transport/http/choose-host.ts';
@@ -74,7 +77,10 @@ runRole<FrontConfig, FrontFacts>(
 		const registry = new TaskRegistry(config.retention, config.options.front);
 		// The thread before this one had tasks: whether there is one, the control thread knows.
 		registry.complete = incarnation === 1;
-		const decode = new HostDecodePort((words) => bug('decode', new Error(words)));
+		const decode = new DecodePorts(
+			new HostDecodePort((words) => bug('decode', new Error(words))),
+			new UpstreamDecodePort(upstreamAdapters),
+		);
 		const actors = spawnFrontActors(system, {
 			frontId: config.frontId,
 			fronts: Array.from({ length: fronts }, (_, number) => `front-${number}`),

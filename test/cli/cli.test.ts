@@ -17,7 +17,8 @@ import { checkModelFiles } from '../../src/cli/preflight.ts';
 import { nativeBinaryMissing, portInUse } from '../../src/cli/problem.ts';
 import { cancel, explain, list } from '../../src/cli/tasks-command.ts';
 import { terminalOf } from '../../src/cli/terminal.ts';
-import { type DaemonConfig, loadConfig, packageRoot } from '../../src/config.ts';
+import { type DaemonConfig, loadConfig } from '../../src/config.ts';
+import { packageRoot } from '../../src/package-root.ts';
 import { fakeDaemon, fakeTerminal, json } from './fake-daemon.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'orchestratord-cli-'));

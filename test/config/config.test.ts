@@ -6,9 +6,10 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { builtinModel, type DaemonConfig, defaultDaemonUrl, loadConfig, publishedSchema, type World } from '../../src/config.ts';
+import { type DaemonConfig, defaultDaemonUrl, loadConfig, publishedSchema, type World } from '../../src/config.ts';
 import { ConfigError } from '../../src/config-check.ts';
 import { describeKeys, envName, parseFlags } from '../../src/config-overrides.ts';
+import { builtinModel } from '../../src/config-pool.ts';
 import { globalKeys, parseBytes, poolKeys } from '../../src/config-schema.ts';
 
 function world(file = '', env: World['env'] = {}): World {

@@ -101,7 +101,20 @@ export interface UpstreamAdapter {
 	/** Tokens of a prompt, as the engine takes it; null: it cannot say. */
 	count(client: UpstreamClient, target: UpstreamTarget, input: PromptInput): Promise<number | null>;
 	/** Null: it cannot say. */
-	tokenize(client: UpstreamClient, target: UpstreamTarget, text: string): Promise<readonly { readonly id: number; readonly text: string }[] | null>;
+	tokenize(
+		client: UpstreamClient,
+		target: UpstreamTarget,
+		text: string,
+	): Promise<readonly { readonly id: number; readonly text: string }[] | null>;
 	/** What the engine says of an error, in the body of its answer: words for a person; null: nothing that may be repeated. */
 	problem(body: unknown): string | null;
+}
+
+export type UpstreamAdapters = Readonly<Partial<Record<UpstreamEngine, UpstreamAdapter>>>;
+
+/** The configuration lets no engine through that has none. */
+export function adapterOf(adapters: UpstreamAdapters, engine: UpstreamEngine): UpstreamAdapter {
+	const adapter = adapters[engine];
+	if (adapter === undefined) throw new Error(`engine ${engine} has no adapter`);
+	return adapter;
 }

@@ -175,7 +175,8 @@ export class RecordWriter {
 
 const broken = Buffer.from('\u{fffd}');
 const shortEscapes = Buffer.alloc(0x80);
-for (const [name, byte] of Object.entries({ '"': 0x22, '\\': 0x5c, '/': 0x2f, b: 8, f: 12, n: 10, r: 13, t: 9 })) shortEscapes[name.charCodeAt(0)] = byte;
+for (const [name, byte] of Object.entries({ '"': 0x22, '\\': 0x5c, '/': 0x2f, b: 8, f: 12, n: 10, r: 13, t: 9 }))
+	shortEscapes[name.charCodeAt(0)] = byte;
 
 function hexAt(from: Buffer, at: number): number {
 	let value = 0;

@@ -1,0 +1,241 @@
+/** One pool of the configuration: what its file says, checked and in its final form. Main thread and CLI; reads keys of engines. */
+import { isAbsolute, join, resolve } from 'node:path';
+import type { EngineKind } from './actors/serving/failure.ts';
+import type { World } from './config.ts';
+import { type PoolFile, parseBytes } from './config-schema.ts';
+import { upstreamEngines } from './engines/upstream/adapter.ts';
+import { endpointOf } from './engines/upstream/endpoint.ts';
+import { upstreamAdapters } from './engines/upstream-adapters.ts';
+import { packageRoot } from './package-root.ts';
+
+export const builtinModel = 'builtin:tiny-chat';
+
+export interface UpstreamConfig {
+	readonly urls: readonly string[];
+	/** Never logged, never shown. */
+	readonly key: string | null;
+	/** What the engine calls its model; null: the one that it has. */
+	readonly model: string | null;
+	readonly connectMs: number;
+}
+
+export interface ScriptedSettings {
+	readonly prefillTokensPerS: number;
+	readonly decodeTokensPerS: number;
+	readonly tokens: number;
+	readonly loadMs: number;
+	readonly text: 'words' | 'clock' | 'echo';
+	readonly faults: readonly {
+		readonly kind: 'stall' | 'die' | 'error' | 'ignore-cancel' | 'flood';
+		readonly afterTokens: number;
+		/** Null: every request. */
+		readonly nth: number | null;
+		readonly promptContains: string | null;
+		readonly selfTest: boolean;
+	}[];
+}
+
+export interface PoolConfig {
+	readonly id: string;
+	readonly engine: EngineKind;
+	readonly provider: 'embedded' | 'external';
+	/** Of an external engine; null: it is none. */
+	readonly upstream: UpstreamConfig | null;
+	/** How a `model_ref` may name it: `file:/…`, `builtin:tiny-chat`, `scripted:…`. */
+	readonly model: string;
+	/** The file to load; null for engines that load none. */
+	readonly modelPath: string | null;
+	readonly aliases: readonly string[];
+	/** Devices the engine may see; null: all. */
+	readonly devices: readonly number[] | null;
+	/** Compute threads of one replica. */
+	readonly cpuThreads: number;
+	readonly replicas: number;
+	/** Tasks that decode at once in one replica. */
+	readonly slots: number;
+	/** Tokens a slot holds; null: the smaller of the model's and `defaultCtx`. */
+	readonly ctx: number | null;
+	readonly maxTokensOut: number;
+	readonly queue: {
+		readonly capacity: number;
+		readonly bytesMax: number;
+		readonly fullPolicy: 'reject' | 'drop-lru' | 'shed-low-priority';
+		readonly batchMaxWaitMs: number;
+		readonly order: 'fifo' | 'deadline';
+		readonly preemption: 'off' | 'soft';
+	};
+	readonly migration: 'on' | 'off';
+	readonly prices: { readonly perTokenIn: number; readonly perTokenOut: number };
+	readonly perfPrior: { readonly prefillTokensPerS: number; readonly decodeTokensPerS: number; readonly tokensOut: number };
+	readonly timeouts: { readonly firstTokenMs: number; readonly idleMs: number; readonly wallMs: number };
+	/** Null unless the engine is `scripted`. */
+	readonly scripted: ScriptedSettings | null;
+}
+
+export interface ThreadRoom {
+	readonly most: number;
+	readonly share: number;
+}
+
+export interface PoolAround {
+	/** Where it stands in the file, for words. */
+	readonly path: string;
+	/** The file has a `scripted` section for it. */
+	readonly hasScript: boolean;
+	readonly room: ThreadRoom;
+	readonly world: Pick<World, 'env' | 'cwd' | 'readFile'>;
+	/** Gets a sentence for everything that is wrong. */
+	readonly problems: string[];
+}
+
+/** Checks what a schema cannot say of a pool, and gives every value its final form. */
+export function resolvePool(pool: PoolFile, { path, hasScript, room, world, problems }: PoolAround): PoolConfig {
+	const later = (key: string, value: string) => problems.push(`${path}.${key} is ${value}, which is not available in this version`);
+	if (pool.provider === 'managed') later('provider', pool.provider);
+	const external = pool.provider === 'external';
+	const upstream = external ? resolveUpstream(pool, path, world, problems) : null;
+	if (!external) noUpstream(pool, path, problems);
+	if (pool.residency !== 'always') later('residency', pool.residency);
+	if (hasScript && pool.engine !== 'scripted')
+		problems.push(`${path}.scripted is set, but ${path}.engine is ${pool.engine}; it belongs to engine: scripted`);
+	if (typeof pool.cpu_threads === 'number' && pool.cpu_threads > room.most) {
+		problems.push(
+			`${path}.cpu_threads is ${pool.cpu_threads}; it must be at most ${room.most} here, the cores that the front threads leave`,
+		);
+	}
+
+	const scripted = pool.engine === 'scripted';
+	const named = external
+		? { model: pool.model ?? pool.id, modelPath: null }
+		: scripted
+			? { model: scriptedModel(pool, path, problems), modelPath: null }
+			: modelFile(pool.model, `${path}.model`, problems);
+	// the built-in model has so little work per token that a second thread only slows it down
+	const autoThreads = named.model === builtinModel ? 1 : room.share;
+	return {
+		id: pool.id,
+		engine: pool.engine,
+		provider: external ? 'external' : 'embedded',
+		upstream,
+		...named,
+		aliases: pool.aliases,
+		devices: pool.devices ?? null,
+		cpuThreads: typeof pool.cpu_threads === 'number' ? pool.cpu_threads : autoThreads,
+		replicas: Math.max(pool.replicas, upstream?.urls.length ?? 1),
+		slots: pool.slots,
+		ctx: pool.ctx ?? null,
+		maxTokensOut: Math.min(pool.max_tokens_out, pool.ctx ?? pool.max_tokens_out),
+		queue: {
+			capacity: pool.queue.capacity,
+			bytesMax: parseBytes(pool.queue.bytes_max),
+			fullPolicy: pool.queue.full_policy,
+			batchMaxWaitMs: pool.queue.batch_max_wait_ms,
+			order: pool.queue.order,
+			preemption: pool.queue.preemption,
+		},
+		migration: pool.migration,
+		prices: { perTokenIn: pool.price.per_1k_tokens_in / 1000, perTokenOut: pool.price.per_1k_tokens_out / 1000 },
+		perfPrior: {
+			prefillTokensPerS: pool.perf_prior.prefill_tokens_per_s,
+			decodeTokensPerS: pool.perf_prior.decode_tokens_per_s,
+			tokensOut: pool.perf_prior.tokens_out,
+		},
+		timeouts: { firstTokenMs: pool.timeouts.first_token_ms, idleMs: pool.timeouts.idle_ms, wallMs: pool.timeouts.wall_ms },
+		scripted: scripted
+			? {
+					prefillTokensPerS: pool.scripted.prefill_tokens_per_s,
+					decodeTokensPerS: pool.scripted.decode_tokens_per_s,
+					tokens: pool.scripted.tokens,
+					loadMs: pool.scripted.load_ms,
+					text: pool.scripted.text,
+					faults: pool.scripted.faults.map((fault) => ({
+						kind: fault.kind,
+						afterTokens: fault.after_tokens,
+						nth: fault.nth ?? null,
+						promptContains: fault.prompt_contains ?? null,
+						selfTest: fault.self_test,
+					})),
+				}
+			: null,
+	};
+}
+
+function scriptedModel(pool: PoolFile, path: string, problems: string[]): string {
+	const model = pool.model ?? `scripted:${pool.id}`;
+	if (!model.startsWith('scripted:'))
+		problems.push(`${path}.model is ${JSON.stringify(model)}; for engine: scripted it must be scripted:<name>`);
+	return model;
+}
+
+function modelFile(model: string | undefined, path: string, problems: string[]): { model: string; modelPath: string } {
+	if (model === undefined || model === 'builtin' || model === builtinModel) {
+		return { model: builtinModel, modelPath: join(packageRoot(), 'models', 'tiny-chat.gguf') };
+	}
+	const file = /^file:(?:\/\/(?=\/))?(.+)$/.exec(model)?.[1];
+	if (file !== undefined && isAbsolute(file)) return { model: `file:${file}`, modelPath: file };
+	if (file !== undefined) problems.push(`${path} is ${JSON.stringify(model)}; file: needs an absolute path, as in file:/models/name.gguf`);
+	else if (/^(hf|https?|s3|oci|sha256):/.test(model))
+		problems.push(`${path} is ${JSON.stringify(model)}; fetching models is not available in this version, use file:/absolute/path.gguf`);
+	else if (model.startsWith('scripted:')) problems.push(`${path} is ${JSON.stringify(model)}; that needs engine: scripted`);
+	else
+		problems.push(`${path} is ${JSON.stringify(model)}; write a file as file:/absolute/path.gguf, or leave it out for the built-in model`);
+	return { model, modelPath: '' };
+}
+
+/** The engine of a url, and what is needed to speak to it. */
+function resolveUpstream(pool: PoolFile, path: string, world: PoolAround['world'], problems: string[]): UpstreamConfig {
+	const known = upstreamEngines.filter((engine) => upstreamAdapters[engine] !== undefined);
+	if (!known.some((engine) => engine === pool.engine)) {
+		problems.push(`${path}.engine is ${pool.engine}; with provider: external it is one of ${known.join(', ')}`);
+	}
+	const urls = pool.url === undefined ? [] : [pool.url].flat();
+	if (urls.length === 0)
+		problems.push(`${path}.url is missing; provider: external needs the address of the engine, such as http://127.0.0.1:8000`);
+	for (const url of urls) {
+		try {
+			endpointOf(url);
+		} catch (error) {
+			problems.push(`${path}.url: ${error instanceof Error ? error.message : String(error)}`);
+		}
+	}
+	if (urls.length > 1 && pool.replicas > urls.length) {
+		problems.push(
+			`${path}.replicas is ${pool.replicas}, but ${path}.url names ${urls.length}; leave replicas out, or name one url for each`,
+		);
+	}
+	return { urls, key: engineKey(pool, path, world, problems), model: pool.model ?? null, connectMs: pool.connect_ms };
+}
+
+function engineKey(pool: PoolFile, path: string, world: PoolAround['world'], problems: string[]): string | null {
+	const { key_env: name, key_file: file } = pool;
+	if (name !== undefined && file !== undefined) problems.push(`${path} has key_env and key_file; one of them names the key`);
+	if (name !== undefined) {
+		const key = world.env[name]?.trim();
+		if (key === undefined || key === '') problems.push(`${path}.key_env is ${name}, which is not set in the environment`);
+		return checkedKey(key ?? null, `${path}.key_env`, problems);
+	}
+	if (file === undefined) return null;
+	try {
+		return checkedKey(world.readFile(resolve(world.cwd, file)).trim(), `${path}.key_file`, problems);
+	} catch (error) {
+		const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
+		problems.push(`${path}.key_file is ${file}, which cannot be read (${code})`);
+		return null;
+	}
+}
+
+/** It goes into a header as it is. */
+function checkedKey(key: string | null, path: string, problems: string[]): string | null {
+	if (key !== null && !/^[\x21-\x7e]*$/.test(key)) problems.push(`${path} holds a key with characters that no header takes`);
+	return key;
+}
+
+function noUpstream(pool: PoolFile, path: string, problems: string[]): void {
+	if (pool.engine !== 'llamacpp' && pool.engine !== 'scripted') {
+		problems.push(`${path}.engine is ${pool.engine}, which runs elsewhere; it needs provider: external and a url`);
+	}
+	for (const key of ['url', 'key_env', 'key_file'] as const) {
+		if (pool[key] !== undefined)
+			problems.push(`${path}.${key} is set, but ${path}.provider is ${pool.provider}; it belongs to provider: external`);
+	}
+}

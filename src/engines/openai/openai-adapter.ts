@@ -1,0 +1,244 @@
+/**
+ * Any endpoint that speaks the OpenAI API: `/v1/completions` for raw prompts, `/v1/chat/completions` for messages (the engine's own
+ * template is used), `/v1/embeddings`, `/v1/models`. Fields as in OpenAI's reference; those that only some engines have are sent only
+ * where they differ from what means "off".
+ */
+import type { GenerateRequest } from '../../actors/serving/decode.ts';
+import { type Failure, failure } from '../../actors/serving/failure.ts';
+import type { Sampling } from '../../actors/serving/task-request.ts';
+import {
+	type AnswerReader,
+	type AnswerSink,
+	type UpstreamAdapter,
+	type UpstreamCall,
+	type UpstreamClient,
+	type UpstreamFacts,
+	UpstreamProblem,
+	type UpstreamTarget,
+} from '../upstream/adapter.ts';
+import { DeltaShape } from '../upstream/delta-shape.ts';
+import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../upstream/json-fields.ts';
+import { UnknownAnswer } from '../upstream/upstream-generation.ts';
+
+export const openaiAdapter: UpstreamAdapter = {
+	call: (target, request) => openaiCall(target, request, {}),
+	async look(client, model) {
+		const listed = await modelsOf(client);
+		const name = model ?? listed[0]?.id ?? null;
+		if (name === null)
+			throw new UpstreamProblem(failure('POOL_UNREADY', 'the engine lists no model; name one with model', { retryAfterMs: 1_000 }));
+		const found = listed.find(({ id }) => id === name);
+		if (found === undefined && listed.length > 0) throw unknownModel(name, listed);
+		return openaiFacts(name, found?.ctx ?? null);
+	},
+	busy: () => Promise.resolve(null),
+	count: () => Promise.resolve(null),
+	tokenize: () => Promise.resolve(null),
+	problem: problemIn,
+};
+
+/** What `look` says of an endpoint of which no more is known. */
+export function openaiFacts(model: string, ctx: number | null, more: Partial<UpstreamFacts> = {}): UpstreamFacts {
+	return {
+		engineVersion: 'unknown',
+		model,
+		ctx,
+		slots: null,
+		workloads: ['completion', 'embedding'],
+		features: ['logprobs', 'json_schema'],
+		chatTemplate: true,
+		found: {},
+		...more,
+	};
+}
+
+export interface ListedModel {
+	readonly id: string;
+	readonly ctx: number | null;
+}
+
+/** `GET /v1/models`; none where the endpoint has no such path. */
+export async function modelsOf(client: UpstreamClient): Promise<readonly ListedModel[]> {
+	const answer = fieldsOf(await client.json('GET', '/v1/models'));
+	return listOf(answer['data']).flatMap((each) => {
+		const { id, max_model_len: vllmLength, meta } = fieldsOf(each) as Fields & { id?: unknown; max_model_len?: unknown; meta?: unknown };
+		const name = textOf(id);
+		return name === null ? [] : [{ id: name, ctx: numberOf(vllmLength) ?? numberOf(fieldsOf(meta)['n_ctx_train']) }];
+	});
+}
+
+export function unknownModel(name: string, listed: readonly ListedModel[]): UpstreamProblem {
+	const known = listed
+		.map(({ id }) => id)
+		.slice(0, 10)
+		.join(', ');
+	return new UpstreamProblem(
+		failure('POOL_UNAVAILABLE', `the engine does not have ${JSON.stringify(name)}; it has ${known}`, { retriable: false }),
+	);
+}
+
+/** `extra`: fields that only this engine knows. */
+export function openaiCall(target: UpstreamTarget, request: GenerateRequest, extra: Fields): UpstreamCall | Failure {
+	const { input, workload, sampling } = request;
+	if (workload === 'embedding' || input.kind === 'inputs') {
+		if (workload !== 'embedding' || input.kind !== 'inputs')
+			return failure('INVALID_PARAMS', `workload is ${workload}; the engine does not do that`);
+		return {
+			path: '/v1/embeddings',
+			body: { model: target.model, input: input.inputs, encoding_format: 'float' },
+			answers: 'application/json',
+			reader: new EmbeddingReader(input.inputs.length),
+		};
+	}
+	if (
+		sampling.grammar !== null &&
+		extra['grammar'] === undefined &&
+		extra['guided_grammar'] === undefined &&
+		extra['structured_outputs'] === undefined
+	) {
+		return failure('INVALID_PARAMS', 'sampling.grammar is given; the engine takes none');
+	}
+	const raw = input.kind === 'prompt' && input.raw;
+	const common = {
+		model: target.model,
+		stream: true,
+		stream_options: { include_usage: true },
+		max_tokens: request.maxTokens,
+		seed: request.seed,
+		...openaiSampling(sampling),
+		...extra,
+	};
+	if (raw) {
+		const logprobs = sampling.logprobs ? { logprobs: 1 } : {};
+		return events('/v1/completions', { ...common, ...logprobs, prompt: input.text }, new CompletionReader());
+	}
+	const messages = input.kind === 'prompt' ? [{ role: 'user', content: input.text }] : input.messages;
+	const logprobs = sampling.logprobs ? { logprobs: true } : {};
+	return events('/v1/chat/completions', { ...common, ...logprobs, messages }, new ChatReader());
+}
+
+function events(path: string, body: unknown, reader: AnswerReader): UpstreamCall {
+	return { path, body, answers: 'text/event-stream', reader };
+}
+
+/** Only what the API has, and what other engines have added under these names and is not off. */
+function openaiSampling(sampling: Sampling): Fields {
+	return {
+		temperature: sampling.temperature,
+		top_p: sampling.topP,
+		...(sampling.topK > 0 ? { top_k: sampling.topK } : {}),
+		...(sampling.minP > 0 ? { min_p: sampling.minP } : {}),
+		...(sampling.repeatPenalty === 1 ? {} : { repetition_penalty: sampling.repeatPenalty }),
+		...(sampling.presencePenalty === 0 ? {} : { presence_penalty: sampling.presencePenalty }),
+		...(sampling.frequencyPenalty === 0 ? {} : { frequency_penalty: sampling.frequencyPenalty }),
+		...(sampling.stop.length === 0 ? {} : { stop: sampling.stop }),
+		...(sampling.jsonSchema === null || sampling.jsonSchema === undefined
+			? {}
+			: { response_format: { type: 'json_schema', json_schema: { name: 'answer', schema: sampling.jsonSchema, strict: true } } }),
+	};
+}
+
+/** What both streams have in common: usage, errors, `[DONE]`. */
+abstract class ChunkReader implements AnswerReader {
+	abstract readonly shape: DeltaShape;
+
+	/** Text and log-probabilities of a choice. */
+	protected abstract choice(choice: Fields, to: AnswerSink): void;
+
+	read(event: unknown, _name: string, to: AnswerSink): void {
+		const chunk = fieldsOf(event);
+		if (chunk['error'] !== undefined && chunk['error'] !== null) {
+			to.failed(failure('WORKER_RESET', `the engine reports an error${codeOf(chunk['error'])}`));
+			return;
+		}
+		readUsage(chunk['usage'], to);
+		const [first] = listOf(chunk['choices']);
+		if (first === undefined) return;
+		const choice = fieldsOf(first);
+		this.choice(choice, to);
+		const reason = textOf(choice['finish_reason']);
+		if (reason !== null) to.ended(finishOf(reason));
+	}
+
+	word(data: string): boolean {
+		return data === '[DONE]';
+	}
+}
+
+class CompletionReader extends ChunkReader {
+	readonly shape = new DeltaShape(['choices', 0, 'text']);
+
+	protected choice(choice: Fields, to: AnswerSink): void {
+		const text = textOf(choice['text']);
+		const [logprob] = listOf(fieldsOf(choice['logprobs'])['token_logprobs']);
+		if (text !== null && text !== '') to.token(text, 1, -1, numberOf(logprob) ?? Number.NaN);
+	}
+}
+
+class ChatReader extends ChunkReader {
+	readonly shape = new DeltaShape(['choices', 0, 'delta', 'content']);
+
+	protected choice(choice: Fields, to: AnswerSink): void {
+		const text = textOf(fieldsOf(choice['delta'])['content']);
+		if (text !== null && text !== '') to.token(text);
+	}
+}
+
+class EmbeddingReader implements AnswerReader {
+	readonly shape = null;
+	readonly #inputs: number;
+
+	constructor(inputs: number) {
+		this.#inputs = inputs;
+	}
+
+	read(event: unknown, _name: string, to: AnswerSink): void {
+		const answer = fieldsOf(event);
+		readUsage(answer['usage'], to);
+		const vectors: Float32Array[] = [];
+		for (const [position, each] of listOf(answer['data']).entries()) {
+			const { index, embedding } = fieldsOf(each) as Fields & { index?: unknown; embedding?: unknown };
+			const numbers = listOf(embedding).map((value) => numberOf(value) ?? Number.NaN);
+			if (numbers.length === 0 || numbers.some(Number.isNaN))
+				throw new UnknownAnswer('the engine sent an embedding that is no list of numbers');
+			vectors[countOf(index) ?? position] = Float32Array.from(numbers);
+		}
+		if (vectors.length !== this.#inputs || vectors.includes(undefined as never))
+			throw new UnknownAnswer('the engine sent another number of embeddings than it was asked for');
+		to.vectors(vectors);
+		to.used({ tokensOut: 0 });
+		to.ended('stop');
+	}
+}
+
+function readUsage(value: unknown, to: AnswerSink): void {
+	if (typeof value !== 'object' || value === null) return;
+	const usage = fieldsOf(value);
+	const tokensIn = countOf(usage['prompt_tokens']);
+	const tokensOut = countOf(usage['completion_tokens']);
+	const tokensCached = countOf(fieldsOf(usage['prompt_tokens_details'])['cached_tokens']);
+	to.used({
+		...(tokensIn === undefined ? {} : { tokensIn }),
+		...(tokensOut === undefined ? {} : { tokensOut }),
+		...(tokensCached === undefined ? {} : { tokensCached }),
+	});
+}
+
+/** `stop`, `length`; what else there is (`eos`, `tool_calls`, `content_filter`) is an end of the engine's own. */
+export function finishOf(reason: string): 'stop' | 'length' {
+	return reason === 'length' || reason === 'max_tokens' ? 'length' : 'stop';
+}
+
+/** The code or type of an error: its message may quote the request. */
+function codeOf(error: unknown): string {
+	const { code, type } = fieldsOf(error) as Fields & { code?: unknown; type?: unknown };
+	for (const each of [type, code]) if (typeof each === 'string' && /^[\w.-]{1,60}$/.test(each)) return `: ${each}`;
+	return typeof code === 'number' ? `: ${code}` : '';
+}
+
+/** Engines quote fields and limits in these words; a prompt is not among them, as far as is known, but may be: only the kind is told. */
+function problemIn(body: unknown): string | null {
+	const { error } = fieldsOf(body) as { error?: unknown };
+	const words = codeOf(error ?? body).slice(2);
+	return words === '' ? null : words;
+}

@@ -1,0 +1,220 @@
+/**
+ * The life of an engine that somebody else runs, from an engine thread: looks at it until it is well, has it make one token, and goes
+ * on looking. What it started it would have to end; this one starts nothing.
+ */
+import type { ActorRef } from '../../actors/kernel/ref.ts';
+import type { DecodeNews, GenerateRequest, Generation } from '../../actors/serving/decode.ts';
+import type { EngineDriver, EngineLife, LifeNews, ModelChange } from '../../actors/serving/engine-life.ts';
+import { type Failure, failure } from '../../actors/serving/failure.ts';
+import type { ReplicaFacts, ReplicaSpec } from '../../actors/serving/messages.ts';
+import {
+	adapterOf,
+	type UpstreamAdapter,
+	type UpstreamAdapters,
+	type UpstreamClient,
+	type UpstreamFacts,
+	UpstreamProblem,
+	type UpstreamTarget,
+} from './adapter.ts';
+import { formatUpstream } from './upstream-address.ts';
+import { upstreamClient } from './upstream-client.ts';
+import type { UpstreamDecodePort } from './upstream-decode-port.ts';
+import type { UpstreamSettings } from './upstream-settings.ts';
+
+export interface UpstreamDriverOptions {
+	readonly adapters: UpstreamAdapters;
+	/** Of this thread, for self-tests. */
+	readonly port: UpstreamDecodePort;
+	readonly lookEveryMs?: number;
+	/** For its first token, ms. */
+	readonly selfTestWithinMs?: number;
+}
+
+const lookDefaultMs = 5_000;
+const selfTestDefaultMs = 120_000;
+/** Looks in a row that find it unwell before it is given up. */
+const unwellMax = 3;
+/** An engine that tells nobody what it is busy with is believed to have noticed by then that its client left. */
+const forgottenMs = 5_000;
+const templateBytes = { baseBytes: 1_024, perMessageBytes: 64 };
+
+export class UpstreamDriver implements EngineDriver {
+	readonly #options: UpstreamDriverOptions;
+
+	constructor(options: UpstreamDriverOptions) {
+		this.#options = options;
+	}
+
+	start(spec: ReplicaSpec, replica: ActorRef<LifeNews>): EngineLife {
+		return new UpstreamLife(spec, spec.settings as UpstreamSettings, replica, this.#options);
+	}
+
+	/** The engine is asked for another model; whether it has that, it says when it is looked at. */
+	withModel(settings: unknown, model: string): ModelChange {
+		return { ok: true, settings: { ...(settings as UpstreamSettings), model } };
+	}
+}
+
+class UpstreamLife implements EngineLife {
+	readonly #spec: ReplicaSpec;
+	readonly #settings: UpstreamSettings;
+	readonly #replica: ActorRef<LifeNews>;
+	readonly #options: UpstreamDriverOptions;
+	readonly #adapter: UpstreamAdapter;
+	readonly #client: UpstreamClient;
+	readonly #url: string;
+	#timer: NodeJS.Timeout | null = null;
+	#selfTest: Generation | null = null;
+	#unwell = 0;
+	#ended = false;
+	/** Since when each lease is asked about, where the engine does not say what it is busy with. */
+	readonly #asked = new Map<string, number>();
+
+	constructor(spec: ReplicaSpec, settings: UpstreamSettings, replica: ActorRef<LifeNews>, options: UpstreamDriverOptions) {
+		this.#spec = spec;
+		this.#settings = settings;
+		this.#replica = replica;
+		this.#options = options;
+		this.#adapter = adapterOf(options.adapters, settings.engine);
+		const number = Number(/-(\d+)$/.exec(spec.replicaId)?.[1] ?? 0);
+		this.#url = settings.urls[number % settings.urls.length] ?? '';
+		this.#client = upstreamClient({ ...settings, url: this.#url });
+		void this.#begin();
+	}
+
+	audit(revoked: readonly string[]): void {
+		void this.#audit(revoked);
+	}
+
+	stop(): void {
+		this.#end(failure('WORKER_RESET', 'the engine is used no more'));
+	}
+
+	async #begin(): Promise<void> {
+		try {
+			const facts = await this.#adapter.look(this.#client, this.#settings.model);
+			if (!this.#ended) this.#test(this.#factsOf(facts));
+		} catch (error) {
+			this.#end(problemOf(error));
+		}
+	}
+
+	/** One greedy token, by the way of any task. */
+	#test(facts: ReplicaFacts): void {
+		const withinMs = this.#options.selfTestWithinMs ?? selfTestDefaultMs;
+		const failed = (why: string): void =>
+			this.#end(failure('POOL_UNREADY', `the engine is up, but failed its self-test of one token: ${why}`));
+		this.#timer = setTimeout(() => failed(`none came within ${withinMs / 1000} s`), withinMs).unref();
+		this.#selfTest = this.#options.port.start(facts, selfTest(facts), {
+			tell: (news: DecodeNews) => {
+				if (news.type === 'decode-failed') failed(news.failure.message);
+				if (news.type === 'decode-ended' || news.type === 'embedded') this.#ready(facts);
+				return 'accepted';
+			},
+		});
+	}
+
+	#ready(facts: ReplicaFacts): void {
+		if (this.#ended) return;
+		if (this.#timer !== null) clearTimeout(this.#timer);
+		this.#selfTest = null;
+		this.#replica.tell({ type: 'life-ready', facts });
+		this.#lookSoon();
+	}
+
+	#lookSoon(): void {
+		this.#timer = setTimeout(() => void this.#look(), this.#options.lookEveryMs ?? lookDefaultMs).unref();
+	}
+
+	async #look(): Promise<void> {
+		try {
+			await this.#adapter.look(this.#client, this.#settings.model);
+			this.#unwell = 0;
+		} catch (error) {
+			this.#unwell += 1;
+			if (this.#unwell >= unwellMax) return this.#end(problemOf(error));
+		}
+		if (!this.#ended) this.#lookSoon();
+	}
+
+	async #audit(revoked: readonly string[]): Promise<void> {
+		let busy: number | null = null;
+		try {
+			busy = await this.#adapter.busy(this.#client);
+		} catch (error) {
+			// Of one that cannot be asked nobody knows more than of one that does not say.
+			if (!(error instanceof UpstreamProblem)) throw error;
+		}
+		if (this.#ended) return;
+		const now = performance.now();
+		for (const key of this.#asked.keys()) if (!revoked.includes(key)) this.#asked.delete(key);
+		for (const key of revoked) if (!this.#asked.has(key)) this.#asked.set(key, now);
+		const old = (key: string): boolean => now - (this.#asked.get(key) ?? now) >= forgottenMs;
+		const busyLeases = busy === 0 ? [] : revoked.filter((key) => !old(key));
+		this.#replica.tell({ type: 'life-audited', busyLeases });
+	}
+
+	#factsOf(found: UpstreamFacts): ReplicaFacts {
+		const { engine, key, slots, ctx, defaultCtx, connectMs } = this.#settings;
+		const target: UpstreamTarget = { engine, url: this.#url, key, model: found.model, connectMs, found: found.found };
+		return {
+			replicaId: this.#spec.replicaId,
+			poolId: this.#spec.poolId,
+			engine,
+			engineVersion: found.engineVersion,
+			modelDigest: null,
+			modelName: found.model,
+			address: formatUpstream(target),
+			slots,
+			ctx: Math.min(ctx ?? found.ctx ?? defaultCtx, found.ctx ?? Number.POSITIVE_INFINITY),
+			workloads: found.workloads,
+			samplerProfileVersion: `${engine}-${found.engineVersion}`,
+			chatTemplate: found.chatTemplate ? templateBytes : null,
+			device: 'external',
+			features: found.features,
+		};
+	}
+
+	#end(why: Failure): void {
+		if (this.#ended) return;
+		this.#ended = true;
+		if (this.#timer !== null) clearTimeout(this.#timer);
+		this.#selfTest?.abandon();
+		this.#replica.tell({ type: 'life-ended', failure: { ...why, engine: this.#spec.engine, poolId: this.#spec.poolId } });
+	}
+}
+
+function problemOf(error: unknown): Failure {
+	if (error instanceof UpstreamProblem) return error.failure;
+	throw error;
+}
+
+function selfTest(facts: ReplicaFacts): GenerateRequest {
+	const completion = facts.workloads.includes('completion');
+	return {
+		lease: { epoch: 0, id: 0, poolId: facts.poolId, replicaId: facts.replicaId, exclusive: false },
+		input: completion ? { kind: 'prompt', text: 'Hello', raw: !facts.chatTemplate } : { kind: 'inputs', inputs: ['Hello'], query: null },
+		workload: completion ? 'completion' : 'embedding',
+		maxTokens: 1,
+		maxTokensExplicit: false,
+		ctx: facts.ctx,
+		sampling: {
+			temperature: 0,
+			topP: 1,
+			topK: 0,
+			minP: 0,
+			repeatPenalty: 1,
+			presencePenalty: 0,
+			frequencyPenalty: 0,
+			stop: [],
+			logprobs: false,
+			jsonSchema: null,
+			grammar: null,
+		},
+		seed: 0,
+		strict: false,
+		kvHint: 'reuse',
+		tellIds: false,
+		resume: null,
+	};
+}

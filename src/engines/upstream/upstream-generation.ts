@@ -1,0 +1,308 @@
+/**
+ * One generation by an engine over HTTP: from the request to the news that its task hears, in the order of the engine's bytes.
+ * Deltas of a known shape go from the socket's bytes to the task's records without a parse. Front threads.
+ *
+ * ```
+ *  asking ──head 200──► reading ──ended, answer whole──► told
+ *     │                    └──cancel──► leaving ──the engine closes──► told
+ *     └──any other head──► refused ──body read──► told
+ * ```
+ */
+import type { ActorRef } from '../../actors/kernel/ref.ts';
+import type { DecodeNews, Generation, GenerationUsage } from '../../actors/serving/decode.ts';
+import { type Failure, failure } from '../../actors/serving/failure.ts';
+import type { AnswerSink, UpstreamCall, UpstreamEngine } from './adapter.ts';
+import { EventScanner, EventTooLong } from './event-scan.ts';
+import type { ResponseHeaders } from './http-response.ts';
+import { type RecordBlocks, RecordWriter } from './record-writer.ts';
+import type { AnswerEvents, UpstreamConnection } from './upstream-connection.ts';
+import { failureOf } from './upstream-errors.ts';
+
+export interface GenerationPlace {
+	readonly engine: UpstreamEngine;
+	readonly call: UpstreamCall;
+	readonly task: ActorRef<DecodeNews>;
+	readonly blocks: RecordBlocks;
+	/** Opens, or uses again, a connection and sends the request. */
+	send(answer: AnswerEvents, fresh: boolean): UpstreamConnection;
+	/** What the engine says of an error; null: nothing that may be repeated. */
+	problem(body: unknown): string | null;
+	/** Once: nothing of it is left. */
+	over(): void;
+}
+
+/** Of an answer that is no success: enough for its words. */
+const problemBytesMax = 64 * 1024;
+const answerBytesMax = 64 * 1024 * 1024;
+/** An engine that has not closed its side by then has not noticed that we left: nobody knows what it does. */
+const leaveMs = 1_900;
+const wordsMax = 300;
+
+export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink {
+	readonly #place: GenerationPlace;
+	readonly #writer: RecordWriter;
+	readonly #scanner: EventScanner;
+	#connection: UpstreamConnection;
+	#state: 'asking' | 'reading' | 'refused' | 'leaving' | 'told' = 'asking';
+	#status = 0;
+	#retryAfter: string | null = null;
+	/** Of an answer that is not read as events. */
+	#body: Buffer[] = [];
+	#bodyBytes = 0;
+	#retried = false;
+	#forsaken = false;
+	#finishReason: 'stop' | 'length' | null = null;
+	#failed: Failure | null = null;
+	#vectors: readonly Float32Array[] | null = null;
+	#tokensIn = 0;
+	#tokensCached = 0;
+	#tokensOut: number | null = null;
+	readonly #askedAt = performance.now();
+	#firstAt: number | null = null;
+	#lastAt = 0;
+	#leaveTimer: NodeJS.Timeout | null = null;
+
+	constructor(place: GenerationPlace) {
+		this.#place = place;
+		this.#writer = new RecordWriter(place.blocks, (bytes, start, end, count) => this.#tell({ type: 'pieces', bytes, start, end, count }));
+		this.#scanner = new EventScanner({ onEvent: (name, bytes, start, end) => this.#onEvent(name, bytes, start, end) });
+		this.#connection = place.send(this, false);
+	}
+
+	// ── the task ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+	cancel(): void {
+		if (this.#state === 'told' || this.#state === 'leaving') return;
+		if (this.#state === 'refused') return this.#connection.close('the task was cancelled');
+		this.#state = 'leaving';
+		this.#connection.endOurSide();
+		this.#leaveTimer = setTimeout(() => this.#connection.close('the engine did not notice that its client left'), leaveMs);
+	}
+
+	abandon(): void {
+		this.#forsaken = true;
+		this.cancel();
+	}
+
+	/** The front closes. */
+	close(why: string): void {
+		this.#connection.close(why);
+	}
+
+	// ── the connection ───────────────────────────────────────────────────────────────────────────────────────────
+
+	onHead(status: number, headers: ResponseHeaders): void {
+		if (this.#state !== 'asking') return;
+		this.#status = status;
+		this.#retryAfter = headers.get('retry-after') ?? null;
+		const type = (headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
+		if (status !== 200) {
+			this.#state = 'refused';
+			return;
+		}
+		this.#state = 'reading';
+		if (type !== this.#place.call.answers) {
+			const shown = /^[\w.+/-]{1,60}$/.test(type) ? type : 'no known type';
+			this.failed(this.#broken(`the engine answered with ${shown}, not ${this.#place.call.answers}`));
+			return;
+		}
+		this.#tell({ type: 'decode-started', tokensIn: this.#tokensIn, tokensCached: this.#tokensCached });
+	}
+
+	onBody(bytes: Buffer, start: number, end: number): void {
+		if (this.#state === 'leaving' || this.#state === 'told') return;
+		if (this.#state === 'reading' && this.#failed === null && this.#place.call.answers === 'text/event-stream') {
+			try {
+				this.#scanner.push(bytes, start, end);
+			} catch (error) {
+				if (!(error instanceof EventTooLong)) throw error;
+				this.failed(this.#broken(error.message));
+			}
+			return;
+		}
+		const max = this.#state === 'reading' ? answerBytesMax : problemBytesMax;
+		if (this.#bodyBytes >= max) return;
+		this.#bodyBytes += end - start;
+		this.#body.push(Buffer.from(bytes.subarray(start, end)));
+	}
+
+	onReadEnd(): void {
+		if (this.#state !== 'reading') return;
+		this.#writer.flush();
+		// What the engine has to say is said; it is not read on.
+		if (this.#failed !== null) this.#connection.close('its answer cannot be used');
+	}
+
+	onEnd(): void {
+		switch (this.#state) {
+			case 'leaving':
+				return this.#cancelled();
+			case 'refused':
+				return this.#fail(this.#refusal(), 'free', 'maybe');
+			case 'reading':
+				return this.#atEnd();
+			default:
+				return this.#fail(this.#broken('the engine answered nothing'), 'free', 'maybe');
+		}
+	}
+
+	onBroken(why: string, heard: boolean, sent: boolean): void {
+		if (this.#state === 'told') return;
+		if (this.#state === 'leaving') {
+			if (this.#leaveTimer !== null && why !== 'the engine did not notice that its client left') return this.#cancelled();
+			return this.#fail(this.#broken(why), 'unknown', 'maybe');
+		}
+		if (this.#failed !== null) return this.#fail(this.#failed, 'free', 'maybe');
+		// One that was kept may have been closed by the engine as we wrote: nothing of an answer has come, so nothing is repeated.
+		if (!heard && this.#connection.used && !this.#retried) {
+			this.#retried = true;
+			this.#connection = this.#place.send(this, true);
+			return;
+		}
+		if (this.#state === 'reading' && this.#finishReason !== null) return this.#atEnd();
+		this.#writer.flush();
+		const words = sent ? `the connection to the engine broke: ${why}` : `no connection to the engine: ${why}`;
+		this.#fail(this.#broken(words), sent ? 'unknown' : 'free', sent ? 'maybe' : 'no');
+	}
+
+	// ── what the answer says ─────────────────────────────────────────────────────────────────────────────────────
+
+	token(text: string, tokens = 1, id = -1, logprob = Number.NaN): void {
+		if (this.#finishReason !== null || this.#failed !== null) return;
+		this.#timed();
+		const json = Buffer.from(JSON.stringify(text));
+		this.#writer.add(json, 1, json.length - 1, json.includes(0x5c), tokens, id, logprob);
+	}
+
+	used({ tokensIn, tokensCached, tokensOut }: { tokensIn?: number; tokensCached?: number; tokensOut?: number }): void {
+		this.#tokensIn = count(tokensIn) ?? this.#tokensIn;
+		this.#tokensCached = count(tokensCached) ?? this.#tokensCached;
+		this.#tokensOut = count(tokensOut) ?? this.#tokensOut;
+	}
+
+	ended(finishReason: 'stop' | 'length'): void {
+		this.#finishReason ??= finishReason;
+	}
+
+	vectors(vectors: readonly Float32Array[]): void {
+		this.#vectors = vectors;
+	}
+
+	failed(problem: Failure): void {
+		if (this.#finishReason === null) this.#failed ??= problem;
+	}
+
+	#onEvent(name: string, bytes: Buffer, start: number, end: number): void {
+		if (this.#failed !== null) return;
+		const { reader } = this.#place.call;
+		const { shape } = reader;
+		if (shape?.match(bytes, start, end) === true && this.#finishReason === null) {
+			this.#timed();
+			const numbers = reader.numbers?.(shape, bytes);
+			const { textStart, textEnd, escaped } = shape;
+			this.#writer.add(bytes, textStart, textEnd, escaped, numbers?.tokens ?? 1, numbers?.id ?? -1, numbers?.logprob ?? Number.NaN);
+			return;
+		}
+		const data = bytes.toString('utf8', start, end);
+		const event = parsed(data);
+		if (event === undefined) {
+			if (reader.word?.(data, this) !== true) this.failed(this.#broken('the engine sent an event that is no JSON'));
+			return;
+		}
+		try {
+			reader.read(event, name, this);
+		} catch (error) {
+			if (!(error instanceof UnknownAnswer)) throw error;
+			this.failed(this.#broken(error.message));
+		}
+		shape?.learn(bytes, start, end);
+	}
+
+	#timed(): void {
+		this.#lastAt = performance.now();
+		this.#firstAt ??= this.#lastAt;
+	}
+
+	/** The answer is whole. */
+	#atEnd(): void {
+		const { reader, answers } = this.#place.call;
+		if (this.#failed === null && answers === 'application/json') {
+			const body = parsed(Buffer.concat(this.#body).toString());
+			try {
+				if (body === undefined) this.failed(this.#broken('the engine sent what is no JSON'));
+				else reader.read(body, '', this);
+			} catch (error) {
+				if (!(error instanceof UnknownAnswer)) throw error;
+				this.failed(this.#broken(error.message));
+			}
+		}
+		if (this.#failed === null) reader.finish?.(this);
+		if (this.#failed !== null) return this.#fail(this.#failed, 'free', 'maybe');
+		this.#writer.finish();
+		if (this.#finishReason === null) return this.#fail(this.#broken('the answer ended without its end'), 'free', 'maybe');
+		const usage = this.#usage();
+		this.#over(
+			this.#vectors === null
+				? { type: 'decode-ended', finishReason: this.#finishReason, usage }
+				: { type: 'embedded', vectors: this.#vectors, usage },
+		);
+	}
+
+	#refusal(): Failure {
+		const problem = failureOf(this.#status, this.#place.engine, this.#retryAfter, Date.now());
+		const body = parsed(Buffer.concat(this.#body).toString());
+		const words = body === undefined ? null : this.#place.problem(body);
+		return words === null ? problem : { ...problem, message: `${problem.message} (${words.slice(0, wordsMax)})` };
+	}
+
+	#cancelled(): void {
+		this.#over({ type: 'decode-cancelled', usage: this.#usage() });
+	}
+
+	#fail(problem: Failure, slot: 'free' | 'unknown', began: 'no' | 'maybe'): void {
+		this.#over({ type: 'decode-failed', failure: problem, slot, began });
+	}
+
+	#over(news: DecodeNews): void {
+		this.#state = 'told';
+		if (this.#leaveTimer !== null) clearTimeout(this.#leaveTimer);
+		this.#tell(news);
+		this.#body = [];
+		this.#place.over();
+	}
+
+	#tell(news: DecodeNews): void {
+		if (!this.#forsaken) this.#place.task.tell(news);
+	}
+
+	#broken(words: string): Failure {
+		return failure('WORKER_RESET', words, { engine: this.#place.engine });
+	}
+
+	#usage(): GenerationUsage {
+		const first = this.#firstAt ?? performance.now();
+		return {
+			tokensIn: this.#tokensIn,
+			tokensCached: this.#tokensCached,
+			tokensOut: this.#tokensOut ?? this.#writer.tokens,
+			prefillMs: first - this.#askedAt,
+			decodeMs: this.#firstAt === null ? 0 : this.#lastAt - first,
+		};
+	}
+}
+
+/** An answer of a form that its adapter does not know. */
+export class UnknownAnswer extends Error {}
+
+function parsed(text: string): unknown {
+	try {
+		return JSON.parse(text);
+	} catch (error) {
+		if (error instanceof SyntaxError) return undefined;
+		throw error;
+	}
+}
+
+function count(value: number | undefined): number | null {
+	return value !== undefined && Number.isSafeInteger(value) && value >= 0 ? value : null;
+}
