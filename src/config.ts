@@ -11,8 +11,8 @@ import { type Document, parseDocument } from 'yaml';
 import { ConfigError, problemsOf } from './config-check.ts';
 import { applyOverride, isTree, type ParsedFlags, parseEnvironment, parseFlags, type Tree } from './config-overrides.ts';
 import { type PoolConfig, resolvePool, type ThreadRoom } from './config-pool.ts';
+import { packageRoot } from './config-root.ts';
 import { type ConfigFile, configSchema, parseBytes } from './config-schema.ts';
-import { packageRoot } from './package-root.ts';
 
 export interface DaemonConfig {
 	/** Where the settings came from; null without a file. */

@@ -11,8 +11,8 @@ import { superviseDaemon } from './cli/parent.ts';
 import { terminalOf } from './cli/terminal.ts';
 import type { DaemonConfig } from './config.ts';
 import { supervisedEnvironment } from './config.ts';
+import { packageRoot } from './config-root.ts';
 import { startDaemon } from './daemon.ts';
-import { packageRoot } from './package-root.ts';
 import { threadLog } from './transport/telemetry/logs.ts';
 
 /** Runs `argv` (without node and script). */

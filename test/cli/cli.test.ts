@@ -18,7 +18,7 @@ import { nativeBinaryMissing, portInUse } from '../../src/cli/problem.ts';
 import { cancel, explain, list } from '../../src/cli/tasks-command.ts';
 import { terminalOf } from '../../src/cli/terminal.ts';
 import { type DaemonConfig, loadConfig } from '../../src/config.ts';
-import { packageRoot } from '../../src/package-root.ts';
+import { packageRoot } from '../../src/config-root.ts';
 import { fakeDaemon, fakeTerminal, json } from './fake-daemon.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'orchestratord-cli-'));

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { packageRoot } from '../../src/package-root.ts';
+import { packageRoot } from '../../src/config-root.ts';
 import { loggedFields, threadLog } from '../../src/transport/telemetry/logs.ts';
 import { metricSpecs } from '../../src/transport/telemetry/metric-names.ts';
 import { threadTelemetry } from '../../src/transport/telemetry/metrics.ts';

@@ -45,7 +45,7 @@ export function openaiFacts(model: string, ctx: number | null, more: Partial<Ups
 		ctx,
 		slots: null,
 		workloads: ['completion', 'embedding'],
-		features: ['logprobs', 'json_schema'],
+		features: ['json_schema'],
 		chatTemplate: true,
 		found: {},
 		...more,
@@ -109,12 +109,10 @@ export function openaiCall(target: UpstreamTarget, request: GenerateRequest, ext
 		...extra,
 	};
 	if (raw) {
-		const logprobs = sampling.logprobs ? { logprobs: 1 } : {};
-		return events('/v1/completions', { ...common, ...logprobs, prompt: input.text }, new CompletionReader());
+		return events('/v1/completions', { ...common, prompt: input.text }, new CompletionReader());
 	}
 	const messages = input.kind === 'prompt' ? [{ role: 'user', content: input.text }] : input.messages;
-	const logprobs = sampling.logprobs ? { logprobs: true } : {};
-	return events('/v1/chat/completions', { ...common, ...logprobs, messages }, new ChatReader());
+	return events('/v1/chat/completions', { ...common, messages }, new ChatReader());
 }
 
 function events(path: string, body: unknown, reader: AnswerReader): UpstreamCall {
@@ -170,8 +168,7 @@ class CompletionReader extends ChunkReader {
 
 	protected choice(choice: Fields, to: AnswerSink): void {
 		const text = textOf(choice['text']);
-		const [logprob] = listOf(fieldsOf(choice['logprobs'])['token_logprobs']);
-		if (text !== null && text !== '') to.token(text, 1, -1, numberOf(logprob) ?? Number.NaN);
+		if (text !== null && text !== '') to.token(text);
 	}
 }
 

@@ -1,3 +1,4 @@
+/** Where the installed package lies: its models and its manifest. Main thread and CLI; looks at the file system only. */
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
