@@ -6,37 +6,12 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type DaemonConfig, defaultDaemonUrl, loadConfig, publishedSchema, type World } from '../../src/config.ts';
+import { type DaemonConfig, defaultDaemonUrl, publishedSchema, type World } from '../../src/config.ts';
 import { ConfigError } from '../../src/config-check.ts';
 import { describeKeys, envName, parseFlags } from '../../src/config-overrides.ts';
-import { builtinModel, externalEngines } from '../../src/config-pool.ts';
+import { builtinModel } from '../../src/config-pool.ts';
 import { globalKeys, parseBytes, poolKeys } from '../../src/config-schema.ts';
-import { upstreamEngines } from '../../src/engines/upstream/adapter.ts';
-import { upstreamAdapters } from '../../src/engines/upstream-adapters.ts';
-
-function world(file = '', env: World['env'] = {}): World {
-	return {
-		env: file === '' ? env : { ORCHD_CONFIG: '/etc/orchestratord.yaml', ...env },
-		cwd: '/srv/fox',
-		cores: 8,
-		readFile: () => file,
-	};
-}
-
-function load(flags: readonly string[], file?: string, env?: World['env']): DaemonConfig {
-	return loadConfig(flags, world(file, env));
-}
-
-/** The sentences that a refused configuration is answered with. */
-function refusal(flags: readonly string[], file?: string, env?: World['env']): string {
-	try {
-		load(flags, file, env);
-	} catch (error) {
-		assert.ok(error instanceof ConfigError, String(error));
-		return error.problems.join('\n');
-	}
-	return assert.fail('was accepted');
-}
+import { load, refusal } from './loading.ts';
 
 /** What stands at `sse.heartbeat_ms` and the like in the loaded configuration. */
 function at(config: DaemonConfig, path: string): unknown {
@@ -107,24 +82,6 @@ test('every key of a pool can be set by its flag and by its environment name', (
 	}
 });
 
-test('an engine elsewhere has a replica for each url, and its key from the environment or a file', () => {
-	const one = load(
-		[],
-		'pools: [{ id: a, engine: openai, provider: external, url: ["http://x:1", "unix:/run/e.sock:/base"], key_env: KEY }]',
-		{
-			KEY: ' sk-1 ',
-		},
-	).pools[0];
-	assert.deepEqual(
-		[one?.replicas, one?.upstream],
-		[2, { urls: ['http://x:1', 'unix:/run/e.sock:/base'], key: 'sk-1', model: null, connectMs: 3_000 }],
-	);
-	assert.deepEqual(
-		externalEngines,
-		upstreamEngines.filter((engine) => upstreamAdapters[engine] !== undefined),
-	);
-});
-
 test('the environment names that are kept from before still work', () => {
 	const config = load([], '', {
 		ORCHD_ADDR: '127.0.0.1:9000',
@@ -166,59 +123,6 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 		'pools: [{ id: a, pinned: x }]',
 		{},
 		/^pools\[0\]\.pinned is not available in this version$/,
-	],
-	[
-		'a url of an engine that is ours',
-		[],
-		'pools: [{ id: a, url: "http://x" }]',
-		{},
-		/^pools\[0\]\.url is set, but .*belongs to provider: external$/,
-	],
-	['an engine elsewhere without its url', [], 'pools: [{ id: a, engine: openai, provider: external }]', {}, /^pools\[0\]\.url is missing/],
-	[
-		'an engine elsewhere that is called ours',
-		[],
-		'pools: [{ id: a, engine: openai }]',
-		{},
-		/^pools\[0\]\.engine is openai, which runs elsewhere/,
-	],
-	[
-		'an engine that is nowhere else',
-		[],
-		'pools: [{ id: a, engine: scripted, provider: external, url: "http://x" }]',
-		{},
-		/^pools\[0\]\.engine is scripted; with provider: external it is one of openai/,
-	],
-	...['ftp://x', 'http://user:secret@x', 'http://x?a=b', 'unix:relative', 'x'].map(
-		(url) =>
-			[
-				`the url ${url}`,
-				[],
-				`pools: [{ id: a, engine: openai, provider: external, url: "${url}" }]`,
-				{},
-				/^pools\[0\]\.url is ".*"; it must be http:\/\/host:port, https:\/\/host or unix:\/path\/to\.sock$/,
-			] as const,
-	),
-	[
-		'a key that is not there',
-		[],
-		'pools: [{ id: a, engine: openai, provider: external, url: "http://x", key_env: NO_SUCH }]',
-		{},
-		/^pools\[0\]\.key_env is NO_SUCH, which is not set in the environment$/,
-	],
-	[
-		'a key that no header takes',
-		[],
-		'pools: [{ id: a, engine: openai, provider: external, url: "http://x", key_env: KEY }]',
-		{ KEY: 'two words' },
-		/^pools\[0\]\.key_env holds a key with characters that no header takes$/,
-	],
-	[
-		'fewer urls than replicas',
-		[],
-		'pools: [{ id: a, engine: openai, provider: external, url: ["http://x", "http://y"], replicas: 3 }]',
-		{},
-		/^pools\[0\]\.replicas is 3, but pools\[0\]\.url names 2/,
 	],
 	['a wrong type', [], 'sse: { stall_ms: soon }', {}, /^sse\.stall_ms is "soon"; it must be a whole number from 1 to 2147483647$/],
 	['a fraction', [], 'pools: [{ id: a, slots: 1.5 }]', {}, /^pools\[0\]\.slots is 1\.5; it must be a whole number from 1 to 4096$/],

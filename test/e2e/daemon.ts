@@ -51,6 +51,8 @@ export interface DaemonOptions {
 	/** Front threads; default as the environment says, else one. */
 	readonly fronts?: number;
 	readonly withCrashes?: boolean;
+	/** What it says once it listens; default that it is ready. */
+	readonly ready?: RegExp;
 }
 
 /** Loaded before all else, by every thread: one that is told to throws where nothing catches. */
@@ -145,7 +147,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 		},
 	};
 	running.add(daemon);
-	await said(/is ready on/);
+	await said(options.ready ?? /is ready on/);
 	return daemon;
 }
 

@@ -1,0 +1,85 @@
+/** Pools whose engine is elsewhere, as their users write them: url, key, replicas, and what a slip is answered. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { World } from '../../src/config.ts';
+import { externalEngines } from '../../src/config-pool.ts';
+import { upstreamEngines } from '../../src/engines/upstream/adapter.ts';
+import { upstreamAdapters } from '../../src/engines/upstream-adapters.ts';
+import { load, refusal } from './loading.ts';
+
+test('an engine elsewhere has a replica for each url, and its key from the environment or a file', () => {
+	const one = load(
+		[],
+		'pools: [{ id: a, engine: openai, provider: external, url: ["http://x:1", "unix:/run/e.sock:/base"], key_env: KEY }]',
+		{
+			KEY: ' sk-1 ',
+		},
+	).pools[0];
+	assert.deepEqual(
+		[one?.replicas, one?.upstream],
+		[2, { urls: ['http://x:1', 'unix:/run/e.sock:/base'], key: 'sk-1', model: null, connectMs: 3_000 }],
+	);
+	assert.deepEqual(
+		externalEngines,
+		upstreamEngines.filter((engine) => upstreamAdapters[engine] !== undefined),
+	);
+});
+
+const refusals: readonly (readonly [name: string, flags: readonly string[], file: string, env: World['env'], said: RegExp])[] = [
+	[
+		'a url of an engine that is ours',
+		[],
+		'pools: [{ id: a, url: "http://x" }]',
+		{},
+		/^pools\[0\]\.url is set, but .*belongs to provider: external$/,
+	],
+	['an engine elsewhere without its url', [], 'pools: [{ id: a, engine: openai, provider: external }]', {}, /^pools\[0\]\.url is missing/],
+	[
+		'an engine elsewhere that is called ours',
+		[],
+		'pools: [{ id: a, engine: openai }]',
+		{},
+		/^pools\[0\]\.engine is openai, which runs elsewhere/,
+	],
+	[
+		'an engine that is nowhere else',
+		[],
+		'pools: [{ id: a, engine: scripted, provider: external, url: "http://x" }]',
+		{},
+		/^pools\[0\]\.engine is scripted; with provider: external it is one of openai/,
+	],
+	...['ftp://x', 'http://user:secret@x', 'http://x?a=b', 'unix:relative', 'x'].map(
+		(url) =>
+			[
+				`the url ${url}`,
+				[],
+				`pools: [{ id: a, engine: openai, provider: external, url: "${url}" }]`,
+				{},
+				/^pools\[0\]\.url is ".*"; it must be http:\/\/host:port, https:\/\/host or unix:\/path\/to\.sock$/,
+			] as const,
+	),
+	[
+		'a key that is not there',
+		[],
+		'pools: [{ id: a, engine: openai, provider: external, url: "http://x", key_env: NO_SUCH }]',
+		{},
+		/^pools\[0\]\.key_env is NO_SUCH, which is not set in the environment$/,
+	],
+	[
+		'a key that no header takes',
+		[],
+		'pools: [{ id: a, engine: openai, provider: external, url: "http://x", key_env: KEY }]',
+		{ KEY: 'two words' },
+		/^pools\[0\]\.key_env holds a key with characters that no header takes$/,
+	],
+	[
+		'fewer urls than replicas',
+		[],
+		'pools: [{ id: a, engine: openai, provider: external, url: ["http://x", "http://y"], replicas: 3 }]',
+		{},
+		/^pools\[0\]\.replicas is 3, but pools\[0\]\.url names 2/,
+	],
+];
+for (const [name, flags, file, env, said] of refusals) {
+	test(`${name} is refused in words`, () => assert.match(refusal(flags, file, env), said));
+}
