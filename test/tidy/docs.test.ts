@@ -90,7 +90,11 @@ test('every npm script that a document names exists', () => {
 });
 
 test('every example configuration is accepted', () => {
-	const world = { env: {}, cwd: root, cores: 8 };
+	// A key that an example names is in its reader's environment.
+	const env = Object.fromEntries(
+		documents.flatMap((path) => [...readText(path).matchAll(/key_env: (\w+)/g)].map((match) => [match[1] ?? '', 'key'])),
+	);
+	const world = { env, cwd: root, cores: 8 };
 	const examples = documents.flatMap((path) =>
 		[...readText(path).matchAll(/```yaml\n([\s\S]*?)```/g)].map((match) => [path, match[1] ?? ''] as const),
 	);
