@@ -187,7 +187,8 @@ function threadSpecs(config: DaemonConfig, factsOf: (name: string) => unknown): 
 			...common,
 			name: 'engine-0',
 			entry: entry('engine'),
-			peers: ['control'],
+			// Fronts read the logs of engines; what else they want of an engine goes to its socket, or over the control thread.
+			peers: ['control', ...frontIds],
 			mayKill: true,
 			youngGenerationMb: quietYoungMb,
 			wanted: () => first()?.ok === true,

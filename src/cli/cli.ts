@@ -9,6 +9,7 @@ import { describeKeys, type ParsedFlags, parseFlags } from '../config-overrides.
 import { banner, type DaemonFacts } from './banner.ts';
 import { daemonClient } from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
+import { poolLog } from './pool-log.ts';
 import { drainPool, listPools, poolHealth, purgePool, reloadPool, undrainPool } from './pools-command.ts';
 import { checkModelFiles } from './preflight.ts';
 import { Problem } from './problem.ts';
@@ -226,6 +227,17 @@ function addPools(program: Command, terminal: Terminal, done: (code: number) => 
 		.addOption(urlOption())
 		.action(async (poolId: string, { json, url }: { json: boolean; url: string }) => {
 			done(await poolHealth(daemonClient(url), poolId, json, terminal));
+		});
+	pools
+		.command('logs')
+		.description('what the engines of a pool wrote; it may quote what clients sent')
+		.argument('<pool_id>')
+		.option('-f, --follow', 'go on as it is written, until Ctrl-C', false)
+		.option('-n, --tail <n>', 'lines before now (default 200)', wholeNumber(0))
+		.option('--json', 'one JSON object a line', false)
+		.addOption(urlOption())
+		.action(async (poolId: string, { url, tail, ...how }: { follow: boolean; tail?: number; json: boolean; url: string }) => {
+			done(await poolLog(daemonClient(url), poolId, { tail: tail ?? 200, ...how }, terminal));
 		});
 	pools
 		.command('drain')

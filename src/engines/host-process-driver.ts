@@ -14,6 +14,7 @@ import type { EngineDriver, EngineLife, LifeNews, ModelChange } from '../actors/
 import { type Failure, failure } from '../actors/serving/failure.ts';
 import type { ReplicaFacts, ReplicaSpec } from '../actors/serving/messages.ts';
 import { type Child, describeExit, spawnChild } from './child-process.ts';
+import { readLines } from './line-reader.ts';
 import { memoryKills } from './memory-kills.ts';
 import { formatAddress, type HostAddress } from './wire/host-address.ts';
 import { hostLinePrefix } from './wire/host-boot.ts';
@@ -32,6 +33,8 @@ export interface HostProcessOptions {
 	readonly runtimeDir: string;
 	/** One line that the host wrote to its log. What native libraries write beside it may quote a client and is not told. */
 	onLine(replicaId: string, line: string): void;
+	/** Everything that it and its libraries wrote. */
+	onOutput?(spec: ReplicaSpec, source: 'stdout' | 'stderr', line: string): void;
 	/** From its start to readiness, ms. */
 	readonly readyWithinMs?: number;
 	/** For its first token, of those, ms. */
@@ -132,8 +135,9 @@ class HostProcessLife implements EngineLife {
 			settings: this.#options.settings(this.#spec),
 		};
 		child.stdin?.write(`${JSON.stringify(boot)}\n`);
-		for (const output of [child.stdout, child.stderr]) {
-			if (output !== null) createInterface({ input: output }).on('line', (line) => this.#onLine(line));
+		for (const source of ['stdout', 'stderr'] as const) {
+			const output = child[source];
+			if (output !== null) readLines(output, (line) => this.#onLine(source, line));
 		}
 		if (child.status !== null) createInterface({ input: child.status }).on('line', (line) => this.#onStatus(readStatus(line), address));
 		const readyWithinMs = this.#options.readyWithinMs ?? readyDefaultMs;
@@ -142,7 +146,8 @@ class HostProcessLife implements EngineLife {
 		});
 	}
 
-	#onLine(line: string): void {
+	#onLine(source: 'stdout' | 'stderr', line: string): void {
+		this.#options.onOutput?.(this.#spec, source, line);
 		if (lastWordsPattern.test(line)) this.#lastWords = `; its last words: ${line.slice(0, lastWordsMax)}`;
 		if (line.startsWith(hostLinePrefix)) this.#options.onLine(this.#spec.replicaId, line.slice(hostLinePrefix.length));
 	}

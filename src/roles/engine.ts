@@ -5,6 +5,7 @@
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
 import { engineGuardian } from '../actors/serving/engine-guardian.ts';
 import type { EngineDriver, ModelChange } from '../actors/serving/engine-life.ts';
+import { EngineLogs, engineLog } from '../actors/serving/engine-log.ts';
 import type { ReplicaSpec } from '../actors/serving/messages.ts';
 import { urgentFromEngines } from '../actors/serving/urgent.ts';
 import { runRole } from '../actors/threads/thread-role.ts';
@@ -30,6 +31,8 @@ export interface EngineConfig {
 
 /** How long engines may take to end when the daemon does. */
 const shutdownMs = 5_000;
+/** Fewer than that are written: so the ids of a thread that starts later are higher than all of the one before. */
+const linesPerMs = 100;
 
 let telemetry: ThreadTelemetry;
 
@@ -39,6 +42,7 @@ runRole<EngineConfig, null>(
 		return telemetry;
 	},
 	async (config, { system }) => {
+		const logs = new EngineLogs(Date.now() * linesPerMs);
 		const driverOf = (
 			entry: string,
 			env: (spec: ReplicaSpec) => Readonly<Record<string, string>>,
@@ -50,6 +54,7 @@ runRole<EngineConfig, null>(
 				settings: (spec) => spec.settings,
 				env,
 				runtimeDir: config.runtimeDir,
+				onOutput: ({ poolId, replicaId }, source, text) => logs.add(poolId, { at: Date.now(), replicaId, source, text }),
 				onLine: (replicaId, line) => telemetry.log('debug', 'engine-line', { replica_id: replicaId, message: line }),
 			});
 		const upstream = new UpstreamDriver({ adapters: upstreamAdapters, port: new UpstreamDecodePort(upstreamAdapters) });
@@ -89,7 +94,7 @@ runRole<EngineConfig, null>(
 		});
 		return {
 			facts: null,
-			names: { engine: guardian },
+			names: { engine: guardian, logs: system.spawn('engine-log', engineLog(logs)) },
 			urgent: urgentFromEngines,
 			onPeer() {},
 			onMain() {},

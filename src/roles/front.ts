@@ -5,6 +5,7 @@
 import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
 import type { DeskCommand } from '../actors/serving/desk-messages.ts';
+import type { ReadEngineLog } from '../actors/serving/engine-log-messages.ts';
 import { spawnFrontActors } from '../actors/serving/front-actors.ts';
 import { KvUsage } from '../actors/serving/kv-usage.ts';
 import type { DispatcherCommand, PoolView } from '../actors/serving/messages.ts';
@@ -90,6 +91,7 @@ runRole<FrontConfig, FrontFacts>(
 		});
 		const kvUsage = new KvUsage(telemetry);
 		let dispatcher: ActorRef<DispatcherCommand> | null = null;
+		let engineLogs: ActorRef<ReadEngineLog> | null = null;
 		let main: MainApi | null = null;
 
 		const front = choice.ok
@@ -101,6 +103,7 @@ runRole<FrontConfig, FrontFacts>(
 					directory: registry,
 					decode,
 					dispatcher: () => (registry.controlReachable ? dispatcher : null),
+					engineLogs: () => engineLogs,
 					collectMetrics: async () => (await main?.metrics()) ?? renderMetrics([await telemetry.snapshot()]),
 					options: config.options,
 				})
@@ -124,6 +127,10 @@ runRole<FrontConfig, FrontFacts>(
 			names: actors.names,
 			urgent: urgentFromFronts,
 			onPeer(name, peer, incarnation) {
+				if (name.startsWith('engine')) {
+					engineLogs = peer.remote<ReadEngineLog>('logs');
+					return;
+				}
 				if (name !== 'control') {
 					actors.elsewhere?.tell({ type: 'desk-connected', frontId: name, desk: peer.remote<DeskCommand>('desk') });
 					return;

@@ -5,6 +5,7 @@
 import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { ActorSystem } from '../actors/kernel/system.ts';
 import type { DecodePort } from '../actors/serving/decode.ts';
+import type { ReadEngineLog } from '../actors/serving/engine-log-messages.ts';
 import type { DispatcherCommand } from '../actors/serving/messages.ts';
 import type { ElsewhereCommand, TaskDirectory, TasksCommand } from '../actors/serving/task-directory.ts';
 import type { ApiOptions, FrontParts } from './api/front-parts.ts';
@@ -42,6 +43,8 @@ export interface FrontSources {
 	readonly decode: DecodePort;
 	/** Null while the control thread is away. */
 	readonly dispatcher: () => ActorRef<DispatcherCommand> | null;
+	/** Null while the engine thread is away. Default: there is none. */
+	readonly engineLogs?: () => ActorRef<ReadEngineLog> | null;
 	/** The text of a scrape: the metrics of all threads of the daemon, this one's included. */
 	readonly collectMetrics: () => Promise<string>;
 	readonly options: FrontOptions;
@@ -87,6 +90,7 @@ export function buildFront(sources: FrontSources): Front {
 		elsewhere,
 		decode,
 		dispatcher,
+		engineLogs: sources.engineLogs ?? (() => null),
 		collectMetrics,
 		options,
 		clock,

@@ -7,6 +7,7 @@ import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import { ActorSystem } from '../../src/actors/kernel/system.ts';
 import type { Labels, LogLevel, Telemetry } from '../../src/actors/kernel/telemetry.ts';
 import type { CountNews, DecodePort, TokenizeNews } from '../../src/actors/serving/decode.ts';
+import type { ReadEngineLog } from '../../src/actors/serving/engine-log-messages.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
 import type { DispatcherCommand, PoolView, ReplicaFacts } from '../../src/actors/serving/messages.ts';
 import type { ElsewhereCommand, Lookup, Opening, TaskDirectory, TasksCommand } from '../../src/actors/serving/task-directory.ts';
@@ -152,6 +153,7 @@ export async function startFront(
 	clock?: Clock,
 	preference: HostPreference = 'auto',
 	elsewhere: ActorRef<ElsewhereCommand> | null = null,
+	engineLogs: (system: ActorSystem) => ActorRef<ReadEngineLog> | null = () => null,
 ): Promise<TestFront> {
 	const lines: LogLine[] = [];
 	const counted: string[] = [];
@@ -189,6 +191,7 @@ export async function startFront(
 		sse: { heartbeatMs: 15_000, stallMs: 30_000, microbatchMs: 0, watchersMax: 50 },
 		...more,
 	};
+	const logs = engineLogs(system);
 	const choice = chooseHost(
 		preference,
 		{
@@ -217,6 +220,7 @@ export async function startFront(
 				return 'accepted';
 			},
 		}),
+		engineLogs: () => logs,
 		collectMetrics: async () => renderMetrics(await metrics()),
 		options,
 		...(clock === undefined ? {} : { clock }),

@@ -5,6 +5,7 @@
 import type { ActorRef, Delivery } from '../../actors/kernel/ref.ts';
 import type { ActorSystem } from '../../actors/kernel/system.ts';
 import type { DecodePort } from '../../actors/serving/decode.ts';
+import type { ReadEngineLog } from '../../actors/serving/engine-log-messages.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { DispatcherCommand } from '../../actors/serving/messages.ts';
 import type { ElsewhereCommand, TaskDirectory, TasksCommand } from '../../actors/serving/task-directory.ts';
@@ -32,6 +33,8 @@ export interface FrontParts {
 	readonly decode: DecodePort;
 	/** Null while the control thread is away. */
 	readonly dispatcher: () => ActorRef<DispatcherCommand> | null;
+	/** Null while the engine thread is away. */
+	readonly engineLogs: () => ActorRef<ReadEngineLog> | null;
 	/** The text of a scrape: the metrics of all threads of the daemon. */
 	readonly collectMetrics: () => Promise<string>;
 	readonly options: ApiOptions;

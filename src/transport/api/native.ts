@@ -9,6 +9,7 @@ import type { FrontParts } from './front-parts.ts';
 import { type DocumentedRoute, openApiOf } from './openapi.ts';
 import { healthHandler, metricsHandler, readyHandler, versionHandler } from './operations.ts';
 import { drainHandler, purgeHandler, registerHandler, reloadHandler, undrainHandler } from './pool-control.ts';
+import { poolLogHandler, poolLogQuery } from './pool-log.ts';
 import { apiVersion, capabilitiesHandler, getPoolHandler, listPoolsHandler, poolHealthHandler } from './pools.ts';
 import * as answers from './response-schemas.ts';
 import { resultHandler, resultQuery } from './result.ts';
@@ -179,6 +180,23 @@ function poolRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 			path: '/v2/pools/{id}/health',
 			handler: poolHealthHandler(parts),
 			doc: { summary: 'Whether a pool lives and is ready', success: 'ok', answer: answers.poolHealthSchema, failures: ['NOT_FOUND'] },
+		},
+		{
+			method: 'GET',
+			path: '/v2/pools/{id}/logs',
+			handler: poolLogHandler(parts),
+			doc: {
+				summary:
+					'What the engines of the pool wrote, which may quote what clients sent; with `follow`, as it is written, as events named `line`',
+				query: poolLogQuery,
+				headers: {
+					Accept: '`text/event-stream`: the same as `follow`',
+					'Last-Event-ID': 'The same as `after`',
+				},
+				success: 'ok',
+				answer: answers.poolLogSchema,
+				failures: ['INVALID_PARAMS', 'NOT_FOUND', 'POOL_UNREADY', 'ADMISSION_REJECT'],
+			},
 		},
 		{
 			method: 'POST',

@@ -236,6 +236,13 @@ export const poolControlledSchema = Type.Object({ pool_id: text, draining: Type.
 export const poolPurgedSchema = Type.Object({ pool_id: text, purging: Type.Boolean() });
 export const poolReloadedSchema = Type.Object({ pool_id: text, new_model_ref: text });
 
+export const poolLogSchema = Type.Object({
+	pool_id: text,
+	lines: Type.Array(Type.Object({ id: count, at: text, replica_id: text, source: oneOf(['stdout', 'stderr']), text })),
+	gap: Type.Boolean(),
+	next: count,
+});
+
 export const capabilitiesSchema = Type.Object({
 	api_version: text,
 	engines: Type.Array(
