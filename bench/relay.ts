@@ -13,7 +13,7 @@
  * `--foreign`: the daemon has two front threads, and each stream is submitted on a connection of one and watched on a connection
  * of the other, both made before; so its first token has a POST, a GET and no connect in it, and the CPU that of both fronts.
  *
- *   node dist/bench/relay.js [--foreign] [--streams 1,64,512] [--seconds 5] [--runs 9] [--rate 50] [--flat 10000] [--warm 4] [--no-stall] [--json FILE]
+ *   node dist/bench/relay.js [--foreign | --upstream tcp|unix] [--streams 1,64,512] [--seconds 5] [--runs 9] [--rate 50] [--flat 10000] [--warm 4] [--no-stall] [--json FILE]
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -50,6 +50,7 @@ const { values: options } = parseArgs({
 		flat: { type: 'string', default: '10000' },
 		warm: { type: 'string', default: '4' },
 		foreign: { type: 'boolean', default: false },
+		upstream: { type: 'string' },
 		'no-stall': { type: 'boolean', default: false },
 		json: { type: 'string' },
 	},
@@ -196,6 +197,13 @@ async function runs(subjects: readonly Subject[], jobs: readonly Omit<Job, 'run'
 }
 
 async function subjectsOf(bench: Bench, rate: number, streams: number, tokens: number): Promise<readonly Subject[]> {
+	const { upstream } = options;
+	if (upstream !== undefined) {
+		const direct = await bench.direct(rate, true);
+		const url = upstream === 'unix' ? `unix:${bench.socketPath}` : `http://127.0.0.1:${direct.port}`;
+		const most = Math.max(tokens, warmTokens);
+		return [direct, await bench.nginx(direct.port, true), await bench.relayOf(url, Math.max(streams, warmStreams), most)];
+	}
 	const direct = await bench.direct(rate);
 	return [
 		direct,
@@ -222,12 +230,12 @@ async function main(): Promise<void> {
 			const flatSubjects = await subjectsOf(bench, flatRate, flatStreams, flatTokens);
 			flat = await runs(flatSubjects, [{ streams: flatStreams, tokens: flatTokens, seconds: 10, spreadMs: 50 }], count);
 		}
-		if (!options['no-stall'] && !options.foreign) stall = await measureStall(bench);
+		if (!options['no-stall'] && !options.foreign && options.upstream === undefined) stall = await measureStall(bench);
 	} finally {
 		await bench.close();
 	}
 	const parts = [
-		`relay${options.foreign ? ', each stream watched on the front thread that does not run it' : ''}: ${rate} tokens/s a stream, ${seconds} s, ${count} runs, ${machine()}; in brackets the median ratio to nginx in the same run`,
+		`relay${options.upstream === undefined ? '' : `, of an engine over HTTP (${options.upstream})`}${options.foreign ? ', each stream watched on the front thread that does not run it' : ''}: ${rate} tokens/s a stream, ${seconds} s, ${count} runs, ${machine()}; in brackets the median ratio to nginx in the same run`,
 		tableOf(paced, pacedFigures),
 	];
 	if (flat.length > 0) parts.push(`flat out: ${flatStreams} streams of ${flatTokens} tokens`, tableOf(flat, flatFigures));

@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 
 export interface Subject {
 	readonly name: 'direct' | 'nginx' | 'orchestratord';
-	readonly kind: 'sse' | 'tasks' | 'foreign';
+	readonly kind: 'sse' | 'openai' | 'tasks' | 'foreign';
 	readonly port: number;
 	/** The processes whose CPU counts as the relay's. */
 	readonly relayPids: () => readonly number[];
@@ -83,17 +83,25 @@ export class Bench {
 		return child;
 	}
 
-	async direct(rate: number): Promise<Subject> {
-		const child = this.#spawn(process.execPath, [benchEntry('sse-engine'), String(rate)]);
+	/** `openai`: it speaks that API, and listens on `socketPath` as well. */
+	async direct(rate: number, openai = false): Promise<Subject> {
+		const engine = openai ? [benchEntry('openai-engine'), String(rate), this.socketPath] : [benchEntry('sse-engine'), String(rate)];
+		rmSync(this.socketPath, { force: true });
+		const child = this.#spawn(process.execPath, engine);
 		if (child.stdout === null) throw new Error('no stdout');
 		const port = await new Promise<number>((resolve, reject) => {
 			createInterface({ input: child.stdout as NodeJS.ReadableStream }).once('line', (line) => resolve(Number(JSON.parse(line).port)));
 			child.once('exit', () => reject(new Error('the direct engine ended')));
 		});
-		return { name: 'direct', kind: 'sse', port, relayPids: () => [] };
+		return { name: 'direct', kind: openai ? 'openai' : 'sse', port, relayPids: () => [] };
 	}
 
-	async nginx(upstreamPort: number): Promise<Subject> {
+	get socketPath(): string {
+		return join(this.#folder, 'engine.sock');
+	}
+
+	/** `openai`: connections to the engine are kept, as ours are. */
+	async nginx(upstreamPort: number, openai = false): Promise<Subject> {
 		const port = await freePort();
 		const config = join(this.#folder, 'nginx.conf');
 		writeFileSync(
@@ -102,7 +110,7 @@ export class Bench {
 events { worker_connections 8192; }
 http {
   access_log off;
-  upstream engine { server 127.0.0.1:${upstreamPort}; }
+  upstream engine { server 127.0.0.1:${upstreamPort}; ${openai ? 'keepalive 512; keepalive_requests 100000;' : ''} }
   server {
     listen 127.0.0.1:${port} backlog=2048;
     location / { proxy_pass http://engine; proxy_http_version 1.1; proxy_buffering off; proxy_set_header Connection ""; proxy_read_timeout 300s; }
@@ -113,7 +121,7 @@ http {
 		const child = this.#spawn('nginx', ['-c', config, '-p', this.#folder]);
 		await answers(port, '/?tokens=1');
 		const master = child.pid ?? 0;
-		return { name: 'nginx', kind: 'sse', port, relayPids: () => childrenOf(master) };
+		return { name: 'nginx', kind: openai ? 'openai' : 'sse', port, relayPids: () => childrenOf(master) };
 	}
 
 	/**
@@ -138,6 +146,26 @@ http {
 			tasks: { retention_ms: retentionMs, log_bytes_max: '2GiB' },
 		});
 		return { name: 'orchestratord', kind: foreign ? 'foreign' : 'tasks', port, relayPids: () => [pid] };
+	}
+
+	/** A daemon before an engine that speaks the OpenAI API. */
+	async relayOf(url: string, slots: number, tokensMax: number): Promise<Subject> {
+		const { port, pid } = await this.daemon({
+			pools: [
+				{
+					id: 'bench',
+					engine: 'openai',
+					provider: 'external',
+					url,
+					slots,
+					ctx: tokensMax + 64,
+					max_tokens_out: tokensMax,
+					aliases: ['scripted:bench'],
+				},
+			],
+			tasks: { retention_ms: 1000, log_bytes_max: '2GiB' },
+		});
+		return { name: 'orchestratord', kind: 'tasks', port, relayPids: () => [pid] };
 	}
 
 	/** A daemon that is ready, with what `config` says beside its address, and `env` beside that of the bench. */

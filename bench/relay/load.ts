@@ -11,10 +11,10 @@ import { newTally, nowUs, SseReader, type Tally } from './sse-reader.ts';
 
 export interface LoadJob {
 	/**
-	 * `sse`: GET the stream. `tasks`: POST /v2/tasks, whose answer is the task's events. `foreign`: POST on a connection of one front,
+	 * `sse`: GET the stream. `openai`: POST /v1/completions. `tasks`: POST /v2/tasks, whose answer is the task's events. `foreign`: POST on a connection of one front,
 	 * GET the events on one of the other, both made before.
 	 */
-	readonly kind: 'sse' | 'tasks' | 'foreign';
+	readonly kind: 'sse' | 'openai' | 'tasks' | 'foreign';
 	readonly port: number;
 	readonly streams: number;
 	/** All are opened within this time. */
@@ -43,7 +43,7 @@ export interface LoadResult {
 
 function openStream(job: LoadJob, ways: ForeignWays | null, tally: Tally, done: (ok: boolean) => void): void {
 	const askedAtUs = nowUs();
-	const reader = new SseReader(tally, askedAtUs);
+	const reader = new SseReader(tally, askedAtUs, job.kind === 'openai' ? 'text' : 't');
 	let settled = false;
 	let socket: Socket | null = null;
 	const finish = (ok: boolean): void => {
@@ -70,7 +70,14 @@ function openStream(job: LoadJob, ways: ForeignWays | null, tally: Tally, done: 
 			plain.write(`GET /?tokens=${job.tokens} HTTP/1.1\r\nHost: 127.0.0.1:${job.port}\r\n\r\n`);
 			return;
 		}
-		const body = JSON.stringify({ model_ref: job.model, prompt: 'x', max_tokens: job.tokens });
+		if (job.kind === 'openai') {
+			const asked = JSON.stringify({ model: 'bench', prompt: 'x', max_tokens: job.tokens, stream: true });
+			plain.write(
+				`POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:${job.port}\r\nContent-Type: application/json\r\nContent-Length: ${asked.length}\r\n\r\n${asked}`,
+			);
+			return;
+		}
+		const body = JSON.stringify({ model_ref: job.model, prompt: 'x', raw: true, max_tokens: job.tokens });
 		plain.write(
 			`POST /v2/tasks HTTP/1.1\r\nHost: 127.0.0.1:${job.port}\r\nAccept: text/event-stream\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
 		);

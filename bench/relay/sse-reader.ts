@@ -28,6 +28,8 @@ export function nowUs(): number {
 export class SseReader {
 	readonly #tally: Tally;
 	readonly #askedAtUs: number;
+	readonly #mark: string;
+	readonly #indexed: boolean;
 	#raw = '';
 	#text = '';
 	#headDone = false;
@@ -38,9 +40,12 @@ export class SseReader {
 	status = 0;
 	ended = false;
 
-	constructor(tally: Tally, askedAtUs: number) {
+	/** `textKey`: of the field that holds a token's text. Where tokens say no index, each is the next. */
+	constructor(tally: Tally, askedAtUs: number, textKey: 't' | 'text' | 'content' = 't') {
 		this.#tally = tally;
 		this.#askedAtUs = askedAtUs;
+		this.#mark = `"${textKey}":"`;
+		this.#indexed = textKey === 't';
 	}
 
 	get tokens(): number {
@@ -89,12 +94,16 @@ export class SseReader {
 		const end = this.#text.lastIndexOf('\n\n');
 		if (end < 0) return;
 		const text = this.#text;
-		let position = text.indexOf('"t":"');
+		const mark = this.#mark;
+		let position = text.indexOf(mark);
 		while (position >= 0 && position < end) {
-			const stamp = Number.parseInt(text.slice(position + 5, position + 25), 10);
-			const index = text.indexOf('"i":', position);
-			this.#token(Number.parseInt(text.slice(index + 4, index + 12), 10), stamp, at);
-			position = text.indexOf('"t":"', index);
+			const textAt = position + mark.length;
+			const stamp = Number.parseInt(text.slice(textAt, textAt + 20), 10);
+			const index = this.#indexed ? text.indexOf('"i":', position) : textAt;
+			const said = this.#indexed ? Number.parseInt(text.slice(index + 4, index + 12), 10) : this.#nextIndex;
+			// The end of an answer has an empty text.
+			if (!Number.isNaN(stamp)) this.#token(said, stamp, at);
+			position = text.indexOf(mark, index);
 		}
 		this.#text = text.slice(end + 2);
 	}

@@ -24,6 +24,8 @@ import type { TaskRequest } from './task-request.ts';
 /** Ids of expired tasks that are remembered, so that a late watcher hears 410 and a late retry does not run again. */
 const expiredIdsMax = 65_536;
 
+/** How often one that is kept for its readers is looked at again. */
+const heldLookMs = 1_000;
 /** Who watches a task to its end must get it, and who waits for its result too: no bound but that of the log space goes below. */
 const keptMsMin = 1000;
 
@@ -191,13 +193,16 @@ export class TaskRegistry implements TaskDirectory {
 	/** Forgets what is due, by age or number, the oldest end first. Returns when the next one is, or null when nothing is kept. */
 	forgetDue(now: number): number | null {
 		const { retentionMs, retentionCount } = this.#limits;
+		let held = 0;
 		for (const task of this.#finished.values()) {
-			const tooMany = this.#finished.size > retentionCount;
+			const tooMany = this.#finished.size - held > retentionCount;
 			const due = (task.endedAt ?? now) + Math.max(keptMsMin, tooMany ? 0 : retentionMs);
-			if (due > now) return due;
-			this.#forget(task);
+			if (due > now) return held > 0 ? Math.min(due, now + heldLookMs) : due;
+			// A reader that is behind comes to the end, or is cut when it stands still.
+			if (task.log.watched) held += 1;
+			else this.#forget(task);
 		}
-		return null;
+		return held > 0 ? now + heldLookMs : null;
 	}
 
 	liveTasks(): TaskRecord[] {
@@ -251,11 +256,16 @@ export class TaskRegistry implements TaskDirectory {
 	}
 
 	#forgetOldest(): boolean {
+		let oldest: TaskRecord | null = null;
 		for (const task of this.#finished.values()) {
-			this.#forget(task);
-			return true;
+			oldest ??= task;
+			if (task.log.watched) continue;
+			oldest = task;
+			break;
 		}
-		return false;
+		if (oldest === null) return false;
+		this.#forget(oldest);
+		return true;
 	}
 
 	#forget(task: TaskRecord): void {
