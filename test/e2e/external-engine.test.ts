@@ -1,5 +1,8 @@
 /** A daemon whose engine is somewhere else, spoken to over HTTP: served, cancelled, gone, back again. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { chunk, eventsHead, RawUpstream } from '../engines/raw-upstream.ts';
 import { pieces, submit, textOf, Watch } from './client.ts';
@@ -61,19 +64,19 @@ describe('a daemon whose engine is elsewhere', () => {
 	});
 
 	it('says why it cannot serve while nobody listens, and serves once somebody does', async () => {
-		const server = new RawUpstream();
-		const url = await server.listen();
-		await server.close();
+		const folder = mkdtempSync(join(tmpdir(), 'orchd-up-'));
+		const socketPath = join(folder, 'engine.sock');
+		const url = `unix:${socketPath}`;
 		const daemon = await startDaemon({
 			config: { pools: [{ id: 'up', engine: 'openai', provider: 'external', url }] },
 			ready: /it listens on/,
 		});
 		const refused = await fetch(`${daemon.url}/v2/tasks`, { method: 'POST', body: JSON.stringify({ model_ref: 'up', prompt: 'x' }) });
 		assert.equal(refused.status, 503);
-		assert.match(await (await fetch(`${daemon.url}/v2/pools/up`)).text(), /no answer from the engine: ECONNREFUSED/);
+		assert.match(await (await fetch(`${daemon.url}/v2/pools/up`)).text(), /no answer from the engine: ENOENT/);
 		const again = new RawUpstream();
 		again.answer = ({ head, socket }) => void socket.write(head.startsWith('GET') ? json(models) : `${eventsHead}${delta('well')}${end}`);
-		await again.listen(Number(new URL(url).port));
+		await again.listen(socketPath);
 		try {
 			await daemon.said(/up-0 is ready: big-model on external/);
 			const { task_id: id } = await submit(daemon.url, { model_ref: 'up', prompt: 'x' });
@@ -81,6 +84,7 @@ describe('a daemon whose engine is elsewhere', () => {
 			assert.equal(await daemon.stop(), 0);
 		} finally {
 			await again.close();
+			rmSync(folder, { recursive: true });
 		}
 	});
 });
