@@ -4,7 +4,7 @@
  */
 import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import { engineGuardian } from '../../src/actors/serving/engine-guardian.ts';
-import type { EngineDriver, EngineLife, LifeNews } from '../../src/actors/serving/engine-life.ts';
+import type { EngineDriver, EngineLife, LifeNews, ModelChange } from '../../src/actors/serving/engine-life.ts';
 import { failure } from '../../src/actors/serving/failure.ts';
 import type { ReplicaFacts, ReplicaSpec } from '../../src/actors/serving/messages.ts';
 import { urgentFromEngines } from '../../src/actors/serving/urgent.ts';
@@ -64,6 +64,7 @@ class SimDriver implements EngineDriver {
 			poolId: spec.poolId,
 			address: process.address,
 			slots: process.slots,
+			modelName: spec.model,
 			features: ['resume'],
 		};
 		const fails = universe.takeStartFailure();
@@ -83,6 +84,12 @@ class SimDriver implements EngineDriver {
 				host.setTimer(random.next() * noticeMs, () => process.die('it was stopped'));
 			},
 		};
+	}
+
+	/** Some models are not there. */
+	withModel(settings: unknown, model: string): ModelChange {
+		if (this.#universe.random.below(4) > 0) return { ok: true, settings };
+		return { ok: false, failure: failure('NOT_FOUND', `${model} is not there`) };
 	}
 
 	/** The thread is gone: its processes end when they see that. */

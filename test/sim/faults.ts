@@ -91,6 +91,20 @@ export class Faults {
 				const pool = this.#one(plan.pools);
 				return pool === undefined ? undefined : this.#drain(pool.poolId);
 			}
+			case 'pool-purge': {
+				const pool = this.#one(plan.pools);
+				if (pool === undefined) return;
+				const force = random.below(2) === 0;
+				this.#universe.did(pool.poolId, `is purged${force ? ' by force' : ''}`);
+				return this.#control(pool.poolId, { kind: 'purge', models: [], drainFirst: random.below(2) === 0, force });
+			}
+			case 'pool-reload': {
+				const pool = this.#one(plan.pools);
+				if (pool === undefined) return;
+				const model = random.below(3) === 0 ? pool.model : `${pool.model}-${random.below(3)}`;
+				this.#universe.did(pool.poolId, `is reloaded with ${model}`);
+				return this.#control(pool.poolId, { kind: 'reload', model });
+			}
 			case 'lost-connections': {
 				const role = this.#crew.threads.get(this.#one(plan.fronts) ?? '')?.role;
 				if (!(role instanceof FrontRole)) return;

@@ -16,6 +16,8 @@ export const faultKinds = [
 	'slow-link',
 	'lost-connections',
 	'pool-drain',
+	'pool-purge',
+	'pool-reload',
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 

@@ -94,7 +94,8 @@ export class Reading {
 				socket.lose();
 				return this.#over('gone');
 			}
-			this.witness ??= witness;
+			// Who has read nothing yet may find another by the same id: the first was refused.
+			if (this.witness === null || this.seen.length === 0) this.witness = witness;
 			this.#socket = socket;
 			this.#servedBy = front;
 			this.#reader = new SseReader();
@@ -104,12 +105,11 @@ export class Reading {
 	#refused(status: 400 | 404 | 410 | 503): void {
 		if (status === 503) return;
 		if (status === 410) return this.#over('expired');
-		if (this.witness !== null && this.seen.length > 0 && this.#universe.lives(this.witness.front)) {
-			if (status === 400) {
-				this.#universe.found('watchersSeeTheLog', `${this.#name}: 400 for ${this.cursor}, an event that it has read`);
-			} else if (this.#universe.witnessOf(this.taskId) === this.witness) {
-				this.#universe.found('watchersSeeTheLog', `${this.#name}: 404 for ${this.taskId}, which its home knows`);
-			}
+		// Where the directory was lost with a front, another may have taken the id for a new one.
+		const isOurs = this.#universe.witnessOf(this.taskId) === this.witness;
+		if (this.witness !== null && isOurs && this.seen.length > 0 && this.#universe.lives(this.witness.front)) {
+			const words = status === 400 ? `400 for ${this.cursor}, an event that it has read` : `404 for ${this.taskId}, which its home knows`;
+			this.#universe.found('watchersSeeTheLog', `${this.#name}: ${words}`);
 		}
 		this.#over('gone');
 	}

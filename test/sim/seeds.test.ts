@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { simulate } from './simulation.ts';
 import { Trace } from './trace.ts';
 
-const seeds = 200;
+const seeds = 300;
 
 test(`${seeds} simulated runs of the whole daemon keep every promise, each the same when it is run again`, async () => {
 	const problems: string[] = [];

@@ -22,7 +22,7 @@ import { EngineProcess } from './engine-process.ts';
 import { EngineRole } from './engine-role.ts';
 import { Faults } from './faults.ts';
 import { FrontRole } from './front-role.ts';
-import { drawPlan, type Plan } from './plan.ts';
+import { drawPlan, faultKinds, type Plan } from './plan.ts';
 import { QueueModel } from './queue-model.ts';
 import type { Reading } from './reading.ts';
 import { checkEnd, checkRest, slotsOf } from './rest-checkers.ts';
@@ -61,8 +61,14 @@ const settleMs = 3_000;
 /** Every ask between fronts has had its answer, or its time is over. */
 const answerMs = 12_000;
 
-export function simulate(seed: number, trace: Trace): RunResult {
-	return new Simulation(seed, trace).run();
+export interface RunOptions {
+	/** Instead of those that the seed chooses. */
+	readonly everyFault?: boolean;
+}
+
+export function simulate(seed: number, trace: Trace, { everyFault = false }: RunOptions = {}): RunResult {
+	const plan = drawPlan(seed);
+	return new Simulation(seed, everyFault ? { ...plan, faults: faultKinds } : plan, trace).run();
 }
 
 class Simulation implements Universe {
@@ -95,8 +101,8 @@ class Simulation implements Universe {
 	#lostEarly = false;
 	#processesMade = 0;
 
-	constructor(seed: number, trace: Trace) {
-		this.plan = drawPlan(seed);
+	constructor(seed: number, plan: Plan, trace: Trace) {
+		this.plan = plan;
 		this.#trace = trace;
 		this.world = new SimWorld(seed);
 		this.random = new SeededRandom(seed ^ 0x5eed);
@@ -275,7 +281,8 @@ class Simulation implements Universe {
 			}
 			for (const task of role.registry.liveTasks()) left.push(`${task.request.taskId} of ${front} is ${task.state}`);
 			if (!role.registry.controlReachable) left.push(`${front} has no control thread`);
-			for (const { poolId, slotsFree } of role.registry.pools) {
+			for (const { poolId, slotsFree, reloadingTo } of role.registry.pools) {
+				if (reloadingTo !== null) left.push(`${poolId} is still being reloaded with ${reloadingTo}, says ${front}`);
 				const slots = slotsOf(this.plan, poolId);
 				if (slotsFree < slots) left.push(`${poolId} has ${slotsFree} of ${slots} slots free, says ${front}`);
 			}

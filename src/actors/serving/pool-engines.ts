@@ -57,6 +57,8 @@ export class PoolEngines {
 				const isNew = row.ref === null && row.breaker.state === 'closed';
 				replicas.starting(row, news);
 				if (isNew && news.breaker !== null) this.#slots.trippedBefore(row, news.breaker);
+				// Another model begins with a closed one.
+				if (row.breaker.state === 'closed') ctx.cancelTimer(`breaker ${row.replicaId}`);
 				if (epoch > 1) reload.found(news);
 				ctx.watch(news.replyTo);
 				return;

@@ -152,7 +152,10 @@ export class PoolSlots {
 		const said = verdict === 'death' && drain.active ? 'neither' : verdict;
 		const before = row?.breaker.state;
 		if (row?.breaker.ended(leaseKey(lease), said, ctx.now()) === true) this.tripped(row, settlement.reason);
-		else if (before !== 'closed' && row?.breaker.state === 'closed') row.ref?.tell({ type: 'keep-breaker', breaker: null });
+		else if (row !== undefined && before !== 'closed' && row.breaker.state === 'closed') {
+			row.ref?.tell({ type: 'keep-breaker', breaker: null });
+			ctx.cancelTimer(`breaker ${row.replicaId}`);
+		}
 	}
 
 	/** A control thread before this one had given up on it for a while. */
