@@ -24,6 +24,7 @@ const benches: readonly (readonly [string, readonly string[]])[] = [
 	['cancel', []],
 	['eta', []],
 	['scheduling', []],
+	['lifecycle', []],
 	['heap', []],
 	['soak', ['--minutes', '3']],
 ];

@@ -21,6 +21,8 @@ export interface ScriptedSettings {
 	readonly tokens: number;
 	readonly loadMs: number;
 	readonly text: 'words' | 'clock' | 'echo';
+	/** Null: none. */
+	readonly record: string | null;
 	readonly faults: readonly {
 		readonly kind: 'stall' | 'die' | 'error' | 'ignore-cancel' | 'flood';
 		readonly afterTokens: number;
@@ -144,6 +146,7 @@ export function resolvePool(pool: PoolFile, { path, hasScript, room, world, prob
 					tokens: pool.scripted.tokens,
 					loadMs: pool.scripted.load_ms,
 					text: pool.scripted.text,
+					record: pool.scripted.record ?? null,
 					faults: pool.scripted.faults.map((fault) => ({
 						kind: fault.kind,
 						afterTokens: fault.after_tokens,

@@ -96,6 +96,7 @@ const scripted = section(
 			'words',
 			'What a token says: words from prompt and seed, the moment it was made in µs, or the prompt again',
 		),
+		record: Type.Optional(Type.String({ minLength: 1, description: 'File to append each token to that it makes, for comparisons' })),
 		faults: Type.Array(fault, { default: [], description: 'Faults to act out, for tests', allowed: 'a list of faults' }),
 	},
 	'Settings of the scripted engine',

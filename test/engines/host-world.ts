@@ -30,6 +30,7 @@ export function scriptedSettings(more: Partial<ScriptedSettings> = {}): Scripted
 		tokens: 64,
 		loadMs: 0,
 		text: 'words',
+		record: null,
 		faults: [],
 		...more,
 	};

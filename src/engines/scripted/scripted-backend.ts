@@ -21,6 +21,7 @@ import { countInput, inputText, messageTokens, scriptedVectors } from './scripte
 import type { ScriptedFault, ScriptedSettings } from './scripted-settings.ts';
 import { hashText, scriptedLogprob, scriptedTokenId, scriptedTokens, tokenText } from './scripted-text.ts';
 import { flatOutRate, StepClock } from './step-clock.ts';
+import { TokenRecord } from './token-record.ts';
 
 interface Run {
 	readonly request: HostRequest;
@@ -51,12 +52,14 @@ export class ScriptedBackend implements HostBackend {
 	readonly #clock: StepClock;
 	readonly #runs = new Set<Run>();
 	readonly #decoding = new Set<Run>();
+	readonly #record: TokenRecord | null;
 	#tasks = 0;
 
 	/** `die` ends the process at once: the fault of that name. */
 	constructor(settings: ScriptedSettings, die: () => void) {
 		this.#settings = settings;
 		this.#die = die;
+		this.#record = settings.record === null ? null : new TokenRecord(settings.record);
 		this.#clock = new StepClock(settings.decodeTokensPerS, (steps) => this.#step(steps));
 		this.facts = {
 			engineVersion: 'scripted-1',
@@ -176,14 +179,20 @@ export class ScriptedBackend implements HostBackend {
 		run.firstAt = performance.now();
 		this.#decoding.add(run);
 		this.#token(run);
-		this.onStep();
+		this.#stepped();
 		if (this.#decoding.size > 0) this.#clock.start();
 	}
 
 	#step(steps: number): void {
 		for (const run of this.#decoding) for (let step = 0; step < steps && this.#decoding.has(run); step += 1) this.#token(run);
-		this.onStep();
+		this.#stepped();
 		if (this.#decoding.size === 0) this.#clock.stop();
+	}
+
+	/** What was made is on record before it leaves. */
+	#stepped(): void {
+		this.#record?.flush();
+		this.onStep();
 	}
 
 	#token(run: Run): void {
@@ -200,6 +209,7 @@ export class ScriptedBackend implements HostBackend {
 		run.made += 1;
 		const id = scriptedTokenId(run.promptHash, run.request.seed, index);
 		const text = this.#textOf(run, id, index);
+		this.#record?.made(run.request.seed, index, text);
 		const wanted = run.request.sampling.logprobs;
 		if (run.assembler.push(text, wanted ? id : -1, wanted ? scriptedLogprob(id) : Number.NaN, id)) this.#end(run, 'stop');
 		else if (run.made >= run.limit) this.#end(run, run.atFullLength);
@@ -217,7 +227,7 @@ export class ScriptedBackend implements HostBackend {
 				this.#decoding.delete(run);
 				return true;
 			case 'die':
-				this.onStep();
+				this.#stepped();
 				this.#decoding.delete(run);
 				this.#die();
 				return true;

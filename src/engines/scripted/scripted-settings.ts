@@ -37,5 +37,7 @@ export interface ScriptedSettings {
 	 * tokens of the prompt, from its first again after its last.
 	 */
 	readonly text: 'words' | 'clock' | 'echo';
+	/** A file to append each token to that it makes; null: none. */
+	readonly record: string | null;
 	readonly faults: readonly ScriptedFault[];
 }
