@@ -10,6 +10,8 @@ export interface ChildSpec {
 	readonly args: readonly string[];
 	/** Null: ours. */
 	readonly env: Readonly<Record<string, string>> | null;
+	/** In a session of its own: no signal of our terminal or to our group reaches it, and its group is named by its pid. */
+	readonly ownSession?: boolean;
 	/** What stdin, stdout, stderr and fd 3 are. `status`: a pipe on fd 3 that we read. */
 	readonly stdio: { readonly stdin: 'pipe' | 'inherit' | 'ignore'; readonly output: 'pipe' | 'inherit'; readonly status: boolean };
 }
@@ -42,6 +44,7 @@ export function spawnChild(spec: ChildSpec): Child {
 	const { stdin, output, status } = spec.stdio;
 	const child: ChildProcess = spawn(spec.command, spec.args, {
 		...(spec.env === null ? {} : { env: { ...spec.env } }),
+		detached: spec.ownSession === true,
 		stdio: status ? [stdin, output, output, 'pipe'] : [stdin, output, output],
 	});
 	let exit: ChildExit | null = null;
@@ -82,6 +85,18 @@ export function spawnChild(spec: ChildSpec): Child {
 			if (exit === null) waiting.push(() => clearTimeout(force));
 		},
 	};
+}
+
+/** To a process, or with a negative number to a whole group, that a child of ours has left. False: there is none. */
+export function signalStray(pid: number, name: NodeJS.Signals | 0): boolean {
+	// 0, 1 and -1 are no process of ours, but our own group, the system's first, and all there are.
+	if (!Number.isInteger(pid) || Math.abs(pid) < 2) throw new Error(`not a process to signal: ${pid}`);
+	try {
+		return process.kill(pid, name);
+	} catch (error) {
+		if (error instanceof Error && 'code' in error && (error.code === 'ESRCH' || error.code === 'EPERM')) return false;
+		throw error;
+	}
 }
 
 /** What each signal mostly means of an engine, and what to do about it. */

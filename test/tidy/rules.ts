@@ -60,7 +60,7 @@ export const rules: readonly Rule[] = [
 		where: sources,
 		owners: [
 			/^src\/main\.ts$/,
-			/^src\/roles\/[a-z]+-host\.ts$/,
+			/^src\/roles\/([a-z]+-host|reaper)\.ts$/,
 			/^src\/engines\/child-process\.ts$/,
 			/^src\/engines\/scripted\/scripted-backend\.ts$/,
 		],
