@@ -226,15 +226,19 @@ function write(tree: Tree, path: string, value: unknown, origin: string): void {
 
 function valueOf(schema: TSchema, text: string): unknown {
 	if (schema['type'] === 'string') return text;
+	if (schema['type'] === 'object') return yamlOf(text);
 	if (schema['type'] !== 'array') return /^-?[0-9]+(\.[0-9]+)?$/.test(text) ? Number(text) : text;
-	if (text.trimStart().startsWith('[')) {
-		try {
-			return parseYaml(text);
-		} catch {
-			return text;
-		}
-	}
+	if (text.trimStart().startsWith('[')) return yamlOf(text);
 	return text === '' ? [] : text.split(',').map((part) => valueOf(schema['items'] as TSchema, part.trim()));
+}
+
+/** What is not YAML is what it is: the schema refuses it in words. */
+function yamlOf(text: string): unknown {
+	try {
+		return parseYaml(text);
+	} catch {
+		return text;
+	}
 }
 
 export function isTree(value: unknown): value is Tree {

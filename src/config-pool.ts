@@ -1,6 +1,7 @@
 /** One pool of the configuration: what its file says, checked and in its final form. Main thread and CLI; reads keys of engines. */
 import { isAbsolute, join, resolve } from 'node:path';
 import type { World } from './config.ts';
+import { type ManagedConfig, noManaged, resolveManaged } from './config-managed.ts';
 import { packageRoot } from './config-root.ts';
 import { type PoolFile, parseBytes } from './config-schema.ts';
 
@@ -36,9 +37,11 @@ export interface ScriptedSettings {
 export interface PoolConfig {
 	readonly id: string;
 	readonly engine: PoolFile['engine'];
-	readonly provider: 'embedded' | 'external';
+	readonly provider: PoolFile['provider'];
 	/** Of an external engine; null: it is none. */
 	readonly upstream: UpstreamConfig | null;
+	/** Of an engine that we start and that is not ours; null: it is none. */
+	readonly managed: ManagedConfig | null;
 	/** How a `model_ref` may name it: `file:/…`, `builtin:tiny-chat`, `scripted:…`. */
 	readonly model: string;
 	/** The file to load; null for engines that load none. */
@@ -89,10 +92,12 @@ export interface PoolAround {
 /** Checks what a schema cannot say of a pool, and gives every value its final form. */
 export function resolvePool(pool: PoolFile, { path, hasScript, room, world, problems }: PoolAround): PoolConfig {
 	const later = (key: string, value: string) => problems.push(`${path}.${key} is ${value}, which is not available in this version`);
-	if (pool.provider === 'managed') later('provider', pool.provider);
 	const external = pool.provider === 'external';
 	const upstream = external ? resolveUpstream(pool, path, world, problems) : null;
-	if (!external) noUpstream(pool, path, problems);
+	const managed =
+		pool.provider === 'managed' ? resolveManaged(pool, path, externalEngines, engineKey(pool, path, world, problems), problems) : null;
+	if (managed === null) noManaged(pool, path, problems);
+	if (!external && managed === null) noUpstream(pool, path, problems);
 	if (pool.residency !== 'always') later('residency', pool.residency);
 	if (hasScript && pool.engine !== 'scripted')
 		problems.push(`${path}.scripted is set, but ${path}.engine is ${pool.engine}; it belongs to engine: scripted`);
@@ -103,18 +108,20 @@ export function resolvePool(pool: PoolFile, { path, hasScript, room, world, prob
 	}
 
 	const scripted = pool.engine === 'scripted';
-	const named = external
-		? { model: pool.model ?? pool.id, modelPath: null }
-		: scripted
-			? { model: scriptedModel(pool, path, problems), modelPath: null }
-			: modelFile(pool.model, `${path}.model`, problems);
+	const named =
+		external || managed !== null
+			? { model: pool.model ?? pool.id, modelPath: null }
+			: scripted
+				? { model: scriptedModel(pool, path, problems), modelPath: null }
+				: modelFile(pool.model, `${path}.model`, problems);
 	// the built-in model has so little work per token that a second thread only slows it down
 	const autoThreads = named.model === builtinModel ? 1 : room.share;
 	return {
 		id: pool.id,
 		engine: pool.engine,
-		provider: external ? 'external' : 'embedded',
+		provider: pool.provider,
 		upstream,
+		managed,
 		...named,
 		aliases: pool.aliases,
 		devices: pool.devices ?? null,
@@ -247,6 +254,8 @@ function noUpstream(pool: PoolFile, path: string, problems: string[]): void {
 	}
 	for (const key of ['url', 'key_env', 'key_file'] as const) {
 		if (pool[key] !== undefined)
-			problems.push(`${path}.${key} is set, but ${path}.provider is ${pool.provider}; it belongs to provider: external`);
+			problems.push(
+				`${path}.${key} is set, but ${path}.provider is ${pool.provider}; it belongs to ${key === 'url' ? 'provider: external' : 'provider: external or managed'}`,
+			);
 	}
 }

@@ -42,6 +42,14 @@ function autoOr(minimum: number, maximum: number, description: string) {
 	});
 }
 
+/** A command line, or its words. */
+function words(description: string) {
+	return Type.Union([Type.String({ minLength: 1 }), Type.Array(Type.String(), { minItems: 1, maxItems: 1_000 })], {
+		description,
+		allowed: 'a command line, or a list of its words',
+	});
+}
+
 const idPattern = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$';
 
 const queue = section(
@@ -128,6 +136,18 @@ export const poolSchema = Type.Object(
 				allowed: 'http://host:port, https://host or unix:/path/to.sock, or a list of these',
 			}),
 		),
+		command: Type.Optional(words('Command of a managed engine, with macros such as {port} and {model}; there is no shell')),
+		preset: Type.Optional(oneOf(['llama-server', 'vllm', 'tgi', 'triton'], undefined, 'A managed engine that needs no command')),
+		args: Type.Optional(words('What is added to the command of a preset')),
+		env: Type.Optional(
+			Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]*$' }), Type.Union([Type.String(), Type.Number(), Type.Boolean()]), {
+				additionalProperties: false,
+				description: 'Environment of a managed engine, beside ours; values may hold macros',
+				allowed: 'a mapping of names to texts',
+			}),
+		),
+		ready_ms: milliseconds(600_000, 'How long a managed engine may take from its start to its first token', { minimum: 1 }),
+		stop_ms: milliseconds(10_000, 'How long a managed engine may take to end, before it is ended by force'),
 		key_env: Type.Optional(Type.String({ minLength: 1, description: 'Environment variable that holds the key of an external engine' })),
 		key_file: Type.Optional(Type.String({ minLength: 1, description: 'File that holds the key of an external engine' })),
 		connect_ms: milliseconds(3_000, 'How long a connection to an external engine may take', { minimum: 1 }),
@@ -250,7 +270,18 @@ export const configSchema = Type.Object(
 			'Bounds on what clients may send',
 		),
 		shutdown: section({ grace_ms: milliseconds(30_000, 'How long running tasks may go on after SIGTERM') }, 'Stopping'),
-		log: section({ level: oneOf(['debug', 'info', 'warn', 'error'], 'info', 'Least level that is logged') }, 'Logging'),
+		log: section(
+			{
+				level: oneOf(['debug', 'info', 'warn', 'error'], 'info', 'Least level that is logged'),
+				dir: Type.String({
+					default: 'auto',
+					minLength: 1,
+					description:
+						'Folder for what managed engines write, a file for each pool; auto: of this user, where the system has one; off: none',
+				}),
+			},
+			'Logging',
+		),
 	},
 	{
 		$schema: 'https://json-schema.org/draft/2020-12/schema',

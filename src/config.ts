@@ -5,7 +5,7 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { isAbsolute, join, resolve as resolvePath } from 'node:path';
 import { Value } from '@sinclair/typebox/value';
 import { type Document, parseDocument } from 'yaml';
 import { ConfigError, problemsOf } from './config-check.ts';
@@ -39,7 +39,11 @@ export interface DaemonConfig {
 		readonly watchersPerKey: number;
 	};
 	readonly shutdown: { readonly graceMs: number };
-	readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
+	readonly log: {
+		readonly level: 'debug' | 'info' | 'warn' | 'error';
+		/** Folder for what managed engines write; null: it is kept in memory only. */
+		readonly dir: string | null;
+	};
 	/** Descriptor that the restarting parent reads the task roll from; null: there is none. */
 	readonly taskRollFd: number | null;
 	/** Folder for Unix sockets and the like: per user where the system has one. */
@@ -175,7 +179,7 @@ function resolve(file: ConfigFile, configFile: string | null, withScript: readon
 			watchersPerKey: file.limits.watchers_per_key,
 		},
 		shutdown: { graceMs: file.shutdown.grace_ms },
-		log: { level: file.log.level },
+		log: { level: file.log.level, dir: logDir(file.log.dir, world) },
 		taskRollFd: world.env[taskRollName] === undefined ? null : Number(world.env[taskRollName]),
 		runtimeDir: world.env['XDG_RUNTIME_DIR'] || tmpdir(),
 		childEnv: Object.fromEntries(
@@ -184,6 +188,14 @@ function resolve(file: ConfigFile, configFile: string | null, withScript: readon
 			),
 		),
 	};
+}
+
+/** Where a user's programs keep what outlives them, and nobody else reads. */
+function logDir(dir: string, world: World): string | null {
+	if (dir === 'off') return null;
+	if (dir !== 'auto') return resolvePath(world.cwd, dir);
+	const state = world.env['XDG_STATE_HOME'] || (world.env['HOME'] ? join(world.env['HOME'], '.local', 'state') : '');
+	return isAbsolute(state) ? join(state, 'orchestratord', 'log') : null;
 }
 
 /** One relays tens of thousands of tokens a second: a second one is worth its core only where there are many. */

@@ -13,6 +13,7 @@ import { cannotListen, nativeBinaryMissing, portInUse } from './cli/problem.ts';
 import { type DaemonConfig, defaultCtx, packageVersion } from './config.ts';
 import { type PoolConfig } from './config-pool.ts';
 import type { EmbeddedSettings } from './engines/embedded/embedded-settings.ts';
+import type { ManagedSettings } from './engines/managed/managed-settings.ts';
 import type { ScriptedSettings } from './engines/scripted/scripted-settings.ts';
 import type { UpstreamEngine } from './engines/upstream/adapter.ts';
 import type { UpstreamSettings } from './engines/upstream/upstream-settings.ts';
@@ -192,7 +193,7 @@ function threadSpecs(config: DaemonConfig, factsOf: (name: string) => unknown): 
 			mayKill: true,
 			youngGenerationMb: quietYoungMb,
 			wanted: () => first()?.ok === true,
-			config: (): EngineConfig => ({ childEnv: config.childEnv, runtimeDir: config.runtimeDir, logLevel }),
+			config: (): EngineConfig => ({ childEnv: config.childEnv, runtimeDir: config.runtimeDir, logDir: config.log.dir, logLevel }),
 		},
 	];
 }
@@ -257,7 +258,11 @@ function poolSpec(pool: PoolConfig): PoolSpec {
 	};
 }
 
-function engineSettings(pool: PoolConfig): EmbeddedSettings | ScriptedSettings | UpstreamSettings {
+function engineSettings(pool: PoolConfig): EmbeddedSettings | ScriptedSettings | UpstreamSettings | ManagedSettings {
+	if (pool.managed !== null) {
+		const { slots, ctx, devices, maxTokensOut } = pool;
+		return { kind: 'managed', engine: pool.engine as UpstreamEngine, ...pool.managed, slots, ctx, devices, maxTokensOut, defaultCtx };
+	}
 	if (pool.upstream !== null) {
 		const { slots, ctx } = pool;
 		// The configuration lets no other engine be external.

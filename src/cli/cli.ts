@@ -298,11 +298,19 @@ function addConfig(program: Command, terminal: Terminal, flags: ParsedFlags | nu
 		.description('check the configuration as `serve` would, and print what comes out')
 		.option('--config <file>', 'configuration file (or ORCHD_CONFIG)')
 		.action(() => {
-			// the environment of engines may hold secrets and is not ours to print
+			// the environment of engines and their keys are not ours to print
 			const { childEnv: _, ...shown } = loadConfig(flags ?? []);
 			checkModelFiles({ ...shown, childEnv: {} });
-			terminal.out(`${JSON.stringify(shown, null, 2)}\n`);
+			terminal.out(`${JSON.stringify(shown, withoutSecrets, 2)}\n`);
 		});
+}
+
+/** A replacer: names what is set, not to what. */
+function withoutSecrets(name: string, value: unknown): unknown {
+	if (name === 'key') return value === null ? null : '(set)';
+	if (name === 'env' && typeof value === 'object' && value !== null)
+		return Object.fromEntries(Object.keys(value).map((each) => [each, '(set)']));
+	return value;
 }
 
 function urlOption(): Option {

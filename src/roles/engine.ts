@@ -6,6 +6,7 @@ import type { LogLevel } from '../actors/kernel/telemetry.ts';
 import { engineGuardian } from '../actors/serving/engine-guardian.ts';
 import type { EngineDriver, ModelChange } from '../actors/serving/engine-life.ts';
 import { EngineLogs, engineLog } from '../actors/serving/engine-log.ts';
+import { failure } from '../actors/serving/failure.ts';
 import type { ReplicaSpec } from '../actors/serving/messages.ts';
 import { urgentFromEngines } from '../actors/serving/urgent.ts';
 import { runRole } from '../actors/threads/thread-role.ts';
@@ -13,6 +14,9 @@ import { deviceEnv } from '../engines/embedded/device-env.ts';
 import type { EmbeddedSettings } from '../engines/embedded/embedded-settings.ts';
 import { withModelFile } from '../engines/embedded/model-change.ts';
 import { HostProcessDriver } from '../engines/host-process-driver.ts';
+import { LogFiles } from '../engines/managed/log-files.ts';
+import { ManagedDriver } from '../engines/managed/managed-driver.ts';
+import { isManagedSettings } from '../engines/managed/managed-settings.ts';
 import { withScriptedModel } from '../engines/scripted/model-change.ts';
 import type { ScriptedSettings } from '../engines/scripted/scripted-settings.ts';
 import { UpstreamDecodePort } from '../engines/upstream/upstream-decode-port.ts';
@@ -26,11 +30,13 @@ export interface EngineConfig {
 	/** What engine processes inherit. */
 	readonly childEnv: Readonly<Record<string, string>>;
 	readonly runtimeDir: string;
+	/** For files of what managed engines write; null: there are none. */
+	readonly logDir: string | null;
 	readonly logLevel: LogLevel;
 }
 
-/** How long engines may take to end when the daemon does. */
-const shutdownMs = 5_000;
+/** How long the daemon waits for engines to end. Those that take longer are ended by their reapers, behind it. */
+const shutdownMs = 12_000;
 /** Fewer than that are written: so the ids of a thread that starts later are higher than all of the one before. */
 const linesPerMs = 100;
 
@@ -50,19 +56,37 @@ runRole<EngineConfig, null>(
 		): HostProcessDriver =>
 			new HostProcessDriver({
 				withModel,
-				entry: new URL(`./${entry}${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url),
+				entry: entryOf(entry),
 				settings: (spec) => spec.settings,
 				env,
 				runtimeDir: config.runtimeDir,
 				onOutput: ({ poolId, replicaId }, source, text) => logs.add(poolId, { at: Date.now(), replicaId, source, text }),
 				onLine: (replicaId, line) => telemetry.log('debug', 'engine-line', { replica_id: replicaId, message: line }),
 			});
-		const upstream = new UpstreamDriver({ adapters: upstreamAdapters, port: new UpstreamDecodePort(upstreamAdapters) });
+		const elsewhere = new UpstreamDriver({ adapters: upstreamAdapters, port: new UpstreamDecodePort(upstreamAdapters) });
+		const files =
+			config.logDir === null
+				? null
+				: new LogFiles({ dir: config.logDir, onProblem: (message) => telemetry.log('warn', 'engine-log-file', { message }) });
+		const managed = new ManagedDriver({
+			adapters: upstreamAdapters,
+			upstream: elsewhere,
+			reaper: entryOf('reaper'),
+			childEnv: config.childEnv,
+			runtimeDir: config.runtimeDir,
+			onLine({ poolId, replicaId }, source, text) {
+				const at = Date.now();
+				logs.add(poolId, { at, replicaId, source, text });
+				files?.add(poolId, `${new Date(at).toISOString()} ${replicaId} ${text}`);
+			},
+		});
+		const notOurs = byProvider(elsewhere, managed, elsewhere);
 		const guardian = system.spawn(
 			'engines',
 			engineGuardian({
-				llamacpp: eitherDriver(
-					upstream,
+				llamacpp: byProvider(
+					elsewhere,
+					managed,
 					driverOf(
 						'llama-host',
 						(spec) => deviceEnv(config.childEnv, (spec.settings as EmbeddedSettings).devices),
@@ -74,10 +98,10 @@ runRole<EngineConfig, null>(
 					() => config.childEnv,
 					(settings, model) => withScriptedModel(settings as ScriptedSettings, model),
 				),
-				vllm: upstream,
-				tgi: upstream,
-				triton: upstream,
-				openai: upstream,
+				vllm: notOurs,
+				tgi: notOurs,
+				triton: notOurs,
+				openai: notOurs,
 			}),
 		);
 		const ended = new Promise<void>((resolve) => {
@@ -103,6 +127,7 @@ runRole<EngineConfig, null>(
 			async drain() {
 				system.drain(guardian);
 				await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, shutdownMs))]);
+				await files?.flush();
 			},
 			stop: () => Promise.resolve(),
 			onUncaught() {},
@@ -110,11 +135,19 @@ runRole<EngineConfig, null>(
 	},
 );
 
-/** An engine that is ours to run, or somewhere else. */
-function eitherDriver(upstream: UpstreamDriver, own: HostProcessDriver): EngineDriver {
-	const driverOf = (settings: unknown): EngineDriver => (isUpstreamSettings(settings) ? upstream : own);
+/** An engine that is ours, one that we run, or one somewhere else. */
+function byProvider(elsewhere: EngineDriver, managed: EngineDriver, own: EngineDriver): EngineDriver {
+	const driverOf = (settings: unknown): EngineDriver =>
+		isManagedSettings(settings) ? managed : isUpstreamSettings(settings) ? elsewhere : own;
 	return {
 		start: (spec, replica) => driverOf(spec.settings).start(spec, replica),
-		withModel: (settings, model) => driverOf(settings).withModel?.(settings, model) ?? own.withModel(settings, model),
+		withModel: (settings, model) => driverOf(settings).withModel?.(settings, model) ?? unchangeable,
 	};
+}
+
+const unchangeable: ModelChange = { ok: false, failure: failure('INVALID_PARAMS', 'the model of this engine cannot be changed') };
+
+/** Of a process that is started from here. */
+function entryOf(role: string): URL {
+	return new URL(`./${role}${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
 }

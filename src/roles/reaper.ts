@@ -3,7 +3,7 @@
  * daemon has no more use for it, or is gone, however it went. It owns no byte of what the engine says: the engine writes to the daemon's
  * pipes itself. Ends behind the engine, never before.
  */
-import { writeSync } from 'node:fs';
+import { rmSync, writeSync } from 'node:fs';
 import { type ChildExit, spawnChild } from '../engines/child-process.ts';
 import { endTree, type ProcessTree } from '../engines/managed/process-tree.ts';
 import type { ReaperBoot, ReaperStatus } from '../engines/managed/reaper-protocol.ts';
@@ -18,6 +18,7 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal
 let text = '';
 let tree: ProcessTree | null = null;
 let graceMs = 0;
+let folder: string | null = null;
 let asked = false;
 let exit: ChildExit | null = null;
 let ending = false;
@@ -34,6 +35,7 @@ process.stdin.on('error', daemonGone);
 
 function start(boot: ReaperBoot): void {
 	graceMs = boot.graceMs;
+	folder = boot.folder;
 	const child = spawnChild({
 		command: boot.command,
 		args: boot.args,
@@ -63,6 +65,7 @@ async function end(withinMs: number): Promise<void> {
 	const { forced } = tree === null ? { forced: false } : await endTree(tree, withinMs);
 	// How it ended is told a moment after it has.
 	while (tree !== null && exit === null) await new Promise((resolve) => setTimeout(resolve, 5));
+	if (folder !== null) rmSync(folder, { recursive: true, force: true });
 	tell({ type: 'ended', exit: exit ?? { code: null, signal: null, notStarted: 'the daemon went before' }, asked, forced });
 	process.exit(0);
 }

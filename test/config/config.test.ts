@@ -74,7 +74,9 @@ test('every key of a pool can be set by its flag and by its environment name', (
 		if (sample === null) continue;
 		const engine = path.startsWith('scripted') ? 'scripted' : 'llamacpp';
 		const external = 'pools: [{ id: my-pool.1, engine: openai, provider: external, url: "http://127.0.0.1:1" }]';
-		const file = path === 'connect_ms' ? external : `pools: [{ id: my-pool.1, engine: ${engine} }]`;
+		const managed = 'pools: [{ id: my-pool.1, engine: openai, provider: managed, command: "x {port}" }]';
+		const ours = `pools: [{ id: my-pool.1, engine: ${engine} }]`;
+		const file = path === 'connect_ms' ? external : ['ready_ms', 'stop_ms'].includes(path) ? managed : ours;
 		const byFlag = load([`--pools.my-pool.1.${path.replaceAll('_', '-')}`, sample], file);
 		const byEnv = load([], file, { [`ORCHD_POOLS_MY_POOL_1_${path.toUpperCase().replaceAll('.', '_')}`]: sample });
 		assert.deepEqual(byFlag, byEnv, path);

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { commandProblem, filledIn, type MacroValues, macroNames, splitCommand } from '../../src/engines/managed/command-line.ts';
+import { commandProblem, filledIn, type MacroValues, macroNames, splitCommand } from '../../src/command-words.ts';
+import { presetNames, presets } from '../../src/config-presets.ts';
 import { freePorts } from '../../src/engines/managed/free-ports.ts';
-import { presetNames, presets } from '../../src/engines/managed/presets.ts';
 
 const values: MacroValues = {
 	host: '127.0.0.1',
@@ -89,12 +89,12 @@ test('a macro that is none, or that the pool gives no value, is refused with wha
 
 test('each preset is a command whose macros all have a value, with much said of the pool and with little', () => {
 	for (const name of presetNames) {
-		const much = presets[name].command({ hasModel: true, hasCtx: true, deviceCount: 2 });
+		const much = presets[name].command({ hasCtx: true, deviceCount: 2 });
 		assert.equal(
 			commandProblem(much, () => true),
 			null,
 		);
-		const little = presets[name].command({ hasModel: true, hasCtx: false, deviceCount: null });
+		const little = presets[name].command({ hasCtx: false, deviceCount: null });
 		const unsaid = new Set(['ctx', 'total_ctx', 'devices', 'device_count']);
 		assert.equal(
 			commandProblem(little, (macro) => !unsaid.has(macro)),
@@ -104,7 +104,7 @@ test('each preset is a command whose macros all have a value, with much said of 
 		assert.ok(filledIn(much, values).includes('4001'));
 	}
 	assert.equal(
-		filledIn(presets['llama-server'].command({ hasModel: true, hasCtx: true, deviceCount: null }), values).join(' '),
+		filledIn(presets['llama-server'].command({ hasCtx: true, deviceCount: null }), values).join(' '),
 		'llama-server --host 127.0.0.1 --port 4001 --model /models/a b.gguf --parallel 4 --ctx-size 2048 --metrics --slots',
 	);
 });

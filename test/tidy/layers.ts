@@ -29,8 +29,8 @@ const transport = /^src\/transport\//;
 const engines = /^src\/engines\//;
 const config = /^src\/config[a-z-]*\.ts$/;
 const cli = /^src\/cli\//;
-/** Pure functions over words that know nothing of us. */
-const words = /^src\/nearest\.ts$/;
+/** Pure functions over words that know nothing of us. The words of a command are checked by the configuration and filled in by engines. */
+const words = /^src\/(nearest|command-words)\.ts$/;
 
 export const layers: readonly Layer[] = [
 	{
@@ -68,7 +68,7 @@ export const layers: readonly Layer[] = [
 	{
 		name: 'engines',
 		holds: engines,
-		imports: [kernel, servingFace, engines],
+		imports: [kernel, servingFace, engines, words],
 		node: 'all',
 		packages: 'all',
 		instead: 'use a message of actors/serving; settings come as data in ReplicaSpec',

@@ -3,6 +3,7 @@
  * whose stdin only this thread has: when that closes, because we say so or because we are no more, nothing of the engine is left.
  */
 import { randomUUID } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type Child, type ChildExit, spawnChild } from '../child-process.ts';
 import { readLines } from '../line-reader.ts';
@@ -15,6 +16,8 @@ export interface ManagedProcessOptions {
 	/** The program and what it is given; of one word at least. */
 	readonly command: readonly string[];
 	readonly env: Readonly<Record<string, string>>;
+	/** Private to the engine, and removed behind it. */
+	readonly folder?: string;
 	/** Between SIGTERM and SIGKILL. */
 	readonly graceMs: number;
 	onLine(source: 'stdout' | 'stderr', line: string): void;
@@ -47,6 +50,7 @@ export class ManagedProcess {
 			args,
 			env: { ...options.env, [markName]: this.#mark },
 			mark: this.#mark,
+			folder: options.folder ?? null,
 			graceMs: options.graceMs,
 		};
 		this.#reaper.stdin?.write(`${JSON.stringify(boot)}\n`);
@@ -76,6 +80,7 @@ export class ManagedProcess {
 		if (this.#exit === null && this.#pid !== null) {
 			// Somebody has killed the reaper alone: there is nobody left to ask the engine to end but us.
 			await endTree({ leader: this.#pid, mark: this.#mark }, 0);
+			if (options.folder !== undefined) rmSync(options.folder, { recursive: true, force: true });
 		}
 		options.onExit(this.#exit ?? reaper);
 	}

@@ -10,6 +10,8 @@ export interface ReaperBoot {
 	readonly env: Readonly<Record<string, string>>;
 	/** Stands in `env` too. */
 	readonly mark: string;
+	/** Private to the engine, and removed behind it; null: it has none. */
+	readonly folder: string | null;
 	/** Between SIGTERM and SIGKILL. */
 	readonly graceMs: number;
 }

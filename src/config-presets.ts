@@ -7,21 +7,22 @@
  * "Text-generation-launcher arguments" (two on one machine need their own `--shard-uds-path` and `--master-port`) · triton,
  * `src/command_line_parser.cc` of triton-inference-server/server (metrics listen at `--http-address` too).
  */
-import type { MacroName } from './command-line.ts';
+import type { MacroName } from './command-words.ts';
 
 export const presetNames = ['llama-server', 'vllm', 'tgi', 'triton'] as const;
 export type PresetName = (typeof presetNames)[number];
 
-/** Of a pool: null, and what needs it is left out. */
+/** Of a pool: what it does not say is left out of the command. */
 export interface PresetFacts {
-	readonly hasModel: boolean;
 	readonly hasCtx: boolean;
 	readonly deviceCount: number | null;
 }
 
 interface Preset {
-	readonly engine: 'llamacpp' | 'vllm' | 'tgi' | 'triton';
-	readonly needsModel: string;
+	/** The `engine` of its pools: its own way of being spoken to, and where it has that too, the OpenAI API. */
+	readonly engines: readonly ('llamacpp' | 'vllm' | 'tgi' | 'triton' | 'openai')[];
+	/** What `model` is to say. */
+	readonly model: string;
 	command(facts: PresetFacts): readonly string[];
 }
 
@@ -34,8 +35,8 @@ const listen = ['--host', the('host'), '--port', the('port')];
 
 export const presets: Readonly<Record<PresetName, Preset>> = {
 	'llama-server': {
-		engine: 'llamacpp',
-		needsModel: 'the GGUF file to load',
+		engines: ['llamacpp', 'openai'],
+		model: 'the GGUF file to load',
 		command: ({ hasCtx }) => [
 			'llama-server',
 			...listen,
@@ -49,8 +50,8 @@ export const presets: Readonly<Record<PresetName, Preset>> = {
 		],
 	},
 	vllm: {
-		engine: 'vllm',
-		needsModel: 'the model of the Hugging Face hub, or a folder',
+		engines: ['vllm', 'openai'],
+		model: 'the model of the Hugging Face hub, or a folder',
 		command: ({ hasCtx, deviceCount }) => [
 			'vllm',
 			'serve',
@@ -63,8 +64,8 @@ export const presets: Readonly<Record<PresetName, Preset>> = {
 		],
 	},
 	tgi: {
-		engine: 'tgi',
-		needsModel: 'the model of the Hugging Face hub, or a folder',
+		engines: ['tgi', 'openai'],
+		model: 'the model of the Hugging Face hub, or a folder',
 		command: ({ hasCtx, deviceCount }) => [
 			'text-generation-launcher',
 			'--model-id',
@@ -84,16 +85,15 @@ export const presets: Readonly<Record<PresetName, Preset>> = {
 		],
 	},
 	triton: {
-		engine: 'triton',
-		needsModel: 'the name of the model; the folder of models stands in args, as --model-repository',
+		engines: ['triton'],
+		model: 'the name of the model; the folder of models stands in args, as --model-repository',
 		command: () => [
 			'tritonserver',
 			'--http-address',
 			the('host'),
 			'--http-port',
 			the('port'),
-			'--allow-grpc',
-			'false',
+			'--allow-grpc=false',
 			'--metrics-port',
 			the('port_2'),
 		],

@@ -1,6 +1,7 @@
 /**
  * The command of a managed engine, from what the configuration says to the words that a program is started with. There is no shell: a
- * command is split into words by quotes alone, once, before its macros are filled in, so that no value can become a second word. Pure.
+ * command is split into words by quotes alone, once, before its macros are filled in, so that no value can become a second word. Pure; for
+ * the configuration, which checks, and for engine threads, which start.
  */
 
 /** What a macro may stand for; null: the configuration does not say it. */
@@ -109,4 +110,14 @@ export function filledIn(words: readonly string[], values: MacroValues): readonl
 
 function isMacro(name: string): name is MacroName {
 	return macroNames.some((each) => each === name);
+}
+
+/** What `{model}` is, of a model as a pool names it: the path of a file, the name of one on a hub. */
+export function modelWord(model: string): string {
+	return /^file:(?:\/\/(?=\/))?(.+)$/.exec(model)?.[1] ?? /^hf:([^@]+)$/.exec(model)?.[1] ?? model;
+}
+
+/** Whether a model that is given to the command is the only one that the engine has. */
+export function namesModel(words: readonly string[]): boolean {
+	return words.some((word) => [...word.matchAll(macroPattern)].some(([, name]) => name === 'model'));
 }

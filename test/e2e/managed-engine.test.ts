@@ -1,0 +1,87 @@
+/** A daemon that starts an engine which is not its own: served, read, lost and back, and never left behind. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { submit, textOf, Watch } from './client.ts';
+import { type Daemon, ended, startDaemon } from './daemon.ts';
+
+const server = fileURLToPath(
+	new URL(`../engines/managed-server${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url),
+);
+
+function pool(more: Readonly<Record<string, unknown>> = {}) {
+	return {
+		id: 'ours',
+		engine: 'openai',
+		provider: 'managed',
+		model: 'small',
+		command: `'${process.execPath}' '${server}' --port {port} --model {model} --late 50 --deaf`,
+		env: { WISH: 'granted {slots}' },
+		devices: [1],
+		slots: 2,
+		stop_ms: 200,
+		...more,
+	};
+}
+
+interface Line {
+	readonly id: number;
+	readonly text: string;
+}
+
+async function linesOf(daemon: Daemon): Promise<readonly Line[]> {
+	const answer = await fetch(`${daemon.url}/v2/pools/ours/logs?tail=1000`);
+	return ((await answer.json()) as { lines: Line[] }).lines;
+}
+
+/** Of the engine that was started last: itself and its child. */
+async function pidsOf(daemon: Daemon): Promise<readonly number[]> {
+	const said = (await linesOf(daemon)).map(({ text }) => /^pids (\d+) (\d+)$/.exec(text)).filter((match) => match !== null);
+	const last = said.at(-1);
+	assert.ok(last !== undefined, 'it says who it is');
+	return last.slice(1).map(Number);
+}
+
+describe('a daemon that starts an engine which is not its own', () => {
+	it('gives it a port, its model, devices and environment, serves from it, shows what it writes, starts it again when it ends, and ends it', async () => {
+		const dir = mkdtempSync(join(tmpdir(), 'orchd-engine-log-'));
+		const runtime = mkdtempSync(join(tmpdir(), 'orchd-run-'));
+		const daemon = await startDaemon({ config: { pools: [pool()], log: { dir } }, env: { XDG_RUNTIME_DIR: runtime } });
+		const { task_id: id } = await submit(daemon.url, { model_ref: 'small', prompt: 'a prompt that no log of ours holds' });
+		assert.equal(textOf(await (await Watch.open(daemon.url, id)).all()), 'well done');
+		const lines = await linesOf(daemon);
+		assert.ok(lines.some(({ text }) => text === 'devices 1, wish granted 2'));
+		assert.ok(lines.some(({ text }) => text.startsWith('asked ') && text.includes('that no log of ours holds')));
+		assert.doesNotMatch(daemon.output(), /that no log of ours holds|wish granted/);
+		assert.match(await (await fetch(`${daemon.url}/v2/pools/ours`)).text(), /"provider":"managed".*"device":"device 1"/);
+		const before = await pidsOf(daemon);
+		const { task_id: deadly } = await submit(daemon.url, { model_ref: 'small', prompt: 'die' });
+		assert.equal((await (await Watch.open(daemon.url, deadly)).all()).at(-1)?.name, 'error');
+		await daemon.said(/the engine process ended with exit code 3\. Next try/);
+		const { task_id: next } = await submit(daemon.url, { model_ref: 'small', prompt: 'again' });
+		assert.equal(textOf(await (await Watch.open(daemon.url, next)).all()), 'well done');
+		const pids = await pidsOf(daemon);
+		assert.notDeepEqual(pids, before);
+		assert.equal(await daemon.stop(), 0);
+		await Promise.all([...before, ...pids].map((pid) => ended(pid)));
+		const file = join(dir, 'ours.log');
+		assert.match(readFileSync(file, 'utf8'), /^\S+Z ours-0 pids \d+ \d+$/m);
+		assert.equal(statSync(file).mode & 0o777, 0o600);
+		assert.deepEqual(readdirSync(runtime), [], 'its private folder is gone');
+		rmSync(dir, { recursive: true });
+		rmSync(runtime, { recursive: true });
+	});
+
+	it('leaves nothing of it behind when the daemon alone is killed with SIGKILL', async () => {
+		const runtime = mkdtempSync(join(tmpdir(), 'orchd-run-'));
+		const daemon = await startDaemon({ config: { pools: [pool()], log: { dir: 'off' } }, env: { XDG_RUNTIME_DIR: runtime } });
+		const pids = await pidsOf(daemon);
+		daemon.child.kill('SIGKILL');
+		await Promise.all(pids.map((pid) => ended(pid)));
+		await daemon.stop();
+		rmSync(runtime, { recursive: true });
+	});
+});
