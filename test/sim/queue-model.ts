@@ -13,7 +13,7 @@ interface Entry {
 	readonly to: ForeignRef<PlacementNews>;
 	queued: boolean;
 	/** It has its 202, and stays whether there is room or not. */
-	readonly stays: boolean;
+	stays: boolean;
 	/** At which message of the pool its grant found no room. */
 	deniedAt: number;
 	/** It was passed over; unless it turns out to have been gone already, somebody broke the order. */
@@ -34,6 +34,8 @@ export class QueueModel {
 	/** The pool is about to handle a message. */
 	handles(message: PoolMessage): void {
 		this.#messages += 1;
+		// Whoever waits is offered to other pools, and takes no place until the dispatcher has found nobody.
+		if (message.type === 'drain') for (const entry of this.#entries) entry.stays = true;
 		if (message.type !== 'enqueue') return;
 		const { summary, origin, replyTo } = message;
 		if (!(replyTo instanceof ForeignRef)) throw new Error('tasks live on other threads');

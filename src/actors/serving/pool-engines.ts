@@ -13,6 +13,8 @@ import type { PoolState } from './pool-state.ts';
 
 /** Before a Replica that died of a bug is asked for again. */
 const startAgainMs = 1_000;
+/** Before an engine thread that has said nothing of a model is asked again. */
+const verifyAgainMs = 2_000;
 
 export class PoolEngines {
 	readonly #pool: PoolState;
@@ -139,27 +141,38 @@ export class PoolEngines {
 	}
 
 	reload({ model, replyTo }: Extract<PoolCommand, { type: 'reload' }>): void {
-		const { reload, refusals, spec, ctx, telemetry } = this.#pool;
+		const { reload, refusals, spec, telemetry } = this.#pool;
 		const answer = reload.ask(model);
-		const engine = this.#engines.values().next().value;
 		let problem: Failure | null = null;
 		if (answer === 'busy') problem = refusals.reloading(reload.underWay ?? '');
 		else if (answer === 'ready') reload.verified(reload.configured);
-		else if (answer === 'verify') {
-			const { engine: kind, settings } = spec;
-			if (engine?.tell({ type: 'verify-model', engine: kind, settings, model, replyTo: ctx.self }) !== 'accepted') {
-				problem = refusals.noEngineThread(startAgainMs);
-				reload.refused(model, problem.message);
-			}
+		else if (answer === 'verify' && !this.#verify(model)) {
+			problem = refusals.noEngineThread(startAgainMs);
+			reload.refused(model, problem.message);
 		}
 		if (problem === null && answer !== 'same') telemetry.reload('info', `Reloading ${spec.poolId} with ${model}.`);
 		replyTo.tell({ type: 'pool-controlled', failure: problem });
 	}
 
+	/** Asked again until it is answered: a link that is full drops an answer. False: nobody is there to ask. */
+	#verify(model: string): boolean {
+		const { spec, ctx } = this.#pool;
+		const { engine, settings } = spec;
+		const [thread] = this.#engines.values();
+		ctx.setTimer('verify', verifyAgainMs, { type: 'verify-due' });
+		return thread?.tell({ type: 'verify-model', engine, settings, model, replyTo: ctx.self }) === 'accepted';
+	}
+
+	verifyAgain(): void {
+		const { verifying } = this.#pool.reload;
+		if (verifying !== null) this.#verify(verifying);
+	}
+
 	#onModelNews(news: Extract<ReplicaNews, { type: 'model-verified' | 'model-refused' }>): void {
-		const { reload, telemetry, spec } = this.#pool;
+		const { reload, telemetry, spec, ctx } = this.#pool;
 		if (news.type === 'model-verified') reload.verified({ ref: news.model, settings: news.settings });
 		else if (reload.refused(news.model, news.failure.message)) telemetry.reload('warn', `${spec.poolId}: ${reload.problem}.`);
+		if (reload.verifying === null) ctx.cancelTimer('verify');
 	}
 
 	purge({ operation, replyTo }: Extract<PoolCommand, { type: 'purge' }>): void {

@@ -67,6 +67,8 @@ export type PoolTick =
 	/** Somebody could not be told for want of room. */
 	| { readonly type: 'tell-again-due' }
 	| { readonly type: 'start-replicas-due' }
+	/** Nobody has said yet what a model is that the pool is to be reloaded with. */
+	| { readonly type: 'verify-due' }
 	| { readonly type: 'offer-due' | 'drain-over' };
 
 export type PoolMessage = PoolCommand | ReplicaNews | PoolTick;

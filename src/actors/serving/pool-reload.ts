@@ -55,6 +55,11 @@ export class PoolReload {
 		return this.#verifying ?? this.#swap?.to.ref ?? null;
 	}
 
+	/** The model that an engine thread is to look at; null: none. */
+	get verifying(): string | null {
+		return this.#verifying;
+	}
+
 	get problem(): string | null {
 		return this.#problem;
 	}

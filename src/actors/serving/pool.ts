@@ -95,6 +95,8 @@ class Pool implements Behavior<PoolMessage> {
 				return this.#engines.use(message);
 			case 'start-replicas-due':
 				return this.#engines.startAll();
+			case 'verify-due':
+				return this.#engines.verifyAgain();
 			case 'open-grants':
 				this.#pool.grantsOpen = true;
 				return this.#slots.grant();
