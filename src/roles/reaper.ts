@@ -6,13 +6,13 @@
 import { rmSync, writeSync } from 'node:fs';
 import { type ChildExit, spawnChild } from '../engines/child-process.ts';
 import { endTree, type ProcessTree } from '../engines/managed/process-tree.ts';
-import type { ReaperBoot, ReaperStatus } from '../engines/managed/reaper-protocol.ts';
+import { type ReaperBoot, type ReaperStatus, stopOrder } from '../engines/managed/reaper-protocol.ts';
 
 const statusFd = 3;
-/** For those that an engine leaves behind when it ends by itself. */
+/** For what nobody waits for: those that an engine leaves behind when it ends by itself, and an engine whose daemon is gone. */
 const strayGraceMs = 2_000;
 
-// The daemon decides when an engine ends, and says so by the end of our stdin.
+// The daemon decides when an engine ends, and says so on our stdin.
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
 
 let text = '';
@@ -22,14 +22,20 @@ let folder: string | null = null;
 let asked = false;
 let exit: ChildExit | null = null;
 let ending = false;
+let forceAt = Number.POSITIVE_INFINITY;
 
 process.stdin.setEncoding('utf8');
 process.stdin.on('data', (part: string) => {
-	if (tree !== null || exit !== null) return;
-	text += part;
-	const end = text.indexOf('\n');
-	if (end >= 0) start(JSON.parse(text.slice(0, end)) as ReaperBoot);
+	const lines = (text + part).split('\n');
+	text = lines.pop() ?? '';
+	for (const line of lines) {
+		if (line === stopOrder) {
+			asked = true;
+			void end(graceMs);
+		} else if (tree === null && exit === null) start(JSON.parse(line) as ReaperBoot);
+	}
 });
+const daemonGone = (): void => void end(Math.min(graceMs, strayGraceMs));
 process.stdin.on('end', daemonGone);
 process.stdin.on('error', daemonGone);
 
@@ -53,16 +59,12 @@ function start(boot: ReaperBoot): void {
 	});
 }
 
-function daemonGone(): void {
-	asked = true;
-	void end(graceMs);
-}
-
-/** Once; a second call finds the first at work, which does not stop before all are gone. */
+/** A second call finds the first at work, which does not stop before all are gone, and can only make it faster. */
 async function end(withinMs: number): Promise<void> {
+	forceAt = Math.min(forceAt, performance.now() + withinMs);
 	if (ending) return;
 	ending = true;
-	const { forced } = tree === null ? { forced: false } : await endTree(tree, withinMs);
+	const { forced } = tree === null ? { forced: false } : await endTree(tree, () => forceAt);
 	// How it ended is told a moment after it has.
 	while (tree !== null && exit === null) await new Promise((resolve) => setTimeout(resolve, 5));
 	if (folder !== null) rmSync(folder, { recursive: true, force: true });

@@ -4,11 +4,14 @@ import { ManagedProcess } from '../../src/engines/managed/managed-process.ts';
 
 const built = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
 
-new ManagedProcess({
+const engine = new ManagedProcess({
 	reaper: new URL(`../../src/roles/reaper${built}`, import.meta.url),
 	command: [process.execPath, fileURLToPath(new URL(`./managed-engine${built}`, import.meta.url)), ...process.argv.slice(2)],
 	env: {},
-	graceMs: 500,
+	// Longer than any test: of a daemon that is gone no engine gets as much.
+	graceMs: 100_000,
 	onLine: (_source, line) => process.stdout.write(`${line}\n`),
 	onExit: (exit) => process.stdout.write(`exit ${JSON.stringify(exit)}\n`),
 });
+// Said by a test that wants it stopped.
+process.on('SIGUSR2', () => engine.stop());

@@ -154,11 +154,13 @@ describe('a managed engine', () => {
 		await gone(pids);
 	});
 
-	it('is gone in that case, too, when it does not listen to SIGTERM', async () => {
-		const { parent, lines } = await parentOf('runaway', 'stubborn');
-		const pids = await lines.pids(3);
-		parent.kill('SIGKILL');
-		await gone(pids);
+	it('is gone in that case, too, when it does not listen to SIGTERM, whether or not it was being stopped', async () => {
+		const cases = await Promise.all([parentOf('runaway', 'stubborn'), parentOf('stubborn')]);
+		const [first = [], second = []] = await Promise.all(cases.map(({ lines }, index) => lines.pids(3 - index)));
+		cases[1]?.parent.kill('SIGUSR2');
+		await cases[1]?.lines.count(/^asked to end$/, 2);
+		for (const { parent } of cases) parent.kill('SIGKILL');
+		await gone([...first, ...second]);
 	});
 
 	it('is gone when its reaper is killed instead, and its end is told', async () => {

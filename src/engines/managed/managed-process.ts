@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { type Child, type ChildExit, spawnChild } from '../child-process.ts';
 import { readLines } from '../line-reader.ts';
 import { endTree, markName } from './process-tree.ts';
-import type { ReaperBoot, ReaperStatus } from './reaper-protocol.ts';
+import { type ReaperBoot, type ReaperStatus, stopOrder } from './reaper-protocol.ts';
 
 export interface ManagedProcessOptions {
 	/** The reaper's entry file. */
@@ -68,7 +68,8 @@ export class ManagedProcess {
 
 	/** SIGTERM to all that it is, SIGKILL after `graceMs`; `onExit` follows. Idempotent. */
 	stop(): void {
-		this.#reaper.stdin?.end();
+		// Its stdin stays open: should we be killed meanwhile, it hears so.
+		this.#reaper.stdin?.write(`${stopOrder}\n`);
 	}
 
 	#onStatus(status: ReaperStatus): void {
@@ -77,9 +78,9 @@ export class ManagedProcess {
 	}
 
 	async #onReaperGone(reaper: ChildExit, options: ManagedProcessOptions): Promise<void> {
-		if (this.#exit === null && this.#pid !== null) {
-			// Somebody has killed the reaper alone: there is nobody left to ask the engine to end but us.
-			await endTree({ leader: this.#pid, mark: this.#mark }, 0);
+		if (this.#exit === null) {
+			// Somebody has killed the reaper alone: there is nobody left to end the engine but us. It may not have told us of it yet.
+			await endTree({ leader: this.#pid, mark: this.#mark }, () => 0);
 			if (options.folder !== undefined) rmSync(options.folder, { recursive: true, force: true });
 		}
 		options.onExit(this.#exit ?? reaper);

@@ -10,7 +10,7 @@ export const markName = 'ORCHESTRATORD_ENGINE_START';
 
 export interface ProcessTree {
 	/** Of the program that was started: names its group and its session. */
-	readonly leader: number;
+	readonly leader: number | null;
 	readonly mark: string;
 }
 
@@ -31,15 +31,14 @@ export function membersOf({ leader, mark }: ProcessTree): readonly number[] | nu
 }
 
 /**
- * Asks all of them to end, and forces those who are there after `graceMs`; also those who were started in the meantime. Resolves when
- * none is left, with whether force was needed.
+ * Asks all of them to end, and forces those who are there at `forceAt`, of `performance.now`, which may come nearer meanwhile; also those
+ * who were started since. Resolves when none is left, with whether force was needed.
  */
-export async function endTree(tree: ProcessTree, graceMs: number): Promise<{ readonly forced: boolean }> {
-	const forceAt = performance.now() + graceMs;
+export async function endTree(tree: ProcessTree, forceAt: () => number): Promise<{ readonly forced: boolean }> {
 	let forced = false;
-	if (graceMs > 0) signalTree(tree, 'SIGTERM');
+	if (forceAt() > performance.now()) signalTree(tree, 'SIGTERM');
 	for (let lookMs = lookFirstMs; isAlive(tree); lookMs = Math.min(lookMaxMs, lookMs * 2)) {
-		const leftMs = forceAt - performance.now();
+		const leftMs = forceAt() - performance.now();
 		if (leftMs <= 0) {
 			forced = true;
 			signalTree(tree, 'SIGKILL');
@@ -52,12 +51,13 @@ export async function endTree(tree: ProcessTree, graceMs: number): Promise<{ rea
 
 function isAlive(tree: ProcessTree): boolean {
 	const members = membersOf(tree);
-	return members === null ? signalStray(-tree.leader, 0) : members.length > 0;
+	if (members !== null) return members.length > 0;
+	return tree.leader !== null && signalStray(-tree.leader, 0);
 }
 
 function signalTree(tree: ProcessTree, signal: NodeJS.Signals): void {
 	// The group at once, so that none of it can start another in between; then who is not of it.
-	signalStray(-tree.leader, signal);
+	if (tree.leader !== null) signalStray(-tree.leader, signal);
 	for (const pid of membersOf(tree) ?? []) if (stateOf(pid)?.group !== tree.leader) signalStray(pid, signal);
 }
 
