@@ -94,8 +94,9 @@ export class Reading {
 				socket.lose();
 				return this.#over('gone');
 			}
-			// Who has read nothing yet may find another by the same id: the first was refused.
-			if (this.witness === null || this.seen.length === 0) this.witness = witness;
+			// Who has read nothing yet may find another by the same id: the first was refused. What a lost front's heir says is no log of it.
+			const unread = this.seen.length === 0;
+			if (lost ? this.witness === null && unread : this.witness === null || unread) this.witness = witness;
 			this.#socket = socket;
 			this.#servedBy = front;
 			this.#reader = new SseReader();

@@ -243,10 +243,12 @@ class Simulation implements Universe {
 		}
 	}
 
-	/** Nobody may be left who knows of the budgets: those who come back are told after a while. */
+	/** Nobody may be left who knows of the budgets, or of the last that was used: those who come back are told after a while. */
 	get #allForgotten(): boolean {
+		const { fronts, faults } = this.plan;
 		const lost = (name: string): boolean => (this.#crew.threads.get(name)?.incarnation ?? 2) > 1;
-		return this.#lostEarly || (lost('control') && this.plan.fronts.every(lost));
+		const hearsLate = faults.includes('slow-link') || faults.includes('thread-stall');
+		return this.#lostEarly || (lost('control') && (hearsLate ? fronts.some(lost) : fronts.every(lost)));
 	}
 
 	/** True once everything has ended and is back. */
