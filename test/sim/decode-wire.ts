@@ -36,7 +36,6 @@ export class DecodeStream implements Generation {
 	readonly #task: ActorRef<DecodeNews>;
 	#open = true;
 	#forsaken = false;
-	#toldPieces = false;
 
 	constructor(connection: DecodeConnection, request: GenerateRequest, record: GenerationRecord, task: ActorRef<DecodeNews>) {
 		this.connection = connection;
@@ -57,8 +56,6 @@ export class DecodeStream implements Generation {
 	abandon(): void {
 		this.#forsaken = true;
 		this.record.over = true;
-		// Given up in the turn in which it was to hear that it had begun, before it did.
-		if (!this.#toldPieces) this.record.begun = false;
 		this.cancel();
 	}
 
@@ -77,7 +74,6 @@ export class DecodeStream implements Generation {
 		}
 		if (this.#forsaken) return;
 		if (news.type === 'decode-started') this.record.begun = true;
-		if (news.type === 'pieces') this.#toldPieces = true;
 		const delivery: Delivery = this.#task.tell(news);
 		if (delivery === 'accepted') return;
 		if (delivery === 'full') this.connection.bug(`the mailbox of ${this.taskId} is full`);

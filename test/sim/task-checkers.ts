@@ -100,7 +100,9 @@ function tasksRunOnce({ found, generations, fronts, controlLost }: TaskEvidence)
 		const [first] = runs;
 		const oneFront = runs.every(({ front }) => front === first?.front);
 		const mayMove = runs.slice(0, -1).every(({ request }) => !request.strict && request.tellIds);
-		if (runs.length > 1 && !excused && !(oneFront && mayMove)) {
+		// Its slot was lost, by news that overtook what its engine had said: had a token been logged, it would be there twice.
+		const unheard = runs.slice(1).every(({ from, request }) => from === 0 && request.resume === null);
+		if (runs.length > 1 && !excused && !(oneFront && (mayMove || unheard))) {
 			found('tasksRunOnce', `${taskId} began on ${runs.map(({ front, address }) => `${address} for ${front}`).join(' and ')}`);
 		}
 	}
