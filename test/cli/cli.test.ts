@@ -158,6 +158,11 @@ test('config schema prints the schema, and config check what would be served, wi
 	const checked = JSON.parse((await cli('config', 'check', '--slots', '3')).out) as { pools: { slots: number }[]; childEnv?: unknown };
 	assert.equal(checked.pools[0]?.slots, 3);
 	assert.equal(checked.childEnv, undefined);
+	const managed = ['--pools.default.engine', 'openai', '--pools.default.provider', 'managed', '--pools.default.command', 'x {port}'];
+	const secret = await cli('config', 'check', ...managed, '--pools.default.env', '{ TOKEN: very-secret }');
+	assert.equal(secret.code, 0, secret.said);
+	assert.match(secret.out, /"TOKEN": "\(set\)"/);
+	assert.doesNotMatch(secret.out, /very-secret/);
 	assert.equal((await cli('config', 'check', '--slots', '0')).code, 78);
 });
 

@@ -79,6 +79,8 @@ describe('a daemon whose engine is elsewhere', () => {
 		await again.listen(socketPath);
 		try {
 			await daemon.said(/up-0 is ready: big-model on external/);
+			// The fronts hear of it a moment after the log.
+			while ((await fetch(`${daemon.url}/ready`)).status !== 200);
 			const { task_id: id } = await submit(daemon.url, { model_ref: 'up', prompt: 'x' });
 			assert.equal(textOf(await (await Watch.open(daemon.url, id)).all()), 'well');
 			assert.equal(await daemon.stop(), 0);

@@ -1,7 +1,9 @@
 /** The log of a pool over HTTP: at once, and as it is written. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import { EngineLogs, engineLog } from '../../src/actors/serving/engine-log.ts';
+import type { ReadEngineLog } from '../../src/actors/serving/engine-log-messages.ts';
 import * as schemas from '../../src/transport/api/response-schemas.ts';
 import { json, refused } from './published-answers.ts';
 import { poolView, startFront, type TestFront } from './test-front.ts';
@@ -68,5 +70,43 @@ describe('GET /v2/pools/{id}/logs', () => {
 		await refused(await front.fetch('/v2/pools/far/logs'), 404, 'NOT_FOUND');
 		await refused(await front.fetch('/v2/pools/p1/logs?after=x'), 400, 'INVALID_PARAMS');
 		await refused(await front.fetch('/v2/pools/p1/logs?tail=-1'), 400, 'INVALID_PARAMS');
+	});
+});
+
+describe('a follower of a log', () => {
+	it('is read nothing more for while its socket takes nothing, and all that is left once it does', async () => {
+		const answersMax = 160;
+		const text = 'x'.repeat(8_000);
+		const asked: ReadEngineLog[] = [];
+		/** A log that always has more, until it has not. */
+		const endless: ActorRef<ReadEngineLog> = {
+			tell(ask) {
+				asked.push(ask);
+				if (asked.length > answersMax) return 'accepted';
+				const first = (ask.after ?? 0) + 1;
+				const lines = Array.from(
+					{ length: 32 },
+					(_, index) => ({ id: first + index, at: 0, replicaId: 'p1-0', source: 'stdout', text }) as const,
+				);
+				setImmediate(() => ask.replyTo.tell({ type: 'engine-log-read', lines, gap: ask.after === 320, next: first + 31 }));
+				return 'accepted';
+			},
+		};
+		const slow = await startFront({}, undefined, 'auto', null, () => endless);
+		after(() => slow.close());
+		const client = await slow.raw();
+		await client.send(`GET /v2/pools/p1/logs?follow HTTP/1.1\r\nHost: 127.0.0.1:${slow.port}\r\n\r\n`);
+		await client.until((received) => received.includes('\r\n\r\n'));
+		client.socket.pause();
+		// Many more turns than it would take to answer all, were nothing in its way.
+		for (let turn = 0; turn < 20 * answersMax; turn++) await new Promise((resolve) => setImmediate(resolve));
+		assert.ok(asked.length < answersMax, `${asked.length} reads of 256 KB each for one that reads nothing`);
+		client.socket.resume();
+		await client.until(() => asked.length > answersMax, true);
+		assert.ok(client.received.includes(': lines are missing here'));
+		assert.deepEqual(
+			asked.slice(1).map(({ after }) => after),
+			Array.from({ length: answersMax }, (_, index) => (index + 1) * 32),
+		);
 	});
 });
