@@ -31,7 +31,11 @@ describe('a full queue', () => {
 	before(async () => {
 		const small = (policy: string) => ({ max_tokens_out: 100_000, scripted: endless, queue: { capacity: 2, full_policy: policy } });
 		daemon = await startDaemon({
-			config: { pools: [pool('reject', small('reject')), pool('drop', small('drop-lru')), pool('shed', small('shed-low-priority'))] },
+			config: {
+				pools: [pool('reject', small('reject')), pool('drop', small('drop-lru')), pool('shed', small('shed-low-priority'))],
+				// What runs there never ends by itself.
+				shutdown: { grace_ms: 100 },
+			},
 		});
 	});
 	after(() => daemon.stop());
