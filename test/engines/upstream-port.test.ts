@@ -68,7 +68,6 @@ describe('a generation over HTTP', () => {
 			seed: 5,
 			temperature: 0,
 			top_p: 1,
-			top_k: 1,
 			stop: ['x'],
 			prompt: 'hello "there"',
 		});

@@ -1,7 +1,7 @@
 /**
  * Any endpoint that speaks the OpenAI API: `/v1/completions` for raw prompts, `/v1/chat/completions` for messages (the engine's own
- * template is used), `/v1/embeddings`, `/v1/models`. Fields as in OpenAI's reference; those that only some engines have are sent only
- * where they differ from what means "off".
+ * template is used), `/v1/embeddings`, `/v1/models`. Fields as in OpenAI's reference, which refuses others; those that only some engines
+ * have are sent to engines that are known to have them, and only where they are not off.
  */
 import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
@@ -29,7 +29,7 @@ export const openaiAdapter: UpstreamAdapter = {
 			throw new UpstreamProblem(failure('POOL_UNREADY', 'the engine lists no model; name one with model', { retryAfterMs: 1_000 }));
 		const found = listed.find(({ id }) => id === name);
 		if (found === undefined && listed.length > 0) throw unknownModel(name, listed);
-		return openaiFacts(name, found?.ctx ?? null);
+		return openaiFacts(name, found?.ctx ?? null, { found: { extended: extendedBy.has(found?.ownedBy ?? '') } });
 	},
 	busy: () => Promise.resolve(null),
 	count: () => Promise.resolve(null),
@@ -52,8 +52,12 @@ export function openaiFacts(model: string, ctx: number | null, more: Partial<Ups
 	};
 }
 
+/** What engines that have more than OpenAI's sampling call themselves in `owned_by` of their models: vLLM, llama-server, SGLang, Ollama. */
+const extendedBy: ReadonlySet<string> = new Set(['vllm', 'llamacpp', 'sglang', 'library']);
+
 export interface ListedModel {
 	readonly id: string;
+	readonly ownedBy: string | null;
 	readonly ctx: number | null;
 }
 
@@ -61,9 +65,10 @@ export interface ListedModel {
 export async function modelsOf(client: UpstreamClient): Promise<readonly ListedModel[]> {
 	const answer = fieldsOf(await client.json('GET', '/v1/models'));
 	return listOf(answer['data']).flatMap((each) => {
-		const { id, max_model_len: vllmLength, meta } = fieldsOf(each) as Fields & { id?: unknown; max_model_len?: unknown; meta?: unknown };
-		const name = textOf(id);
-		return name === null ? [] : [{ id: name, ctx: numberOf(vllmLength) ?? numberOf(fieldsOf(meta)['n_ctx_train']) }];
+		const model = fieldsOf(each);
+		const id = textOf(model['id']);
+		const ctx = numberOf(model['max_model_len']) ?? numberOf(fieldsOf(model['meta'])['n_ctx_train']);
+		return id === null ? [] : [{ id, ownedBy: textOf(model['owned_by']), ctx }];
 	});
 }
 
@@ -98,6 +103,9 @@ export function openaiCall(target: UpstreamTarget, request: GenerateRequest, ext
 	) {
 		return failure('INVALID_PARAMS', 'sampling.grammar is given; the engine takes none');
 	}
+	const extended = target.engine !== 'openai' || target.found['extended'] === true;
+	const beyond = sampling.minP > 0 ? 'min_p' : sampling.repeatPenalty === 1 ? null : 'repeat_penalty';
+	if (!extended && beyond !== null) return failure('INVALID_PARAMS', `sampling.${beyond} is given; the OpenAI API has none`);
 	const raw = input.kind === 'prompt' && input.raw;
 	const common = {
 		model: target.model,
@@ -106,6 +114,7 @@ export function openaiCall(target: UpstreamTarget, request: GenerateRequest, ext
 		max_tokens: request.maxTokens,
 		seed: request.seed,
 		...openaiSampling(sampling),
+		...(extended ? extendedSampling(sampling) : {}),
 		...extra,
 	};
 	if (raw) {
@@ -119,20 +128,26 @@ function events(path: string, body: unknown, reader: AnswerReader): UpstreamCall
 	return { path, body, answers: 'text/event-stream', reader };
 }
 
-/** Only what the API has, and what other engines have added under these names and is not off. */
+/** Only what the API has. */
 function openaiSampling(sampling: Sampling): Fields {
 	return {
 		temperature: sampling.temperature,
 		top_p: sampling.topP,
-		...(sampling.topK > 0 ? { top_k: sampling.topK } : {}),
-		...(sampling.minP > 0 ? { min_p: sampling.minP } : {}),
-		...(sampling.repeatPenalty === 1 ? {} : { repetition_penalty: sampling.repeatPenalty }),
 		...(sampling.presencePenalty === 0 ? {} : { presence_penalty: sampling.presencePenalty }),
 		...(sampling.frequencyPenalty === 0 ? {} : { frequency_penalty: sampling.frequencyPenalty }),
 		...(sampling.stop.length === 0 ? {} : { stop: sampling.stop }),
 		...(sampling.jsonSchema === null || sampling.jsonSchema === undefined
 			? {}
 			: { response_format: { type: 'json_schema', json_schema: { name: 'answer', schema: sampling.jsonSchema, strict: true } } }),
+	};
+}
+
+/** What other engines have added under these names. */
+function extendedSampling(sampling: Sampling): Fields {
+	return {
+		...(sampling.topK > 0 ? { top_k: sampling.topK } : {}),
+		...(sampling.minP > 0 ? { min_p: sampling.minP } : {}),
+		...(sampling.repeatPenalty === 1 ? {} : { repetition_penalty: sampling.repeatPenalty }),
 	};
 }
 

@@ -79,6 +79,11 @@ export class RecordWriter {
 		this.#count += 1;
 	}
 
+	/** Tokens so far, with those that wait for a text. */
+	get counted(): number {
+		return this.tokens + this.#carried;
+	}
+
 	/** Tells what was written since; before the message that follows it, and at the end of each read. */
 	flush(): void {
 		const count = this.#count;

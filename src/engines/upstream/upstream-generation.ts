@@ -37,6 +37,7 @@ const answerBytesMax = 64 * 1024 * 1024;
 /** An engine that has not closed its side by then has not noticed that we left: nobody knows what it does. */
 const leaveMs = 1_900;
 const wordsMax = 300;
+const noText = Buffer.alloc(0);
 
 export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink {
 	readonly #place: GenerationPlace;
@@ -238,6 +239,9 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 		}
 		if (this.#failed === null) reader.finish?.(this);
 		if (this.#failed !== null) return this.#fail(this.#failed, 'free', 'maybe');
+		// Tokens of which no delta told: parts of a character, or the end itself. They are a piece without text.
+		const untold = (this.#tokensOut ?? 0) - this.#writer.counted;
+		if (untold > 0) this.#writer.add(noText, 0, 0, false, untold, -1, Number.NaN);
 		this.#writer.finish();
 		if (this.#finishReason === null) return this.#fail(this.#broken('the answer ended without its end'), 'free', 'maybe');
 		const usage = this.#usage();

@@ -1,0 +1,230 @@
+/**
+ * An endpoint of the OpenAI API, as its own specification has it: openapi.yaml of github.com/openai/openai-openapi. Beside each route stands
+ * the schema of its request and its answer there. It knows no field of other engines, and says so by `strayed`.
+ */
+import type { FakeExchange } from './fake-exchange.ts';
+import { tokenize } from './fake-model.ts';
+import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
+import { type FakeEnd, FakeSlots, type FakeStep, type FakeWork } from './fake-slots.ts';
+import {
+	type BodyFields,
+	isBetween,
+	isCount,
+	isEither,
+	isFlag,
+	isListOf,
+	isObject,
+	isOneOf,
+	isText,
+	strictBody,
+	strictFields,
+} from './strict-body.ts';
+
+export interface FakeOpenaiOptions extends FakeServerOptions {
+	readonly slots?: number;
+	readonly stepMs?: number;
+	readonly endsAfter?: number;
+	readonly model?: string;
+}
+
+const isStop = isEither(isText, isListOf(isText));
+/** `CreateModelResponseProperties`, `CreateCompletionRequest` and `CreateChatCompletionRequest`, as far as an answer of text goes. */
+const sampling: BodyFields = {
+	model: isText,
+	'stream?': isFlag,
+	'stream_options?': isObject,
+	'max_tokens?': isCount,
+	'seed?': Number.isSafeInteger,
+	'temperature?': isBetween(0, 2),
+	'top_p?': isBetween(0, 1),
+	'stop?': isStop,
+	'presence_penalty?': isBetween(-2, 2),
+	'frequency_penalty?': isBetween(-2, 2),
+};
+const completionFields: BodyFields = { ...sampling, prompt: isText, 'logprobs?': isBetween(0, 5) };
+const chatFields: BodyFields = {
+	...sampling,
+	messages: isListOf(isObject),
+	'max_completion_tokens?': isCount,
+	'response_format?': isObject,
+	'logprobs?': isFlag,
+	'top_logprobs?': isBetween(0, 20),
+	'tools?': isListOf(isObject),
+	'tool_choice?': isEither(isText, isObject),
+	'parallel_tool_calls?': isFlag,
+	'reasoning_effort?': isText,
+};
+
+export class FakeOpenai {
+	readonly server: FakeServer;
+	readonly slots: FakeSlots;
+	readonly model: string;
+	/** `owned_by` of its model. */
+	ownedBy = 'system';
+	/** `ChatCompletionStreamOptions.include_obfuscation`: true unless it is sent as false. */
+	obfuscates = false;
+	#answers = 0;
+
+	constructor({ slots = 4, stepMs = 0, endsAfter = 500, model = 'gpt-fake', ...options }: FakeOpenaiOptions = {}) {
+		this.model = model;
+		this.server = new FakeServer(options);
+		this.slots = new FakeSlots({ slots, stepMs, endsAfter });
+		this.server.refuse = (exchange, status) => (status === 401 ? this.#unauthorized(exchange) : this.#unknownUrl(exchange));
+		// GET /models → ListModelsResponse of Model
+		this.server.on('GET', '/v1/models', (exchange) =>
+			exchange.json(200, { object: 'list', data: [{ id: model, object: 'model', created: 1_686_935_002, owned_by: this.ownedBy }] }),
+		);
+		this.server.on('POST', '/v1/completions', (exchange, request) => this.#completion(exchange, request));
+		this.server.on('POST', '/v1/chat/completions', (exchange, request) => this.#chat(exchange, request));
+		this.server.on('POST', '/v1/embeddings', (exchange, request) => this.#embeddings(exchange, request));
+	}
+
+	/** createCompletion: CreateCompletionRequest → CreateCompletionResponse, in a stream one a chunk. */
+	#completion(exchange: FakeExchange, request: FakeRequest): void {
+		const body = this.#body(exchange, request, completionFields);
+		if (body === null) return;
+		const id = `cmpl-${this.#answers++}`;
+		const chunk = (choices: readonly unknown[], usage: unknown): unknown => ({
+			id,
+			object: 'text_completion',
+			created: 1_700_000_000,
+			choices,
+			model: this.model,
+			system_fingerprint: 'fp_44709d6fcb',
+			usage,
+		});
+		const choice = (text: string, reason: string | null): unknown => ({ text, index: 0, logprobs: null, finish_reason: reason });
+		this.#generate(exchange, body, tokenize(String(body['prompt'])), {
+			begin: [],
+			delta: (text) => chunk([choice(text, null)], null),
+			end: (reason) => chunk([choice('', reason)], null),
+			usage: (usage) => chunk([], usage),
+		});
+	}
+
+	/** createChatCompletion: CreateChatCompletionRequest → CreateChatCompletionStreamResponse. */
+	#chat(exchange: FakeExchange, request: FakeRequest): void {
+		const body = this.#body(exchange, request, chatFields);
+		if (body === null) return;
+		const id = `chatcmpl-${this.#answers++}`;
+		const chunk = (choices: readonly unknown[], usage: unknown): unknown => ({
+			id,
+			object: 'chat.completion.chunk',
+			created: 1_700_000_000,
+			model: this.model,
+			service_tier: 'default',
+			system_fingerprint: 'fp_44709d6fcb',
+			choices,
+			usage,
+			...(this.obfuscates ? { obfuscation: 'x'.repeat(1 + (this.slots.busy % 3)) } : {}),
+		});
+		const choice = (delta: unknown, reason: string | null): unknown => ({ index: 0, delta, logprobs: null, finish_reason: reason });
+		const messages = (body['messages'] as readonly Record<string, unknown>[]).map((message) =>
+			// ChatCompletionRequestMessage: the fields of the roles that carry text.
+			strictFields(message, { role: isText, content: isText, 'name?': isText, 'tool_call_id?': isText }, 'a message', this.#stray),
+		);
+		const prompt = messages.map(({ role, content }) => `${String(role)}: ${String(content)}\n`).join('');
+		this.#generate(exchange, body, tokenize(`${prompt}assistant:`), {
+			begin: [chunk([choice({ role: 'assistant', content: '', refusal: null }, null)], null)],
+			delta: (text) => chunk([choice({ content: text }, null)], null),
+			end: (reason) => chunk([choice({}, reason)], null),
+			usage: (usage) => chunk([], usage),
+		});
+	}
+
+	/** createEmbedding: CreateEmbeddingRequest → CreateEmbeddingResponse. */
+	#embeddings(exchange: FakeExchange, request: FakeRequest): void {
+		const fields: BodyFields = {
+			model: isText,
+			input: isListOf(isText),
+			'encoding_format?': isOneOf('float', 'base64'),
+			'dimensions?': isCount,
+			'user?': isText,
+		};
+		const body = this.#body(exchange, request, fields);
+		if (body === null) return;
+		const inputs = body['input'] as readonly string[];
+		const tokens = inputs.reduce((sum, input) => sum + tokenize(input).length, 0);
+		const data = inputs.map((input, index) => ({ object: 'embedding', index, embedding: [input.length, 0.5, -1e-7] }));
+		exchange.json(200, { object: 'list', data, model: this.model, usage: { prompt_tokens: tokens, total_tokens: tokens } });
+	}
+
+	readonly #stray = (words: string): void => this.server.stray(words);
+
+	/** Null: it has been refused. ErrorResponse of Error: `{error: {message, type, param, code}}`. */
+	#body(exchange: FakeExchange, request: FakeRequest, fields: BodyFields): Readonly<Record<string, unknown>> | null {
+		const accepts = request.headers.get('accept') ?? '';
+		const body = strictBody(request.body, fields, request.path, this.#stray);
+		const wanted = body['stream'] === true ? 'text/event-stream' : 'application/json';
+		if (accepts !== wanted && !accepts.includes('*/*')) this.#stray(`${request.path} accepts ${accepts}`);
+		if (body['stream_options'] !== undefined)
+			strictFields(body['stream_options'], { 'include_usage?': isFlag, 'include_obfuscation?': isFlag }, 'stream_options', this.#stray);
+		if (body['model'] === this.model) return body;
+		exchange.json(404, {
+			error: {
+				message: `The model \`${String(body['model'])}\` does not exist or you do not have access to it.`,
+				type: 'invalid_request_error',
+				param: null,
+				code: 'model_not_found',
+			},
+		});
+		return null;
+	}
+
+	#generate(exchange: FakeExchange, body: Readonly<Record<string, unknown>>, prompt: readonly number[], frames: Frames): void {
+		if (body['stream'] !== true) this.#stray('it is asked without stream, which no answer of this fake has');
+		const { include_usage: usage } = (body['stream_options'] ?? {}) as { include_usage?: boolean };
+		const say = (value: unknown): void => exchange.event(event(value));
+		const work: FakeWork = {
+			prompt,
+			maxTokens: Number(body['max_tokens'] ?? 1_000_000),
+			stop: [body['stop'] ?? []].flat() as string[],
+			seed: body['temperature'] === 0 ? null : Number(body['seed'] ?? 0),
+			begun: () => {
+				exchange.beginEvents();
+				for (const each of frames.begin) say(each);
+			},
+			token: ({ text }: FakeStep) => {
+				if (text !== '') say(frames.delta(text));
+			},
+			ended: ({ reason, text, made }: FakeEnd) => {
+				if (text !== '') say(frames.delta(text));
+				const used = {
+					prompt_tokens: prompt.length,
+					completion_tokens: made,
+					total_tokens: prompt.length + made,
+					prompt_tokens_details: { cached_tokens: 0, audio_tokens: 0 },
+				};
+				exchange.endEvents(
+					event(frames.end(reason === 'length' ? 'length' : 'stop')),
+					...(usage === true ? [event(frames.usage(used))] : []),
+					'data: [DONE]\n\n',
+				);
+			},
+		};
+		exchange.onGone(() => this.slots.drop(work));
+		this.slots.add(work);
+	}
+
+	#unauthorized(exchange: FakeExchange): void {
+		exchange.json(401, {
+			error: { message: 'Incorrect API key provided.', type: 'invalid_request_error', param: null, code: 'invalid_api_key' },
+		});
+	}
+
+	#unknownUrl(exchange: FakeExchange): void {
+		exchange.json(404, { error: { message: 'Unknown request URL.', type: 'invalid_request_error', param: null, code: 'unknown_url' } });
+	}
+}
+
+/** What differs between the two streams. */
+interface Frames {
+	readonly begin: readonly unknown[];
+	delta(text: string): unknown;
+	end(reason: string): unknown;
+	usage(usage: unknown): unknown;
+}
+
+function event(value: unknown): string {
+	return `data: ${JSON.stringify(value)}\n\n`;
+}

@@ -1,0 +1,90 @@
+/** The OpenAI adapter, against an endpoint that is exactly what OpenAI specifies. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { allPromised, conformance, type EnginePromises, type EngineUnderTest } from './conformance.ts';
+import { begin, generate } from './decode-world.ts';
+import { FakeOpenai } from './fakes/fake-openai.ts';
+import { upstreamConformance } from './upstream-conformance.ts';
+import { lookAt, upstreamSettings } from './upstream-world.ts';
+
+const noIds = 'the API names no token ids';
+const promises: EnginePromises = {
+	...allPromised,
+	tokensInAtStart: 'usage comes with the end',
+	logprobs: noIds,
+	resume: noIds,
+	resumeChat: noIds,
+	counts: 'the API has no tokenizer',
+	tokenizes: 'the API has no tokenizer',
+	refusesBeyondSlots: 'what is too much waits in the engine, or is refused with 429',
+	judgesCtx: 'the engine judges by itself, with 400',
+};
+
+async function fakeOpenai(): Promise<EngineUnderTest> {
+	const fake = new FakeOpenai({ slots: 4, stepMs: 1 });
+	const looked = await lookAt(upstreamSettings('openai', await fake.server.listen()));
+	assert.ok(looked.replica !== null, JSON.stringify(looked.failure));
+	return {
+		replica: looked.replica,
+		port: looked.port,
+		kill: () => fake.server.kill(),
+		async close() {
+			looked.close();
+			await fake.server.close();
+			assert.deepEqual(fake.server.strayed, []);
+		},
+	};
+}
+
+describe('an OpenAI endpoint', () => {
+	conformance(fakeOpenai, promises);
+
+	upstreamConformance({
+		promises,
+		start: () => new FakeOpenai({ slots: 2, endsAfter: 60 }),
+		settings: (url, key) => upstreamSettings('openai', url, { key, slots: 2 }),
+		facts: {
+			engine: 'openai',
+			engineVersion: 'unknown',
+			modelName: 'gpt-fake',
+			ctx: 2_048,
+			slots: 2,
+			workloads: ['completion', 'embedding'],
+			features: ['json_schema'],
+			modelDigest: null,
+		},
+		generates: /completions$/,
+		looks: /models$/,
+		error: (status, quoted) =>
+			JSON.stringify({ error: { message: `Bad: ${quoted}`, type: 'invalid_request_error', param: null, code: `e${status}` } }),
+		loading: { kind: 'status', status: 503, headers: { 'retry-after': '2' } },
+	});
+
+	it('that does not notice that its client left is told of after two seconds: nobody knows of its slot', async () => {
+		const fake = new FakeOpenai({ stepMs: 1, endsAfter: 100_000 });
+		const looked = await lookAt(upstreamSettings('openai', await fake.server.listen()));
+		assert.ok(looked.replica !== null);
+		fake.server.fault({ kind: 'deaf' }, /completions/);
+		const task = begin(looked.port, looked.replica, { maxTokens: 100_000 });
+		await task.hasPieces(1);
+		task.generation?.cancel();
+		const end = await task.hasEnded();
+		assert.ok(end.type === 'decode-failed');
+		assert.deepEqual([end.slot, end.began], ['unknown', 'maybe']);
+		looked.close();
+		await fake.server.close();
+	});
+
+	it('is read the same when each delta hides its length', async () => {
+		const fake = new FakeOpenai();
+		const looked = await lookAt(upstreamSettings('openai', await fake.server.listen()));
+		assert.ok(looked.replica !== null);
+		const input = { kind: 'messages', messages: [{ role: 'user', content: 'Once' }] } as const;
+		const plain = await generate(looked.port, looked.replica, { input });
+		fake.obfuscates = true;
+		const hidden = await generate(looked.port, looked.replica, { input });
+		assert.deepEqual([hidden.text, hidden.tokens], [plain.text, plain.tokens]);
+		looked.close();
+		await fake.server.close();
+	});
+});
