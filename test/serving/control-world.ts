@@ -25,6 +25,7 @@ import type {
 	Settlement,
 	TaskSummary,
 } from '../../src/actors/serving/messages.ts';
+import type { ConfigurePools } from '../../src/actors/serving/pool-messages.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 import { SessionNotes } from '../../src/actors/serving/session-notes.ts';
 import { FakeEngines } from './fake-engine.ts';
@@ -237,7 +238,7 @@ export class ControlWorld {
 	readonly host: SimHost;
 	readonly system: ActorSystem;
 	readonly engines: FakeEngines;
-	readonly pools: readonly PoolSpec[];
+	pools: readonly PoolSpec[];
 	readonly tasks = new Map<string, TestTask>();
 	/** Task ids, in the order of their grants. */
 	readonly granted: string[] = [];
@@ -249,7 +250,7 @@ export class ControlWorld {
 	epoch = 0;
 	/** As the front knew it from the last control thread. */
 	draining: readonly { readonly poolId: string; readonly deadlineAt: number }[] = [];
-	dispatcher: ActorRef<DispatcherCommand> | null = null;
+	dispatcher: ActorRef<DispatcherCommand | ConfigurePools> | null = null;
 	guardian: ActorRef<EngineThreadCommand> | null = null;
 	/** What the front keeps of sessions. */
 	readonly notes = new SessionNotes();
@@ -312,9 +313,18 @@ export class ControlWorld {
 			sessions: this.sessions,
 			pinning: this.pinning,
 		});
-		this.dispatcher = this.system.spawn(`control-${this.epoch}`, setup, { mailboxMax: 65_536 }) as ActorRef<DispatcherCommand>;
+		this.dispatcher = this.system.spawn(`control-${this.epoch}`, setup, { mailboxMax: 65_536 }) as ActorRef<
+			DispatcherCommand | ConfigurePools
+		>;
 		if (front === 'reports') this.frontReports();
 		this.engineJoins();
+	}
+
+	/** The configuration was read anew. */
+	configure(...pools: readonly PoolSpec[]): void {
+		this.pools = pools;
+		this.dispatcher?.tell({ type: 'configure-pools', pools, pinning: this.pinning });
+		this.host.run();
 	}
 
 	frontReports(): void {

@@ -76,6 +76,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		queueDepth: { interactive: 0, batch: 0 },
 		state: 'ready',
 		drainingUntil: null,
+		retiring: false,
 		reloadingTo: null,
 		lastError: null,
 		replicas: [{ replicaId: 'pool-0', state: 'ready', facts: replicaFacts, breaker: 'closed', lastError: null }],

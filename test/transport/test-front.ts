@@ -51,6 +51,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		queueDepth: { interactive: 1, batch: 2 },
 		state: 'ready',
 		drainingUntil: null,
+		retiring: false,
 		reloadingTo: null,
 		lastError: null,
 		replicas: [{ replicaId: 'p1-0', state: 'ready', facts: replicaFacts, breaker: 'closed', lastError: null }],

@@ -9,26 +9,15 @@ import type { ActorRef } from '../kernel/ref.ts';
 import { type AdmissionSteps, openAdmission } from './admission.ts';
 import { placementOf } from './continuation.ts';
 import { DecisionRecords, decisionRecord } from './decision-records.ts';
+import { DispatcherPools, poolMailboxMax } from './dispatcher-pools.ts';
 import { DispatcherSessions, noTerms, type SessionsTick } from './dispatcher-sessions.ts';
 import { type Failure, failure } from './failure.ts';
 import { FrontRoster, type RosterTick } from './front-roster.ts';
 import { expectOfDispatcher } from './known-series.ts';
-import type {
-	DecisionRecord,
-	DispatcherCommand,
-	EngineThreadCommand,
-	KnownTask,
-	PlacementNews,
-	PoolView,
-	TaskClaim,
-	TaskClaimed,
-	TaskSummary,
-} from './messages.ts';
-import { choose, countOneMore, type Decision, decide, feasibility, type OwnSnapshot, type PoolSnapshot } from './placement.ts';
-import { pool } from './pool.ts';
-import type { PoolMessage, PoolNews } from './pool-messages.ts';
+import type { DecisionRecord, DispatcherCommand, KnownTask, PlacementNews, TaskClaim, TaskClaimed, TaskSummary } from './messages.ts';
+import { choose, countOneMore, type Decision, decide, feasibility } from './placement.ts';
+import type { ConfigurePools, PoolNews } from './pool-messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
-import { startingNews } from './pool-view.ts';
 import type { SessionOptions } from './session-book.ts';
 import type { SessionTerms } from './session-messages.ts';
 import { SureNews } from './sure-news.ts';
@@ -49,19 +38,8 @@ export interface DispatcherOptions {
 	readonly pinning?: boolean;
 }
 
-export type DispatcherMessage = DispatcherCommand | PoolNews | RosterTick | SessionsTick | { readonly type: 'news-due' };
+export type DispatcherMessage = DispatcherCommand | ConfigurePools | PoolNews | RosterTick | SessionsTick | { readonly type: 'news-due' };
 
-interface PoolRow {
-	readonly spec: PoolSpec;
-	readonly ref: ActorRef<PoolMessage>;
-	/** As the pool last told, and what was sent there since. */
-	snapshot: OwnSnapshot;
-	view: PoolView;
-	/** As ordered: what the pool has told may be older. */
-	drainingUntil: number | null;
-}
-
-const poolMailboxMax = 65_536;
 const contestedMs = 100;
 /** A link without room for news has some again by then. */
 const newsAgainMs = 50;
@@ -73,13 +51,12 @@ export function dispatcher(options: DispatcherOptions): Setup<DispatcherMessage>
 class Dispatcher implements Behavior<DispatcherMessage> {
 	readonly #ctx: ActorContext<DispatcherMessage>;
 	readonly #epoch: number;
-	readonly #pools = new Map<string, PoolRow>();
+	readonly #pools: DispatcherPools;
 	readonly #fronts: FrontRoster;
-	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
 	readonly #unreported: Set<string>;
 	readonly #homes = new TaskHomes();
 	readonly #admission: AdmissionSteps;
-	readonly #pinning: boolean;
+	#pinning: boolean;
 	readonly #decisions = new DecisionRecords();
 	readonly #sessions: DispatcherSessions;
 	readonly #news: SureNews;
@@ -89,22 +66,14 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		this.#epoch = options.epoch;
 		this.#admission = options.admission ?? openAdmission;
 		this.#pinning = options.pinning ?? true;
-		this.#fronts = new FrontRoster(ctx, options.epoch, () => [...this.#pools.values()].map((row) => row.view));
-		this.#sessions = new DispatcherSessions(ctx, options, this.#pools, this.#fronts);
+		const { epoch, pools, engines = ['engine-0'] } = options;
+		this.#pools = new DispatcherPools(ctx, { epoch, pools, engines, changed: () => this.#fronts.broadcast() });
+		this.#fronts = new FrontRoster(ctx, epoch, () => this.#pools.views);
+		this.#sessions = new DispatcherSessions(ctx, options, this.#pools.rows, this.#fronts);
 		this.#news = new SureNews(() => ctx.setTimer('news', newsAgainMs, { type: 'news-due' }));
 		this.#unreported = new Set(options.expectedFronts);
 		expectOfDispatcher(ctx.telemetry);
-		const engines = options.engines ?? ['engine-0'];
-		for (const spec of options.pools) {
-			const setup = pool({ spec, epoch: options.epoch, engines, dispatcher: ctx.self });
-			this.#pools.set(spec.poolId, {
-				spec,
-				ref: ctx.spawn(spec.poolId, setup, { mailboxMax: poolMailboxMax }),
-				drainingUntil: null,
-				...startingNews(spec),
-			});
-		}
-		if (this.#unreported.size === 0) this.#openGrants();
+		if (this.#unreported.size === 0) this.#pools.openGrants();
 	}
 
 	onMessage(_ctx: ActorContext<DispatcherMessage>, message: DispatcherMessage): Next<DispatcherMessage> {
@@ -137,7 +106,11 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				this.#onDisplaced(message);
 				break;
 			case 'control-pool':
-				this.#onControlPool(message);
+				this.#pools.control(message);
+				break;
+			case 'configure-pools':
+				this.#pinning = message.pinning;
+				this.#pools.configure(message.pools);
 				break;
 			case 'explain':
 				message.replyTo.tell({ type: 'explained', decision: this.#decisions.get(message.taskId) });
@@ -156,7 +129,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				this.#onFrontReported(message.frontId);
 				break;
 			case 'engine-joined':
-				this.#onEngineJoined(message.engineId, message.replyTo);
+				this.#pools.engineJoined(message.engineId, message.replyTo);
 				break;
 			case 'pool-changed':
 				this.#onPoolChanged(message);
@@ -184,12 +157,12 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		// A pool that failed has lost its ledger. Who restarts this thread has all leases reported to a new one.
 		if (signal.type === 'child-failed') throw new Error(`pool ${signal.name} failed: ${signal.message}`);
 		if (signal.type !== 'terminated') return 'same';
+		if (this.#pools.gone(signal.ref)) return 'same';
 		for (const frontId of this.#fronts.leave(signal.ref)) {
 			this.#homes.frontLost(frontId);
 			// A front that died before it reported has nothing left to report: its tasks died with it.
 			this.#onFrontReported(frontId);
 		}
-		for (const [engineId, ref] of this.#engines) if (ref === signal.ref) this.#engines.delete(engineId);
 		// Main tells of lost threads: seen from here, those of an orderly stop are lost too.
 		return 'same';
 	}
@@ -235,10 +208,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			return;
 		}
 		const row = this.#pools.get(decision.poolId);
-		if (row?.ref.tell({ type: 'enqueue', summary, terms, origin: null, replyTo }) === 'accepted') {
-			countOneMore(row.snapshot);
-			return;
-		}
+		if (row !== undefined && this.#pools.send(row, { type: 'enqueue', summary, terms, origin: null, replyTo }))
+			return countOneMore(row.snapshot);
 		this.#sessions.giveBack(summary, terms, this.#ctx.now());
 		const words = `${decision.poolId} has more than ${poolMailboxMax} messages waiting`;
 		this.#news.tell(replyTo, {
@@ -249,78 +220,34 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 
 	/** A task that has its 202 waits where it could be served, were that not being drained. */
 	#mayWait(summary: TaskSummary, terms: SessionTerms, replyTo: ActorRef<PlacementNews>): boolean {
-		const undrained = this.#snapshots().map((snapshot) => ({ ...snapshot, draining: false }));
+		const undrained = this.#pools.snapshots(summary).map((snapshot) => ({ ...snapshot, draining: false }));
 		const decision = decide(undrained, summary);
-		if (decision.kind === 'none') return false;
-		return (
-			this.#pools.get(decision.poolId)?.ref.tell({ type: 'enqueue', summary, terms, origin: { kind: 'stays' }, replyTo }) === 'accepted'
-		);
+		const row = decision.kind === 'none' ? undefined : this.#pools.get(decision.poolId);
+		return row !== undefined && this.#pools.send(row, { type: 'enqueue', summary, terms, origin: { kind: 'stays' }, replyTo });
 	}
 
 	/** To another pool that can serve it, else back to where it was. */
 	#onDisplaced({ poolId, summary, terms, not, replyTo }: Extract<PoolNews, { type: 'displaced' }>): void {
-		const others = this.#snapshots().filter(
-			(each) => each.poolId !== poolId && each.poolId !== not && (each.hasRoom || each.slotsFree > 0 || summary.resume !== null),
-		);
+		const others = this.#pools
+			.snapshots(summary)
+			.filter((each) => each.poolId !== poolId && each.poolId !== not && (each.hasRoom || each.slotsFree > 0 || summary.resume !== null));
 		const { pools, job } = placementOf(others, summary);
 		const decision: Decision | null = not === null && pools.length > 0 ? decide(pools, job) : null;
 		const assigned = decision?.kind === 'assigned' ? this.#pools.get(decision.poolId) : undefined;
 		if (decision?.kind === 'assigned' && assigned !== undefined) {
-			if (assigned.ref.tell({ type: 'enqueue', summary, terms, origin: { kind: 'moved', from: poolId }, replyTo }) === 'accepted') {
+			if (this.#pools.send(assigned, { type: 'enqueue', summary, terms, origin: { kind: 'moved', from: poolId }, replyTo })) {
 				countOneMore(assigned.snapshot);
 				this.#logDecision(summary, decision);
 				return;
 			}
 		}
 		const home = this.#pools.get(poolId);
-		if (home?.ref.tell({ type: 'enqueue', summary, terms, origin: { kind: 'stays' }, replyTo }) === 'accepted') return;
+		if (home !== undefined && this.#pools.send(home, { type: 'enqueue', summary, terms, origin: { kind: 'stays' }, replyTo })) return;
 		this.#sessions.giveBack(summary, terms, this.#ctx.now(), false);
 		this.#news.tell(replyTo, {
 			type: 'refused',
 			failure: failure('POOL_UNREADY', `${poolId} has more to do than it can take`, { retryAfterMs: 1_000 }),
 		});
-	}
-
-	#onControlPool({ poolId, operation, correlationId, replyTo }: Extract<DispatcherCommand, { type: 'control-pool' }>): void {
-		const row = this.#pools.get(poolId);
-		if (row === undefined) {
-			replyTo.tell({ type: 'pool-controlled', failure: failure('NOT_FOUND', 'there is no such pool; /v2/pools lists them') });
-			return;
-		}
-		if (operation.kind === 'reload' || operation.kind === 'purge') {
-			const order =
-				operation.kind === 'reload'
-					? ({ type: 'reload', model: operation.model, replyTo } as const)
-					: ({ type: 'purge', operation, replyTo } as const);
-			if (row.ref.tell(order) === 'accepted') return;
-			const words = `${poolId} has more to do than it can take`;
-			replyTo.tell({ type: 'pool-controlled', failure: failure('POOL_UNREADY', words, { retryAfterMs: 1_000 }) });
-			return;
-		}
-		const deadlineAt = operation.kind === 'drain' ? this.#ctx.now() + operation.deadlineMs : null;
-		this.#drain(row, deadlineAt);
-		this.#ctx.telemetry.log('info', operation.kind === 'drain' ? 'pool-drain' : 'pool-undrain', {
-			correlation_id: correlationId,
-			pool_id: poolId,
-			human:
-				operation.kind === 'drain'
-					? `Draining ${poolId}: its tasks may run for ${operation.deadlineMs} ms more.`
-					: `${poolId} takes tasks again.`,
-		});
-		replyTo.tell({ type: 'pool-controlled', failure: null });
-	}
-
-	/** Known here at once: no task is sent there behind it. Null: it takes tasks again. */
-	#drain(row: PoolRow, deadlineAt: number | null): void {
-		row.ref.tell(deadlineAt === null ? { type: 'undrain' } : { type: 'drain', deadlineAt });
-		row.drainingUntil = deadlineAt;
-		row.snapshot = { ...row.snapshot, draining: deadlineAt !== null };
-		row.view = { ...row.view, drainingUntil: deadlineAt };
-		this.#fronts.broadcast();
-	}
-
-	#snapshots(): PoolSnapshot[] {
-		return [...this.#pools.values()].map((row) => row.snapshot);
 	}
 
 	/** False: another front has it. */
@@ -367,7 +294,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	): { readonly decision: Decision; readonly record: DecisionRecord } {
 		const problem = refused ?? this.#admission.catalog(summary, startedAt) ?? this.#whyNoPin(summary);
 		const admittedAt = this.#ctx.now();
-		const { pools, job } = placementOf(this.#snapshots(), summary);
+		const { pools, job } = placementOf(this.#pools.snapshots(summary), summary);
 		const feasible = problem === null ? feasibility(pools, job) : { pools: [], considered: [], failure: problem };
 		const consideredAt = this.#ctx.now();
 		const decision = choose(feasible, job, this.#sessions.lastPoolOf(summary));
@@ -410,7 +337,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		// What an operator has ordered outlives this thread.
 		for (const { poolId, deadlineAt } of draining) {
 			const row = this.#pools.get(poolId);
-			if (row !== undefined && row.drainingUntil === null && this.#epoch > 1) this.#drain(row, deadlineAt);
+			if (row !== undefined && row.drainingUntil === null && this.#epoch > 1) this.#pools.drain(row, deadlineAt);
 		}
 		this.#ctx.watch(ref);
 		this.#sessions.frontJoined();
@@ -420,25 +347,11 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	#onFrontReported(frontId: string): void {
 		if (!this.#unreported.delete(frontId) || this.#unreported.size > 0) return;
 		this.#sessions.allReported();
-		this.#openGrants();
+		this.#pools.openGrants();
 	}
 
-	#openGrants(): void {
-		for (const { ref } of this.#pools.values()) ref.tell({ type: 'open-grants' });
-	}
-
-	#onEngineJoined(engineId: string, ref: ActorRef<EngineThreadCommand>): void {
-		this.#engines.set(engineId, ref);
-		this.#ctx.watch(ref);
-		for (const row of this.#pools.values()) row.ref.tell({ type: 'use-engine', engineId, replyTo: ref });
-	}
-
-	#onPoolChanged({ snapshot, view }: Extract<PoolNews, { type: 'pool-changed' }>): void {
-		const row = this.#pools.get(snapshot.poolId);
-		if (row === undefined) return;
-		const before = row.view;
-		row.snapshot = { ...snapshot, draining: row.drainingUntil !== null };
-		row.view = view.drainingUntil === row.drainingUntil ? view : { ...view, drainingUntil: row.drainingUntil };
-		this.#fronts.poolChanged(before, row.view);
+	#onPoolChanged(news: Extract<PoolNews, { type: 'pool-changed' }>): void {
+		const told = this.#pools.told(news);
+		if (told !== null) this.#fronts.poolChanged(told.before, told.now);
 	}
 }

@@ -14,7 +14,7 @@ export type EngineDrivers = Readonly<Partial<Record<EngineKind, EngineDriver>>>;
 
 export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadCommand> {
 	return () => {
-		const replicas = new Map<string, ActorRef<ReplicaMessage>>();
+		const replicas = new Map<string, { readonly poolId: string; readonly ref: ActorRef<ReplicaMessage> }>();
 		let draining = false;
 		return {
 			onMessage(ctx, message) {
@@ -25,10 +25,15 @@ export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadComman
 					else message.replyTo.tell({ type: 'model-refused', model, failure: change.failure });
 					return 'same';
 				}
+				if (message.type === 'keep-pools') {
+					const kept = new Set(message.poolIds);
+					for (const { poolId, ref } of replicas.values()) if (!kept.has(poolId)) ref.tell({ type: 'stop' });
+					return 'same';
+				}
 				const { replica: spec, replyTo } = message;
 				const running = replicas.get(spec.replicaId);
 				if (running !== undefined) {
-					running.tell({ type: 'attach', replyTo });
+					running.ref.tell({ type: 'attach', replyTo });
 					return 'same';
 				}
 				const driver = drivers[spec.engine];
@@ -46,17 +51,17 @@ export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadComman
 					return 'same';
 				}
 				const ref = ctx.spawn(spec.replicaId, replica({ spec, driver, pool: replyTo }));
-				replicas.set(spec.replicaId, ref);
+				replicas.set(spec.replicaId, { poolId: spec.poolId, ref });
 				ctx.watch(ref);
 				return 'same';
 			},
 			onSignal(ctx, signal) {
 				if (signal.type === 'terminated') {
-					for (const [replicaId, ref] of replicas) if (ref === signal.ref) replicas.delete(replicaId);
+					for (const [replicaId, each] of replicas) if (each.ref === signal.ref) replicas.delete(replicaId);
 				}
 				if (signal.type === 'drain') {
 					draining = true;
-					for (const ref of replicas.values()) ctx.drain(ref);
+					for (const { ref } of replicas.values()) ctx.drain(ref);
 				}
 				return draining && replicas.size === 0 ? 'stopped' : 'same';
 			},

@@ -43,7 +43,8 @@ export interface FinishedRun {
 }
 
 export class PaceMeter {
-	readonly #prior: PerfPrior;
+	/** Used until something was measured. */
+	prior: PerfPrior;
 	readonly #prefillTokensPerS = new RateByDepth();
 	readonly #decodeTokensPerS = new RateByDepth();
 	readonly #lengths = new OutputLengths();
@@ -54,7 +55,7 @@ export class PaceMeter {
 	readonly ends: Readonly<Record<PriorityClass, ErrorRatios>> = { interactive: new ErrorRatios(), batch: new ErrorRatios() };
 
 	constructor(prior: PerfPrior) {
-		this.#prior = prior;
+		this.prior = prior;
 	}
 
 	get estimated(): 'prior' | 'measured' {
@@ -71,11 +72,11 @@ export class PaceMeter {
 
 	/** Of an engine with `depth` tasks. */
 	prefillMsPerToken(depth: number): number {
-		return 1000 / (this.#prefillTokensPerS.at(depth) ?? this.#prior.prefillTokensPerS);
+		return 1000 / (this.#prefillTokensPerS.at(depth) ?? this.prior.prefillTokensPerS);
 	}
 
 	decodeMsPerToken(depth: number): number {
-		return 1000 / (this.#decodeTokensPerS.at(depth) ?? this.#prior.decodeTokensPerS);
+		return 1000 / (this.#decodeTokensPerS.at(depth) ?? this.prior.decodeTokensPerS);
 	}
 
 	/** Tokens that a task will make. */
@@ -98,7 +99,7 @@ export class PaceMeter {
 
 	/** How long a task holds a slot: as measured, whatever the outcome, else as its like would. */
 	get heldMs(): number {
-		return this.#heldMs ?? this.serviceMs({ promptTokens: 0, expectedTokens: null, maxTokens: this.#prior.tokensOut }, 1);
+		return this.#heldMs ?? this.serviceMs({ promptTokens: 0, expectedTokens: null, maxTokens: this.prior.tokensOut }, 1);
 	}
 
 	/**
@@ -111,7 +112,7 @@ export class PaceMeter {
 	}
 
 	#moreTokens({ expectedTokens, maxTokens }: WorkEstimate, made: number): number {
-		const expected = expectedTokens ?? (this.#lengths.empty ? this.#prior.tokensOut : null);
+		const expected = expectedTokens ?? (this.#lengths.empty ? this.prior.tokensOut : null);
 		if (expected !== null && made < expected) return Math.max(0, Math.min(expected, maxTokens) - made);
 		return this.#lengths.expectedMore(made, maxTokens);
 	}

@@ -109,7 +109,7 @@ export class FrontRoster {
 /** What the fronts are told of at once. */
 function sameState(a: PoolView, b: PoolView): boolean {
 	if (a.state !== b.state || a.drainingUntil !== b.drainingUntil || a.replicas.length !== b.replicas.length) return false;
-	if (a.model !== b.model || a.reloadingTo !== b.reloadingTo || a.lastError !== b.lastError) return false;
+	if (a.retiring !== b.retiring || a.model !== b.model || a.reloadingTo !== b.reloadingTo || a.lastError !== b.lastError) return false;
 	return a.replicas.every((replica, index) => {
 		const other = b.replicas[index];
 		if (replica.state !== other?.state || replica.lastError !== other.lastError) return false;

@@ -354,6 +354,8 @@ export interface PlacementExplained {
 /** Dispatcher → the engine thread's guardian. A replica that runs already is attached to: it reports anew. */
 export type EngineThreadCommand =
 	| { readonly type: 'start-replica'; readonly replica: ReplicaSpec; readonly replyTo: ActorRef<ReplicaNews> }
+	/** Replicas of other pools end: a control thread before this one had them, and they are configured no more. */
+	| { readonly type: 'keep-pools'; readonly poolIds: readonly string[] }
 	/** May a pool with these settings run that model? Answered by `model-verified` or `model-refused`. */
 	| {
 			readonly type: 'verify-model';
@@ -429,6 +431,8 @@ export interface PoolView {
 	readonly state: 'starting' | 'ready' | 'failed';
 	/** Until when its tasks may run, on `Host.now`; null: it is not being drained. */
 	readonly drainingUntil: number | null;
+	/** It is configured no more: it takes nothing new, and ends with its last task. */
+	readonly retiring: boolean;
 	/** The model that it is being reloaded with; null: it is not. */
 	readonly reloadingTo: string | null;
 	readonly lastError: string | null;

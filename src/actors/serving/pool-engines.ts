@@ -72,7 +72,9 @@ export class PoolEngines {
 				return;
 			case 'replica-stopped':
 				row.state = 'stopped';
-				return this.#slots.loseLeases(row, 'was stopped');
+				this.#slots.loseLeases(row, 'was stopped');
+				if (row.ending === 'asked') this.#ended(row);
+				return;
 			case 'audited':
 				return this.#slots.audited(row, news.busyLeases);
 		}
@@ -117,6 +119,10 @@ export class PoolEngines {
 	/** Its actor is gone: with its engine thread, or of a bug; then it is asked for again. */
 	#replicaGone(row: ReplicaRow): void {
 		const { replicas, ctx } = this.#pool;
+		if (row.ending === 'asked') {
+			this.#slots.loseLeases(row, 'is gone');
+			return this.#ended(row);
+		}
 		if (row.state === 'stopped') {
 			row.ref = null;
 			return;
@@ -188,12 +194,50 @@ export class PoolEngines {
 		replyTo.tell({ type: 'pool-controlled', failure: problem });
 	}
 
-	/** The next step of a reload, if it can be taken now. */
+	/** The configuration of the pool has changed: what its engines are started with, or how many there are. */
+	configure(settingsChanged: boolean): void {
+		const { reload, replicas, spec } = this.#pool;
+		replicas.fit(spec.replicas);
+		if (settingsChanged) reload.configure({ ref: spec.model, settings: spec.settings }, replicas.rows);
+		this.startAll();
+	}
+
+	/** Replicas of which there are too many end behind their last task. */
+	#endSome(): void {
+		for (const row of this.#pool.replicas.rows) {
+			if (row.ending !== 'idle') continue;
+			// Nobody was asked to start it yet.
+			if (row.engine === null) this.#ended(row);
+			else if (row.ref !== null && this.#mayStop(row) && row.ref.tell({ type: 'stop' }) === 'accepted') row.ending = 'asked';
+		}
+	}
+
+	#ended(row: ReplicaRow): void {
+		const { replicas, ctx, spec, telemetry } = this.#pool;
+		ctx.cancelTimer(`breaker ${row.replicaId}`);
+		replicas.remove(row);
+		telemetry.replicaGone(row.replicaId);
+		if (this.#pool.retiring) return;
+		// One with its number may be wanted again.
+		replicas.fit(spec.replicas);
+		this.startAll();
+	}
+
+	/** No task would lose its slot. */
+	#mayStop({ replicaId, state, grantable }: ReplicaRow): boolean {
+		const { ledger, epoch } = this.#pool;
+		if (state === 'failed') return true;
+		// Of one that has not said yet what it is busy with, nobody knows whether it is idle.
+		return state === 'ready' ? grantable && ledger.isIdle(replicaId) : epoch === 1;
+	}
+
+	/** What can be done now of what the replicas are to become. */
 	swap(): void {
-		if (this.#pool.reload.underWay === null) return;
-		const { reload, replicas, ledger, telemetry, spec } = this.#pool;
+		this.#endSome();
+		const { reload, replicas, telemetry, spec } = this.#pool;
+		if (reload.underWay === null) return;
 		const before = reload.model.ref;
-		const row = reload.next(replicas.rows, ({ replicaId }) => ledger.isIdle(replicaId));
+		const row = reload.next(replicas.rows, (each) => this.#mayStop(each));
 		const { ref: model, settings } = reload.target;
 		if (row?.ref?.tell({ type: 'change-model', model, settings }) === 'accepted') {
 			reload.told(row);

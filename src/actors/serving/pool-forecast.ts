@@ -12,12 +12,12 @@ import type { PriorityClass } from './task-request.ts';
 export class PoolForecast {
 	readonly #pace: PaceMeter;
 	readonly #queue: WaitingQueue<QueueEntry>;
-	readonly #maxTokensOut: number;
+	readonly #bounds: { readonly maxTokensOut: number };
 
-	constructor(pace: PaceMeter, queue: WaitingQueue<QueueEntry>, maxTokensOut: number) {
+	constructor(pace: PaceMeter, queue: WaitingQueue<QueueEntry>, bounds: { readonly maxTokensOut: number }) {
 		this.#pace = pace;
 		this.#queue = queue;
-		this.#maxTokensOut = maxTokensOut;
+		this.#bounds = bounds;
 	}
 
 	/** Milliseconds that the task will hold a slot of an engine with `depth` tasks. */
@@ -79,7 +79,7 @@ export class PoolForecast {
 		return {
 			promptTokens: promptTokens ?? promptBytes / bytesPerToken,
 			expectedTokens,
-			maxTokens: maxTokens ?? this.#maxTokensOut,
+			maxTokens: maxTokens ?? this.#bounds.maxTokensOut,
 		};
 	}
 }

@@ -15,8 +15,16 @@ import type {
 	TaskSummary,
 } from './messages.ts';
 import type { PoolSnapshot } from './placement.ts';
+import type { PoolSpec } from './pool-spec.ts';
 import type { QueueMark } from './queue.ts';
 import type { LastReplica, SessionTerms } from './session-messages.ts';
+
+/** Main, by way of the control thread's role → Dispatcher: the configuration was read anew. The pools are to be these, and no others. */
+export interface ConfigurePools {
+	readonly type: 'configure-pools';
+	readonly pools: readonly PoolSpec[];
+	readonly pinning: boolean;
+}
 
 /** Dispatcher → Pool: a task's own messages, once it is decided whose they are. */
 export type PoolCommand =
@@ -31,6 +39,14 @@ export type PoolCommand =
 			readonly origin: { readonly kind: 'moved'; readonly from: string } | { readonly kind: 'stays' } | null;
 			readonly replyTo: ActorRef<PlacementNews>;
 	  }
+	/** What the configuration says of it now: the same pool and engine. */
+	| { readonly type: 'configure'; readonly spec: PoolSpec }
+	/** It is configured no more: others may have what waits, and what nobody else can serve is served here still. */
+	| { readonly type: 'retire' }
+	/** It is configured again, before it came to its end. */
+	| { readonly type: 'unretire' }
+	/** It has no task, and none is on its way: its replicas end, and it with them. */
+	| { readonly type: 'end' }
 	| { readonly type: 'drain'; readonly deadlineAt: number }
 	| { readonly type: 'undrain' }
 	| { readonly type: 'purge'; readonly operation: Extract<PoolOperation, { kind: 'purge' }>; readonly replyTo: ActorRef<PoolControlled> }
@@ -75,7 +91,8 @@ export type PoolMessage = PoolCommand | ReplicaNews | PoolTick;
 
 /** Pool → Dispatcher, after every turn that changed something. */
 export type PoolNews =
-	| { readonly type: 'pool-changed'; readonly snapshot: PoolSnapshot; readonly view: PoolView }
+	/** `received`: tasks that were sent to it, all in all. */
+	| { readonly type: 'pool-changed'; readonly snapshot: PoolSnapshot; readonly view: PoolView; readonly received: number }
 	/** A task of a session is over, or out of this pool's hands. `refused`: it never had its 202 of us. */
 	| {
 			readonly type: 'session-task-over';

@@ -5,7 +5,8 @@
  *   steady ─reload─► verifying ─verified─► swapping ─all ready─► steady, the new model
  *      ▲                 └─refused─► steady, the old one    └─one failed─► swapping back ─► steady, the old one
  * ```
- * Replicas go one at a time: no new tasks, the last one ends, then the other model. A purge is the same with the same model.
+ * Replicas go one at a time: no new tasks, the last one ends, then the other model. A purge is the same with the same model, and a
+ * changed configuration the same with other settings.
  */
 import type { ReplicaRow } from './pool-replicas.ts';
 
@@ -23,16 +24,20 @@ interface Swap {
 	readonly back: boolean;
 	/** Replicas that are to be started anew whatever they run. */
 	readonly renew: Set<string>;
+	/** Replicas that were told to start with `to`. */
+	readonly told: Set<string>;
 	/** Whether they are not waited for. */
 	readonly force: boolean;
 }
 
 export class PoolReload {
-	readonly #configured: PoolModel;
+	#configured: PoolModel;
 	/** What the pool says that it serves. */
 	#model: PoolModel;
 	#verifying: string | null = null;
 	#swap: Swap | null = null;
+	/** What a changed configuration wants, once what is under way is over. */
+	#wanted: PoolModel | null = null;
 	/** Of the last reload, when it failed. */
 	#problem: string | null = null;
 
@@ -81,22 +86,39 @@ export class PoolReload {
 	renew(rows: readonly ReplicaRow[], force: boolean): boolean {
 		if (this.underWay !== null) return false;
 		const renew = new Set(rows.map(({ replicaId }) => replicaId));
-		this.#swap = { from: this.#model, to: this.#model, back: true, renew, force };
+		this.#swap = { from: this.#model, to: this.#model, back: true, renew, told: new Set(), force };
 		this.#problem = null;
 		return true;
+	}
+
+	/** The configuration has changed: every replica is to have this, behind what is under way. */
+	configure(to: PoolModel, rows: readonly ReplicaRow[]): void {
+		this.#configured = to;
+		this.#wanted = to;
+		this.#beginWanted(rows);
+	}
+
+	#beginWanted(rows: readonly ReplicaRow[]): void {
+		if (this.#wanted === null || this.underWay !== null) return;
+		const to = this.#wanted;
+		this.#wanted = null;
+		const renew = new Set(rows.map(({ replicaId }) => replicaId));
+		this.#swap = { from: this.#model, to, back: false, renew, told: new Set(), force: false };
+		this.#problem = null;
 	}
 
 	/** It was told to start anew, with the target. */
 	told(row: ReplicaRow): void {
 		row.asked = this.target.ref;
 		this.#swap?.renew.delete(row.replicaId);
+		this.#swap?.told.add(row.replicaId);
 	}
 
 	/** False: nobody waits for that any more. */
 	verified(to: PoolModel): boolean {
 		if (this.#verifying !== to.ref) return false;
 		this.#verifying = null;
-		this.#swap = { from: this.#model, to, back: false, renew: new Set(), force: false };
+		this.#swap = { from: this.#model, to, back: false, renew: new Set(), told: new Set(), force: false };
 		return true;
 	}
 
@@ -116,20 +138,27 @@ export class PoolReload {
 	/** After a control restart: a replica that runs another model than the configured one was given it by our predecessor. */
 	found({ model, settings }: { readonly model: string; readonly settings: unknown }): void {
 		if (this.#swap !== null || model === this.#model.ref) return;
-		this.#swap = { from: this.#model, to: { ref: model, settings }, back: false, renew: new Set(), force: false };
+		this.#swap = { from: this.#model, to: { ref: model, settings }, back: false, renew: new Set(), told: new Set(), force: false };
 	}
 
 	/** A replica did not become ready with the new model. True: all go back to the old one. */
 	failed(row: ReplicaRow, why: string): boolean {
 		const swap = this.#swap;
 		if (swap === null || swap.back || !row.leaving || row.model !== swap.to.ref) return false;
-		this.#problem = `the reload to ${swap.to.ref} failed, ${swap.from.ref} serves again: ${why}`;
-		this.#swap = { from: swap.to, to: swap.from, back: true, renew: new Set(), force: false };
+		// What it ran before has failed, or is failing as it is told.
+		if (row.asked !== null || !swap.told.has(row.replicaId)) return false;
+		this.#problem =
+			swap.to.ref === swap.from.ref
+				? `the changed settings failed, those from before serve again: ${why}`
+				: `the reload to ${swap.to.ref} failed, ${swap.from.ref} serves again: ${why}`;
+		this.#swap = { from: swap.to, to: swap.from, back: true, renew: new Set(swap.told), told: new Set(), force: false };
 		return true;
 	}
 
-	/** The replica that is to be given the target now; `isIdle` says whether its last task has ended. Null: none, or not yet. */
-	next(rows: readonly ReplicaRow[], isIdle: (row: ReplicaRow) => boolean): ReplicaRow | null {
+	/** The replica that is to be given the target now; `mayStop` says whether its last task has ended. Null: none, or not yet. */
+	next(all: readonly ReplicaRow[], mayStop: (row: ReplicaRow) => boolean): ReplicaRow | null {
+		const rows = all.filter(({ ending }) => ending === 'no');
+		this.#beginWanted(rows);
 		const swap = this.#swap;
 		if (swap === null) return null;
 		const isBehind = ({ model, replicaId }: ReplicaRow): boolean => model !== swap.to.ref || swap.renew.has(replicaId);
@@ -149,9 +178,6 @@ export class PoolReload {
 			current.leaving = true;
 		}
 		if (!isBehind(current) || current.asked === swap.to.ref || current.ref === null) return null;
-		if (swap.force) return current;
-		// Of one that has not said yet what it is busy with, nobody knows whether it is idle.
-		const free = current.state === 'failed' || (current.state === 'ready' && current.grantable && isIdle(current));
-		return free ? current : null;
+		return swap.force || mayStop(current) ? current : null;
 	}
 }

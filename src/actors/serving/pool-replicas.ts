@@ -35,18 +35,47 @@ export interface ReplicaRow {
 	asked: string | null;
 	/** It takes no tasks, for its model is to be changed. */
 	leaving: boolean;
+	/** The pool is to have fewer: `asked` once its last task has ended, and then it is gone. */
+	ending: 'no' | 'idle' | 'asked';
 }
 
 export class PoolReplicas {
-	readonly rows: readonly ReplicaRow[];
+	readonly #spec: PoolSpec;
+	readonly #engines: readonly string[];
+	#rows: readonly ReplicaRow[] = [];
 
 	constructor(spec: PoolSpec, engines: readonly string[]) {
-		this.rows = Array.from({ length: spec.replicas }, (_, index) => ({
-			replicaId: `${spec.poolId}-${index}`,
-			home: engines[index % engines.length] ?? '',
+		this.#spec = spec;
+		this.#engines = engines;
+		this.fit(spec.replicas);
+	}
+
+	get rows(): readonly ReplicaRow[] {
+		return this.#rows;
+	}
+
+	/** There are to be so many: those with the lowest numbers. One that was asked to end has a successor once it is gone. */
+	fit(count: number): void {
+		for (let index = 0; index < count; index += 1) {
+			const row = this.find(`${this.#spec.poolId}-${index}`);
+			if (row === undefined) this.#rows = [...this.#rows, this.#newRow(index)];
+			else if (row.ending === 'idle') row.ending = 'no';
+		}
+		const wanted = new Set(Array.from({ length: count }, (_, index) => `${this.#spec.poolId}-${index}`));
+		for (const row of this.#rows) if (!wanted.has(row.replicaId) && row.ending === 'no') row.ending = 'idle';
+	}
+
+	remove(row: ReplicaRow): void {
+		this.#rows = this.#rows.filter((each) => each !== row);
+	}
+
+	#newRow(index: number): ReplicaRow {
+		return {
+			replicaId: `${this.#spec.poolId}-${index}`,
+			home: this.#engines[index % this.#engines.length] ?? '',
 			engine: null,
 			ref: null,
-			state: 'starting' as const,
+			state: 'starting',
 			facts: null,
 			lastError: null,
 			retryAt: null,
@@ -54,10 +83,11 @@ export class PoolReplicas {
 			failuresInRow: 0,
 			grantable: false,
 			breaker: new CircuitBreaker(),
-			model: spec.model,
+			model: this.#spec.model,
 			asked: null,
 			leaving: false,
-		}));
+			ending: 'no',
+		};
 	}
 
 	find(replicaId: string): ReplicaRow | undefined {
@@ -80,7 +110,7 @@ export class PoolReplicas {
 	/** Ready when one is; failed when each has failed at its start, or twice in a row; else tasks may wait for it. */
 	get state(): 'starting' | 'ready' | 'failed' {
 		if (this.rows.some((row) => row.state === 'ready')) return 'ready';
-		return this.rows.every((row) => row.failuresInRow >= (row.everReady ? 2 : 1)) ? 'failed' : 'starting';
+		return this.rows.length > 0 && this.rows.every((row) => row.failuresInRow >= (row.everReady ? 2 : 1)) ? 'failed' : 'starting';
 	}
 
 	get readySlots(): number {
@@ -93,7 +123,7 @@ export class PoolReplicas {
 
 	/** Every one has failed its tasks, and is given none for a while: until then, on `Host.now`. Null: one takes tasks, or may soon. */
 	get exhaustedUntil(): number | null {
-		if (this.rows.some(({ breaker }) => breaker.state !== 'open')) return null;
+		if (this.rows.length === 0 || this.rows.some(({ breaker }) => breaker.state !== 'open')) return null;
 		return Math.min(...this.rows.map(({ breaker }) => breaker.openUntil));
 	}
 
@@ -105,7 +135,7 @@ export class PoolReplicas {
 
 	/** Its engine is being started, for the first time or again. */
 	starting(row: ReplicaRow, { replyTo: ref, model }: Extract<ReplicaNews, { type: 'replica-started' }>): void {
-		if (row.model !== model) {
+		if (row.model !== model || row.asked === model) {
 			row.breaker.renew();
 			row.lastError = null;
 		}
@@ -155,7 +185,7 @@ export class PoolReplicas {
 }
 
 function takesTasks(row: ReplicaRow): boolean {
-	return row.state === 'ready' && row.grantable && !row.leaving && row.breaker.takes;
+	return row.state === 'ready' && row.grantable && !row.leaving && row.ending === 'no' && row.breaker.takes;
 }
 
 /**

@@ -1,4 +1,4 @@
-/** A pool as the configuration wants it. Made by the composition root; plain data, crosses to the control thread once. */
+/** A pool as the configuration wants it. Made by the composition root; plain data, crosses to the control thread once, and again when it is changed. */
 import type { PerfPrior } from './eta.ts';
 import type { EngineKind } from './failure.ts';
 import type { WatchdogTimeouts } from './messages.ts';
@@ -32,4 +32,75 @@ export interface PoolSpec {
 	readonly prices: { readonly perTokenIn: number; readonly perTokenOut: number };
 	/** The engine's part: only its driver looks inside. */
 	readonly settings: unknown;
+}
+
+/** The spec of a pool that runs: what a changed configuration says is read where it is used. Part of the Pool actor. */
+export class LivePoolSpec implements PoolSpec {
+	#now: PoolSpec;
+
+	constructor(spec: PoolSpec) {
+		this.#now = spec;
+	}
+
+	/** Id and engine are those that it was made with. */
+	become(spec: PoolSpec): void {
+		if (spec.poolId !== this.poolId || spec.engine !== this.engine) throw new Error(`${this.poolId} cannot become another pool`);
+		this.#now = spec;
+	}
+
+	get poolId(): string {
+		return this.#now.poolId;
+	}
+
+	get engine(): EngineKind {
+		return this.#now.engine;
+	}
+
+	get provider(): PoolSpec['provider'] {
+		return this.#now.provider;
+	}
+
+	get model(): string {
+		return this.#now.model;
+	}
+
+	get aliases(): readonly string[] {
+		return this.#now.aliases;
+	}
+
+	get devices(): readonly number[] | null {
+		return this.#now.devices;
+	}
+
+	get replicas(): number {
+		return this.#now.replicas;
+	}
+
+	get maxTokensOut(): number {
+		return this.#now.maxTokensOut;
+	}
+
+	get queue(): PoolSpec['queue'] {
+		return this.#now.queue;
+	}
+
+	get migration(): 'on' | 'off' {
+		return this.#now.migration;
+	}
+
+	get timeouts(): WatchdogTimeouts {
+		return this.#now.timeouts;
+	}
+
+	get perfPrior(): PerfPrior {
+		return this.#now.perfPrior;
+	}
+
+	get prices(): PoolSpec['prices'] {
+		return this.#now.prices;
+	}
+
+	get settings(): unknown {
+		return this.#now.settings;
+	}
 }

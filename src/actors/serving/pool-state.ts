@@ -14,7 +14,7 @@ import { PoolRefusals } from './pool-refusals.ts';
 import { PoolReload } from './pool-reload.ts';
 import { chooseReplica, PoolReplicas } from './pool-replicas.ts';
 import { PoolSessions } from './pool-sessions.ts';
-import type { PoolSpec } from './pool-spec.ts';
+import { LivePoolSpec, type PoolSpec } from './pool-spec.ts';
 import { PoolTasks, type Waiting } from './pool-tasks.ts';
 import { PoolTelemetry } from './pool-telemetry.ts';
 import { WaitingQueue } from './queue.ts';
@@ -37,7 +37,7 @@ const tellAgainMs = 50;
 
 export class PoolState {
 	readonly ctx: ActorContext<PoolMessage>;
-	readonly spec: PoolSpec;
+	readonly spec: LivePoolSpec;
 	readonly epoch: number;
 	readonly dispatcher: ActorRef<PoolNews>;
 	readonly queue: WaitingQueue<Waiting>;
@@ -54,10 +54,15 @@ export class PoolState {
 	readonly news: SureNews;
 	/** Every front has reported what it holds. */
 	grantsOpen = false;
+	/** It is configured no more: it serves what it has, and ends. */
+	retiring = false;
+	/** Tasks that the Dispatcher has sent: it ends the pool only when that knows of no more. */
+	received = 0;
 	/** As they were foreseen last. */
 	#levels: { readonly levels: SlotLevels; readonly at: number; readonly version: number; readonly free: number } | null = null;
 
-	constructor(ctx: ActorContext<PoolMessage>, { spec, epoch, engines, dispatcher }: PoolOptions) {
+	constructor(ctx: ActorContext<PoolMessage>, { spec: configured, epoch, engines, dispatcher }: PoolOptions) {
+		const spec = new LivePoolSpec(configured);
 		this.ctx = ctx;
 		this.spec = spec;
 		this.epoch = epoch;
@@ -65,7 +70,7 @@ export class PoolState {
 		this.queue = new WaitingQueue(spec.queue);
 		this.ledger = new LeaseLedger(spec.poolId, epoch);
 		this.pace = new PaceMeter(spec.perfPrior);
-		this.forecast = new PoolForecast(this.pace, this.queue, spec.maxTokensOut);
+		this.forecast = new PoolForecast(this.pace, this.queue, spec);
 		this.replicas = new PoolReplicas(spec, engines);
 		this.tasks = new PoolTasks(ctx);
 		this.sessions = new PoolSessions(spec, dispatcher);

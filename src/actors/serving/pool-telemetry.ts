@@ -79,6 +79,18 @@ export class PoolTelemetry {
 		this.#telemetry.log(level, 'pool-reload', { engine: this.#spec.engine, pool_id: this.#spec.poolId, human });
 	}
 
+	/** Its series stay, for they were counted; it has no slots any more. */
+	replicaGone(replicaId: string): void {
+		const labels = { pool_id: this.#spec.poolId, replica_id: replicaId };
+		for (const state of replicaStates) this.#gauge('replica_state', { ...labels, state }, state === 'stopped' ? 1 : 0);
+		for (const state of breakerStates) this.#gauge('replica_breaker', { ...labels, state }, state === 'closed' ? 1 : 0);
+		for (const state of ['busy', 'quarantined', 'free']) this.#gauge('slots', { ...labels, state }, 0);
+	}
+
+	configured(human: string): void {
+		this.#telemetry.log('info', 'pool-configured', { engine: this.#spec.engine, pool_id: this.#spec.poolId, human });
+	}
+
 	serves(model: string, before: string): void {
 		this.#telemetry.gauge('model_state', { model_id: before, state: 'Active' }, 0);
 		this.#telemetry.gauge('model_state', { model_id: model, state: 'Active' }, 1);
@@ -103,7 +115,7 @@ export class PoolTelemetry {
 		}
 		for (const row of rows) {
 			const labels = { pool_id: this.#spec.poolId, replica_id: row.replicaId };
-			const shown = (draining || row.leaving) && row.state === 'ready' ? 'draining' : row.state;
+			const shown = (draining || row.leaving || row.ending !== 'no') && row.state === 'ready' ? 'draining' : row.state;
 			for (const state of replicaStates) this.#gauge('replica_state', { ...labels, state }, shown === state ? 1 : 0);
 			for (const state of breakerStates) this.#gauge('replica_breaker', { ...labels, state }, row.breaker.state === state ? 1 : 0);
 			const granted = ledger.slotsIn(row.replicaId, 'granted');

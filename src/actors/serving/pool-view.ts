@@ -119,6 +119,7 @@ export function poolNews({
 			queueDepth: { interactive: queue.depth('interactive'), batch: queue.depth('batch') },
 			state,
 			drainingUntil,
+			retiring: false,
 			reloadingTo,
 			lastError,
 			replicas: replicas.rows.map((row) => ({

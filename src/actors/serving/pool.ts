@@ -13,6 +13,7 @@ import { PoolEngines } from './pool-engines.ts';
 import type { PoolCommand, PoolMessage } from './pool-messages.ts';
 import { PoolOffers } from './pool-offers.ts';
 import { PoolSlots } from './pool-slots.ts';
+import type { PoolSpec } from './pool-spec.ts';
 import { PoolStandings } from './pool-standings.ts';
 import { type PoolOptions, PoolState } from './pool-state.ts';
 import type { Waiting } from './pool-tasks.ts';
@@ -35,6 +36,7 @@ class Pool implements Behavior<PoolMessage> {
 	readonly #engines: PoolEngines;
 	readonly #standings: PoolStandings;
 	#publishing = false;
+	#ending = false;
 	#gaugesDue = false;
 
 	constructor(ctx: ActorContext<PoolMessage>, options: PoolOptions) {
@@ -56,19 +58,25 @@ class Pool implements Behavior<PoolMessage> {
 			this.#engines.swap();
 			this.#publish();
 		}
-		return 'same';
+		return this.#next();
 	}
 
 	onSignal(_ctx: ActorContext<PoolMessage>, signal: Signal): Next<PoolMessage> {
 		if (signal.type !== 'terminated') return 'same';
 		if (!this.#engines.gone(signal.ref)) this.#slots.taskGone(signal.ref);
 		this.#publish();
-		return 'same';
+		return this.#next();
+	}
+
+	/** A pool that was told to end has ended with its last replica. */
+	#next(): Next<PoolMessage> {
+		return this.#ending && this.#pool.replicas.rows.length === 0 ? 'stopped' : 'same';
 	}
 
 	#handle(message: Exclude<PoolMessage, { type: 'publish-due' | 'gauges-due' }>): void {
 		switch (message.type) {
 			case 'enqueue':
+				this.#pool.received += 1;
 				return this.#onEnqueue(message);
 			case 'withdraw':
 				return this.#onWithdraw(message.taskId);
@@ -78,6 +86,18 @@ class Pool implements Behavior<PoolMessage> {
 				return this.#slots.reportLease(message);
 			case 'foresee':
 				message.replyTo.tell({ ...this.#foresee(message.summary), decision: message.decision });
+				return;
+			case 'configure':
+				return this.#onConfigure(message.spec);
+			case 'retire':
+				this.#pool.retiring = true;
+				return this.#offers.all();
+			case 'unretire':
+				this.#pool.retiring = false;
+				return;
+			case 'end':
+				this.#ending = true;
+				this.#pool.replicas.fit(0);
 				return;
 			case 'drain':
 				return this.#onDrain(message.deadlineAt);
@@ -231,6 +251,22 @@ class Pool implements Behavior<PoolMessage> {
 		this.#slots.grant();
 	}
 
+	// --- configuration --------------------------------------------------------------------------------------------
+
+	/** What runs and waits goes on by what it was admitted with; what its engines are started with is exchanged one by one. */
+	#onConfigure(next: PoolSpec): void {
+		const { spec, queue, pace, telemetry } = this.#pool;
+		const settingsChanged = next.model !== spec.model || JSON.stringify(next.settings) !== JSON.stringify(spec.settings);
+		spec.become(next);
+		queue.bounds = next.queue;
+		pace.prior = next.perfPrior;
+		telemetry.configured(
+			settingsChanged ? `${spec.poolId} has other settings: its engines start anew, one by one.` : `${spec.poolId} has other settings.`,
+		);
+		this.#engines.configure(settingsChanged);
+		this.#slots.grant();
+	}
+
 	// --- drain ----------------------------------------------------------------------------------------------------
 
 	#onDrain(deadlineAt: number): void {
@@ -303,7 +339,7 @@ class Pool implements Behavior<PoolMessage> {
 			drainingUntil: drain.deadlineAt,
 			pace: paceOf(pace, replicas.facts?.slots ?? 1, spec.maxTokensOut),
 		});
-		dispatcher.tell({ type: 'pool-changed', snapshot, view });
+		dispatcher.tell({ type: 'pool-changed', snapshot, view, received: this.#pool.received });
 		if (this.#gaugesDue) return;
 		this.#gaugesDue = true;
 		ctx.setTimer('gauges', gaugesMs, { type: 'gauges-due' });

@@ -77,7 +77,8 @@ export function victimOf<E extends QueueEntry>(policy: FullPolicy, queue: Waitin
 }
 
 export class WaitingQueue<E extends QueueEntry> {
-	readonly bounds: QueueBounds;
+	/** May be replaced: those that wait keep their places. */
+	bounds: QueueBounds;
 	readonly #classes: Readonly<Record<PriorityClass, FairClass<E>>> = { interactive: new FairClass(), batch: new FairClass() };
 	/** The twin of a batch task that has not aged: its place among those. */
 	readonly #byTask = new Map<string, LineNode<E>>();

@@ -48,6 +48,7 @@ export const urgentFromControl = types<PlacementNews | FrontCommand | TaskClaime
 	'adopt-lost',
 	'task-claimed',
 	'start-replica',
+	'keep-pools',
 	'verify-model',
 	'change-model',
 	'keep-breaker',

@@ -1,0 +1,215 @@
+/**
+ * The pools as the Dispatcher knows them: which there are, what each told of itself last, who is being drained or is configured no
+ * more, and the engine threads that all of them use. Part of the Dispatcher actor, parent of every Pool.
+ *
+ * ```
+ *  configured ─left out─► emptying ─no task, none on its way─► ending ─last replica gone─► (gone)
+ *      ▲                     │ wanted again                                                  │ wanted again
+ *      └─────────────────────┴─────────────────────── begins anew ◄──────────────────────────┘
+ * ```
+ */
+import type { ActorContext } from '../kernel/behavior.ts';
+import type { ActorRef } from '../kernel/ref.ts';
+import { failure } from './failure.ts';
+import type { DispatcherCommand, EngineThreadCommand, PoolView, TaskSummary } from './messages.ts';
+import type { OwnSnapshot, PoolSnapshot } from './placement.ts';
+import { pool } from './pool.ts';
+import type { PoolMessage, PoolNews } from './pool-messages.ts';
+import type { PoolSpec } from './pool-spec.ts';
+import { startingNews } from './pool-view.ts';
+
+export interface PoolRow {
+	spec: PoolSpec;
+	readonly ref: ActorRef<PoolMessage>;
+	/** As the pool last told, and what was sent there since. */
+	snapshot: OwnSnapshot;
+	view: PoolView;
+	/** As ordered: what the pool has told may be older. */
+	drainingUntil: number | null;
+	/** It is configured no more, and takes nothing new. */
+	retiring: 'no' | 'emptying' | 'ending';
+	/** Tasks that were sent there, all in all. */
+	sent: number;
+}
+
+/** The Dispatcher, as far as its pools need it. */
+interface Owner extends Pick<ActorContext<never>, 'spawn' | 'watch' | 'now' | 'telemetry'> {
+	readonly self: ActorRef<PoolNews>;
+}
+
+export interface DispatcherPoolsOptions {
+	readonly epoch: number;
+	readonly pools: readonly PoolSpec[];
+	/** Engine threads by name: each replica has one for its home. */
+	readonly engines: readonly string[];
+	/** The fronts are to hear of it at once. */
+	readonly changed: () => void;
+}
+
+export const poolMailboxMax = 65_536;
+
+export class DispatcherPools {
+	readonly #ctx: Owner;
+	readonly #options: DispatcherPoolsOptions;
+	readonly #rows = new Map<string, PoolRow>();
+	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
+	/** Those that are to be, as they were configured last. */
+	#configured: readonly PoolSpec[];
+	#grantsOpen = false;
+
+	constructor(ctx: Owner, options: DispatcherPoolsOptions) {
+		this.#ctx = ctx;
+		this.#options = options;
+		this.#configured = options.pools;
+		for (const spec of options.pools) this.#add(spec);
+	}
+
+	get rows(): ReadonlyMap<string, PoolRow> {
+		return this.#rows;
+	}
+
+	get(poolId: string): PoolRow | undefined {
+		return this.#rows.get(poolId);
+	}
+
+	get views(): readonly PoolView[] {
+		return [...this.#rows.values()].map(({ view }) => view);
+	}
+
+	/** A pool that is configured no more is there only for those that have begun: their own may be the one place to go on. */
+	snapshots({ resume }: Pick<TaskSummary, 'resume'>): PoolSnapshot[] {
+		const snapshots: PoolSnapshot[] = [];
+		for (const { retiring, snapshot } of this.#rows.values()) {
+			if (retiring === 'no' || (retiring === 'emptying' && resume !== null)) snapshots.push(snapshot);
+		}
+		return snapshots;
+	}
+
+	/** False: it has more to do than it can take. */
+	send(row: PoolRow, task: Extract<PoolMessage, { type: 'enqueue' }>): boolean {
+		if (row.ref.tell(task) !== 'accepted') return false;
+		row.sent += 1;
+		return true;
+	}
+
+	/** Every front has said what it holds. */
+	openGrants(): void {
+		this.#grantsOpen = true;
+		for (const { ref } of this.#rows.values()) ref.tell({ type: 'open-grants' });
+	}
+
+	engineJoined(engineId: string, ref: ActorRef<EngineThreadCommand>): void {
+		this.#engines.set(engineId, ref);
+		this.#ctx.watch(ref);
+		ref.tell({ type: 'keep-pools', poolIds: [...this.#rows.keys()] });
+		for (const row of this.#rows.values()) row.ref.tell({ type: 'use-engine', engineId, replyTo: ref });
+	}
+
+	/** True: it was a pool, which had come to its end. */
+	gone(ref: ActorRef<never>): boolean {
+		for (const [engineId, engine] of this.#engines) if (engine === ref) this.#engines.delete(engineId);
+		for (const [poolId, row] of this.#rows) {
+			if (row.ref !== ref) continue;
+			this.#rows.delete(poolId);
+			this.#ctx.telemetry.log('info', 'pool-removed', { pool_id: poolId, human: `${poolId} has ended: it is configured no more.` });
+			const again = this.#configured.find((spec) => spec.poolId === poolId);
+			if (again !== undefined) this.#add(again);
+			this.#options.changed();
+			return true;
+		}
+		return false;
+	}
+
+	/** Answers what the pool was before. */
+	told({
+		snapshot,
+		view,
+		received,
+	}: Extract<PoolNews, { type: 'pool-changed' }>): { readonly before: PoolView; readonly now: PoolView } | null {
+		const row = this.#rows.get(snapshot.poolId);
+		if (row === undefined) return null;
+		const before = row.view;
+		row.snapshot = { ...snapshot, draining: row.drainingUntil !== null };
+		row.view = { ...view, drainingUntil: row.drainingUntil, retiring: row.retiring !== 'no' };
+		if (row.retiring === 'emptying' && snapshot.tasks === 0 && received === row.sent) {
+			row.retiring = 'ending';
+			row.ref.tell({ type: 'end' });
+		}
+		return { before, now: row.view };
+	}
+
+	/** The pools are to be these, and no others. */
+	configure(pools: readonly PoolSpec[]): void {
+		this.#configured = pools;
+		for (const row of this.#rows.values()) {
+			if (row.retiring !== 'no' || pools.some(({ poolId }) => poolId === row.spec.poolId)) continue;
+			this.#retire(row, true);
+		}
+		for (const spec of pools) {
+			const row = this.#rows.get(spec.poolId);
+			if (row === undefined) this.#add(spec);
+			else if (row.retiring !== 'ending') this.#change(row, spec);
+		}
+		this.#options.changed();
+	}
+
+	#retire(row: PoolRow, retiring: boolean): void {
+		row.retiring = retiring ? 'emptying' : 'no';
+		row.view = { ...row.view, retiring };
+		row.ref.tell({ type: retiring ? 'retire' : 'unretire' });
+	}
+
+	#change(row: PoolRow, spec: PoolSpec): void {
+		if (row.retiring === 'emptying') this.#retire(row, false);
+		if (JSON.stringify(spec) === JSON.stringify(row.spec)) return;
+		row.spec = spec;
+		row.ref.tell({ type: 'configure', spec });
+	}
+
+	#add(spec: PoolSpec): void {
+		const { epoch, engines } = this.#options;
+		const ref = this.#ctx.spawn(spec.poolId, pool({ spec, epoch, engines, dispatcher: this.#ctx.self }), { mailboxMax: poolMailboxMax });
+		this.#ctx.watch(ref);
+		this.#rows.set(spec.poolId, { spec, ref, drainingUntil: null, retiring: 'no', sent: 0, ...startingNews(spec) });
+		for (const [engineId, replyTo] of this.#engines) ref.tell({ type: 'use-engine', engineId, replyTo });
+		if (this.#grantsOpen) ref.tell({ type: 'open-grants' });
+	}
+
+	control({ poolId, operation, correlationId, replyTo }: Extract<DispatcherCommand, { type: 'control-pool' }>): void {
+		const row = this.#rows.get(poolId);
+		if (row === undefined) {
+			replyTo.tell({ type: 'pool-controlled', failure: failure('NOT_FOUND', 'there is no such pool; /v2/pools lists them') });
+			return;
+		}
+		if (operation.kind === 'reload' || operation.kind === 'purge') {
+			const order =
+				operation.kind === 'reload'
+					? ({ type: 'reload', model: operation.model, replyTo } as const)
+					: ({ type: 'purge', operation, replyTo } as const);
+			if (row.ref.tell(order) === 'accepted') return;
+			const words = `${poolId} has more to do than it can take`;
+			replyTo.tell({ type: 'pool-controlled', failure: failure('POOL_UNREADY', words, { retryAfterMs: 1_000 }) });
+			return;
+		}
+		const deadlineAt = operation.kind === 'drain' ? this.#ctx.now() + operation.deadlineMs : null;
+		this.drain(row, deadlineAt);
+		this.#ctx.telemetry.log('info', operation.kind === 'drain' ? 'pool-drain' : 'pool-undrain', {
+			correlation_id: correlationId,
+			pool_id: poolId,
+			human:
+				operation.kind === 'drain'
+					? `Draining ${poolId}: its tasks may run for ${operation.deadlineMs} ms more.`
+					: `${poolId} takes tasks again.`,
+		});
+		replyTo.tell({ type: 'pool-controlled', failure: null });
+	}
+
+	/** Known here at once: no task is sent there behind it. Null: it takes tasks again. */
+	drain(row: PoolRow, deadlineAt: number | null): void {
+		row.ref.tell(deadlineAt === null ? { type: 'undrain' } : { type: 'drain', deadlineAt });
+		row.drainingUntil = deadlineAt;
+		row.snapshot = { ...row.snapshot, draining: deadlineAt !== null };
+		row.view = { ...row.view, drainingUntil: deadlineAt };
+		this.#options.changed();
+	}
+}

@@ -1,0 +1,174 @@
+/** The configuration is read anew under tasks: pools come, go and change, and nothing that was accepted is dropped. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
+import { ControlWorld } from './control-world.ts';
+import { placement, poolSpec } from './summaries.ts';
+
+const one = { settings: { slots: 1 } };
+const spec = (poolId: string, more: Partial<PoolSpec> = {}): PoolSpec => poolSpec({ poolId, ...one, ...more });
+const to = (pinPoolId: string) => placement({ mode: 'pin', pinPoolId });
+
+test('a pool that is added starts and takes tasks, and the others notice nothing', () => {
+	const world = ControlWorld.ready([spec('old')]);
+	const running = world.submit('running', to('old'));
+	world.configure(spec('old'), spec('new'));
+	world.host.advance(100);
+	assert.equal(world.view('new').state, 'ready');
+	const there = world.submit('there', to('new'));
+	assert.deepEqual([running.state, there.state], ['running', 'running']);
+	assert.deepEqual(world.engines.models.length, 2, 'the engine of the old one was not touched');
+	running.finish();
+	there.finish();
+	world.assertQuiet();
+});
+
+test('a pool that is left out takes nothing new, serves what it runs and what nobody else can take, and is gone with the last of it', () => {
+	const world = ControlWorld.ready([
+		spec('leaves', { model: 'scripted:a', aliases: ['a'] }),
+		spec('stays', { model: 'scripted:b', aliases: ['b'] }),
+	]);
+	const running = world.submit('running', { modelRef: 'a' });
+	const waits = world.submit('waits', { modelRef: 'a' });
+	world.configure(spec('stays', { model: 'scripted:b', aliases: ['b'] }));
+	world.host.advance(1_000);
+	assert.deepEqual([running.state, waits.state, world.view('leaves').retiring], ['running', 'queued', true]);
+	assert.equal(world.submit('late', { modelRef: 'a' }).only('refused').failure.code, 'NOT_FOUND');
+	running.finish();
+	world.host.advance(100);
+	assert.equal(waits.state, 'running');
+	waits.finish();
+	world.host.advance(100);
+	assert.deepEqual(
+		world.views.map(({ poolId }) => poolId),
+		['stays'],
+	);
+	assert.equal(world.engines.life('leaves-0').alive, false, 'its engine has ended');
+	world.submit('other', { modelRef: 'b' }).finish();
+	world.assertQuiet();
+});
+
+test('what waits in a pool that is left out goes to another that can serve it', () => {
+	const world = ControlWorld.ready([spec('leaves'), spec('stays')]);
+	const holds = [world.submit('x', to('leaves')), world.submit('y', to('stays'))];
+	const waits = world.submit('waits', placement({ mode: 'prefer', preferPools: ['leaves'] }));
+	assert.equal(waits.poolId, 'leaves');
+	world.configure(spec('stays'));
+	world.host.advance(100);
+	assert.equal(waits.poolId, 'stays');
+	for (const hold of holds) hold.finish();
+	world.host.run();
+	waits.finish();
+	world.assertQuiet();
+});
+
+test('a pool that is wanted again before its end goes on; one that was ending begins anew', () => {
+	const world = ControlWorld.ready([spec('pool')]);
+	const running = world.submit('running');
+	world.configure(spec('other', { aliases: [] }));
+	world.configure(spec('pool'), spec('other', { aliases: [] }));
+	assert.equal(world.submit('new', to('pool')).state, 'queued');
+	running.finish();
+	world.host.advance(100);
+	assert.equal(world.tasks.get('new')?.state, 'running');
+	world.tasks.get('new')?.finish();
+	world.host.advance(100);
+	assert.equal(world.engines.lives.get('pool-0')?.alive, true);
+	world.configure(spec('other', { aliases: [] }));
+	world.configure(spec('pool'), spec('other', { aliases: [] }));
+	world.host.advance(1_000);
+	assert.equal(world.view('pool').state, 'ready');
+	world.submit('last', to('pool')).finish();
+	world.assertQuiet();
+});
+
+test('bounds, names and timeouts of a pool change in place: no engine starts anew, and no place is lost', () => {
+	const world = ControlWorld.ready([spec('pool', { queue: { ...poolSpec().queue, capacity: 1 } })]);
+	const running = world.submit('running');
+	const first = world.submit('first');
+	assert.equal(world.submit('too-many').only('refused').failure.code, 'ADMISSION_REJECT');
+	world.configure(
+		spec('pool', {
+			aliases: ['default', 'fresh'],
+			queue: { ...poolSpec().queue, capacity: 2 },
+			timeouts: { firstTokenMs: 5, idleMs: 6, wallMs: 7 },
+		}),
+	);
+	world.host.advance(100);
+	const second = world.submit('second', { modelRef: 'fresh' });
+	assert.deepEqual([first.state, second.state, world.engines.starts], ['queued', 'queued', 1]);
+	running.finish();
+	world.host.run();
+	assert.deepEqual(first.only('granted').timeouts, { firstTokenMs: 5, idleMs: 6, wallMs: 7 });
+	first.finish();
+	world.host.run();
+	second.finish();
+	world.assertQuiet();
+});
+
+test('other settings of its engines come one replica after the other, each behind its last task', () => {
+	const world = ControlWorld.ready([spec('pool', { replicas: 2 })]);
+	const holds = [world.submit('x'), world.submit('y')];
+	world.configure(spec('pool', { replicas: 2, settings: { slots: 3 } }));
+	world.host.advance(1_000);
+	assert.deepEqual([holds.map(({ state }) => state), world.engines.starts], [['running', 'running'], 2]);
+	holds[0]?.finish();
+	world.host.advance(100);
+	assert.deepEqual([world.engines.starts, world.view().slotsTotal], [3, 4]);
+	holds[1]?.finish();
+	world.host.advance(100);
+	assert.deepEqual([world.engines.starts, world.view().slotsTotal, world.view().lastError], [4, 6, null]);
+	world.assertQuiet();
+});
+
+test('settings with which no engine starts are undone, and last_error says why', () => {
+	const world = ControlWorld.ready([spec('pool')]);
+	world.engines.failsWith = 'no such flag';
+	world.configure(spec('pool', { settings: { slots: 2 } }));
+	world.host.run();
+	world.engines.failsWith = null;
+	world.host.advance(3_000);
+	assert.deepEqual([world.view().state, world.view().slotsTotal], ['ready', 1]);
+	assert.equal(world.view().lastError, 'the changed settings failed, those from before serve again: no such flag');
+	world.submit('task').finish();
+	world.assertQuiet();
+});
+
+test('replicas are added at once and taken away behind their last task', () => {
+	const world = ControlWorld.ready([spec('pool')]);
+	const first = world.submit('first');
+	const second = world.submit('second');
+	assert.equal(second.state, 'queued');
+	world.configure(spec('pool', { replicas: 3 }));
+	world.host.advance(100);
+	assert.deepEqual([second.state, second.lease?.replicaId, world.view().slotsTotal], ['running', 'pool-1', 3]);
+	world.configure(spec('pool', { replicas: 1 }));
+	world.host.advance(1_000);
+	assert.deepEqual([second.state, world.view().replicas.map(({ replicaId }) => replicaId)], ['running', ['pool-0', 'pool-1']]);
+	second.finish();
+	world.host.advance(100);
+	assert.deepEqual(
+		world.view().replicas.map(({ replicaId }) => replicaId),
+		['pool-0'],
+	);
+	world.configure(spec('pool', { replicas: 2 }));
+	world.host.advance(100);
+	assert.equal(world.view().slotsTotal, 2);
+	first.finish();
+	world.assertQuiet();
+});
+
+test('a new control thread has the pools that were configured last, and ends the engines of the others', () => {
+	const world = ControlWorld.ready([spec('kept'), spec('left')]);
+	const running = world.submit('running', to('kept'));
+	const holds = world.submit('holds', to('left'));
+	world.configure(spec('kept'));
+	world.stopControl();
+	holds.finish();
+	world.startControl();
+	world.host.advance(1_000);
+	assert.equal(world.engines.life('left-0').alive, false);
+	assert.equal(running.state, 'running');
+	running.finish();
+	world.assertQuiet();
+});
