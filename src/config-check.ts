@@ -26,10 +26,14 @@ export function problemsOf(tree: unknown, originOf: (path: string) => string | n
 		if (seen.has(error.path)) continue;
 		seen.add(error.path);
 		const path = dotted(error.path);
-		const origin = originOf(path);
-		problems.push(sentence(error, path) + (origin === null ? '' : ` (from ${origin})`));
+		problems.push(withOrigin(sentence(error, path), originOf(path)));
 	}
 	return problems;
+}
+
+/** A flag, a variable, or a place in the file. */
+export function withOrigin(problem: string, origin: string | null): string {
+	return origin === null ? problem : `${problem} (from ${origin})`;
 }
 
 function sentence(error: ValueError, path: string): string {

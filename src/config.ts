@@ -7,9 +7,10 @@ import { isIP } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
 import { isAbsolute, join, resolve as resolvePath } from 'node:path';
 import { Value } from '@sinclair/typebox/value';
-import { type Document, parseDocument } from 'yaml';
-import { ConfigError, problemsOf } from './config-check.ts';
+import { type Document, LineCounter, parseDocument } from 'yaml';
+import { ConfigError, problemsOf, withOrigin } from './config-check.ts';
 import { applyOverride, isTree, type ParsedFlags, parseEnvironment, parseFlags, type Tree } from './config-overrides.ts';
+import { type Places, pathOf, placesIn } from './config-places.ts';
 import { type PoolConfig, resolvePool, type ThreadRoom } from './config-pool.ts';
 import { packageRoot } from './config-root.ts';
 import { type ConfigFile, configSchema, parseBytes } from './config-schema.ts';
@@ -76,7 +77,7 @@ export function loadConfig(flags: readonly string[] | ParsedFlags, world: World 
 	const parsed = 'overrides' in flags ? flags : parseFlags(flags, []);
 	if (parsed.rest.length > 0 && !('overrides' in flags)) throw new ConfigError([`unexpected argument ${parsed.rest[0]}`]);
 	const configFile = parsed.configFile ?? (world.env['ORCHD_CONFIG'] || null);
-	const tree = configFile === null ? {} : readTree(configFile, world);
+	const { tree, places } = configFile === null ? noFile() : readTree(configFile, world);
 	tree['pools'] ??= [{ id: 'default', aliases: ['default'] }];
 
 	const origins = new Map<string, string>();
@@ -86,25 +87,36 @@ export function loadConfig(flags: readonly string[] | ParsedFlags, world: World 
 
 	const withScript = Array.isArray(tree['pools']) ? tree['pools'].map((pool) => isTree(pool) && 'scripted' in pool) : [];
 	const filled = Value.Default(configSchema, tree);
-	if (!Value.Check(configSchema, filled)) throw new ConfigError(problemsOf(filled, (path) => origins.get(path) ?? null));
-	return resolve(filled, configFile, withScript, world);
+	const originOf = (path: string): string | null => origins.get(path) ?? places(path);
+	if (!Value.Check(configSchema, filled)) throw new ConfigError(problemsOf(filled, originOf));
+	return resolve(filled, { configFile, withScript, world, originOf });
+}
+
+interface Read {
+	readonly tree: Tree;
+	readonly places: Places;
+}
+
+function noFile(): Read {
+	return { tree: {}, places: () => null };
 }
 
 const configBytesMax = 1024 * 1024;
 
-function readTree(path: string, world: World): Tree {
+function readTree(path: string, world: World): Read {
 	let text: string;
 	try {
 		text = world.readFile(path);
 	} catch (error) {
 		throw new ConfigError([`cannot read the configuration file ${path}: ${error instanceof Error ? error.message : String(error)}`]);
 	}
-	const document = parseDocument(text, { prettyErrors: true });
+	const lineCounter = new LineCounter();
+	const document = parseDocument(text, { prettyErrors: true, lineCounter });
 	const [syntax] = document.errors;
 	if (syntax !== undefined) throw new ConfigError([`${path} is not valid YAML: ${syntax.message}`]);
 	const tree = plainTree(document, path) ?? {};
 	if (!isTree(tree)) throw new ConfigError([`${path} must hold a mapping of keys, such as \`listen:\` and \`pools:\``]);
-	return tree;
+	return { tree, places: placesIn(document, lineCounter, path) };
 }
 
 /** Aliases that multiply themselves, or hold themselves, are found here: nothing behind could. */
@@ -134,8 +146,16 @@ function readConfigFile(path: string): string {
 	}
 }
 
+interface Around {
+	readonly configFile: string | null;
+	/** Of each pool: whether the file has a `scripted` section for it. */
+	readonly withScript: readonly boolean[];
+	readonly world: World;
+	readonly originOf: (path: string) => string | null;
+}
+
 /** Checks what a schema cannot say, and gives every value its final form. */
-function resolve(file: ConfigFile, configFile: string | null, withScript: readonly boolean[], world: World): DaemonConfig {
+function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: Around): DaemonConfig {
 	const problems: string[] = [];
 	const listen = { ...parseAddr(file.listen.addr, problems), host: file.listen.host };
 	const threads = {
@@ -153,7 +173,7 @@ function resolve(file: ConfigFile, configFile: string | null, withScript: readon
 		const first = pools.findIndex((other) => other.id.toLowerCase() === pool.id.toLowerCase());
 		if (first !== index) problems.push(`pools[${index}].id is ${JSON.stringify(pool.id)}, as is that of pools[${first}]; ids must differ`);
 	}
-	if (problems.length > 0) throw new ConfigError(problems);
+	if (problems.length > 0) throw new ConfigError(problems.map((problem) => withOrigin(problem, originOf(pathOf(problem) ?? ''))));
 
 	return {
 		configFile,

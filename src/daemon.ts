@@ -7,17 +7,20 @@ import type { SupervisionSpec } from './actors/kernel/supervision.ts';
 import type { LogLevel } from './actors/kernel/telemetry.ts';
 import type { PoolView } from './actors/serving/messages.ts';
 import type { PoolSpec } from './actors/serving/pool-spec.ts';
+import type { ConfigChange, ConfigReload } from './actors/serving/reload-messages.ts';
 import { Crew, type ThreadSpec } from './actors/threads/crew.ts';
 import type { DaemonFacts, PoolFacts } from './cli/banner.ts';
-import { cannotListen, nativeBinaryMissing, portInUse } from './cli/problem.ts';
+import { cannotListen, nativeBinaryMissing, Problem, portInUse } from './cli/problem.ts';
 import { type DaemonConfig, defaultCtx, packageVersion } from './config.ts';
+import { appliedTo, changesBetween } from './config-changes.ts';
+import { ConfigError } from './config-check.ts';
 import { type PoolConfig } from './config-pool.ts';
 import type { EmbeddedSettings } from './engines/embedded/embedded-settings.ts';
 import type { ManagedSettings } from './engines/managed/managed-settings.ts';
 import type { ScriptedSettings } from './engines/scripted/scripted-settings.ts';
 import type { UpstreamEngine } from './engines/upstream/adapter.ts';
 import type { UpstreamSettings } from './engines/upstream/upstream-settings.ts';
-import type { ControlConfig } from './roles/control.ts';
+import type { ControlChange, ControlConfig } from './roles/control.ts';
 import type { EngineConfig } from './roles/engine.ts';
 import type { FrontConfig, FrontFacts, FrontInspection } from './roles/front.ts';
 import { threadTelemetry } from './transport/telemetry/metrics.ts';
@@ -33,6 +36,10 @@ export interface Daemon {
 	killThread(name: 'control' | 'engine-0'): void;
 	/** Resolves with the reason when the daemon cannot go on. */
 	readonly failed: Promise<string>;
+	/** Reads the configuration anew and applies what may change. One at a time. */
+	reloadConfig(): Promise<ConfigReload>;
+	/** As it is by now. */
+	readonly config: DaemonConfig;
 	/** Running tasks may finish for `graceMs`; then all ends. */
 	stop(graceMs: number): Promise<void>;
 	/** Ends all now, as far as the threads still answer. A process that ends with an open server aborts. */
@@ -53,8 +60,12 @@ const settleLookMs = 50;
 const haltMs = 3_000;
 const mainLagMs = 1_000;
 
-/** Starts all threads. Throws a `Problem` when the address cannot be had. */
-export async function startDaemon(config: DaemonConfig, log: DaemonLog): Promise<Daemon> {
+/**
+ * Starts all threads. `reread` gives the configuration as a reload finds it, or throws a `ConfigError`; default: as it was. Throws a
+ * `Problem` when the address cannot be had.
+ */
+export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread: () => DaemonConfig = () => started): Promise<Daemon> {
+	let config = started;
 	let fail: (why: string) => void = () => {};
 	const failed = new Promise<string>((resolve) => {
 		fail = resolve;
@@ -63,7 +74,11 @@ export async function startDaemon(config: DaemonConfig, log: DaemonLog): Promise
 	const roll = openRoll(config.taskRollFd);
 	let stopping = false;
 	const crew = new Crew(
-		threadSpecs(config, (name) => crew.facts(name)),
+		threadSpecs(
+			config.threads.front,
+			() => config,
+			(name) => crew.facts(name),
+		),
 		{
 			onLost: (name, why, delayMs) => log('error', 'thread-lost', { name, message: why, retryInMs: Math.round(delayMs) }),
 			onRestarted: (name, incarnation, facts) => {
@@ -78,8 +93,24 @@ export async function startDaemon(config: DaemonConfig, log: DaemonLog): Promise
 			keepMetrics: (kept, ended) => addRetained((kept ?? []) as MetricsSnapshot, ended as MetricsSnapshot),
 			ownMetrics: () => own.snapshot(),
 			renderMetrics: (all) => renderMetrics(all as MetricsSnapshot[]),
+			reloadConfig: () => reloadConfig(),
 		},
 	);
+	/** Behind the one before. */
+	let reloading: Promise<unknown> = Promise.resolve();
+	const reloadConfig = (): Promise<ConfigReload> => {
+		const reload = reloading.then(async (): Promise<ConfigReload> => {
+			const read = readAnew(config, reread);
+			if (read.ok) {
+				config = read.config;
+				await crew.configure('control', controlChange(config));
+			}
+			logReload(log, read);
+			return read.ok ? { ok: true, change: read.change } : read;
+		});
+		reloading = reload.catch(() => undefined);
+		return reload;
+	};
 	const close = async (): Promise<void> => {
 		own.close();
 		await crew.stop();
@@ -114,7 +145,11 @@ export async function startDaemon(config: DaemonConfig, log: DaemonLog): Promise
 				await new Promise((resolve) => setTimeout(resolve, settleLookMs));
 			}
 		},
+		reloadConfig,
 		killThread: (name) => crew.kill(name, 'was told to'),
+		get config() {
+			return config;
+		},
 		async stop(graceMs) {
 			stopping = true;
 			await Promise.all(fronts.map((name) => crew.drain(name, graceMs)));
@@ -145,15 +180,15 @@ function openRoll(fd: number | null): Socket | null {
 }
 
 /** The first front finds out the port and the server library; the others, and all that come back, do as it did. */
-function threadSpecs(config: DaemonConfig, factsOf: (name: string) => unknown): ThreadSpec[] {
+function threadSpecs(frontCount: number, current: () => DaemonConfig, factsOf: (name: string) => unknown): ThreadSpec[] {
 	const entry = (role: string): URL =>
 		new URL(`./roles/${role}${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
-	const logLevel = config.log.level;
+	const { level: logLevel } = current().log;
 	const common = { supervision: threadSupervision };
-	const frontIds = Array.from({ length: config.threads.front }, (_none, index) => `front-${index}`);
+	const frontIds = Array.from({ length: frontCount }, (_none, index) => `front-${index}`);
 	const first = (): FrontFacts | null => factsOf(firstFront) as FrontFacts | null;
 	/** Node's own server cannot share a port. */
-	const running = (): readonly string[] => frontIds.slice(0, config.threads.front > 1 && nameOfHost(first()) === 'node' ? 1 : undefined);
+	const running = (): readonly string[] => frontIds.slice(0, frontCount > 1 && nameOfHost(first()) === 'node' ? 1 : undefined);
 	return [
 		...frontIds.map(
 			(frontId, index): ThreadSpec => ({
@@ -164,7 +199,7 @@ function threadSpecs(config: DaemonConfig, factsOf: (name: string) => unknown): 
 				mayKill: false,
 				youngGenerationMb: frontYoungMb,
 				wanted: () => first()?.ok === true && running().includes(frontId),
-				config: () => frontConfig(config, index, first()),
+				config: () => frontConfig(current(), index, first()),
 			}),
 		),
 		{
@@ -177,10 +212,9 @@ function threadSpecs(config: DaemonConfig, factsOf: (name: string) => unknown): 
 			wanted: () => first()?.ok === true,
 			config: (epoch): ControlConfig => ({
 				epoch,
-				pools: config.pools.map(poolSpec),
+				...controlChange(current()),
 				fronts: running(),
-				sessions: config.sessions,
-				pinning: config.placement.pinning,
+				sessions: current().sessions,
 				logLevel,
 			}),
 		},
@@ -193,7 +227,10 @@ function threadSpecs(config: DaemonConfig, factsOf: (name: string) => unknown): 
 			mayKill: true,
 			youngGenerationMb: quietYoungMb,
 			wanted: () => first()?.ok === true,
-			config: (): EngineConfig => ({ childEnv: config.childEnv, runtimeDir: config.runtimeDir, logDir: config.log.dir, logLevel }),
+			config: (): EngineConfig => {
+				const { childEnv, runtimeDir, log } = current();
+				return { childEnv, runtimeDir, logDir: log.dir, logLevel };
+			},
 		},
 	];
 }
@@ -237,6 +274,37 @@ function frontConfig(config: DaemonConfig, front: number, first: FrontFacts | nu
 		taskRollFd: config.taskRollFd,
 		logLevel: config.log.level,
 	};
+}
+
+function controlChange({ pools, placement }: DaemonConfig): ControlChange {
+	return { pools: pools.map(poolSpec), pinning: placement.pinning };
+}
+
+type ReadAnew =
+	| { readonly ok: true; readonly config: DaemonConfig; readonly change: ConfigChange }
+	| { readonly ok: false; readonly problems: readonly string[] };
+
+function readAnew(running: DaemonConfig, reread: () => DaemonConfig): ReadAnew {
+	try {
+		const next = reread();
+		return { ok: true, config: appliedTo(running, next), change: changesBetween(running, next) };
+	} catch (error) {
+		if (error instanceof ConfigError) return { ok: false, problems: error.problems };
+		if (error instanceof Problem) return { ok: false, problems: [error.message] };
+		throw error;
+	}
+}
+
+function logReload(log: DaemonLog, read: ReadAnew): void {
+	if (!read.ok) {
+		log('error', 'config-refused', { human: `The configuration was not reloaded: ${read.problems.join('; ')}.` });
+		return;
+	}
+	const { added, removed, changed, restartNeeded } = read.change;
+	const of = (what: string, ids: readonly string[]): string[] => (ids.length === 0 ? [] : [`${what} ${ids.join(', ')}`]);
+	const done = [...of('added', added), ...of('removed', removed), ...of('changed', changed)].join('; ') || 'no pool has changed';
+	const rest = restartNeeded.length === 0 ? '' : `; only a restart applies ${restartNeeded.join(', ')}`;
+	log('info', 'config-reloaded', { human: `The configuration was reloaded: ${done}${rest}.` });
 }
 
 function poolSpec(pool: PoolConfig): PoolSpec {

@@ -12,7 +12,7 @@ import { terminalOf } from './cli/terminal.ts';
 import type { DaemonConfig } from './config.ts';
 import { supervisedEnvironment } from './config.ts';
 import { packageRoot } from './config-root.ts';
-import { startDaemon } from './daemon.ts';
+import { type Daemon, startDaemon } from './daemon.ts';
 import { threadLog } from './transport/telemetry/logs.ts';
 
 /** Runs `argv` (without node and script). */
@@ -30,14 +30,15 @@ export async function main(argv: readonly string[]): Promise<number> {
 }
 
 /** Serves until a signal ends it: running tasks may finish. A second signal ends it at once. */
-async function serve(config: DaemonConfig, onReady: (facts: DaemonFacts) => void): Promise<number> {
+async function serve(config: DaemonConfig, reread: () => DaemonConfig, onReady: (facts: DaemonFacts) => void): Promise<number> {
 	const log = threadLog({ thread: 'main', level: config.log.level });
 	// V8 collects an idle heap again and again to make it smaller: 10 to 20 ms of CPU each, for heaps of a few megabytes.
 	setFlagsFromString('--no-memory-reducer');
 	const signals = stopSignals();
-	// Nothing can be read anew yet; a terminal that closes must not take the running tasks with it.
-	process.on('SIGHUP', () => log('info', 'hangup-ignored', {}));
-	const daemon = await startDaemon(config, log);
+	let daemon: Daemon | null = null;
+	// A terminal that closes must not take the running tasks with it. What comes before the start is over has just been read.
+	process.on('SIGHUP', () => void daemon?.reloadConfig());
+	daemon = await startDaemon(config, log, reread);
 	void daemon.settled().then(onReady);
 	const end = await Promise.race([signals.first, daemon.failed]);
 	if (end !== null) {
@@ -45,8 +46,9 @@ async function serve(config: DaemonConfig, onReady: (facts: DaemonFacts) => void
 		await daemon.halt();
 		return exitCodes.failure;
 	}
-	log('info', 'daemon-stopping', { ms: config.shutdown.graceMs });
-	const how = await Promise.race([daemon.stop(config.shutdown.graceMs), signals.second]);
+	const { graceMs } = daemon.config.shutdown;
+	log('info', 'daemon-stopping', { ms: graceMs });
+	const how = await Promise.race([daemon.stop(graceMs), signals.second]);
 	if (how !== null) return exitCodes.ok;
 	await daemon.halt();
 	return exitCodes.interrupted;

@@ -5,8 +5,10 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type DaemonConfig, defaultDaemonUrl, loadConfig, packageVersion, publishedSchema } from '../config.ts';
 import { ConfigError } from '../config-check.ts';
+import { exampleConfig } from '../config-example.ts';
 import { describeKeys, type ParsedFlags, parseFlags } from '../config-overrides.ts';
 import { banner, type DaemonFacts } from './banner.ts';
+import { reloadConfig } from './config-command.ts';
 import { daemonClient } from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
 import { poolLog } from './pool-log.ts';
@@ -21,7 +23,8 @@ import type { Terminal } from './terminal.ts';
 /** What the command line may ask of the composition root. */
 export interface CliEffects {
 	/** Runs the daemon in this process until it is told to stop. Calls `onReady` once it serves. Throws `Problem`s. */
-	serve(config: DaemonConfig, onReady: (facts: DaemonFacts) => void): Promise<number>;
+	/** `reread` gives the configuration as it is by then; throws what `loadConfig` throws, and `Problem`s. */
+	serve(config: DaemonConfig, reread: () => DaemonConfig, onReady: (facts: DaemonFacts) => void): Promise<number>;
 	/** Runs this program again with `argv` under the restarting parent, until it ends for good. */
 	supervise(argv: readonly string[]): Promise<number>;
 }
@@ -83,7 +86,7 @@ function commands(effects: CliEffects, terminal: Terminal, flags: ParsedFlags | 
 	addRun(program, terminal, done);
 	addTasks(program, terminal, done);
 	addPools(program, terminal, done);
-	addConfig(program, terminal, flags);
+	addConfig(program, terminal, flags, done);
 	program
 		.command('version')
 		.description('print the version')
@@ -106,10 +109,14 @@ function addServe(
 	for (const [name, words] of configFlags) serve.addOption(new Option(name, words));
 	serve.addHelpText('after', `\nEvery key of the configuration is a flag and an environment variable too:\n${keyTable()}`);
 	serve.action(async (options: { supervise: boolean }) => {
-		const config = loadConfig(flags ?? []);
-		checkModelFiles(config);
+		const read = (): DaemonConfig => {
+			const config = loadConfig(flags ?? []);
+			checkModelFiles(config);
+			return config;
+		};
+		const config = read();
 		if (options.supervise) return done(await effects.supervise(['serve', '--no-supervise', ...flagWords(flags)]));
-		done(await effects.serve(config, (facts) => terminal.out(banner(facts, terminal.paintOut))));
+		done(await effects.serve(config, read, (facts) => terminal.out(banner(facts, terminal.paintOut))));
 	});
 }
 
@@ -283,8 +290,18 @@ function addPools(program: Command, terminal: Terminal, done: (code: number) => 
 		});
 }
 
-function addConfig(program: Command, terminal: Terminal, flags: ParsedFlags | null): void {
-	const config = program.command('config').description('look at the configuration');
+function addConfig(program: Command, terminal: Terminal, flags: ParsedFlags | null, done: (code: number) => void): void {
+	const config = program.command('config').description('look at the configuration, and have the daemon read it anew');
+	config
+		.command('reload')
+		.description('have the daemon read its configuration anew; no stream is dropped for it')
+		.option('--json', 'the whole answer', false)
+		.addOption(urlOption())
+		.action(async ({ json, url }: { json: boolean; url: string }) => done(await reloadConfig(daemonClient(url), json, terminal)));
+	config
+		.command('example')
+		.description('print a configuration file with every key and its default')
+		.action(() => terminal.out(exampleConfig()));
 	config
 		.command('schema')
 		.description('print the JSON Schema of the configuration file')

@@ -22,6 +22,9 @@ export interface ControlConfig {
 	readonly logLevel: LogLevel;
 }
 
+/** What a changed configuration changes here. */
+export type ControlChange = Pick<ControlConfig, 'pools' | 'pinning'>;
+
 /** More than all links together may have under way. */
 const dispatcherMailboxMax = 131_072;
 
@@ -51,6 +54,9 @@ runRole<ControlConfig, null>(
 				} satisfies DispatcherCommand);
 			},
 			onMain() {},
+			configure(change) {
+				ref.tell({ type: 'configure-pools', ...(change as ControlChange) });
+			},
 			metrics: () => telemetry.snapshot(),
 			inspect: () => ({ stats: system.stats, mailboxes: [...system.mailboxDepths()] }),
 			drain: () => Promise.resolve(),

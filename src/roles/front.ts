@@ -9,6 +9,7 @@ import type { ReadEngineLog } from '../actors/serving/engine-log-messages.ts';
 import { spawnFrontActors } from '../actors/serving/front-actors.ts';
 import { KvUsage } from '../actors/serving/kv-usage.ts';
 import type { DispatcherCommand, PoolView } from '../actors/serving/messages.ts';
+import type { ConfigReload } from '../actors/serving/reload-messages.ts';
 import { type RetentionLimits, TaskRegistry } from '../actors/serving/task-registry.ts';
 import { urgentFromFronts } from '../actors/serving/urgent.ts';
 import type { MainApi } from '../actors/threads/thread-api.ts';
@@ -105,6 +106,7 @@ runRole<FrontConfig, FrontFacts>(
 					dispatcher: () => (registry.controlReachable ? dispatcher : null),
 					engineLogs: () => engineLogs,
 					collectMetrics: async () => (await main?.metrics()) ?? renderMetrics([await telemetry.snapshot()]),
+					reloadConfig: async () => ((await main?.reloadConfig()) as ConfigReload | undefined) ?? null,
 					options: config.options,
 				})
 			: null;

@@ -7,6 +7,7 @@ import type { ActorSystem } from '../actors/kernel/system.ts';
 import type { DecodePort } from '../actors/serving/decode.ts';
 import type { ReadEngineLog } from '../actors/serving/engine-log-messages.ts';
 import type { DispatcherCommand } from '../actors/serving/messages.ts';
+import type { ConfigReload } from '../actors/serving/reload-messages.ts';
 import type { ElsewhereCommand, TaskDirectory, TasksCommand } from '../actors/serving/task-directory.ts';
 import type { ApiOptions, FrontParts } from './api/front-parts.ts';
 import { nativeRoutes } from './api/native.ts';
@@ -47,6 +48,8 @@ export interface FrontSources {
 	readonly engineLogs?: () => ActorRef<ReadEngineLog> | null;
 	/** The text of a scrape: the metrics of all threads of the daemon, this one's included. */
 	readonly collectMetrics: () => Promise<string>;
+	/** Reads the configuration anew. Default: nobody can. */
+	readonly reloadConfig?: () => Promise<ConfigReload | null>;
 	readonly options: FrontOptions;
 	readonly clock?: Clock;
 }
@@ -92,6 +95,7 @@ export function buildFront(sources: FrontSources): Front {
 		dispatcher,
 		engineLogs: sources.engineLogs ?? (() => null),
 		collectMetrics,
+		reloadConfig: sources.reloadConfig ?? (() => Promise.resolve(null)),
 		options,
 		clock,
 		watchers,

@@ -59,7 +59,7 @@ async function cli(...argv: string[]): Promise<Ran> {
 	const served: DaemonConfig[] = [];
 	const supervised: (readonly string[])[] = [];
 	const effects: CliEffects = {
-		serve: async (config, onReady) => {
+		serve: async (config, _reread, onReady) => {
 			served.push(config);
 			if (config.listen.port === 1) throw portInUse('127.0.0.1:1');
 			onReady(facts);

@@ -16,13 +16,19 @@ export function load(flags: readonly string[], file?: string, env?: World['env']
 	return loadConfig(flags, world(file, env));
 }
 
-/** The sentences that a refused configuration is answered with. */
+/** The sentences that a refused configuration is answered with, without their places in the file. */
 export function refusal(flags: readonly string[], file?: string, env?: World['env']): string {
+	return problems(flags, file, env)
+		.map((problem) => problem.replace(/ \(from \/etc\/orchestratord\.yaml:\d+:\d+\)$/, ''))
+		.join('\n');
+}
+
+export function problems(flags: readonly string[], file?: string, env?: World['env']): readonly string[] {
 	try {
 		load(flags, file, env);
 	} catch (error) {
 		assert.ok(error instanceof ConfigError, String(error));
-		return error.problems.join('\n');
+		return error.problems;
 	}
 	return assert.fail('was accepted');
 }

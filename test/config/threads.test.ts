@@ -53,9 +53,9 @@ test('numbers of threads that cannot be are refused in words', () => {
 		[['--threads.front=1.5'], `threads.front is 1.5; ${bounds} (from --threads.front)`],
 		[
 			['--threads.front=2', '--listen.host=node'],
-			'threads.front is 2, but listen.host is node, whose server cannot share a port between threads; use threads.front: 1, or listen.host: uws',
+			'threads.front is 2, but listen.host is node, whose server cannot share a port between threads; use threads.front: 1, or listen.host: uws (from --threads.front)',
 		],
-		[['--threads.engine', '2'], 'threads.engine is 2; this version has one such thread: use auto or 1'],
+		[['--threads.engine', '2'], 'threads.engine is 2; this version has one such thread: use auto or 1 (from --threads.engine)'],
 	];
 	for (const [flags, said, front] of refusals) {
 		const refused = (error: unknown): boolean => {

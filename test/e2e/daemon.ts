@@ -39,6 +39,8 @@ export interface Daemon {
 	 * daemon that was started `withCrashes`.
 	 */
 	crashFront(front: number): Promise<void>;
+	/** Writes its configuration file anew, with the same address. Of a daemon that has one. */
+	rewrite(config: Readonly<Record<string, unknown>>): void;
 	/** SIGTERM, then the exit code. */
 	stop(): Promise<number | null>;
 }
@@ -85,13 +87,15 @@ after(async () => {
 export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> {
 	const port = await freePort();
 	const folder = mkdtempSync(join(tmpdir(), 'orchestratord-e2e-'));
+	const configFile = join(folder, 'config.yaml');
+	const writeConfig = (config: Readonly<Record<string, unknown>>): void =>
+		writeFileSync(configFile, JSON.stringify({ listen: { addr: `127.0.0.1:${port}` }, ...config }));
 	const args = [binary, 'serve'];
 	if (options.supervise !== true) args.push('--no-supervise');
 	if (options.config === undefined) args.push('--addr', `127.0.0.1:${port}`);
 	else {
-		const file = join(folder, 'config.yaml');
-		writeFileSync(file, JSON.stringify({ listen: { addr: `127.0.0.1:${port}` }, ...options.config }));
-		args.push('--config', file);
+		writeConfig(options.config);
+		args.push('--config', configFile);
 	}
 	// All that it ever logs: it is searched for what no log may hold.
 	args.push('--log-level', 'debug', ...(options.args ?? []));
@@ -132,6 +136,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 			writeFileSync(join(folder, `crash-front-${front}`), '');
 			await said(new RegExp(`"event":"thread-restarted".*"name":"front-${front}".*"restarts":${times}\\b`));
 		},
+		rewrite: writeConfig,
 		async stop() {
 			running.delete(daemon);
 			if (child.exitCode === null && child.signalCode === null) {

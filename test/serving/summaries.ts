@@ -1,6 +1,8 @@
 /** Task summaries and pool specifications for tests of the control thread. */
+
+import type { DecisionRecord } from '../../src/actors/serving/decision-messages.ts';
 import { failure } from '../../src/actors/serving/failure.ts';
-import type { DecisionRecord, TaskClaim, TaskSummary } from '../../src/actors/serving/messages.ts';
+import type { TaskClaim, TaskSummary } from '../../src/actors/serving/messages.ts';
 import type { PoolSnapshot } from '../../src/actors/serving/placement.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 

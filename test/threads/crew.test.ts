@@ -72,6 +72,7 @@ const keep = {
 	keepMetrics: (kept: unknown, ended: unknown) => [...((kept ?? []) as unknown[]), ended],
 	ownMetrics: () => Promise.resolve('own'),
 	renderMetrics: (all: readonly unknown[]) => Promise.resolve(JSON.stringify(all)),
+	reloadConfig: () => Promise.resolve(null),
 };
 
 describe('a crew', () => {

@@ -2,7 +2,7 @@
  * What the Dispatcher decided of the last few thousand tasks, and how long it took: what `explain` and `preview` show. On the
  * control thread, for the Dispatcher alone; holds nothing of a request but what is refused for.
  */
-import type { DecisionRecord } from './messages.ts';
+import type { DecisionRecord } from './decision-messages.ts';
 import type { Decision } from './placement.ts';
 
 /** Beyond this many the oldest are forgotten. */

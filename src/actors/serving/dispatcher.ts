@@ -8,13 +8,14 @@ import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/beha
 import type { ActorRef } from '../kernel/ref.ts';
 import { type AdmissionSteps, openAdmission } from './admission.ts';
 import { placementOf } from './continuation.ts';
+import type { DecisionRecord } from './decision-messages.ts';
 import { DecisionRecords, decisionRecord } from './decision-records.ts';
 import { DispatcherPools, poolMailboxMax } from './dispatcher-pools.ts';
 import { DispatcherSessions, noTerms, type SessionsTick } from './dispatcher-sessions.ts';
 import { type Failure, failure } from './failure.ts';
 import { FrontRoster, type RosterTick } from './front-roster.ts';
 import { expectOfDispatcher } from './known-series.ts';
-import type { DecisionRecord, DispatcherCommand, KnownTask, PlacementNews, TaskClaim, TaskClaimed, TaskSummary } from './messages.ts';
+import type { DispatcherCommand, KnownTask, PlacementNews, TaskClaim, TaskClaimed, TaskSummary } from './messages.ts';
 import { choose, countOneMore, type Decision, decide, feasibility } from './placement.ts';
 import type { ConfigurePools, PoolNews } from './pool-messages.ts';
 import type { PoolSpec } from './pool-spec.ts';

@@ -3,9 +3,11 @@
  * predicted end. Where ends are as good as equal: the pool that has seen the session, the least loaded, the most free memory,
  * the most tokens a second, the lowest id. Its answer is also what `preview` and `explain` show.
  */
+
+import type { Considered, DecidedBy } from './decision-messages.ts';
 import { bytesPerToken } from './eta.ts';
 import { type EngineKind, type Failure, failure } from './failure.ts';
-import type { Considered, DecidedBy, TaskSummary } from './messages.ts';
+import type { TaskSummary } from './messages.ts';
 import type { PriorityClass, Workload } from './task-request.ts';
 
 /** What placement knows of a pool. Null: not known before its first replica was ready. */

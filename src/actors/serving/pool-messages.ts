@@ -1,8 +1,8 @@
 /** What a Pool actor hears and says on the control thread, besides `messages.ts`. Types only. */
 import type { ActorRef } from '../kernel/ref.ts';
 import type { Amounts } from './budget.ts';
+import type { DecisionRecord } from './decision-messages.ts';
 import type {
-	DecisionRecord,
 	EngineThreadCommand,
 	Lease,
 	PlacementNews,

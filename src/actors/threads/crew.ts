@@ -45,6 +45,8 @@ export interface CrewOptions {
 	ownMetrics(): Promise<unknown>;
 	/** All of them as the text of a scrape. Done here and not where it was asked for: that thread has streams to serve. */
 	renderMetrics(all: readonly unknown[]): Promise<string>;
+	/** See `MainApi`. */
+	reloadConfig(): Promise<unknown>;
 	readonly watchdog?: WatchdogLimits;
 }
 
@@ -180,6 +182,12 @@ export class Crew {
 		return api === null ? undefined : Promise.race([api.inspect(), gone]);
 	}
 
+	/** Tells a thread what has changed. One that is away begins with it when it comes back. */
+	async configure(name: string, change: unknown): Promise<void> {
+		const { api, gone } = this.#member(name);
+		if (api !== null) await Promise.race([api.configure(change), gone]);
+	}
+
 	async drain(name: string, graceMs: number): Promise<void> {
 		const member = this.#member(name);
 		if (member.api !== null) await Promise.race([member.api.drain(graceMs), member.gone]);
@@ -255,7 +263,7 @@ export class Crew {
 		member.api = api;
 		// In one go: of two that start at once, the second one finds the first, and only it.
 		this.#linkMember(member);
-		api.attach(proxy({ metrics: () => this.metrics() })).catch(() => undefined);
+		api.attach(proxy({ metrics: () => this.metrics(), reloadConfig: () => this.#options.reloadConfig() })).catch(() => undefined);
 	}
 
 	/** Links a member with its peers that run. */

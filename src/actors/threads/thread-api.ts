@@ -10,6 +10,8 @@ export interface ThreadApi<Config, Facts> {
 	connect(peer: string, peerIncarnation: number, linkIncarnation: number, port: MessagePort): void;
 	/** That thread is gone: its refs have ended. */
 	peerLost(peer: string): void;
+	/** What has changed of its configuration: plain data. A thread that starts later begins with it. */
+	configure(change: unknown): void;
 	/** Metrics of this thread: plain data. */
 	metrics(): Promise<unknown>;
 	/** What the role has to say of itself now: plain data. */
@@ -26,6 +28,8 @@ export interface ThreadApi<Config, Facts> {
 export interface MainApi {
 	/** The text of a scrape: metrics of all threads that answer, and what is kept of those that have ended. */
 	metrics(): Promise<string>;
+	/** Reads the configuration anew and applies what may change while the daemon runs. Answers what that was: plain data. */
+	reloadConfig(): Promise<unknown>;
 }
 
 /** `workerData` of every thread. */

@@ -25,6 +25,8 @@ export interface Role<Facts> {
 	/** A thread is linked; `incarnation` is that thread's. */
 	onPeer(name: string, peer: Peer, incarnation: number): void;
 	onMain(main: MainApi): void;
+	/** See `ThreadApi`. Default: nothing of it may change. */
+	configure?(change: unknown): void;
 	metrics(): Promise<unknown>;
 	inspect(): unknown;
 	drain(graceMs: number): Promise<void>;
@@ -113,6 +115,9 @@ export function runRole<Config, Facts>(
 		},
 		peerLost(peer: string) {
 			links.get(peer)?.lose();
+		},
+		configure(change: unknown) {
+			role?.configure?.(change);
 		},
 		async metrics() {
 			return role?.metrics();

@@ -1,5 +1,5 @@
 /** A decision of the Dispatcher as clients read it, in `preview` and `explain`. */
-import type { Considered, DecisionRecord } from '../../actors/serving/messages.ts';
+import type { Considered, DecisionRecord } from '../../actors/serving/decision-messages.ts';
 
 export function decisionJson(decision: DecisionRecord) {
 	const { stages } = decision;

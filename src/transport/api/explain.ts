@@ -1,5 +1,6 @@
 /** `GET /v2/tasks/{id}/explain`: why a task waits, and what each pool is to it. On the front thread. */
-import type { DecisionRecord, PlacementExplained, PoolView } from '../../actors/serving/messages.ts';
+import type { DecisionRecord, PlacementExplained } from '../../actors/serving/decision-messages.ts';
+import type { PoolView } from '../../actors/serving/messages.ts';
 import type { TaskView } from '../../actors/serving/task-directory.ts';
 import type { Handler } from '../http/application.ts';
 import { humanPhase } from '../stream/sse.ts';

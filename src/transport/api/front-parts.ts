@@ -8,6 +8,7 @@ import type { DecodePort } from '../../actors/serving/decode.ts';
 import type { ReadEngineLog } from '../../actors/serving/engine-log-messages.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { DispatcherCommand } from '../../actors/serving/messages.ts';
+import type { ConfigReload } from '../../actors/serving/reload-messages.ts';
 import type { ElsewhereCommand, TaskDirectory, TasksCommand } from '../../actors/serving/task-directory.ts';
 import type { Clock } from '../clock.ts';
 import type { Watchers } from '../stream/watchers.ts';
@@ -37,6 +38,8 @@ export interface FrontParts {
 	readonly engineLogs: () => ActorRef<ReadEngineLog> | null;
 	/** The text of a scrape: the metrics of all threads of the daemon. */
 	readonly collectMetrics: () => Promise<string>;
+	/** Null while the threads are still being put together. */
+	readonly reloadConfig: () => Promise<ConfigReload | null>;
 	readonly options: ApiOptions;
 	readonly clock: Clock;
 	readonly watchers: Watchers;

@@ -11,6 +11,7 @@ import { healthHandler, metricsHandler, readyHandler, versionHandler } from './o
 import { drainHandler, purgeHandler, registerHandler, reloadHandler, undrainHandler } from './pool-control.ts';
 import { poolLogHandler, poolLogQuery } from './pool-log.ts';
 import { apiVersion, capabilitiesHandler, getPoolHandler, listPoolsHandler, poolHealthHandler } from './pools.ts';
+import { reloadConfigHandler } from './reload.ts';
 import * as answers from './response-schemas.ts';
 import { resultHandler, resultQuery } from './result.ts';
 import {
@@ -299,6 +300,17 @@ function sessionRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 
 function operationRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 	return [
+		{
+			method: 'POST',
+			path: '/v2/config/reload',
+			handler: reloadConfigHandler(parts),
+			doc: {
+				summary: 'Reads the configuration anew: pools that are new start, those that are gone end with their last task, others change',
+				success: 'ok',
+				answer: answers.configReloadedSchema,
+				failures: ['INVALID_PARAMS', 'POOL_UNREADY'],
+			},
+		},
 		{
 			method: 'GET',
 			path: '/v2/meta/version',

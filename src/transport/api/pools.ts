@@ -38,8 +38,8 @@ export function poolHealthHandler(parts: FrontParts): Handler {
 }
 
 /** Whether a task that comes now may be served there. */
-export function takesTasks({ state, drainingUntil, replicas }: PoolView): boolean {
-	return state === 'ready' && drainingUntil === null && replicas.some(({ breaker }) => breaker !== 'open');
+export function takesTasks({ state, drainingUntil, retiring, replicas }: PoolView): boolean {
+	return state === 'ready' && drainingUntil === null && !retiring && replicas.some(({ breaker }) => breaker !== 'open');
 }
 
 function withPool(parts: FrontParts, use: (exchange: Exchange, pool: PoolView) => void): Handler {
@@ -62,6 +62,7 @@ function poolJson(pool: PoolView) {
 		aliases: pool.aliases,
 		state: pool.state,
 		draining: pool.drainingUntil !== null,
+		retiring: pool.retiring,
 		reloading_to: pool.reloadingTo,
 		ctx: pool.ctx,
 		max_tokens_out: pool.maxTokensOut,

@@ -183,6 +183,7 @@ export const poolSchema = Type.Object({
 	aliases: texts,
 	state: oneOf(['starting', 'ready', 'failed']),
 	draining: Type.Boolean(),
+	retiring: Type.Boolean({ description: 'It is configured no more, and ends with its last task' }),
 	reloading_to: nullable(text),
 	ctx: count,
 	max_tokens_out: count,
@@ -232,6 +233,14 @@ export const sessionSchema = Type.Object({
 });
 
 export const poolControlledSchema = Type.Object({ pool_id: text, draining: Type.Boolean(), deadline_ms: Type.Optional(count) });
+
+export const configReloadedSchema = Type.Object({
+	added: Type.Array(text, { description: 'Pools by id' }),
+	removed: Type.Array(text, { description: 'They take nothing new, and are gone with their last task' }),
+	changed: Type.Array(text, { description: 'At once, or replica by replica where it is what their engines are started with' }),
+	unchanged: Type.Array(text),
+	restart_needed: Type.Array(text, { description: 'Keys that have changed and are read at the start only' }),
+});
 
 export const poolPurgedSchema = Type.Object({ pool_id: text, purging: Type.Boolean() });
 export const poolReloadedSchema = Type.Object({ pool_id: text, new_model_ref: text });
