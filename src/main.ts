@@ -12,8 +12,7 @@ import { terminalOf } from './cli/terminal.ts';
 import type { DaemonConfig } from './config.ts';
 import { supervisedEnvironment } from './config.ts';
 import { packageRoot } from './config-root.ts';
-import { type Daemon, startDaemon } from './daemon.ts';
-import { threadLog } from './transport/telemetry/logs.ts';
+import type { Daemon } from './daemon.ts';
 
 /** Runs `argv` (without node and script). */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -31,6 +30,8 @@ export async function main(argv: readonly string[]): Promise<number> {
 
 /** Serves until a signal ends it: running tasks may finish. A second signal ends it at once. */
 async function serve(config: DaemonConfig, reread: () => DaemonConfig, onReady: (facts: DaemonFacts) => void): Promise<number> {
+	// Not needed by the parent, nor by a command that asks a daemon: they start sooner without.
+	const [{ startDaemon }, { threadLog }] = await Promise.all([import('./daemon.ts'), import('./transport/telemetry/logs.ts')]);
 	const log = threadLog({ thread: 'main', level: config.log.level });
 	// V8 collects an idle heap again and again to make it smaller: 10 to 20 ms of CPU each, for heaps of a few megabytes.
 	setFlagsFromString('--no-memory-reducer');

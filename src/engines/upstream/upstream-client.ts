@@ -1,5 +1,8 @@
-/** Calls to an engine over HTTP that carry no tokens: health, facts, counts. By `undici`; bounded in time and size. */
-import { Agent, request } from 'undici';
+/**
+ * Calls to an engine over HTTP that carry no tokens: health, facts, counts. By `undici`; bounded in time and size. The library
+ * is loaded by the first call: two threads of every daemon would else pay for it at their start, and most have no such engine.
+ */
+import type { Agent } from 'undici';
 import { failure } from '../../actors/serving/failure.ts';
 import { type UpstreamClient, UpstreamProblem, type UpstreamTarget } from './adapter.ts';
 import { endpointOf } from './endpoint.ts';
@@ -19,9 +22,10 @@ export function upstreamClient({
 	const { tls, host, port, socketPath, authority, basePath } = endpointOf(url);
 	const name = host?.includes(':') === true ? `[${host}]` : host;
 	const origin = socketPath === null ? `${tls ? 'https' : 'http'}://${name}:${port}` : `http://${authority}`;
-	const dispatcher = agentFor(socketPath, connectMs);
 	const call = async (method: 'GET' | 'POST', path: string, body?: unknown): Promise<string | null> => {
 		try {
+			const { Agent, request } = await import('undici');
+			const dispatcher = agentFor(Agent, socketPath, connectMs);
 			const answer = await request(`${origin}${basePath}${path}`, {
 				method,
 				dispatcher,
@@ -66,11 +70,11 @@ export function upstreamClient({
 	};
 }
 
-function agentFor(socketPath: string | null, connectMs: number): Agent {
+function agentFor(Made: typeof Agent, socketPath: string | null, connectMs: number): Agent {
 	const key = `${socketPath ?? ''} ${connectMs}`;
 	const known = agents.get(key);
 	if (known !== undefined) return known;
-	const agent = new Agent({ connect: { timeout: connectMs, ...(socketPath === null ? {} : { socketPath }) }, keepAliveTimeout: 4_000 });
+	const agent = new Made({ connect: { timeout: connectMs, ...(socketPath === null ? {} : { socketPath }) }, keepAliveTimeout: 4_000 });
 	agents.set(key, agent);
 	return agent;
 }
