@@ -1,28 +1,8 @@
-/** Many runs of the simulated daemon, each from a seed and each twice. A failure names the seed; `npm run sim -- SEED` replays it. */
-import assert from 'node:assert/strict';
+/** The first half of the simulated runs of `npm test`; in two files, so that two processes share the work. */
 import { test } from 'node:test';
-import { simulate } from './simulation.ts';
-import { Trace } from './trace.ts';
+import { keepEveryPromise } from './seed-runs.ts';
 
-const seeds = 300;
+const seeds = 150;
 
-test(`${seeds} simulated runs of the whole daemon keep every promise, each the same when it is run again`, async () => {
-	const problems: string[] = [];
-	let tasks = 0;
-	let tokens = 0;
-	let moves = 0;
-	for (let seed = 1; seed <= seeds; seed += 1) {
-		// What weak refs have named is kept until the job ends: each seed is a job of its own.
-		await new Promise(setImmediate);
-		const first = simulate(seed, new Trace());
-		const second = simulate(seed, new Trace());
-		tasks += first.tasks;
-		tokens += first.tokens;
-		moves += first.moves;
-		for (const { checker, words } of first.findings) problems.push(`seed ${seed}: ${checker}: ${words}`);
-		if (first.hash !== second.hash) problems.push(`seed ${seed}: runsAreReproducible: ${first.hash}, then ${second.hash}`);
-	}
-	assert.ok(problems.length === 0, `\n${problems.slice(0, 30).join('\n')}\nreplay one with: npm run sim -- SEED\n`);
-	const enough = tasks > seeds * 8 && tokens > seeds * 50 && moves > seeds / 20;
-	assert.ok(enough, `${tasks} tasks, ${tokens} tokens and ${moves} moves: these runs test little`);
-});
+test(`${seeds} simulated runs of the whole daemon keep every promise, each the same when it is run again`, () =>
+	keepEveryPromise(1, seeds));

@@ -6,6 +6,8 @@ import type { SimEvent } from '../../src/actors/kernel/sim-host.ts';
 
 const prime = 0x0100_0193;
 const textMax = 200;
+/** Of keys, kinds and actors. */
+const names = new Map<string, number>();
 
 export class Trace {
 	#a = 0x811c_9dc5;
@@ -26,8 +28,8 @@ export class Trace {
 	handled(thread: string, event: SimEvent): void {
 		this.events += 1;
 		this.#number(event.at);
-		this.#text(thread);
-		this.#text(event.actor);
+		this.#name(thread);
+		this.#name(event.actor);
 		this.#any(event.content);
 		this.#write?.(`${stamp(event.at)} ${thread.padEnd(12)} ${event.actor} ◂ ${shown(event.content)}`);
 	}
@@ -52,9 +54,25 @@ export class Trace {
 		this.#word((value * 65_536) | 0);
 	}
 
+	/** A text that comes again and again: as one word. */
+	#name(name: string): void {
+		let known = names.get(name);
+		if (known === undefined) {
+			known = 0x811c_9dc5;
+			for (let at = 0; at < name.length; at += 1) known = Math.imul(known ^ name.charCodeAt(at), prime);
+			names.set(name, known);
+		}
+		this.#word(known);
+	}
+
 	#text(text: string): void {
 		for (let at = 0; at < text.length; at += 1) this.#word(text.charCodeAt(at));
 		this.#word(0x1_0000 + text.length);
+	}
+
+	#bytes(bytes: Buffer): void {
+		for (let at = 0; at < bytes.length; at += 1) this.#word(bytes[at] as number);
+		this.#word(0x1_0000 + bytes.length);
 	}
 
 	#any(value: unknown): void {
@@ -67,14 +85,14 @@ export class Trace {
 				return this.#word(value ? 3 : 5);
 			case 'object':
 				if (value === null) return this.#word(7);
-				if (Buffer.isBuffer(value)) return this.#text(value.toString('latin1'));
+				if (Buffer.isBuffer(value)) return this.#bytes(value);
 				if (Array.isArray(value)) {
 					for (const item of value) this.#any(item);
 					return this.#word(value.length);
 				}
-				if (!isPlain(value)) return this.#text(value.constructor.name);
+				if (!isPlain(value)) return this.#name(value.constructor.name);
 				for (const key in value) {
-					this.#text(key);
+					this.#name(key);
 					this.#any((value as Readonly<Record<string, unknown>>)[key]);
 				}
 				return;
