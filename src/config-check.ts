@@ -39,7 +39,8 @@ export function withOrigin(problem: string, origin: string | null): string {
 function sentence(error: ValueError, path: string): string {
 	if (error.type === ValueErrorType.ObjectAdditionalProperties) return unknownKey(path, error.schema);
 	if (error.type === ValueErrorType.ObjectRequiredProperty) return `${path} is missing; it must be ${allowed(error.schema)}`;
-	return `${path || 'the file'} is ${shown(error.value)}; it must be ${allowed(error.schema)}`;
+	const value = error.schema['secret'] === true ? 'something else' : shown(error.value);
+	return `${path || 'the file'} is ${value}; it must be ${allowed(error.schema)}`;
 }
 
 function unknownKey(path: string, parent: TSchema): string {

@@ -132,7 +132,7 @@ export function parseEnvironment(env: Readonly<Record<string, string | undefined
 }
 
 /** Read elsewhere: they are not keys of the file. */
-const plainEnvNames: ReadonlySet<string> = new Set(['ORCHD_CONFIG', 'ORCHD_PREFER_H2']);
+const plainEnvNames: ReadonlySet<string> = new Set(['ORCHD_CONFIG', 'ORCHD_PREFER_H2', 'ORCHD_API_KEY']);
 /** What container platforms inject for a service that happens to be called `orchd`. */
 const serviceLink = /^ORCHD_(SERVICE_(HOST|PORT)|PORT(_|$))/;
 
@@ -226,7 +226,7 @@ function write(tree: Tree, path: string, value: unknown, origin: string): void {
 
 function valueOf(schema: TSchema, text: string): unknown {
 	if (schema['type'] === 'string') return text;
-	if (schema['type'] === 'object') return yamlOf(text);
+	if (schema['type'] === 'object' || schema['type'] === 'boolean') return yamlOf(text);
 	if (schema['type'] !== 'array') return /^-?[0-9]+(\.[0-9]+)?$/.test(text) ? Number(text) : text;
 	if (text.trimStart().startsWith('[')) return yamlOf(text);
 	return text === '' ? [] : text.split(',').map((part) => valueOf(schema['items'] as TSchema, part.trim()));

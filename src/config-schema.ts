@@ -186,19 +186,81 @@ export const poolSchema = Type.Object(
 	{ additionalProperties: false, description: 'One engine, one model, one device mask, one queue' },
 );
 
+const atLeastOne = { minimum: 1, maximum: Number.MAX_SAFE_INTEGER };
+
+const keySchema = Type.Object(
+	{
+		name: Type.String({
+			pattern: idPattern,
+			description: 'What the key is called, in logs and messages',
+			allowed: 'letters, digits, ".", "_" and "-", at most 64, beginning with a letter or digit',
+		}),
+		sha256: Type.String({
+			pattern: '^[0-9a-fA-F]{64}$',
+			description: 'SHA-256 of the key; the key itself is nowhere',
+			allowed: 'the SHA-256 of the key, as 64 hexadecimal digits',
+			// somebody may have put the key itself here
+			secret: true,
+		}),
+		tenant: Type.String({ default: 'default', minLength: 1, maxLength: 64, description: 'Whose tasks and sessions it sees' }),
+		roles: Type.Array(oneOf(['client', 'operator', 'worker'], undefined, 'What it may do'), {
+			default: ['client'],
+			minItems: 1,
+			uniqueItems: true,
+			description: 'client: tasks of its tenant; operator: all of them, and the pools; worker: registering replicas',
+			allowed: 'a list of client, operator and worker',
+		}),
+		rate: section(
+			{
+				requests_per_minute: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'New tasks in a minute' })),
+				burst: Type.Optional(Type.Integer({ ...atLeastOne, description: 'New tasks at once; default: those of a minute' })),
+				tokens_per_minute: Type.Optional(Type.Integer({ ...atLeastOne, description: 'Tokens in a minute, prompts and answers' })),
+			},
+			'How fast it may come',
+		),
+	},
+	{ additionalProperties: false, description: 'An API key' },
+);
+
+const authSchema = section(
+	{
+		keys: Type.Array(keySchema, {
+			default: [],
+			maxItems: 10_000,
+			description: 'API keys; with any, all but /health and /ready needs one. `orchestratord keys new` makes them',
+			allowed: 'a list of keys, each with name and sha256',
+		}),
+		public_metrics: Type.Boolean({ default: false, description: 'Whether /metrics can be read without a key', allowed: 'true or false' }),
+	},
+	'Who may use the daemon',
+);
+
 export const configSchema = Type.Object(
 	{
 		listen: section(
 			{
-				addr: Type.String({ default: '127.0.0.1:8080', description: 'host:port to bind; loopback only' }),
+				addr: Type.String({ default: '127.0.0.1:8080', description: 'host:port to bind; beyond loopback only with auth.keys' }),
 				host: oneOf(
 					['auto', 'uws', 'node'],
 					'auto',
 					'Who speaks HTTP: uWebSockets.js, or node where its binary does not load (auto); one of them only',
 				),
+				hosts: Type.Array(Type.String({ minLength: 1, maxLength: 255 }), {
+					default: [],
+					maxItems: 100,
+					description: 'Further names, or name:port, by which clients reach the daemon: what Host may be beside the bound address',
+					allowed: 'a list of names',
+				}),
+				cors_origins: Type.Array(Type.String({ pattern: '^(\\*|https?://[^/\\s]+|null)$' }), {
+					default: [],
+					maxItems: 100,
+					description: 'Origins whose web pages may use the daemon, such as https://app.example; * with auth.keys only',
+					allowed: 'a list of origins such as https://app.example, without a path',
+				}),
 			},
 			'Where the daemon listens',
 		),
+		auth: authSchema,
 		threads: section(
 			{
 				front: autoOr(1, 64, 'Threads that hold client connections, on one port; auto: 1, from 16 cores 2, from 32 cores 4'),
@@ -293,14 +355,13 @@ export const configSchema = Type.Object(
 
 export type ConfigFile = Static<typeof configSchema>;
 export type PoolFile = Static<typeof poolSchema>;
+export type KeyFile = Static<typeof keySchema>;
 
 /** Keys of the contract that this version does not have yet: told apart from slips of the pen. */
 export const laterKeys: readonly string[] = [
 	'listen.http2',
 	'listen.tls',
-	'listen.hosts',
 	'tls',
-	'auth',
 	'catalog',
 	'artifacts',
 	'store',

@@ -3,11 +3,11 @@
  * thread and in the CLI. The only reader of `process.env` and of the configuration file; nothing else may look at either.
  */
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
-import { isIP } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
 import { isAbsolute, join, resolve as resolvePath } from 'node:path';
 import { Value } from '@sinclair/typebox/value';
 import { type Document, LineCounter, parseDocument } from 'yaml';
+import { type AuthConfig, openWithoutKeys, resolveAuth } from './config-auth.ts';
 import { ConfigError, problemsOf, withOrigin } from './config-check.ts';
 import { applyOverride, isTree, type ParsedFlags, parseEnvironment, parseFlags, type Tree } from './config-overrides.ts';
 import { type Places, pathOf, placesIn } from './config-places.ts';
@@ -18,7 +18,14 @@ import { type ConfigFile, configSchema, parseBytes } from './config-schema.ts';
 export interface DaemonConfig {
 	/** Where the settings came from; null without a file. */
 	readonly configFile: string | null;
-	readonly listen: { readonly hostname: string; readonly port: number; readonly host: 'auto' | 'uws' | 'node' };
+	readonly listen: {
+		readonly hostname: string;
+		readonly port: number;
+		readonly host: 'auto' | 'uws' | 'node';
+		readonly hosts: readonly string[];
+		readonly corsOrigins: readonly string[];
+	};
+	readonly auth: AuthConfig;
 	readonly threads: { readonly front: number; readonly engine: number };
 	readonly pools: readonly PoolConfig[];
 	readonly tasks: {
@@ -157,7 +164,10 @@ interface Around {
 /** Checks what a schema cannot say, and gives every value its final form. */
 function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: Around): DaemonConfig {
 	const problems: string[] = [];
-	const listen = { ...parseAddr(file.listen.addr, problems), host: file.listen.host };
+	const { host, hosts, cors_origins: corsOrigins } = file.listen;
+	const listen = { ...parseAddr(file.listen.addr, problems), host, hosts, corsOrigins };
+	const auth = resolveAuth(file.auth, problems);
+	if (auth.keys.length === 0) problems.push(...openWithoutKeys(file.listen, listen.hostname));
 	const threads = {
 		front: frontThreads(file.threads.front, listen.host, world.cores, problems),
 		engine: oneThread('threads.engine', file.threads.engine, problems),
@@ -178,6 +188,7 @@ function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: 
 	return {
 		configFile,
 		listen,
+		auth,
 		threads,
 		pools,
 		tasks: {
@@ -244,18 +255,8 @@ function parseAddr(addr: string, problems: string[]): { hostname: string; port: 
 		problems.push(`listen.addr is ${JSON.stringify(addr)}; it must be host:port, such as 127.0.0.1:8080`);
 		return { hostname: '127.0.0.1', port: 0 };
 	}
-	const hostname = match[1] ?? match[2] ?? '';
-	if (!isLoopback(hostname)) {
-		problems.push(
-			`listen.addr is ${JSON.stringify(addr)}, which other machines can reach; without API keys, which this version does not have, only a loopback address such as 127.0.0.1:${port} is allowed`,
-		);
-	}
-	return { hostname, port };
-}
-
-function isLoopback(hostname: string): boolean {
-	if (hostname === 'localhost') return true;
-	return isIP(hostname) === 4 ? hostname.startsWith('127.') : hostname === '::1';
+	// `:8080` is every address, as elsewhere
+	return { hostname: match[1] ?? (match[2] || '0.0.0.0'), port };
 }
 
 export function packageVersion(): string {
@@ -274,6 +275,11 @@ export function defaultDaemonUrl(env: World['env'] = process.env): string {
 	return `http://${env['ORCHD_ADDR'] || env['ORCHD_LISTEN_ADDR'] || '127.0.0.1:8080'}`;
 }
 
+/** What this machine's clients send to the daemon; null: nothing. */
+export function apiKey(env: World['env'] = process.env): string | null {
+	return env['ORCHD_API_KEY'] || null;
+}
+
 /** The JSON Schema of the configuration file, for editors: without our private keywords, and what has a default may be left out. */
 export function publishedSchema(): unknown {
 	return { ...(forEditors(configSchema) as Tree), required: [] };
@@ -282,7 +288,7 @@ export function publishedSchema(): unknown {
 function forEditors(schema: unknown): unknown {
 	if (Array.isArray(schema)) return schema.map(forEditors);
 	if (!isTree(schema)) return schema;
-	const { allowed: _ours, required, ...rest } = schema;
+	const { allowed: _ours, secret: _too, required, ...rest } = schema;
 	const published = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, key === 'default' ? value : forEditors(value)]));
 	const { properties } = schema;
 	if (!Array.isArray(required) || !isTree(properties)) return published;

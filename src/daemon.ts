@@ -23,6 +23,7 @@ import type { UpstreamSettings } from './engines/upstream/upstream-settings.ts';
 import type { ControlChange, ControlConfig } from './roles/control.ts';
 import type { EngineConfig } from './roles/engine.ts';
 import type { FrontConfig, FrontFacts, FrontInspection } from './roles/front.ts';
+import { rateMemory } from './transport/auth/rate-meter.ts';
 import { threadTelemetry } from './transport/telemetry/metrics.ts';
 import { addRetained, type MetricsSnapshot, renderMetrics } from './transport/telemetry/metrics-merge.ts';
 
@@ -72,10 +73,12 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 	});
 	const own = threadTelemetry({ thread: 'main', log, processDefaults: true, lagMs: mainLagMs });
 	const roll = openRoll(config.taskRollFd);
+	const rates = rateMemory(config.auth.keys.length);
 	let stopping = false;
 	const crew = new Crew(
 		threadSpecs(
 			config.threads.front,
+			rates,
 			() => config,
 			(name) => crew.facts(name),
 		),
@@ -180,7 +183,12 @@ function openRoll(fd: number | null): Socket | null {
 }
 
 /** The first front finds out the port and the server library; the others, and all that come back, do as it did. */
-function threadSpecs(frontCount: number, current: () => DaemonConfig, factsOf: (name: string) => unknown): ThreadSpec[] {
+function threadSpecs(
+	frontCount: number,
+	rates: SharedArrayBuffer,
+	current: () => DaemonConfig,
+	factsOf: (name: string) => unknown,
+): ThreadSpec[] {
 	const entry = (role: string): URL =>
 		new URL(`./roles/${role}${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
 	const { level: logLevel } = current().log;
@@ -199,7 +207,7 @@ function threadSpecs(frontCount: number, current: () => DaemonConfig, factsOf: (
 				mayKill: false,
 				youngGenerationMb: frontYoungMb,
 				wanted: () => first()?.ok === true && running().includes(frontId),
-				config: () => frontConfig(current(), index, first()),
+				config: () => frontConfig(current(), rates, index, first()),
 			}),
 		),
 		{
@@ -240,7 +248,7 @@ function nameOfHost(facts: FrontFacts | null): string | null {
 }
 
 /** `first`: what the first front is; null when this is it, and it starts for the first time. */
-function frontConfig(config: DaemonConfig, front: number, first: FrontFacts | null): FrontConfig {
+function frontConfig(config: DaemonConfig, rates: SharedArrayBuffer, front: number, first: FrontFacts | null): FrontConfig {
 	const { listen, limits, tasks, sse, threads } = config;
 	const found = first?.ok === true ? first : null;
 	return {
@@ -266,10 +274,13 @@ function frontConfig(config: DaemonConfig, front: number, first: FrontFacts | nu
 			buildTime: null,
 			front,
 			hostname: listen.hostname,
-			hosts: [],
+			hosts: listen.hosts,
+			corsOrigins: listen.corsOrigins,
+			auth: config.auth,
 			headerCountMax: limits.headerCount,
 			sse: { ...sse, watchersMax: limits.watchersPerKey },
 		},
+		rates: { keys: config.auth.keys.map(({ name, rate }) => ({ name, rate })), memory: rates },
 		retention: { logBytesMax: tasks.logBytesMax, retentionMs: tasks.retentionMs, retentionCount: tasks.retentionCount },
 		taskRollFd: config.taskRollFd,
 		logLevel: config.log.level,

@@ -11,6 +11,7 @@ import { banner, type DaemonFacts } from './banner.ts';
 import { reloadConfig } from './config-command.ts';
 import { daemonClient } from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
+import { addKeys } from './keys-command.ts';
 import { poolLog } from './pool-log.ts';
 import { drainPool, listPools, poolHealth, purgePool, reloadPool, undrainPool } from './pools-command.ts';
 import { checkModelFiles } from './preflight.ts';
@@ -87,6 +88,7 @@ function commands(effects: CliEffects, terminal: Terminal, flags: ParsedFlags | 
 	addTasks(program, terminal, done);
 	addPools(program, terminal, done);
 	addConfig(program, terminal, flags, done);
+	addKeys(program, terminal);
 	program
 		.command('version')
 		.description('print the version')

@@ -2,6 +2,7 @@
  * The command line's side of the native API: plain HTTP to a daemon, errors as `Problem`s in words. Holds no state; the
  * stream of a task is `task-stream.ts`.
  */
+import { apiKey } from '../config.ts';
 import { exitCodes } from './exit-codes.ts';
 import { nothingAnswers, Problem } from './problem.ts';
 
@@ -24,10 +25,21 @@ export interface TaskAccepted {
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-export function daemonClient(url: string, fetch: typeof globalThis.fetch = globalThis.fetch, retryMs = 200): DaemonClient {
+export function daemonClient(url: string, fetch: typeof globalThis.fetch = withKey(apiKey()), retryMs = 200): DaemonClient {
 	const whole = /^[a-z]+:\/\//i.test(url) ? url : `http://${url}`;
 	if (!URL.canParse(whole)) throw new Problem(exitCodes.usage, `--url ${url} is not a URL`, 'write it as http://127.0.0.1:8080');
 	return { url: whole.replace(/\/+$/, ''), fetch, retryMs };
+}
+
+/** Every request carries the key, if there is one. */
+function withKey(key: string | null): typeof globalThis.fetch {
+	if (key === null) return globalThis.fetch;
+	return (input, init) => {
+		const headers = new Headers(init?.headers);
+		headers.set('authorization', `Bearer ${key}`);
+		// nobody that a daemon points to gets the key
+		return globalThis.fetch(input, { ...init, headers, redirect: 'error' });
+	};
 }
 
 export async function submitTask(client: DaemonClient, task: JsonObject, signal: AbortSignal): Promise<TaskAccepted> {
@@ -130,6 +142,8 @@ export async function refusal(response: Response, client: DaemonClient): Promise
 			'is another program listening there? name the right one with --url',
 		);
 	}
+	if (response.status === 401)
+		return new Problem(exitCodes.failure, `${text(body['message'])} [UNAUTHORIZED]`, 'this command line takes its key from ORCHD_API_KEY');
 	return envelopeProblem(body);
 }
 

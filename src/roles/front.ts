@@ -18,6 +18,7 @@ import { DecodePorts } from '../engines/decode-ports.ts';
 import { UpstreamDecodePort } from '../engines/upstream/upstream-decode-port.ts';
 import { upstreamAdapters } from '../engines/upstream-adapters.ts';
 import { HostDecodePort } from '../engines/wire/host-decode-port.ts';
+import { type KeyRate, RateMeter } from '../transport/auth/rate-meter.ts';
 import { buildFront, type FrontOptions } from '../transport/front.ts';
 import { type ChosenHost, chooseHost, type HostPreference } from '../transport/http/choose-host.ts';
 import { type BugReport, type HttpHostOptions, ListenError } from '../transport/http/http-host.ts';
@@ -35,6 +36,8 @@ export interface FrontConfig {
 	readonly host: HostPreference;
 	readonly http: HttpHostOptions;
 	readonly options: FrontOptions;
+	/** What each key may use, counted by all fronts in the same memory. */
+	readonly rates: { readonly keys: readonly { readonly name: string; readonly rate: KeyRate }[]; readonly memory: SharedArrayBuffer };
 	readonly retention: RetentionLimits;
 	/** Descriptor of the restarting parent's task roll; null: nobody wants it. */
 	readonly taskRollFd: number | null;
@@ -83,12 +86,14 @@ runRole<FrontConfig, FrontFacts>(
 			new HostDecodePort((words) => bug('decode', new Error(words))),
 			new UpstreamDecodePort(upstreamAdapters),
 		);
+		const rates = new RateMeter(config.rates.keys, config.rates.memory, () => system.host.now());
 		const actors = spawnFrontActors(system, {
 			frontId: config.frontId,
 			fronts: Array.from({ length: fronts }, (_, number) => `front-${number}`),
 			registry,
 			decode,
 			roll: taskRoll(config.taskRollFd),
+			rates,
 		});
 		const kvUsage = new KvUsage(telemetry);
 		let dispatcher: ActorRef<DispatcherCommand> | null = null;
@@ -103,6 +108,7 @@ runRole<FrontConfig, FrontFacts>(
 					elsewhere: actors.elsewhere,
 					directory: registry,
 					decode,
+					rates,
 					dispatcher: () => (registry.controlReachable ? dispatcher : null),
 					engineLogs: () => engineLogs,
 					collectMetrics: async () => (await main?.metrics()) ?? renderMetrics([await telemetry.snapshot()]),

@@ -7,6 +7,7 @@ import type { ActorSystem } from '../actors/kernel/system.ts';
 import type { DecodePort } from '../actors/serving/decode.ts';
 import type { ReadEngineLog } from '../actors/serving/engine-log-messages.ts';
 import type { DispatcherCommand } from '../actors/serving/messages.ts';
+import { noRateLimit, type RateLimit } from '../actors/serving/rate-limit.ts';
 import type { ConfigReload } from '../actors/serving/reload-messages.ts';
 import type { ElsewhereCommand, TaskDirectory, TasksCommand } from '../actors/serving/task-directory.ts';
 import type { ApiOptions, FrontParts } from './api/front-parts.ts';
@@ -14,6 +15,7 @@ import { nativeRoutes } from './api/native.ts';
 import { shuttingDown } from './api/submit.ts';
 import { TaskIds } from './api/task-id.ts';
 import { webSocketHandler, webSocketPath } from './api/websocket.ts';
+import { type AuthSettings, KeyRing } from './auth/key-ring.ts';
 import { OriginGuard } from './auth/origin-guard.ts';
 import { type Clock, realClock } from './clock.ts';
 import { Application } from './http/application.ts';
@@ -29,6 +31,8 @@ export interface FrontOptions extends ApiOptions {
 	readonly hostname: string;
 	/** Further names the daemon is reached by. */
 	readonly hosts: readonly string[];
+	readonly corsOrigins: readonly string[];
+	readonly auth: AuthSettings;
 	readonly headerCountMax: number;
 	readonly sse: WatchersOptions;
 }
@@ -42,6 +46,8 @@ export interface FrontSources {
 	/** Where tasks of the other front threads are found; null: there are none. */
 	readonly elsewhere: ActorRef<ElsewhereCommand> | null;
 	readonly decode: DecodePort;
+	/** Default: none. */
+	readonly rates?: RateLimit;
 	/** Null while the control thread is away. */
 	readonly dispatcher: () => ActorRef<DispatcherCommand> | null;
 	/** Null while the engine thread is away. Default: there is none. */
@@ -72,7 +78,11 @@ export function buildFront(sources: FrontSources): Front {
 	const clock = sources.clock ?? realClock(() => system.host.now());
 	const memory = new MemoryGate(() => clock.now());
 	let draining = false;
-	let guard = new OriginGuard({ hostname: options.hostname, port: 0, hosts: options.hosts });
+	const guardOf = (port: number): OriginGuard => new OriginGuard({ ...options, port });
+	let guard = guardOf(0);
+	const keys = new KeyRing(options.auth, (fingerprint) => {
+		telemetry.log('warn', 'key-unknown', { fingerprint, human: 'A request came with a key that is none of this daemon.' });
+	});
 
 	const onBug = (where: string, correlationId: string | undefined, error: unknown): void => {
 		telemetry.count('http_bugs_total', {});
@@ -92,6 +102,7 @@ export function buildFront(sources: FrontSources): Front {
 		directory,
 		elsewhere,
 		decode,
+		rates: sources.rates ?? noRateLimit,
 		dispatcher,
 		engineLogs: sources.engineLogs ?? (() => null),
 		collectMetrics,
@@ -108,6 +119,7 @@ export function buildFront(sources: FrontSources): Front {
 		router: new Router(nativeRoutes(parts)),
 		upgrades: new Map([[webSocketPath, webSocketHandler(parts)]]),
 		guard: () => guard,
+		keys,
 		headerCountMax: options.headerCountMax,
 		onBug,
 	});
@@ -115,7 +127,7 @@ export function buildFront(sources: FrontSources): Front {
 	return {
 		async listen() {
 			const listening = await host.listen(application);
-			guard = new OriginGuard({ hostname: options.hostname, port: listening.port, hosts: options.hosts });
+			guard = guardOf(listening.port);
 			return listening;
 		},
 		drain() {

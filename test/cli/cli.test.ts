@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -356,4 +357,18 @@ test('the command says so when nothing is built', () => {
 	writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
 	const { status, stderr } = spawnSync(process.execPath, [join(folder, 'bin', 'orchestratord.js'), 'version'], { encoding: 'utf8' });
 	assert.deepEqual([status, stderr.split('.')[0]], [69, 'orchestratord is not built yet']);
+});
+
+test('a new key is printed alone, and its lines make a daemon know it', async () => {
+	const { code, out, said } = await cli('keys', 'new', 'ci', '--tenant', 'team-a', '--role', 'client', 'operator');
+	assert.equal(code, 0);
+	assert.match(out, /^orchd-[A-Za-z0-9_-]{43}\n$/);
+	const key = out.trim();
+	assert.ok(!said.includes(key));
+	const file = said.slice(said.indexOf('auth:'), said.lastIndexOf('Clients send'));
+	const [known] = loadConfig([], { env: { ORCHD_CONFIG: 'c' }, cwd: '/', cores: 1, readFile: () => file }).auth.keys;
+	const sha256 = createHash('sha256').update(key).digest('hex');
+	assert.deepEqual([known?.name, known?.sha256, known?.tenant, known?.roles], ['ci', sha256, 'team-a', ['client', 'operator']]);
+	assert.notEqual((await cli('keys', 'new')).out, out);
+	assert.equal((await cli('keys', 'new', '--role', 'admin')).code, 2);
 });

@@ -29,21 +29,26 @@ export class FrontConnection implements Exclude<Way, string> {
 	}
 
 	/** `model`: of a pool that has a slot free, or will have one soon. */
-	static async open(url: string, front: number, model = 'default'): Promise<FrontConnection> {
+	static async open(
+		url: string,
+		front: number,
+		model = 'default',
+		headers: Readonly<Record<string, string>> = {},
+	): Promise<FrontConnection> {
 		for (let tries = 0; tries < triesMax; tries += 1) {
 			const connection = new FrontConnection(url);
-			const task_id = await connection.#probe(model);
+			const task_id = await connection.#probe(model, headers);
 			// It was for its id alone.
-			await (await connection.request(`/v2/tasks/${task_id}`, { method: 'DELETE' })).arrayBuffer();
+			await (await connection.request(`/v2/tasks/${task_id}`, { method: 'DELETE', headers })).arrayBuffer();
 			if (frontOf(task_id) === front) return connection;
 			connection.close();
 		}
 		throw new Error(`none of ${triesMax} connections came to front ${front}`);
 	}
 
-	async #probe(model: string): Promise<string> {
+	async #probe(model: string, headers: Readonly<Record<string, string>>): Promise<string> {
 		for (const deadline = performance.now() + readyMs; ; ) {
-			const answer = await postJson(this, '/v2/tasks', { model_ref: model, prompt: '.', max_tokens: 1 });
+			const answer = await postJson(this, '/v2/tasks', { model_ref: model, prompt: '.', max_tokens: 1 }, headers);
 			const body = await answer.text();
 			if (answer.status === 202) return (JSON.parse(body) as Accepted).task_id;
 			if (answer.status !== 503 || performance.now() > deadline) throw new Error(`POST /v2/tasks answered ${answer.status}: ${body}`);

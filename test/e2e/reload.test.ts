@@ -139,8 +139,8 @@ describe('a reload', () => {
 		assert.deepEqual([bare.status, bare.headers.get('www-authenticate')], [401, 'Bearer']);
 		assert.equal(((await bare.json()) as { code: string }).code, 'UNAUTHORIZED');
 		const wrong = await register({ authorization: 'Bearer x' });
-		assert.equal(wrong.status, 403);
-		assert.equal(((await wrong.json()) as { code: string }).code, 'FORBIDDEN');
+		assert.equal(wrong.status, 401);
+		assert.equal(((await wrong.json()) as { code: string }).code, 'UNAUTHORIZED');
 	});
 
 	it('is refused in words when it makes no sense', async () => {

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AdmissionSteps } from '../../src/actors/serving/admission.ts';
 import { type Failure, failure } from '../../src/actors/serving/failure.ts';
+import type { RateLimit } from '../../src/actors/serving/rate-limit.ts';
 import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
 import { ControlWorld } from './control-world.ts';
 import { poolSpec } from './summaries.ts';
@@ -13,14 +14,24 @@ import { taskRequest } from './task-requests.ts';
 import { spec, Together } from './together-world.ts';
 
 /** Steps of the tests: each refuses while it is told to, and counts how often it was asked. */
-class Steps implements AdmissionSteps {
+class Steps implements AdmissionSteps, RateLimit {
 	limited = false;
 	retired = false;
 	ratesAsked = 0;
-	readonly rateLimit = (): Failure | null => {
+	/** Taken and not given back. */
+	tokens = 0;
+	take(_keyName: string | null, tokens: number): Failure | null {
 		this.ratesAsked += 1;
-		return this.limited ? failure('ADMISSION_REJECT', 'too many requests', { policyLabel: 'rate', retryAfterMs: 700 }) : null;
-	};
+		if (this.limited) return this.check();
+		this.tokens += tokens;
+		return null;
+	}
+	check(): Failure | null {
+		return failure('ADMISSION_REJECT', 'too many requests', { policyLabel: 'rate', retryAfterMs: 700 });
+	}
+	giveBack(_keyName: string | null, tokens: number): void {
+		this.tokens -= tokens;
+	}
 	readonly catalog = (): Failure | null => (this.retired ? failure('MODEL_DEPRECATED', 'the model is retired') : null);
 }
 
@@ -29,11 +40,8 @@ const pinned = { ...taskRequest('').placement, mode: 'pin', pinPoolId: 'nowhere'
 /** A pool that has been measured, whose slots are taken and whose queue of two is full. */
 function fullWorld(steps: Steps): Together {
 	const pool = { ...spec, queue: { ...spec.queue, capacity: 2 } };
-	const together = new Together(1, 5, 20, {
-		pools: [pool],
-		admission: steps,
-		sessions: { ttlMs: 600_000, turnsMax: 1, countMax: 1_000 },
-	});
+	const sessions = { ttlMs: 600_000, turnsMax: 1, countMax: 1_000 };
+	const together = new Together(1, 5, 20, { pools: [pool], admission: steps, sessions }, steps);
 	together.open('turn', { sessionId: 's' });
 	together.open('measured');
 	together.world.host.advance(1_000);
@@ -43,7 +51,7 @@ function fullWorld(steps: Steps): Together {
 }
 
 /** All that an admission might have changed. */
-function traces(together: Together): unknown {
+function traces(together: Together, steps: Steps): unknown {
 	const { registry } = together.world;
 	const { session } = together.session();
 	registry.check();
@@ -54,6 +62,7 @@ function traces(together: Together): unknown {
 		pool: registry.pools.map(({ slotsFree, queueDepth }) => [slotsFree, queueDepth]),
 		session: [session?.turns, session?.budget],
 		roll: [...together.world.roll],
+		tokens: steps.tokens,
 	};
 }
 
@@ -93,7 +102,7 @@ test('a request that is wrong in every way is refused by the steps in their orde
 		['DEADLINE_UNMET', /deadline_ms leaves 20 ms; the earliest that this can end/, () => undefined, { deadlineMs: null }],
 		['ADMISSION_REJECT reject', /is full \(2 of 2 tasks\)/, () => world.host.advance(120)],
 	];
-	let before = traces(together);
+	let before = traces(together, steps);
 	for (const [name, words, putRight, better] of chain) {
 		const answered = world.send(taskRequest('x', { sampling: { ...taskRequest('x').sampling, stop: ['x'] }, ...request }));
 		world.run();
@@ -105,10 +114,10 @@ test('a request that is wrong in every way is refused by the steps in their orde
 		assert.equal(policyLabel === undefined ? code : `${code} ${policyLabel}`, name, message);
 		assert.match(message, words);
 		assert.equal(world.registry.lookup('x').found, 'nothing');
-		assert.deepEqual(traces(together), before, `something is left of ${name}`);
+		assert.deepEqual(traces(together, steps), before, `something is left of ${name}`);
 		putRight();
 		request = { ...request, ...better };
-		before = traces(together);
+		before = traces(together, steps);
 	}
 	const task = together.open('x', request);
 	assert.equal(task.state, 'running');
@@ -118,9 +127,35 @@ test('a request that is wrong in every way is refused by the steps in their orde
 	together.assertQuiet();
 });
 
+test('the rate limit is asked before log space is taken and before a prompt is counted', () => {
+	const steps = new Steps();
+	const together = new Together(1, 5, 20, {}, steps);
+	const { world } = together;
+	const { inUse } = world.registry.logSpace;
+	steps.limited = true;
+	const long = { input: { kind: 'prompt', text: 'x'.repeat(600), raw: true } } as const;
+	const { answers } = world.send(taskRequest('long', long));
+	world.run();
+	assert.ok(answers[0]?.type === 'task-refused');
+	assert.equal(answers[0].failure.policyLabel, 'rate');
+	assert.equal(world.decode.counts.length, 0);
+	assert.equal(world.registry.logSpace.inUse, inUse);
+	steps.limited = false;
+	world.send(taskRequest('long', { ...long, maxTokens: 16 }));
+	world.run();
+	assert.equal(world.decode.counts.length, 1);
+	for (const asker of world.decode.counts.splice(0)) asker.tell({ type: 'prompt-counted', tokens: 5 });
+	world.host.advance(1_000);
+	assert.equal(world.view('long').state, 'done');
+	// What it was charged beyond what it used is given back.
+	const { tokensIn, tokensOut } = world.view('long');
+	assert.equal(steps.tokens, tokensIn + tokensOut);
+	together.assertQuiet();
+});
+
 test('the rate limit is asked once a task: not again when its prompt was counted, nor when it has its 202', () => {
 	const steps = new Steps();
-	const together = new Together(1, 5, 20, { admission: steps });
+	const together = new Together(1, 5, 20, { admission: steps }, steps);
 	together.session({ kind: 'set-budgets', budgets: { tokens: 1_000 } });
 	const counted = together.open('counted', { sessionId: 's' });
 	assert.equal(counted.state, 'running');

@@ -16,6 +16,7 @@ import type {
 	QueueStanding,
 	TaskSummary,
 } from '../../src/actors/serving/messages.ts';
+import { noRateLimit, type RateLimit } from '../../src/actors/serving/rate-limit.ts';
 import type { CancelDone, CancelReason, Opening, TaskView } from '../../src/actors/serving/task-directory.ts';
 import { type RetentionLimits, TaskRegistry } from '../../src/actors/serving/task-registry.ts';
 import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
@@ -175,7 +176,7 @@ export class FrontWorld {
 	readonly enrolled: string[] = [];
 	control: PlayedControl;
 
-	constructor(seed = 1, limits: Partial<RetentionLimits> = {}, pools: readonly PoolView[] = [poolView()]) {
+	constructor(seed = 1, limits: Partial<RetentionLimits> = {}, pools: readonly PoolView[] = [poolView()], rates: RateLimit = noRateLimit) {
 		this.host = new SimHost(seed, this.telemetry);
 		this.system = new ActorSystem(this.host);
 		this.registry = new TaskRegistry({ logBytesMax: 1 << 22, retentionMs: 600_000, retentionCount: 10_000, ...limits });
@@ -192,7 +193,7 @@ export class FrontWorld {
 		};
 		this.tasks = this.system.spawn(
 			'tasks',
-			tasks({ frontId: 'front-0', registry: this.registry, decode: this.decode, roll, elsewhere: null }),
+			tasks({ frontId: 'front-0', registry: this.registry, decode: this.decode, roll, elsewhere: null, rates }),
 		);
 		this.control = this.connect(1, pools);
 	}

@@ -113,7 +113,13 @@ test('a task that waits and whose end nobody would hear of is drift', () => {
 test('a budget of which more is reserved than its tasks hold is drift, of no pool', () => {
 	const world = ControlWorld.ready();
 	const told = world.system.edge<SessionTold>(() => undefined);
-	world.tell({ type: 'use-session', sessionId: 's', operation: { kind: 'set-budgets', budgets: { tokens: 100 } }, replyTo: told });
+	world.tell({
+		type: 'use-session',
+		tenant: null,
+		sessionId: 's',
+		operation: { kind: 'set-budgets', budgets: { tokens: 100 } },
+		replyTo: told,
+	});
 	const task = world.submit('a', { sessionId: 's', maxTokens: 16, promptTokens: 10 });
 	world.host.advance(20_000);
 	assert.equal(world.telemetry.total('ledger_drift_total'), 0);

@@ -7,10 +7,10 @@ import { placement, poolSpec } from './summaries.ts';
 
 const inSession = { sessionId: 's', maxTokens: null };
 
-function use(world: ControlWorld, operation: SessionOperation = { kind: 'look' }): SessionView | null {
+function use(world: ControlWorld, operation: SessionOperation = { kind: 'look' }, tenant: string | null = null): SessionView | null {
 	const answers: SessionTold[] = [];
 	const replyTo = world.system.edge<SessionTold>((answer) => answers.push(answer));
-	world.tell({ type: 'use-session', sessionId: 's', operation, replyTo });
+	world.tell({ type: 'use-session', tenant, sessionId: 's', operation, replyTo });
 	world.host.run();
 	replyTo.close();
 	assert.equal(answers.length, 1);
@@ -136,4 +136,29 @@ test('a task that goes on in another slot is charged its prompt once, and needs 
 	last.work = { ...last.work, tokensOut: 11 };
 	last.finish();
 	world.assertQuiet();
+});
+
+test('a session is of the tenant that uses it first: to others it is not there, and none of their tasks gets in', () => {
+	const world = ControlWorld.ready();
+	// An operator has opened it: whose it is, its first task says.
+	use(world, budget(1_000));
+	const first = world.submit('a', { ...inSession, tenant: 'a' });
+	assert.equal(first.state, 'running');
+	const foreign = world.submit('b', { ...inSession, tenant: 'b' }).only('refused').failure;
+	assert.deepEqual([foreign.code, foreign.message], ['CONFLICT', 'session_id is that of another tenant']);
+	assert.equal(use(world, { kind: 'look' }, 'b'), null);
+	assert.equal(use(world, budget(1_000_000), 'b'), null);
+	assert.equal(use(world, { kind: 'forget' }, 'b'), null);
+	first.finish();
+	world.host.run();
+	assert.deepEqual(use(world, { kind: 'look' }, 'a'), use(world));
+	assert.equal(use(world)?.budget.tokens, 1_000 - 26);
+	world.stopControl();
+	world.startControl();
+	world.host.advance(500);
+	use(world, { kind: 'forget' }, 'a');
+	// One that a client has opened is its tenant's before any task.
+	use(world, budget(10), 'b');
+	assert.equal(use(world, { kind: 'look' }, 'a'), null);
+	assert.equal(use(world, { kind: 'look' }, 'b')?.budget.tokens, 10);
 });

@@ -13,6 +13,7 @@ export function taskRequest(taskId: string, more: Partial<TaskRequest> = {}): Ta
 		ctx: null,
 		priority: 'interactive',
 		tenant: 'default',
+		keyName: null,
 		input: { kind: 'prompt', text: 'secret-prompt', raw: true },
 		maxTokens: 64,
 		deadlineMs: null,

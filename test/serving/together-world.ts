@@ -8,6 +8,7 @@ import { type DispatcherOptions, dispatcher } from '../../src/actors/serving/dis
 import { leaseKey } from '../../src/actors/serving/engine-life.ts';
 import type { DispatcherCommand, EngineThreadCommand, ReplicaCommand, ReplicaNews } from '../../src/actors/serving/messages.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
+import { noRateLimit, type RateLimit } from '../../src/actors/serving/rate-limit.ts';
 import type { SessionOperation, SessionTold } from '../../src/actors/serving/session-messages.ts';
 import type { TaskView } from '../../src/actors/serving/task-directory.ts';
 import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
@@ -41,9 +42,9 @@ export class Together {
 	#replicaId = '';
 	#pool: ActorRef<ReplicaNews> | null = null;
 
-	constructor(seed = 1, tokens = 5, gapMs = 20, more: Partial<DispatcherOptions> = {}) {
+	constructor(seed = 1, tokens = 5, gapMs = 20, more: Partial<DispatcherOptions> = {}, rates: RateLimit = noRateLimit) {
 		this.#more = more;
-		this.world = new FrontWorld(seed);
+		this.world = new FrontWorld(seed, {}, undefined, rates);
 		this.world.control.edge.close();
 		this.world.run();
 		const { decode, host } = this.world;
@@ -107,7 +108,7 @@ export class Together {
 	session(operation: SessionOperation = { kind: 'look' }): SessionTold {
 		const answers: SessionTold[] = [];
 		const replyTo = this.world.system.edge<SessionTold>((answer) => answers.push(answer));
-		this.#dispatcher?.tell({ type: 'use-session', sessionId: 's', operation, replyTo });
+		this.#dispatcher?.tell({ type: 'use-session', tenant: null, sessionId: 's', operation, replyTo });
 		this.world.run();
 		replyTo.close();
 		const [answer] = answers;

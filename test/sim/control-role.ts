@@ -49,7 +49,7 @@ export class ControlRole implements SimRole {
 		const { system } = this.#thread;
 		this.#thread.host.defer(() => {
 			const replyTo = system.edge<SessionTold>(() => replyTo.close());
-			this.#dispatcher.tell({ type: 'use-session', sessionId, operation: { kind: 'set-budgets', budgets }, replyTo });
+			this.#dispatcher.tell({ type: 'use-session', tenant: null, sessionId, operation: { kind: 'set-budgets', budgets }, replyTo });
 		});
 	}
 
@@ -61,7 +61,7 @@ export class ControlRole implements SimRole {
 				replyTo.close();
 				use(told);
 			});
-			this.#dispatcher.tell({ type: 'use-session', sessionId, operation: { kind: 'look' }, replyTo });
+			this.#dispatcher.tell({ type: 'use-session', tenant: null, sessionId, operation: { kind: 'look' }, replyTo });
 		});
 	}
 

@@ -32,6 +32,7 @@ export function taskRequest(more: Partial<TaskRequest> = {}): TaskRequest {
 		ctx: null,
 		priority: 'interactive',
 		tenant: 'default',
+		keyName: null,
 		input: { kind: 'prompt', text: 'x', raw: true },
 		maxTokens: null,
 		deadlineMs: null,

@@ -181,7 +181,7 @@ describe('the router', () => {
 });
 
 describe('the request guard', () => {
-	const guard = new OriginGuard({ hostname: '127.0.0.1', port: 8080, hosts: ['box.lan', 'proxy.lan:443'] });
+	const guard = new OriginGuard({ hostname: '127.0.0.1', port: 8080, hosts: ['box.lan', 'proxy.lan:443'], corsOrigins: [] });
 	const allowed = (headers: Readonly<Record<string, string>>): boolean => {
 		const request: HttpRequest = {
 			method: 'POST',
@@ -216,5 +216,54 @@ describe('the request guard', () => {
 		assert.ok(allowed({ host, 'content-type': form }));
 		assert.ok(!allowed({ host, origin: 'http://localhost:8080', 'content-type': form }));
 		assert.ok(allowed({ host, origin: 'http://localhost:8080', 'content-type': 'application/json; charset=utf-8' }));
+	});
+});
+
+describe('the request guard of a daemon on all addresses, shared with pages', () => {
+	const guard = new OriginGuard({ hostname: '0.0.0.0', port: 8080, hosts: ['box.lan'], corsOrigins: ['https://app.example'] });
+	const request = (headers: Readonly<Record<string, string>>, method = 'GET'): HttpRequest => ({
+		method,
+		path: '/',
+		query: '',
+		header: (name) => headers[name],
+		headerCount: 1,
+		remoteAddress: '127.0.0.1',
+	});
+	const allowed = (headers: Readonly<Record<string, string>>): boolean => guard.refusal(request(headers)) === null;
+
+	it('takes any address for its Host, for no page can make one up, and of names only its own', () => {
+		for (const host of ['192.168.1.5:8080', '10.0.0.1', '[fe80::1]:8080', 'box.lan:1']) assert.ok(allowed({ host }), host);
+		for (const host of ['evil.example:8080', '1.2.3:80', '1.2.3.4.evil.example', '[evil]:80', '1.2.3.4:x'])
+			assert.ok(!allowed({ host }), host);
+	});
+
+	it('takes pages of its own address, and not those of another address', () => {
+		const host = '192.168.1.5:8080';
+		assert.ok(allowed({ host, origin: 'http://192.168.1.5:8080' }));
+		for (const origin of ['http://6.6.6.6:8080', 'http://192.168.1.5:81', 'null', 'https://app.example.evil'])
+			assert.ok(!allowed({ host, origin }), origin);
+	});
+
+	it('lets pages of the origins that are configured ask and read, whatever they send', () => {
+		const page = { host: 'box.lan', origin: 'https://app.example' };
+		assert.ok(allowed({ ...page, 'content-type': 'text/plain' }));
+		assert.deepEqual(guard.corsHeaders(request(page)).slice(0, 1), [['Access-Control-Allow-Origin', 'https://app.example']]);
+		assert.deepEqual(guard.corsHeaders(request({ host: 'box.lan' })), [['Vary', 'Origin']]);
+		const ask = { ...page, 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization, content-type' };
+		const answer = new Map(guard.preflight(request(ask, 'OPTIONS'), 'GET, POST') ?? []);
+		assert.equal(answer.get('Access-Control-Allow-Methods'), 'GET, POST');
+		assert.equal(answer.get('Access-Control-Allow-Headers'), 'authorization, content-type');
+		assert.equal(guard.preflight(request({ ...ask, origin: 'https://evil.example' }, 'OPTIONS'), 'GET'), null);
+		assert.equal(guard.preflight(request(page, 'OPTIONS'), 'GET'), null);
+		const broken = guard.preflight(request({ ...ask, 'access-control-request-headers': 'a\r\nb: c' }, 'OPTIONS'), 'GET');
+		assert.ok(!broken?.some(([name]) => name === 'Access-Control-Allow-Headers'));
+	});
+
+	it('shares nothing unless told to', () => {
+		const closed = new OriginGuard({ hostname: '127.0.0.1', port: 8080, hosts: [], corsOrigins: [] });
+		const page = { host: 'localhost:8080', origin: 'https://app.example', 'access-control-request-method': 'POST' };
+		assert.deepEqual(closed.corsHeaders(request(page)), []);
+		assert.equal(closed.preflight(request(page, 'OPTIONS'), 'GET'), null);
+		assert.equal(closed.refusal(request(page))?.code, 'FORBIDDEN');
 	});
 });

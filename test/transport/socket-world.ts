@@ -81,6 +81,7 @@ export class World implements SessionOwner {
 
 	constructor() {
 		const actions: SocketActions = {
+			keyName: null,
 			draining: () => this.draining,
 			watchesRefused: () => null,
 			submit: (_body, _correlationId, opened) => opened(this.add(this.tasks.size), { position: 0 }),

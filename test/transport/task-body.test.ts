@@ -6,12 +6,13 @@ import type { Failure } from '../../src/actors/serving/failure.ts';
 import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
 import { taskBodySchema } from '../../src/transport/api/schemas.ts';
 import { taskRequestOf } from '../../src/transport/api/task-body.ts';
+import { localUser } from '../../src/transport/auth/principal.ts';
 
 const defaults = { onDisconnect: 'detach', disconnectGraceMs: 2000, newTaskId: () => 'made' } as const;
 const least = { model_ref: 'default', prompt: 'hello' };
 
 function read(body: unknown, idempotencyKey?: string) {
-	return taskRequestOf(body, { correlationId: 'c', idempotencyKey }, defaults);
+	return taskRequestOf(body, { correlationId: 'c', idempotencyKey, principal: localUser }, defaults);
 }
 
 function taken(body: unknown): TaskRequest {
@@ -41,6 +42,7 @@ describe('a task body', () => {
 			ctx: null,
 			priority: 'interactive',
 			tenant: 'default',
+			keyName: null,
 			input: { kind: 'prompt', text: 'hello', raw: false },
 			maxTokens: null,
 			deadlineMs: null,

@@ -115,7 +115,8 @@ export class FakeTasks implements TaskDirectory, ActorRef<TasksCommand> {
 	list(filter: Parameters<TaskDirectory['list']>[0], limit: number, cursor: string | null): ReturnType<TaskDirectory['list']> {
 		const all = [...this.tasks.values()]
 			.reverse()
-			.filter((task) => (filter.state ?? task.state) === task.state && (filter.poolId ?? task.poolId) === task.poolId);
+			.filter((task) => (filter.state ?? task.state) === task.state && (filter.poolId ?? task.poolId) === task.poolId)
+			.filter((task) => (filter.tenant ?? task.request.tenant) === task.request.tenant);
 		const from = cursor === null ? 0 : Number(cursor);
 		const next = from + limit < all.length ? String(from + limit) : null;
 		return { tasks: all.slice(from, from + limit), nextCursor: next };
@@ -182,6 +183,8 @@ export async function startFront(
 		front: 0,
 		hostname: '127.0.0.1',
 		hosts: [],
+		corsOrigins: [],
+		auth: { keys: [], publicMetrics: false },
 		headerCountMax: 50,
 		bodyBytesMax: 1_000_000,
 		onDisconnect: 'detach',

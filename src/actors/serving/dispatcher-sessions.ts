@@ -6,13 +6,14 @@ import type { ActorContext } from '../kernel/behavior.ts';
 import { nothing } from './budget.ts';
 import { type Failure, failure } from './failure.ts';
 import type { FrontRoster } from './front-roster.ts';
-import type { DispatcherCommand, PoolView, TaskSummary } from './messages.ts';
+import type { PoolView, TaskSummary } from './messages.ts';
 import { answersTo } from './placement.ts';
 import type { PoolNews } from './pool-messages.ts';
 import { gpusOf } from './pool-sessions.ts';
 import type { PoolSpec } from './pool-spec.ts';
-import { SessionBook, type SessionOptions, type WorstCase } from './session-book.ts';
-import type { LastReplica, ReportSessions, SessionTerms, SessionTold } from './session-messages.ts';
+import type { WorstCase } from './session.ts';
+import { SessionBook, type SessionOptions } from './session-book.ts';
+import type { LastReplica, ReportSessions, SessionTerms, SessionTold, UseSession } from './session-messages.ts';
 
 /** Of a task without a session. */
 export const noTerms: SessionTerms = { lease: null, outputCap: null, wallCapMs: null, budget: null, replicaId: null, held: null };
@@ -111,12 +112,6 @@ export class DispatcherSessions {
 		return this.#book.lastReplica(sessionId)?.poolId ?? null;
 	}
 
-	/** Its tokens are to be counted, and it is to come again with them. */
-	wantsCount(summary: TaskSummary, now: number): boolean {
-		if (summary.sessionId === null || !this.#complete) return false;
-		return this.#book.check(whatIsLeft(summary), this.#worstOf(summary), now) === 'count-first';
-	}
-
 	/** `again`: it has its 202, and its turn. */
 	admit(summary: TaskSummary, again: boolean, now: number): SessionTerms | Failure | 'count-first' {
 		const { sessionId } = summary;
@@ -152,16 +147,19 @@ export class DispatcherSessions {
 		else this.#book.over(news.sessionId, news.lease, news.used, news.refused, now);
 	}
 
-	use(message: Extract<DispatcherCommand, { type: 'use-session' }>): void {
+	use(message: UseSession): void {
 		const told = this.#used(message, this.#ctx.now());
 		// Whoever has its answer can rely on it: the next control thread hears of it too.
 		this.#tell();
 		message.replyTo.tell(told);
 	}
 
-	#used({ sessionId, operation }: Extract<DispatcherCommand, { type: 'use-session' }>, now: number): SessionTold {
+	#used({ sessionId, tenant, operation }: UseSession, now: number): SessionTold {
 		if (!this.#complete) return { type: 'session-told', session: null, failure: unready };
-		if (operation.kind === 'set-budgets') this.#book.setBudgets(sessionId, operation.budgets, now);
+		// To others it is not there.
+		const owner = this.#book.tenantOf(sessionId);
+		if (tenant !== null && owner !== null && owner !== tenant) return { type: 'session-told', session: null, failure: null };
+		if (operation.kind === 'set-budgets') this.#book.setBudgets(sessionId, operation.budgets, now, tenant);
 		const view = this.#book.view(sessionId, (last) => this.#isWarm(last), now);
 		if (operation.kind === 'forget') this.#book.forget(sessionId);
 		return { type: 'session-told', session: view, failure: null };

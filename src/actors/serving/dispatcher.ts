@@ -175,7 +175,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			this.#news.tell(replyTo, { type: 'refused', failure: failure('POOL_UNREADY', words, { retryAfterMs: contestedMs }) });
 			return;
 		}
-		const terms = this.#admit(summary, again, startedAt);
+		const terms = this.#sessions.admit(summary, again, startedAt);
 		if (terms === 'count-first') {
 			this.#news.tell(replyTo, { type: 'count-first' });
 			return;
@@ -192,15 +192,6 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		this.#decisions.put(summary.taskId, record);
 		this.#countDecision(summary, decision);
 		this.#logDecision(summary, decision);
-	}
-
-	/**
-	 * Rate limit, then session and budgets: what the task may use is reserved. The rate is asked once a task: not of one that
-	 * has its 202, and not before a count for which it will come again.
-	 */
-	#admit(summary: TaskSummary, again: boolean, now: number): SessionTerms | Failure | 'count-first' {
-		const asked = again || this.#sessions.wantsCount(summary, now);
-		return (asked ? null : this.#admission.rateLimit(summary, now)) ?? this.#sessions.admit(summary, again, now);
 	}
 
 	#place(summary: TaskSummary, terms: SessionTerms, decision: Decision, replyTo: ActorRef<PlacementNews>): void {
@@ -279,8 +270,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 
 	#onPreview({ summary, replyTo }: Extract<DispatcherCommand, { type: 'preview' }>): void {
 		const startedAt = this.#ctx.now();
-		const limited = this.#admission.rateLimit(summary, startedAt);
-		const problem = limited ?? this.#sessions.check(summary, startedAt);
+		const problem = this.#sessions.check(summary, startedAt);
 		const { decision, record } = this.#decide(summary, problem, startedAt);
 		if (decision.kind === 'none') replyTo.tell({ type: 'would-refuse', failure: decision.failure, decision: record });
 		else this.#pools.get(decision.poolId)?.ref.tell({ type: 'foresee', summary, decision: record, replyTo });

@@ -8,6 +8,7 @@ import type { DecodePort } from './decode.ts';
 import { desk } from './desk.ts';
 import type { DeskCommand } from './desk-messages.ts';
 import { type ElsewhereMessage, elsewhere } from './elsewhere.ts';
+import type { RateLimit } from './rate-limit.ts';
 import type { TaskRoll } from './task-messages.ts';
 import type { TaskRegistry } from './task-registry.ts';
 import { type TasksMessage, tasks } from './tasks.ts';
@@ -19,6 +20,8 @@ export interface FrontActorsOptions {
 	readonly registry: TaskRegistry;
 	readonly decode: DecodePort;
 	readonly roll: TaskRoll;
+	/** Default: none. */
+	readonly rates?: RateLimit;
 	readonly mailboxMax?: number;
 }
 
@@ -34,11 +37,15 @@ export interface FrontActors {
 const mailboxDefault = 65_536;
 
 export function spawnFrontActors(system: ActorSystem, options: FrontActorsOptions): FrontActors {
-	const { frontId, fronts, registry, decode, roll } = options;
+	const { frontId, fronts, registry, decode, roll, rates } = options;
 	const spawned = { mailboxMax: options.mailboxMax ?? mailboxDefault };
 	const alone = fronts.length === 1;
 	const elsewhereRef = alone ? null : system.spawn('elsewhere', elsewhere({ frontId, fronts, registry }), spawned);
-	const tasksRef = system.spawn('tasks', tasks({ frontId, registry, decode, roll, elsewhere: elsewhereRef }), spawned);
+	const tasksRef = system.spawn(
+		'tasks',
+		tasks({ frontId, registry, decode, roll, elsewhere: elsewhereRef, ...(rates === undefined ? {} : { rates }) }),
+		spawned,
+	);
 	if (elsewhereRef === null) return { tasks: tasksRef, elsewhere: null, desk: null, names: { front: tasksRef } };
 	const deskRef = system.spawn('desk', desk({ registry, tasks: tasksRef }), spawned);
 	return { tasks: tasksRef, elsewhere: elsewhereRef, desk: deskRef, names: { front: tasksRef, desk: deskRef, elsewhere: elsewhereRef } };

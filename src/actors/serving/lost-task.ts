@@ -29,6 +29,7 @@ function requestOf({ taskId, tenant, bodyHash }: KnownTask, about: AboutTask): T
 	return {
 		taskId,
 		tenant,
+		keyName: null,
 		bodyHash,
 		modelRef,
 		workload,

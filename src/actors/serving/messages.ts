@@ -7,7 +7,7 @@ import type { ActorRef } from '../kernel/ref.ts';
 import type { OpenBreaker } from './circuit-breaker.ts';
 import type { DecisionRecord, PlacementExplained } from './decision-messages.ts';
 import type { EngineKind, Failure } from './failure.ts';
-import type { BudgetLeft, HeldOfSession, ReportSessions, SessionOperation, SessionsChanged, SessionTold } from './session-messages.ts';
+import type { BudgetLeft, HeldOfSession, ReportSessions, SessionsChanged, UseSession } from './session-messages.ts';
 import type { Placement, PriorityClass, Workload } from './task-request.ts';
 
 /** The right to one slot (or, `exclusive`, to all slots) of a replica. Fenced by the control thread's epoch. */
@@ -179,12 +179,7 @@ export type DispatcherCommand =
 			readonly correlationId: string;
 			readonly replyTo: ActorRef<PoolControlled>;
 	  }
-	| {
-			readonly type: 'use-session';
-			readonly sessionId: string;
-			readonly operation: SessionOperation;
-			readonly replyTo: ActorRef<SessionTold>;
-	  }
+	| UseSession
 	/** What was decided of a task, when it was placed last. */
 	| { readonly type: 'explain'; readonly taskId: string; readonly replyTo: ActorRef<PlacementExplained> }
 	/**

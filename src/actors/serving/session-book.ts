@@ -3,10 +3,11 @@
  * thread. A session is there from its first use until nobody has used it for `ttlMs`; beyond `countMax` those that were not
  * used for longest go first. Sessions with tasks stay. It never sees a prompt or an output.
  */
-import { type Amounts, Budget, budgetKinds, type Limits, most, nothing, plus } from './budget.ts';
+import { type Amounts, type Budget, budgetKinds, type Limits, most, nothing, plus } from './budget.ts';
 import { bytesPerToken } from './eta.ts';
 import { type Failure, failure } from './failure.ts';
 import type { TaskSummary } from './messages.ts';
+import { type Admitted, newSession, type Session, type WorstCase } from './session.ts';
 import type {
 	BudgetLeft,
 	EndedOfSession,
@@ -23,46 +24,6 @@ export interface SessionOptions {
 	/** Tasks of one session; 0: any number. */
 	readonly turnsMax: number;
 	readonly countMax: number;
-}
-
-/** What a task may come to at most, where it is not known yet which pool will have it. */
-export interface WorstCase {
-	readonly maxTokensOut: number;
-	readonly wallMs: number;
-	readonly costPerTokenIn: number;
-	readonly costPerTokenOut: number;
-	readonly gpus: number;
-}
-
-/** A task may go on, within these bounds; null: no bound beside its own. */
-export interface Admitted {
-	readonly lease: number | null;
-	readonly outputCap: number | null;
-	readonly wallCapMs: number | null;
-	readonly budget: BudgetLeft | null;
-	readonly held: HeldOfSession | null;
-}
-
-interface TaskOfSession {
-	readonly taskId: string;
-	readonly again: boolean;
-	readonly admitted: Admitted;
-}
-
-interface Session {
-	readonly id: string;
-	readonly born: number;
-	version: number;
-	/** The most that fronts were told of it by an earlier book. */
-	told: Amounts;
-	usedAt: number;
-	turns: number;
-	readonly budget: Budget;
-	/** Tasks that are under way, by their leases. */
-	readonly tasks: Map<number, TaskOfSession>;
-	last: LastReplica | null;
-	/** Tasks that have settled since fronts were told of it. */
-	untold: string[];
 }
 
 const free: Admitted = { lease: null, outputCap: null, wallCapMs: null, budget: null, held: null };
@@ -115,6 +76,7 @@ export class SessionBook {
 		const weighed = this.#weigh(summary, worst, again, now);
 		if (weighed === 'count-first' || 'code' in weighed) return weighed;
 		const session = this.#touch(sessionId, now) ?? this.#open(sessionId, now);
+		session.tenant ??= summary.tenant;
 		const lease = ++this.#leases;
 		if (!again) session.turns += 1;
 		if (session.budget.limited) session.budget.reserve(lease, weighed.reserve);
@@ -190,8 +152,15 @@ export class SessionBook {
 		this.#change(session);
 	}
 
-	setBudgets(sessionId: string, limits: Partial<Limits>, now: number): void {
+	/** Null: of no tenant yet, or of none that is known any more. */
+	tenantOf(sessionId: string): string | null {
+		return this.#sessions.get(sessionId)?.tenant ?? null;
+	}
+
+	/** `tenant`: whose it is if nobody has used it; null: of the first task that does. */
+	setBudgets(sessionId: string, limits: Partial<Limits>, now: number, tenant: string | null = null): void {
 		const session = this.#touch(sessionId, now) ?? this.#open(sessionId, now);
+		session.tenant ??= tenant;
 		session.budget.set(limits);
 		this.#change(session);
 	}
@@ -260,27 +229,17 @@ export class SessionBook {
 	}
 
 	/** Null: there is a younger one by its id. */
-	#recall({ sessionId, born, version, limits, used, turns, usedAt, last }: SessionRecord, now: number): Session | null {
+	#recall({ sessionId, born, version, tenant, limits, used, turns, usedAt, last }: SessionRecord, now: number): Session | null {
 		let session = this.#sessions.get(sessionId);
 		if (session !== undefined && session.born > born) return null;
 		if (session === undefined || session.born < born) {
-			session = {
-				id: sessionId,
-				born,
-				version: -1,
-				told: nothing,
-				usedAt,
-				turns,
-				budget: new Budget(),
-				tasks: new Map(),
-				last,
-				untold: [],
-			};
+			session = { ...newSession(sessionId, born, usedAt), version: -1, tenant, turns, last };
 			this.#sessions.set(sessionId, session);
 		}
 		if (version > session.version) {
 			session.version = version;
 			session.budget.restore(limits);
+			session.tenant = tenant;
 			session.last = last;
 		}
 		const told = most(session.told, used);
@@ -305,8 +264,8 @@ export class SessionBook {
 		this.#changed.add(session.id);
 	}
 
-	#recordOf({ id: sessionId, born, version, budget: { limits, used }, turns, usedAt, last }: Session): SessionRecord {
-		return { sessionId, born, version, limits, used, turns, usedAt, ttlMs: this.#options.ttlMs, last };
+	#recordOf({ id: sessionId, born, version, tenant, budget: { limits, used }, turns, usedAt, last }: Session): SessionRecord {
+		return { sessionId, born, version, tenant, limits, used, turns, usedAt, ttlMs: this.#options.ttlMs, last };
 	}
 
 	lastReplica(sessionId: string | null): LastReplica | null {
@@ -360,6 +319,7 @@ export class SessionBook {
 		const none = { reserve: { tokens: 0, timeMs: 0, cost: 0, gpuMs: 0 }, outputCap: null, wallCapMs: null };
 		const known = sessionId === null ? undefined : this.#sessions.get(sessionId);
 		if (known === undefined || this.#expired(known, now)) return none;
+		if (known.tenant !== null && known.tenant !== summary.tenant) return failure('CONFLICT', 'session_id is that of another tenant');
 		const { turnsMax } = this.#options;
 		if (!again && turnsMax > 0 && known.turns >= turnsMax) {
 			const words = `the session has had ${known.turns} turns; sessions.turns_max is ${turnsMax}`;
@@ -420,18 +380,7 @@ export class SessionBook {
 
 	#open(sessionId: string, now: number): Session {
 		this.#made += 1;
-		const session: Session = {
-			id: sessionId,
-			born: this.#epoch * bornPerEpoch + this.#made,
-			version: 0,
-			told: nothing,
-			usedAt: now,
-			turns: 0,
-			budget: new Budget(),
-			tasks: new Map(),
-			last: null,
-			untold: [],
-		};
+		const session = newSession(sessionId, this.#epoch * bornPerEpoch + this.#made, now);
 		this.#sessions.set(sessionId, session);
 		if (this.#sessions.size > this.#options.countMax) this.sweep(now);
 		return session;

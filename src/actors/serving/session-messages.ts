@@ -5,6 +5,7 @@
  * turns only grow: so what several fronts know is put together by taking the most of each.
  */
 
+import type { ActorRef } from '../kernel/ref.ts';
 import type { Amounts, Limits } from './budget.ts';
 import type { Failure } from './failure.ts';
 
@@ -31,6 +32,8 @@ export interface SessionRecord {
 	readonly born: number;
 	/** Grows with each change. */
 	readonly version: number;
+	/** Of its first task, or of the key that opened it; null: an operator has opened it, and no task has come. */
+	readonly tenant: string | null;
 	readonly limits: Limits;
 	/** By tasks that have settled. */
 	readonly used: Amounts;
@@ -105,6 +108,16 @@ export type SessionOperation =
 	| { readonly kind: 'look' | 'forget' }
 	/** What may be used from now on. A kind that is not named stays as it is; null: without limit. */
 	| { readonly kind: 'set-budgets'; readonly budgets: Partial<BudgetLeft> };
+
+/** Front → Dispatcher, for whoever asks. */
+export interface UseSession {
+	readonly type: 'use-session';
+	readonly sessionId: string;
+	/** Of the key that asks; null: an operator, for any. */
+	readonly tenant: string | null;
+	readonly operation: SessionOperation;
+	readonly replyTo: ActorRef<SessionTold>;
+}
 
 /** Answer to `use-session`: the session behind it; null: there is none. */
 export interface SessionTold {

@@ -48,6 +48,8 @@ export class TaskRecord implements TaskView {
 	budget: BudgetLeft | null = null;
 	/** Of its session, as the control thread of that epoch knows. */
 	held: HeldOfSession | null = null;
+	/** Of its key's rate, until it has ended. */
+	tokensCharged = 0;
 	startedAt: number | null = null;
 	firstTokenAt: number | null = null;
 	/** When it was given the slot that it has, the tokens that it had then, and when the first came there. */

@@ -60,6 +60,8 @@ export interface TaskRequest {
 	readonly ctx: number | null;
 	readonly priority: PriorityClass;
 	readonly tenant: string;
+	/** Of the API key that it came with; null: the daemon has none. */
+	readonly keyName: string | null;
 	readonly input: PromptInput;
 	readonly maxTokens: number | null;
 	/** Milliseconds from admission. */

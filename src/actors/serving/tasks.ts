@@ -17,6 +17,7 @@ import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
 import { ExpectedOfPools, expectOfFront } from './known-series.ts';
 import type { DispatcherCommand, FrontCommand, KnownTask, TaskClaimed } from './messages.ts';
+import { noRateLimit, type RateLimit, tokensExpected } from './rate-limit.ts';
 import { SessionNotes } from './session-notes.ts';
 import { task } from './task.ts';
 import { unreachable } from './task-admission.ts';
@@ -55,6 +56,8 @@ export interface TasksOptions {
 	readonly roll: TaskRoll;
 	/** Where tasks of other front threads are attached to; null: there are none. */
 	readonly elsewhere: ActorRef<AttachElsewhere> | null;
+	/** Default: none. */
+	readonly rates?: RateLimit;
 }
 
 /** A run's news is bounded by its tokens, one message a batch: a full mailbox there would be a bug. */
@@ -76,6 +79,7 @@ class Tasks implements Behavior<TasksMessage> {
 	readonly #around: TaskSurroundings;
 	readonly #roll: TaskRoll;
 	readonly #elsewhere: ActorRef<AttachElsewhere> | null;
+	readonly #rates: RateLimit;
 	readonly #live = new Map<TaskRecord, ActorRef<TaskMessage>>();
 	readonly #records = new Map<ActorRef<never>, TaskRecord>();
 	readonly #expected: ExpectedOfPools;
@@ -95,6 +99,7 @@ class Tasks implements Behavior<TasksMessage> {
 		this.#frontId = options.frontId;
 		this.#roll = options.roll;
 		this.#elsewhere = options.elsewhere;
+		this.#rates = options.rates ?? noRateLimit;
 		const { registry, decode, roll } = options;
 		this.#around = {
 			decode,
@@ -214,8 +219,15 @@ class Tasks implements Behavior<TasksMessage> {
 		if (claim.kind === 'refused') return this.#refuse(command, claim.failure);
 		if (this.#draining) return this.#refuse(command, failure('POOL_UNREADY', 'the daemon is shutting down', { retryAfterMs: 1000 }));
 		if (!this.#registry.controlReachable) return this.#refuse(command, unreachable());
+		const tokens = tokensExpected(request, this.#registry.pools);
+		const limited = this.#rates.take(request.keyName, tokens);
+		if (limited !== null) return this.#refuse(command, limited);
 		const added = this.#registry.add(request, this.#ctx.now());
-		if ('code' in added) return this.#refuse(command, added);
+		if ('code' in added) {
+			this.#rates.giveBack(request.keyName, tokens);
+			return this.#refuse(command, added);
+		}
+		added.tokensCharged = tokens;
 		const actor = this.#ctx.spawn(`${added.ordinal}`, task(added, this.#control, this.#around), {
 			mailboxMax: taskMailboxMax,
 			kind: '*',
@@ -280,6 +292,7 @@ class Tasks implements Behavior<TasksMessage> {
 		this.#records.delete(ref);
 		this.#live.delete(record);
 		if (!record.ended) this.#endForLost(record);
+		this.#rates.giveBack(record.request.keyName, record.tokensCharged - record.tokensIn - record.tokensOut);
 		const ended = this.#sessions.ended(record, this.#control?.epoch ?? null);
 		if (ended !== null) this.#send({ type: 'report-sessions', sessions: [], ended: [ended] });
 		if (record.refused) this.#registry.withdraw(record);

@@ -4,6 +4,7 @@
  */
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { TaskView } from '../../actors/serving/task-directory.ts';
+import type { Principal } from '../auth/principal.ts';
 import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
 import { emptyComment, sseHeaders } from '../stream/sse.ts';
@@ -27,7 +28,7 @@ export function eventsHandler(parts: FrontParts): Handler {
 			exchange.fail(query.failure);
 			return null;
 		}
-		findTask(parts, exchange.params['id'] ?? '', 'follow', (found) => {
+		findTask(parts, exchange.principal, exchange.params['id'] ?? '', 'follow', (found) => {
 			exchange.guarded(() => {
 				const problem = found.ok ? attach(parts, exchange, found.value, query.value.verbose) : found.failure;
 				if (problem !== null) exchange.fail(problem);
@@ -45,20 +46,25 @@ function attach(parts: FrontParts, exchange: Exchange, task: TaskView, verbose: 
 		exchange.empty(httpStatus.noContent);
 		return null;
 	}
-	const crowded = watchersFull(parts);
+	const crowded = watchersFull(parts, exchange.principal);
 	if (crowded !== null) return crowded;
 	exchange.sink.start(httpStatus.ok, exchange.headers([...sseHeaders, ...budgetHeaders(task.budget)]), emptyComment);
-	parts.watchers.attach(task, exchange.sink, after.value, verbose);
+	parts.watchers.attach(task, exchange.sink, after.value, verbose, exchange.principal.keyName);
 	return null;
 }
 
 /** Null: one more may watch. */
-export function watchersFull(parts: FrontParts): Failure | null {
-	if (!parts.watchers.full) return null;
-	return failure('ADMISSION_REJECT', `${parts.watchers.count} event streams are open, the most that is allowed`, {
-		retryAfterMs: 1000,
-		policyLabel: 'watchers',
-	});
+export function watchersFull({ watchers }: FrontParts, { keyName }: Principal): Failure | null {
+	const count = watchers.countOf(keyName);
+	if (count < watchers.limits.watchersMax) return null;
+	return failure(
+		'ADMISSION_REJECT',
+		`${count} event streams are open${keyName === null ? '' : ' with this key'}, the most that is allowed`,
+		{
+			retryAfterMs: 1000,
+			policyLabel: 'watchers',
+		},
+	);
 }
 
 /** The stream of a task that was just opened, as the answer to its submission. */
@@ -75,7 +81,7 @@ export function streamOpened(parts: FrontParts, exchange: Exchange, task: TaskVi
 		exchange.headers([...sseHeaders, ...budgetHeaders(task.budget), ['X-Task-Id', taskId], ['Location', `/v2/tasks/${taskId}`]]),
 		emptyComment,
 	);
-	parts.watchers.attach(task, exchange.sink, 0, false);
+	parts.watchers.attach(task, exchange.sink, 0, false, exchange.principal.keyName);
 }
 
 /** Whether the client would rather have the events than the 202. */

@@ -15,7 +15,7 @@ const explainMs = 2_000;
 export function explainHandler(parts: FrontParts): Handler {
 	return (exchange) => {
 		const taskId = exchange.params['id'] ?? '';
-		findTask(parts, taskId, 'look', (found) => {
+		findTask(parts, exchange.principal, taskId, 'look', (found) => {
 			exchange.guarded(() => {
 				if (!found.ok) return exchange.fail(found.failure);
 				const task = found.value;

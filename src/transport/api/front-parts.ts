@@ -8,6 +8,7 @@ import type { DecodePort } from '../../actors/serving/decode.ts';
 import type { ReadEngineLog } from '../../actors/serving/engine-log-messages.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { DispatcherCommand } from '../../actors/serving/messages.ts';
+import type { RateLimit } from '../../actors/serving/rate-limit.ts';
 import type { ConfigReload } from '../../actors/serving/reload-messages.ts';
 import type { ElsewhereCommand, TaskDirectory, TasksCommand } from '../../actors/serving/task-directory.ts';
 import type { Clock } from '../clock.ts';
@@ -32,6 +33,7 @@ export interface FrontParts {
 	/** Where tasks of the other front threads are found; null: there are none. */
 	readonly elsewhere: ActorRef<ElsewhereCommand> | null;
 	readonly decode: DecodePort;
+	readonly rates: RateLimit;
 	/** Null while the control thread is away. */
 	readonly dispatcher: () => ActorRef<DispatcherCommand> | null;
 	/** Null while the engine thread is away. */

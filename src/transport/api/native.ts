@@ -185,6 +185,7 @@ function poolRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 		{
 			method: 'GET',
 			path: '/v2/pools/{id}/logs',
+			access: 'operator',
 			handler: poolLogHandler(parts),
 			doc: {
 				summary:
@@ -202,6 +203,7 @@ function poolRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 		{
 			method: 'POST',
 			path: '/v2/pools/{id}/drain',
+			access: 'operator',
 			handler: drainHandler(parts),
 			doc: {
 				summary: 'No task starts in the pool any more; running ones may go on to the deadline, waiting ones go to other pools',
@@ -214,6 +216,7 @@ function poolRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 		{
 			method: 'POST',
 			path: '/v2/pools/{id}/reload',
+			access: 'operator',
 			handler: reloadHandler(parts),
 			doc: {
 				summary: 'The replicas of the pool get another model, one after the other; the old one comes back if that does not start',
@@ -226,6 +229,7 @@ function poolRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 		{
 			method: 'POST',
 			path: '/v2/pools/{id}/purge',
+			access: 'operator',
 			handler: purgeHandler(parts),
 			doc: {
 				summary: 'Each engine of the pool ends and starts anew, and loses what it held in its caches',
@@ -238,6 +242,7 @@ function poolRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 		{
 			method: 'POST',
 			path: '/v2/workers/register',
+			access: 'worker',
 			handler: registerHandler(),
 			doc: {
 				summary: 'A worker offers itself; always with a token',
@@ -250,6 +255,7 @@ function poolRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 		{
 			method: 'POST',
 			path: '/v2/pools/{id}/undrain',
+			access: 'operator',
 			handler: undrainHandler(parts),
 			doc: {
 				summary: 'The pool takes tasks again',
@@ -303,6 +309,7 @@ function operationRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 		{
 			method: 'POST',
 			path: '/v2/config/reload',
+			access: 'operator',
 			handler: reloadConfigHandler(parts),
 			doc: {
 				summary: 'Reads the configuration anew: pools that are new start, those that are gone end with their last task, others change',
@@ -320,18 +327,21 @@ function operationRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 		{
 			method: 'GET',
 			path: '/health',
+			access: 'public',
 			handler: healthHandler(parts),
 			doc: { summary: 'The daemon answers', success: 'ok', answer: answers.healthSchema, failures: [] },
 		},
 		{
 			method: 'GET',
 			path: '/ready',
+			access: 'public',
 			handler: readyHandler(parts),
 			doc: { summary: 'Whether a pool can take tasks', success: 'ok', answer: answers.readySchema, failures: ['POOL_UNREADY'] },
 		},
 		{
 			method: 'GET',
 			path: '/metrics',
+			access: 'metrics',
 			handler: metricsHandler(parts),
 			doc: { summary: 'Metrics as Prometheus reads them', success: 'ok', answer: { contentType: 'text/plain' }, failures: [] },
 		},

@@ -66,17 +66,10 @@ export function purgeHandler(parts: FrontParts): Handler {
 	});
 }
 
-/**
- * A worker needs a token, always: without one nobody may name an address that tasks are sent to. Keys with that role cannot be
- * configured yet, so that no token is right.
- */
+/** Only with a key of the role worker, which the route asks for: nobody else may name an address that tasks are sent to. */
 export function registerHandler(): Handler {
 	return (exchange) => {
-		const none = 'this daemon has no key with the role worker';
-		if (exchange.request.header('authorization') === undefined && exchange.request.header('x-api-key') === undefined) {
-			const words = `a worker registers with a token, as in Authorization: Bearer …; ${none}`;
-			exchange.fail(failure('UNAUTHORIZED', words), [['WWW-Authenticate', 'Bearer']]);
-		} else exchange.fail(failure('FORBIDDEN', `the token is not one of a worker: ${none}`));
+		exchange.fail(failure('POOL_UNAVAILABLE', 'pools of this version take no replicas but their own', { retriable: false }));
 		return null;
 	};
 }

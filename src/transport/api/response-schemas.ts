@@ -154,7 +154,7 @@ export const previewSchema = Type.Union([
 		on_time_probability: Type.Optional(Type.Number()),
 		decision,
 	}),
-	Type.Object({ feasible: Type.Literal(false), error: envelopeSchema, decision }),
+	Type.Object({ feasible: Type.Literal(false), error: envelopeSchema, decision: nullable(decision) }),
 ]);
 
 export const explainSchema = Type.Object({

@@ -22,7 +22,7 @@ export function resultHandler(parts: FrontParts): Handler {
 			exchange.fail(query.failure);
 			return null;
 		}
-		findTask(parts, exchange.params['id'] ?? '', 'follow', (found) => {
+		findTask(parts, exchange.principal, exchange.params['id'] ?? '', 'follow', (found) => {
 			exchange.guarded(() => {
 				if (!found.ok) exchange.fail(found.failure);
 				else if (found.value.log.ended) answer(exchange, found.value, parts);

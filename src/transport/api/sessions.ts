@@ -4,6 +4,7 @@
  */
 import { failure } from '../../actors/serving/failure.ts';
 import type { BudgetLeft, SessionOperation, SessionTold, SessionView } from '../../actors/serving/session-messages.ts';
+import { isOperator } from '../auth/principal.ts';
 import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
 import { rounded } from './budgets.ts';
@@ -54,10 +55,11 @@ function useSession(parts: FrontParts, exchange: Exchange, operation: SessionOpe
 	const dispatcher = parts.dispatcher();
 	if (dispatcher === null) return exchange.fail(unanswered('the scheduler', 'closed'));
 	const sessionId = id.toLowerCase();
+	const tenant = isOperator(exchange.principal) ? null : exchange.principal.tenant;
 	askFrom<SessionTold>(
 		parts,
 		sessionMs,
-		(replyTo) => dispatcher.tell({ type: 'use-session', sessionId, operation, replyTo }),
+		(replyTo) => dispatcher.tell({ type: 'use-session', sessionId, tenant, operation, replyTo }),
 		(answer) => {
 			exchange.guarded(() => {
 				if (!answer.ok) return exchange.fail(unanswered('the scheduler', answer.reason));

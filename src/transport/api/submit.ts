@@ -5,6 +5,7 @@
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PlacementPreview, TaskSummary } from '../../actors/serving/messages.ts';
 import { featuresNeeded, promptBytesMax, requestBytes } from '../../actors/serving/prompt-bounds.ts';
+import { tokensExpected } from '../../actors/serving/rate-limit.ts';
 import type { Opening } from '../../actors/serving/task-directory.ts';
 import type { TaskRequest } from '../../actors/serving/task-request.ts';
 import type { Handler } from '../http/application.ts';
@@ -25,7 +26,7 @@ const previewMs = 2000;
 export function submitHandler(parts: FrontParts): Handler {
 	return (exchange) => {
 		const streams = wantsEvents(exchange);
-		const closed = admissionClosed(parts, exchange.correlationId) ?? (streams ? watchersFull(parts) : null);
+		const closed = admissionClosed(parts, exchange.correlationId) ?? (streams ? watchersFull(parts, exchange.principal) : null);
 		if (closed !== null) {
 			exchange.fail(closed);
 			return null;
@@ -51,8 +52,11 @@ export function previewHandler(parts: FrontParts): Handler {
 	return (exchange) =>
 		exchange.body((body) => {
 			const request = requestOf(parts, exchange, body);
-			if (request.ok) preview(parts, exchange, request.value);
-			else exchange.fail(request.failure);
+			if (!request.ok) return exchange.fail(request.failure);
+			const { keyName } = request.value;
+			const limited = parts.rates.check(keyName, tokensExpected(request.value, parts.directory.pools));
+			if (limited === null) preview(parts, exchange, request.value);
+			else exchange.json(httpStatus.ok, { feasible: false, error: envelopeOf(limited, exchange.correlationId), decision: null });
 		}, parts.options.bodyBytesMax);
 }
 
@@ -62,6 +66,7 @@ function requestOf(parts: FrontParts, exchange: Exchange, body: Buffer): Parsed<
 	return requestFrom(parts, json.value, {
 		correlationId: exchange.correlationId,
 		idempotencyKey: exchange.request.header('idempotency-key'),
+		principal: exchange.principal,
 	});
 }
 

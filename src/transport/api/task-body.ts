@@ -5,6 +5,7 @@
 import { randomInt } from 'node:crypto';
 import { failure } from '../../actors/serving/failure.ts';
 import type { Placement, PromptInput, Sampling, TaskRequest, Workload } from '../../actors/serving/task-request.ts';
+import { type Principal, tenantFor } from '../auth/principal.ts';
 import { bodyHash } from './canonical-json.ts';
 import { checkerOf, shown } from './field-problems.ts';
 import { type Parsed, refused } from './json-body.ts';
@@ -19,6 +20,7 @@ export interface TaskDefaults {
 export interface TaskHeaders {
 	readonly correlationId: string;
 	readonly idempotencyKey: string | undefined;
+	readonly principal: Principal;
 }
 
 const idempotencyKeyMax = 128;
@@ -37,6 +39,8 @@ export function taskRequestOf(value: unknown, headers: TaskHeaders, defaults: Ta
 	if (typeof input === 'string') return refused(input);
 	const placement = placementOf(body.placement ?? {});
 	if (typeof placement === 'string') return refused(placement);
+	const tenant = tenantFor(headers.principal, body.tenant);
+	if (typeof tenant !== 'string') return { ok: false, failure: tenant };
 	if (late !== null) return { ok: false, failure: failure('DEADLINE_UNMET', late) };
 	const strict = body.determinism === 'strict';
 	return {
@@ -50,7 +54,8 @@ export function taskRequestOf(value: unknown, headers: TaskHeaders, defaults: Ta
 			engine: body.engine ?? null,
 			ctx: body.ctx ?? null,
 			priority: body.priority ?? 'interactive',
-			tenant: body.tenant ?? 'default',
+			tenant,
+			keyName: headers.principal.keyName,
 			input,
 			maxTokens: body.max_tokens ?? null,
 			deadlineMs: body.deadline_ms ?? null,

@@ -4,6 +4,7 @@
  */
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { FindPurpose, Lookup, TaskFound, TaskView } from '../../actors/serving/task-directory.ts';
+import { maySee, type Principal } from '../auth/principal.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
 import type { Parsed } from './json-body.ts';
 import { uuidPattern } from './schemas.ts';
@@ -15,13 +16,19 @@ const findMs = 10_000;
  * `use` is called exactly once: before this returns for a task of this front thread, later for one of another. Who follows
  * subscribes to the task's log before `use` returns.
  */
-export function findTask(parts: FrontParts, taskId: string, purpose: FindPurpose, use: (found: Parsed<TaskView>) => void): void {
+export function findTask(
+	parts: FrontParts,
+	principal: Principal,
+	taskId: string,
+	purpose: FindPurpose,
+	use: (found: Parsed<TaskView>) => void,
+): void {
 	// what is no UUID may be long and strange: it is not repeated
 	if (!uuid.test(taskId)) return use({ ok: false, failure: failure('NOT_FOUND', 'there is no such task: its id is not a UUID') });
 	const id = taskId.toLowerCase();
 	const here = parts.directory.lookup(id);
 	const { elsewhere } = parts;
-	if (here.found !== 'nothing' || elsewhere === null) return use(known(here, taskId));
+	if (here.found !== 'nothing' || elsewhere === null) return use(known(here, taskId, principal));
 	askFrom<TaskFound>(
 		parts,
 		findMs,
@@ -29,14 +36,16 @@ export function findTask(parts: FrontParts, taskId: string, purpose: FindPurpose
 		(answer) => {
 			if (!answer.ok) use({ ok: false, failure: unanswered('the front thread that holds the task', answer.reason) });
 			else if (answer.reply.type === 'not-found-out') use({ ok: false, failure: answer.reply.failure });
-			else use(known(answer.reply.lookup, taskId));
+			else use(known(answer.reply.lookup, taskId, principal));
 		},
 	);
 }
 
-function known(found: Lookup, taskId: string): Parsed<TaskView> {
-	if (found.found === 'task' && !found.task.log.forgotten) return { ok: true, value: found.task };
-	if (found.found === 'nothing') return { ok: false, failure: failure('NOT_FOUND', `there is no task ${taskId}`) };
+/** A task of another tenant is none. */
+function known(found: Lookup, taskId: string, principal: Principal): Parsed<TaskView> {
+	const hidden = found.found === 'task' && !maySee(principal, found.task.request.tenant);
+	if (!hidden && found.found === 'task' && !found.task.log.forgotten) return { ok: true, value: found.task };
+	if (hidden || found.found === 'nothing') return { ok: false, failure: failure('NOT_FOUND', `there is no task ${taskId}`) };
 	return { ok: false, failure: eventsExpired(taskId) };
 }
 

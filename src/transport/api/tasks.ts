@@ -1,10 +1,12 @@
 /**
  * What can be asked of tasks beside their events: state, list, cancel. On the front thread.
  */
-import type { Failure } from '../../actors/serving/failure.ts';
+import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { CancelDone, TaskState, TasksFound, TaskView } from '../../actors/serving/task-directory.ts';
+import { isOperator, maySee, type Principal } from '../auth/principal.ts';
 import type { Handler } from '../http/application.ts';
 import { httpStatus } from './errors.ts';
+import { shown } from './field-problems.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
 import { type QueryFields, queryOf } from './query.ts';
 import { taskJson } from './task-json.ts';
@@ -24,7 +26,7 @@ export const listQuery = {
 
 export function getTaskHandler(parts: FrontParts): Handler {
 	return (exchange) => {
-		findTask(parts, exchange.params['id'] ?? '', 'look', (found) => {
+		findTask(parts, exchange.principal, exchange.params['id'] ?? '', 'look', (found) => {
 			exchange.guarded(() => {
 				if (found.ok) exchange.json(httpStatus.ok, taskJson(found.value, parts.clock));
 				else exchange.fail(found.failure);
@@ -42,11 +44,17 @@ export function listTasksHandler(parts: FrontParts): Handler {
 			return null;
 		}
 		const { state, pool_id: poolId, tenant, limit, cursor } = query.value;
+		const { principal } = exchange;
+		if (tenant !== null && !maySee(principal, tenant)) {
+			exchange.fail(failure('FORBIDDEN', `tenant is ${shown(tenant)}; the key is one of tenant ${shown(principal.tenant)}`));
+			return null;
+		}
+		const ofTenant = tenant ?? (isOperator(principal) ? null : principal.tenant);
 		const known = taskStates.find((candidate) => candidate === state);
 		const filter = {
 			...(known === undefined ? {} : { state: known }),
 			...(poolId === null ? {} : { poolId }),
-			...(tenant === null ? {} : { tenant }),
+			...(ofTenant === null ? {} : { tenant: ofTenant }),
 		};
 		const answer = ({ tasks, nextCursor }: { readonly tasks: readonly TaskView[]; readonly nextCursor: string | null }): void => {
 			exchange.json(httpStatus.ok, { tasks: tasks.map((task) => taskJson(task, parts.clock)), next_cursor: nextCursor });
@@ -77,6 +85,7 @@ export function cancelHandler(parts: FrontParts): Handler {
 	return (exchange) => {
 		cancelTask(
 			parts,
+			exchange.principal,
 			exchange.params['id'] ?? '',
 			() => exchange.guarded(() => exchange.empty(httpStatus.noContent)),
 			(why) => exchange.guarded(() => exchange.fail(why)),
@@ -86,8 +95,14 @@ export function cancelHandler(parts: FrontParts): Handler {
 }
 
 /** The same for every way in. `done` or `refused`, once. */
-export function cancelTask(parts: FrontParts, taskId: string, done: () => void, refused: (why: Failure) => void): void {
-	findTask(parts, taskId, 'look', (found) => {
+export function cancelTask(
+	parts: FrontParts,
+	principal: Principal,
+	taskId: string,
+	done: () => void,
+	refused: (why: Failure) => void,
+): void {
+	findTask(parts, principal, taskId, 'look', (found) => {
 		if (!found.ok) {
 			const { code } = found.failure;
 			// any other failure says that it may be running somewhere

@@ -26,6 +26,8 @@ function tokenize(parts: FrontParts, exchange: Exchange, bytes: Buffer): void {
 	const body = checkBody(json.value);
 	if (!body.ok) return exchange.fail(body.failure);
 	const { model_ref: modelRef, text } = body.value;
+	const limited = parts.rates.take(exchange.principal.keyName, 0);
+	if (limited !== null) return exchange.fail(limited);
 	const replica = replicaOf(modelRef, parts.directory.pools);
 	if ('code' in replica) return exchange.fail(replica);
 	askFrom<TokenizeNews>(

@@ -1,5 +1,6 @@
 /** `/v2/ws`: takes the connection, and gives its session what the HTTP paths do with tasks. On the front thread. */
 import { failure } from '../../actors/serving/failure.ts';
+import type { Principal } from '../auth/principal.ts';
 import type { UpgradeHandler } from '../http/application.ts';
 import { type SocketActions, SocketSession } from '../stream/socket-session.ts';
 import { watchersFull } from './events.ts';
@@ -14,7 +15,6 @@ export const subprotocol = 'orchestratord.v2';
 
 /** Takes clients that offer the subprotocol, and those that offer none. */
 export function webSocketHandler(parts: FrontParts): UpgradeHandler {
-	const actions = actionsOf(parts);
 	return (exchange) => {
 		const offered = exchange.request.header('sec-websocket-protocol');
 		const protocols = (offered ?? '').split(',').map((each) => each.trim());
@@ -25,26 +25,28 @@ export function webSocketHandler(parts: FrontParts): UpgradeHandler {
 		return {
 			headers: exchange.headers(),
 			protocol: offered === undefined ? null : subprotocol,
-			open: (socket) => new SocketSession(socket, exchange.correlationId, actions, parts.watchers),
+			open: (socket) => new SocketSession(socket, exchange.correlationId, actionsOf(parts, exchange.principal), parts.watchers),
 		};
 	};
 }
 
-function actionsOf(parts: FrontParts): SocketActions {
+/** With the key that the connection was opened with. */
+function actionsOf(parts: FrontParts, principal: Principal): SocketActions {
 	return {
+		keyName: principal.keyName,
 		draining: parts.draining,
-		find: (taskId, use) => findTask(parts, taskId, 'follow', use),
-		watchesRefused: () => watchersFull(parts),
+		find: (taskId, use) => findTask(parts, principal, taskId, 'follow', use),
+		watchesRefused: () => watchersFull(parts, principal),
 		submit(body, correlationId, opened, refused) {
 			const closed = admissionClosed(parts, correlationId);
 			if (closed !== null) return refused(closed);
-			const request = requestFrom(parts, body, { correlationId, idempotencyKey: undefined });
+			const request = requestFrom(parts, body, { correlationId, idempotencyKey: undefined, principal });
 			if (!request.ok) return refused(refusedHere(parts, correlationId, request.failure));
 			openTask(parts, request.value, (answer) => {
 				if (answer.ok) opened(answer.opened.task, acceptedJson(answer.opened, parts.directory.pools));
 				else refused(answer.failure);
 			});
 		},
-		cancel: (taskId, done, refused) => cancelTask(parts, taskId, done, refused),
+		cancel: (taskId, done, refused) => cancelTask(parts, principal, taskId, done, refused),
 	};
 }

@@ -1,18 +1,21 @@
 /**
  * What every request passes before its handler, outermost first: correlation id, bug guard, header bound, Host and Origin,
- * route. On the front thread; owns no state but the router.
+ * key, route. On the front thread; owns no state but the router.
  */
 import { randomUUID } from 'node:crypto';
 import { failure } from '../../actors/serving/failure.ts';
 import { httpStatus } from '../api/errors.ts';
+import type { KeyRing } from '../auth/key-ring.ts';
 import type { OriginGuard } from '../auth/origin-guard.ts';
+import type { Access } from '../auth/principal.ts';
 import { Exchange } from './exchange.ts';
-import type { BodyReceiver, BugReport, HttpRequest, RequestHandler, ResponseSink, WebSocketAcceptance } from './http-host.ts';
+import type { BodyReceiver, BugReport, Header, HttpRequest, RequestHandler, ResponseSink, WebSocketAcceptance } from './http-host.ts';
 import type { Router } from './routes.ts';
 
 /** Answers, now or later, or takes the body first. */
 export type Handler = (exchange: Exchange) => BodyReceiver | null;
 
+const challenge: Header = ['WWW-Authenticate', 'Bearer'];
 const correlationIdShape = /^[A-Za-z0-9._-]{1,64}$/;
 
 /** Takes a connection as a WebSocket, or answers through the exchange and returns null. */
@@ -24,6 +27,7 @@ export interface ApplicationOptions {
 	readonly router: Router<Handler>;
 	/** Asked for each request: the port is known only once it listens. */
 	readonly guard: () => OriginGuard;
+	readonly keys: KeyRing;
 	readonly headerCountMax: number;
 	/** A bug that was answered with 500. `correlationId` is what the client was told. */
 	readonly onBug: (where: string, correlationId: string, error: unknown) => void;
@@ -44,7 +48,7 @@ export class Application implements RequestHandler {
 	onUpgrade(request: HttpRequest, sink: ResponseSink): WebSocketAcceptance | null {
 		const exchange = this.#exchange(request, sink);
 		return exchange.guarded(() => {
-			if (!this.#admits(exchange)) return null;
+			if (!this.#admits(exchange) || !this.#knows(exchange, 'client')) return null;
 			const upgrade = this.#options.upgrades.get(request.path);
 			if (upgrade !== undefined) return upgrade(exchange);
 			exchange.fail(failure('NOT_FOUND', `no WebSocket here; there is one at ${[...this.#options.upgrades.keys()].join(', ')}`));
@@ -68,14 +72,30 @@ export class Application implements RequestHandler {
 		}
 		const refusal = guard().refusal(request);
 		if (refusal !== null) exchange.fail(refusal);
+		else exchange.common = guard().corsHeaders(request);
 		return refusal === null;
+	}
+
+	/** False: it was refused, for who it is from may not. */
+	#knows(exchange: Exchange, access: Access): boolean {
+		const admission = this.#options.keys.admit(exchange.request, access);
+		if (admission.ok) exchange.principal = admission.principal;
+		else exchange.fail(admission.failure, admission.failure.code === 'UNAUTHORIZED' ? [challenge] : []);
+		return admission.ok;
 	}
 
 	#dispatch(exchange: Exchange): BodyReceiver | null {
 		if (!this.#admits(exchange)) return null;
-		const { router } = this.#options;
+		const { router, guard } = this.#options;
 		const { request } = exchange;
 		const match = router.match(request.method, request.path);
+		const preflight = match.found === 'path' ? guard().preflight(request, match.allow) : null;
+		if (preflight !== null) {
+			exchange.empty(httpStatus.noContent, preflight);
+			return null;
+		}
+		// What is there and what is not is told only to those with a key.
+		if (!this.#knows(exchange, match.found === 'route' ? match.access : 'client')) return null;
 		if (match.found === 'route') {
 			exchange.params = match.params;
 			exchange.route = match.pattern;

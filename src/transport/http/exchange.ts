@@ -4,6 +4,7 @@
  */
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import { backoffHeaders, envelopeOf, statusFor } from '../api/errors.ts';
+import { localUser, type Principal } from '../auth/principal.ts';
 import type { BodyReceiver, BugReport, Header, HttpRequest, ResponseSink } from './http-host.ts';
 import type { Params } from './routes.ts';
 
@@ -16,6 +17,10 @@ export class Exchange {
 	params: Params = {};
 	/** The route's pattern, for logs: a path may hold anything. */
 	route = '';
+	/** Whom it is from: set before the handler. */
+	principal: Principal = localUser;
+	/** Of every answer, beside the correlation id: set before the handler. */
+	common: readonly Header[] = [];
 	readonly #report: BugReport;
 
 	constructor(request: HttpRequest, sink: ResponseSink, correlationId: string, report: BugReport) {
@@ -27,7 +32,7 @@ export class Exchange {
 
 	/** The headers that every answer has, and `more`. */
 	headers(more: readonly Header[] = []): Header[] {
-		return [['X-Correlation-Id', this.correlationId], ...more];
+		return [['X-Correlation-Id', this.correlationId], ...this.common, ...more];
 	}
 
 	json(status: number, body: unknown, more: readonly Header[] = []): void {

@@ -2,6 +2,7 @@
  * A small router: exact paths and `{param}` segments, nothing else. Pure. An unknown path and a known path with another
  * method are told apart, for 404 and for 405 with `Allow`.
  */
+import type { Access } from '../auth/principal.ts';
 
 export type Params = Readonly<Record<string, string>>;
 
@@ -10,10 +11,12 @@ export interface Route<H> {
 	/** `/v2/tasks/{id}/events` */
 	readonly path: string;
 	readonly handler: H;
+	/** Who may use it. Default: clients. */
+	readonly access?: Access;
 }
 
 export type RouteMatch<H> =
-	| { readonly found: 'route'; readonly handler: H; readonly params: Params; readonly pattern: string }
+	| { readonly found: 'route'; readonly handler: H; readonly params: Params; readonly pattern: string; readonly access: Access }
 	/** `allow` is the value of the header of that name. */
 	| { readonly found: 'path'; readonly allow: string }
 	| { readonly found: 'nothing' };
@@ -43,20 +46,25 @@ export class Router<H> {
 		const wanted = method === 'HEAD' ? 'GET' : method;
 		const allowed = new Set<string>();
 		for (const route of this.#exact.get(path) ?? []) {
-			if (route.method === wanted) return { found: 'route', handler: route.handler, params: noParams, pattern: route.path };
+			if (route.method === wanted)
+				return { found: 'route', handler: route.handler, params: noParams, pattern: route.path, access: accessOf(route) };
 			allowed.add(route.method);
 		}
 		const segments = path.split('/');
 		for (const { segments: pattern, route } of this.#byLength.get(segments.length) ?? []) {
 			const params = paramsOf(pattern, segments);
 			if (params === null) continue;
-			if (route.method === wanted) return { found: 'route', handler: route.handler, params, pattern: route.path };
+			if (route.method === wanted) return { found: 'route', handler: route.handler, params, pattern: route.path, access: accessOf(route) };
 			allowed.add(route.method);
 		}
 		if (allowed.size === 0) return { found: 'nothing' };
 		if (allowed.has('GET')) allowed.add('HEAD');
 		return { found: 'path', allow: [...allowed, 'OPTIONS'].join(', ') };
 	}
+}
+
+function accessOf({ access = 'client' }: Route<unknown>): Access {
+	return access;
 }
 
 function push<K, V>(map: Map<K, V[]>, key: K, value: V): void {

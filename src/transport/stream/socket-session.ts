@@ -21,6 +21,8 @@ type Found = { readonly ok: true; readonly value: TaskView } | { readonly ok: fa
 
 /** What a session can do beside watching: the same as the HTTP paths. */
 export interface SocketActions {
+	/** Whose watches these are; null: the daemon has no keys. */
+	readonly keyName: string | null;
 	/** `opened` or `refused`, exactly once, also after the socket has closed. */
 	submit(body: unknown, correlationId: string, opened: (task: TaskView, accepted: unknown) => void, refused: (why: Failure) => void): void;
 	/** `use` is called once, also after the socket has closed; for a task of this front thread before this returns. */
@@ -39,7 +41,7 @@ export interface SessionOwner {
 	hasMore(reader: Reader): void;
 	addSocket(reader: Reader): void;
 	removeSocket(reader: Reader): void;
-	socketWatches(change: number): void;
+	socketWatches(change: number, keyName: string | null): void;
 }
 
 type WatchOp = Extract<SocketOp, { op: 'watch' }>;
@@ -264,7 +266,7 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 		const watch = new SocketWatch(task, ref, after, credit, this);
 		this.#drop(taskId);
 		this.#watches.set(taskId, watch);
-		this.#owner.socketWatches(1);
+		this.#owner.socketWatches(1, this.#actions.keyName);
 		this.marked(watch);
 	}
 
@@ -273,7 +275,7 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 		if (watch === undefined) return;
 		this.#watches.delete(taskId);
 		this.#due = this.#due.filter((each) => each !== watch);
-		this.#owner.socketWatches(-1);
+		this.#owner.socketWatches(-1, this.#actions.keyName);
 		watch.close();
 		for (const answer of watch.atEnd.splice(0)) answer();
 	}

@@ -11,7 +11,7 @@ import { Watcher, type WatcherLimits, type WatcherOwner } from './watcher.ts';
 type ReaderBugReport = (where: string, error: unknown, correlationId: string) => void;
 
 export interface WatchersOptions extends WatcherLimits {
-	/** Tasks watched at once, over all connections. */
+	/** Tasks watched at once with one key, over all its connections; without keys, by all. */
 	readonly watchersMax: number;
 }
 
@@ -45,6 +45,8 @@ export class Watchers implements WatcherOwner {
 	readonly #all = new Set<Reader>();
 	#streams = 0;
 	#socketWatches = 0;
+	readonly #byKey = new Map<string | null, number>();
+	readonly #keyOf = new WeakMap<Watcher, string | null>();
 	readonly #stops: (() => void)[];
 	#marked: Reader[] = [];
 	#more: Reader[] = [];
@@ -75,15 +77,18 @@ export class Watchers implements WatcherOwner {
 		return this.#streams + this.#socketWatches;
 	}
 
-	get full(): boolean {
-		return this.count >= this.limits.watchersMax;
+	/** Tasks that are watched with a key; null: without one. */
+	countOf(keyName: string | null): number {
+		return this.#byKey.get(keyName) ?? 0;
 	}
 
 	/** Watches `task` from behind `after` on; `sink` has been started. */
-	attach(task: TaskView, sink: ResponseSink, after: number, verbose: boolean): void {
+	attach(task: TaskView, sink: ResponseSink, after: number, verbose: boolean, keyName: string | null = null): void {
 		if (sink.closed) return;
 		const watcher = new Watcher(task, sink, after, verbose, this);
 		this.#all.add(watcher);
+		this.#keyOf.set(watcher, keyName);
+		this.#count(keyName, 1);
 		this.#streams += 1;
 		this.#telemetry.gauge('sse_watchers', {}, this.#streams);
 		watcher.open();
@@ -99,8 +104,9 @@ export class Watchers implements WatcherOwner {
 		if (this.#all.delete(reader)) this.#telemetry.gauge('ws_sockets', {}, this.#all.size - this.#streams);
 	}
 
-	socketWatches(change: number): void {
+	socketWatches(change: number, keyName: string | null): void {
 		this.#socketWatches += change;
+		this.#count(keyName, change);
 		this.#telemetry.gauge('ws_watchers', {}, this.#socketWatches);
 	}
 
@@ -133,7 +139,14 @@ export class Watchers implements WatcherOwner {
 	closed(watcher: Watcher): void {
 		if (!this.#all.delete(watcher)) return;
 		this.#streams -= 1;
+		this.#count(this.#keyOf.get(watcher) ?? null, -1);
 		this.#telemetry.gauge('sse_watchers', {}, this.#streams);
+	}
+
+	#count(keyName: string | null, change: number): void {
+		const count = this.countOf(keyName) + change;
+		if (count === 0) this.#byKey.delete(keyName);
+		else this.#byKey.set(keyName, count);
 	}
 
 	/** Cuts every connection. */

@@ -25,7 +25,7 @@ export const loggedFields: ReadonlySet<string> = new Set(
 		['human', 'code', 'reason', 'finish_reason', 'outcome', 'state', 'phase', 'decision'],
 		['message', 'stack', 'where', 'during', 'method', 'route', 'status', 'actor', 'name', 'count', 'total', 'restarts'],
 		['from', 'to', 'front_id', 'worker', 'epoch', 'lease', 'slots', 'model', 'device', 'pid', 'exit_code', 'signal'],
-		['address', 'port', 'version', 'ms', 'retry_in_ms', 'bytes', 'host'],
+		['address', 'port', 'version', 'ms', 'retry_in_ms', 'bytes', 'host', 'fingerprint'],
 	].flat(),
 );
 

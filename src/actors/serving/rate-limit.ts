@@ -1,0 +1,25 @@
+/**
+ * What a front asks before a task costs anything: the rate of its key, in requests and in tokens. A port; the limit itself is of
+ * the whole daemon, whichever front a request came to.
+ */
+import { bytesPerToken } from './eta.ts';
+import { type Failure } from './failure.ts';
+import type { PoolView } from './messages.ts';
+import { inputBytes, outputTokensMax } from './prompt-bounds.ts';
+import type { TaskRequest } from './task-request.ts';
+
+export interface RateLimit {
+	/** Takes one request and `tokens` of the key's rate, or says why not. Of a request without a key: null. */
+	take(keyName: string | null, tokens: number): Failure | null;
+	/** What `take` would say; takes nothing. */
+	check(keyName: string | null, tokens: number): Failure | null;
+	/** So many fewer tokens were used than were taken, or more where it is negative. */
+	giveBack(keyName: string | null, tokens: number): void;
+}
+
+export const noRateLimit: RateLimit = { take: () => null, check: () => null, giveBack: () => undefined };
+
+/** What a task is charged before it has run: its prompt as long as its bytes usually are, and the longest answer. */
+export function tokensExpected(request: TaskRequest, pools: readonly PoolView[]): number {
+	return Math.ceil(inputBytes(request.input) / bytesPerToken) + outputTokensMax(request, pools);
+}

@@ -1,0 +1,62 @@
+/**
+ * `auth` and the addresses that go with it: the keys in their final form, and what may be bound and shared without them. Pure;
+ * part of loading the configuration.
+ */
+import { isIP } from 'node:net';
+import type { ConfigFile, KeyFile } from './config-schema.ts';
+
+export interface KeyConfig {
+	readonly name: string;
+	/** Lower case hex. */
+	readonly sha256: string;
+	readonly tenant: string;
+	readonly roles: readonly ('client' | 'operator' | 'worker')[];
+	readonly rate: { readonly requestsPerMinute: number | null; readonly burst: number; readonly tokensPerMinute: number | null };
+}
+
+export interface AuthConfig {
+	readonly keys: readonly KeyConfig[];
+	readonly publicMetrics: boolean;
+}
+
+export function resolveAuth({ keys, public_metrics: publicMetrics }: ConfigFile['auth'], problems: string[]): AuthConfig {
+	const resolved = keys.map(keyConfig);
+	for (const field of ['name', 'sha256'] as const) {
+		for (const [index, key] of resolved.entries()) {
+			const first = resolved.findIndex((other) => other[field] === key[field]);
+			if (first !== index) problems.push(`auth.keys[${index}].${field} is that of auth.keys[${first}] too; keys must differ`);
+		}
+	}
+	return { keys: resolved, publicMetrics };
+}
+
+function keyConfig({ name, sha256, tenant, roles, rate }: KeyFile): KeyConfig {
+	const requestsPerMinute = rate.requests_per_minute ?? null;
+	return {
+		name,
+		sha256: sha256.toLowerCase(),
+		tenant,
+		roles,
+		rate: {
+			requestsPerMinute,
+			burst: rate.burst ?? Math.max(1, Math.ceil(requestsPerMinute ?? 1)),
+			tokensPerMinute: rate.tokens_per_minute ?? null,
+		},
+	};
+}
+
+/** What is open to others needs keys. */
+export function openWithoutKeys({ addr, cors_origins: origins }: ConfigFile['listen'], hostname: string): string[] {
+	const problems: string[] = [];
+	if (!isLoopback(hostname)) {
+		const words = 'which other machines can reach; that needs auth.keys: `orchestratord keys new` makes one';
+		problems.push(`listen.addr is ${JSON.stringify(addr)}, ${words}`);
+	}
+	if (origins.includes('*')) problems.push('listen.cors_origins is *, so that any web page could use the daemon; that needs auth.keys');
+	return problems;
+}
+
+function isLoopback(hostname: string): boolean {
+	if (hostname === 'localhost') return true;
+	return isIP(hostname) === 4 ? hostname.startsWith('127.') : hostname === '::1';
+}

@@ -1,0 +1,128 @@
+/**
+ * Keys of a real daemon with two front threads: whose tasks each sees on whichever front, a rate that is one rate over both, the
+ * command line with a key, and that nothing of a key is ever printed.
+ */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { after, before, describe, it } from 'node:test';
+import { postJson, Watch } from './client.ts';
+import { binary, type Daemon, startDaemon } from './daemon.ts';
+import { FrontConnection } from './front-connection.ts';
+import { remember } from './leaks.ts';
+
+type Json = Record<string, unknown>;
+
+function newKey(): string {
+	const key = `orchd-${randomBytes(32).toString('base64url')}`;
+	remember('a key', key);
+	return key;
+}
+
+const keys = { anna: newKey(), ben: newKey(), boss: newKey(), slow: newKey() };
+const digestOf = (key: string): string => createHash('sha256').update(key).digest('hex');
+const as = (name: keyof typeof keys): Record<string, string> => ({ authorization: `Bearer ${keys[name]}` });
+const task = { model_ref: 'scripted:demo', prompt: 'one two three', max_tokens: 2 };
+
+describe('a daemon with keys', () => {
+	let daemon: Daemon;
+	before(async () => {
+		const scripted = { prefill_tokens_per_s: 1e6, decode_tokens_per_s: 200, tokens: 100 };
+		daemon = await startDaemon({
+			fronts: 2,
+			config: {
+				pools: [{ id: 'demo', engine: 'scripted', model: 'scripted:demo', slots: 4, scripted }],
+				auth: {
+					keys: [
+						{ name: 'anna', sha256: digestOf(keys.anna), tenant: 'a' },
+						{ name: 'ben', sha256: digestOf(keys.ben), tenant: 'b' },
+						{ name: 'boss', sha256: digestOf(keys.boss), roles: ['operator'] },
+						{ name: 'slow', sha256: digestOf(keys.slow), tenant: 's', rate: { requests_per_minute: 1, burst: 7 } },
+					],
+				},
+			},
+		});
+	});
+	after(() => daemon.stop());
+
+	it('keeps tenants apart, whichever front has the task and whichever is asked', async () => {
+		const connections = [
+			await FrontConnection.open(daemon.url, 0, 'demo', as('anna')),
+			await FrontConnection.open(daemon.url, 1, 'demo', as('anna')),
+		];
+		const [here, there] = connections as [FrontConnection, FrontConnection];
+		const { task_id: id } = (await (await postJson(here, '/v2/tasks', task, as('anna'))).json()) as { task_id: string };
+		for (const connection of connections) {
+			for (const way of ['', '/events', '/result', '/explain']) {
+				const foreign = await connection.request(`/v2/tasks/${id}${way}`, { headers: as('ben') });
+				assert.deepEqual([foreign.status, ((await foreign.json()) as Json)['code']], [404, 'NOT_FOUND'], way);
+				const none = await connection.request(`/v2/tasks/${id}${way}`);
+				assert.deepEqual([none.status, ((await none.json()) as Json)['code']], [401, 'UNAUTHORIZED'], way);
+			}
+			const listed = (await (await connection.request('/v2/tasks', { headers: as('ben') })).json()) as { tasks: Json[] };
+			assert.deepEqual(listed.tasks, []);
+			const all = (await (await connection.request('/v2/tasks', { headers: as('boss') })).json()) as { tasks: Json[] };
+			assert.ok(all.tasks.some((each) => each['task_id'] === id && each['tenant'] === 'a'));
+		}
+		const result = await there.request(`/v2/tasks/${id}/result`, { headers: as('anna') });
+		assert.equal(((await result.json()) as Json)['finish_reason'], 'length');
+		// The same id from another tenant is neither its task nor a second run.
+		const again = await postJson(there, '/v2/tasks', { ...task, task_id: id }, as('ben'));
+		assert.deepEqual([again.status, ((await again.json()) as Json)['code']], [409, 'CONFLICT']);
+		for (const connection of connections) connection.close();
+	});
+
+	it('has one rate for a key, over all fronts and connections, and says when to come again', async () => {
+		const answers = await Promise.all(
+			Array.from({ length: 40 }, async () => {
+				const answer = await postJson(daemon.url, '/v2/tasks', task, { ...as('slow'), connection: 'close' });
+				return { status: answer.status, retryAfter: Number(answer.headers.get('retry-after')), body: (await answer.json()) as Json };
+			}),
+		);
+		const taken = answers.filter(({ status }) => status === 202);
+		const fronts = new Set(taken.map(({ body }) => String(body['task_id']).slice(-2)));
+		assert.equal(taken.length, 7, `taken by fronts ${[...fronts].join(', ')}`);
+		for (const { status, retryAfter, body } of answers.filter((each) => each.status !== 202)) {
+			assert.deepEqual([status, body['code'], body['policy_label'], body['retriable']], [429, 'ADMISSION_REJECT', 'rate', true]);
+			assert.ok(
+				Number(body['retry_after_ms']) > 50_000 && Number(body['retry_after_ms']) <= 60_000 && retryAfter === 30,
+				JSON.stringify(body),
+			);
+		}
+		// What has its 202 already is no new request.
+		const [first] = taken;
+		const again = await fetch(`${daemon.url}/v2/tasks/${String(first?.body['task_id'])}`, { headers: as('slow') });
+		assert.equal(again.status, 200);
+		await again.body?.cancel();
+		assert.equal((await postJson(daemon.url, '/v2/tasks', task, as('anna'))).status, 202);
+	});
+
+	it('serves the command line that has a key, and tells the other where to get one', async () => {
+		const cli = async (
+			args: readonly string[],
+			env: Readonly<Record<string, string>> = {},
+		): Promise<{ code: number | null; out: string }> => {
+			const child = spawn(process.execPath, [binary, ...args, '--url', daemon.url], { env: { ...process.env, ...env } });
+			let out = '';
+			for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (out += text));
+			const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+			return { code, out };
+		};
+		const ran = await cli(['run', '-m', 'demo', '-n', '3', 'hello there'], { ORCHD_API_KEY: keys.anna });
+		assert.equal(ran.code, 0, ran.out);
+		const refused = await cli(['pools']);
+		assert.equal(refused.code, 1);
+		assert.match(refused.out, /a key is needed.*\[UNAUTHORIZED\]\n.*ORCHD_API_KEY/);
+		const drained = await cli(['pools', 'drain', 'demo'], { ORCHD_API_KEY: keys.anna });
+		assert.match(drained.out, /needs a key with the role operator; the key anna has client \[FORBIDDEN\]/);
+	});
+
+	it('refuses an unknown key over an event stream, and logs the beginning of its digest alone', async () => {
+		const unknown = newKey();
+		await assert.rejects(Watch.open(daemon.url, crypto.randomUUID()), /401/);
+		const answer = await fetch(`${daemon.url}/v2/tasks/${crypto.randomUUID()}/events`, { headers: { 'x-api-key': unknown } });
+		assert.equal(answer.status, 401);
+		await answer.body?.cancel();
+		await daemon.said(new RegExp(`"fingerprint":"${digestOf(unknown).slice(0, 6)}"`));
+	});
+});
