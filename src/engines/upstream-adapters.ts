@@ -1,7 +1,9 @@
 /** The adapter of each engine that is spoken to over HTTP. */
 import { openaiAdapter } from './openai/openai-adapter.ts';
 import type { UpstreamAdapters } from './upstream/adapter.ts';
+import { vllmAdapter } from './vllm/vllm-adapter.ts';
 
 export const upstreamAdapters: UpstreamAdapters = {
+	vllm: vllmAdapter,
 	openai: openaiAdapter,
 };

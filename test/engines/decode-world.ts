@@ -51,6 +51,7 @@ export function generateRequest(options: RequestOptions = {}): GenerateRequest {
 		ctx: 1_000_000_000,
 		seed: 7,
 		strict: false,
+		priority: 'interactive',
 		kvHint: 'reuse',
 		tellIds: false,
 		resume: null,

@@ -202,7 +202,7 @@ export function upstreamConformance(engine: UpstreamUnderTest): void {
 		};
 		for (const [ending, words] of Object.entries(cuts) as [Exclude<Cut, 'hold'>, RegExp][]) {
 			it(`by ${ending} fails with WORKER_RESET, and is not tried again once it has begun`, async () => {
-				const task = await fail({ kind: 'cut', afterEvents: 3, ending });
+				const task = await fail({ kind: 'cut', afterEvents: 6, ending });
 				assert.ok(task.end?.type === 'decode-failed' && task.started !== null);
 				assert.deepEqual([task.end.failure.code, task.end.began, asked()], ['WORKER_RESET', 'maybe', 2]);
 				assert.match(task.end.failure.message, words);

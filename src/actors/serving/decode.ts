@@ -6,7 +6,7 @@
 import type { ActorRef } from '../kernel/ref.ts';
 import type { Failure } from './failure.ts';
 import type { Lease, ReplicaFacts } from './messages.ts';
-import type { PromptInput, Sampling } from './task-request.ts';
+import type { PriorityClass, PromptInput, Sampling } from './task-request.ts';
 
 /** One generation, as the engine needs it. */
 export interface GenerateRequest {
@@ -22,6 +22,8 @@ export interface GenerateRequest {
 	readonly seed: number;
 	/** Slot used alone, no KV reuse. */
 	readonly strict: boolean;
+	/** For engines that order their work by it. */
+	readonly priority: PriorityClass;
 	readonly kvHint: 'reuse' | 'cold';
 	/** Whether pieces are to say the ids of their tokens, so that another engine can go on behind them. */
 	readonly tellIds: boolean;

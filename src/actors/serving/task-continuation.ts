@@ -88,6 +88,7 @@ export class TaskContinuation {
 			sampling: request.sampling,
 			seed: request.seed,
 			strict: request.strict,
+			priority: request.priority,
 			kvHint: request.kvHint,
 			tellIds: this.#allowed,
 			resume: ids.length === 0 ? null : { ids },

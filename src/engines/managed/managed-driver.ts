@@ -153,12 +153,12 @@ class ManagedLife implements EngineLife {
 
 	/** Until it answers as the engine that it is. While it loads, nobody or not yet the right one does. */
 	async #look(url: string): Promise<void> {
-		const { engine, key, connectMs, model } = this.#settings;
+		const { engine, key, connectMs, model, options = {} } = this.#settings;
 		const adapter = adapterOf(this.#options.adapters, engine);
 		const client = upstreamClient({ engine, url, key, connectMs });
 		for (let waitMs = lookFirstMs; this.#cause === null && !this.#ended; waitMs = Math.min(lookMaxMs, waitMs * 2)) {
 			try {
-				await adapter.look(client, model);
+				await adapter.look(client, model, options);
 				return this.#meet(url);
 			} catch (error) {
 				if (!(error instanceof UpstreamProblem)) throw error;
@@ -172,8 +172,8 @@ class ManagedLife implements EngineLife {
 
 	#meet(url: string): void {
 		if (this.#cause !== null || this.#ended) return;
-		const { engine, key, connectMs, model, slots, ctx, defaultCtx } = this.#settings;
-		const settings: UpstreamSettings = { kind: 'upstream', engine, urls: [url], key, model, slots, ctx, defaultCtx, connectMs };
+		const { engine, key, connectMs, model, slots, ctx, defaultCtx, options = {} } = this.#settings;
+		const settings: UpstreamSettings = { kind: 'upstream', engine, urls: [url], key, model, slots, ctx, defaultCtx, connectMs, options };
 		this.#watch = this.#options.upstream.start(
 			{ ...this.#spec, settings },
 			{

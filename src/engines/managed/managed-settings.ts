@@ -1,5 +1,5 @@
 /** What the configuration says of an engine that we start and that is not ours. Crosses to the engine thread with a replica. */
-import type { UpstreamEngine } from '../upstream/adapter.ts';
+import type { EngineOptions, UpstreamEngine } from '../upstream/adapter.ts';
 
 export interface ManagedSettings {
 	readonly kind: 'managed';
@@ -23,6 +23,8 @@ export interface ManagedSettings {
 	/** Null: whatever it sees. */
 	readonly devices: readonly number[] | null;
 	readonly maxTokensOut: number;
+	/** Of the section named like the engine; absent: it has none. */
+	readonly options?: EngineOptions;
 }
 
 export function isManagedSettings(settings: unknown): settings is ManagedSettings {

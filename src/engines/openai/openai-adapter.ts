@@ -23,13 +23,8 @@ import { UnknownAnswer } from '../upstream/upstream-generation.ts';
 export const openaiAdapter: UpstreamAdapter = {
 	call: (target, request) => openaiCall(target, request, {}),
 	async look(client, model) {
-		const listed = await modelsOf(client);
-		const name = model ?? listed[0]?.id ?? null;
-		if (name === null)
-			throw new UpstreamProblem(failure('POOL_UNREADY', 'the engine lists no model; name one with model', { retryAfterMs: 1_000 }));
-		const found = listed.find(({ id }) => id === name);
-		if (found === undefined && listed.length > 0) throw unknownModel(name, listed);
-		return openaiFacts(name, found?.ctx ?? null, { found: { extended: extendedBy.has(found?.ownedBy ?? '') } });
+		const { id, ctx, ownedBy } = await listedModel(client, model);
+		return openaiFacts(id, ctx, { found: { extended: extendedBy.has(ownedBy ?? '') } });
 	},
 	busy: () => Promise.resolve(null),
 	count: () => Promise.resolve(null),
@@ -70,6 +65,17 @@ export async function modelsOf(client: UpstreamClient): Promise<readonly ListedM
 		const ctx = numberOf(model['max_model_len']) ?? numberOf(fieldsOf(model['meta'])['n_ctx_train']);
 		return id === null ? [] : [{ id, ownedBy: textOf(model['owned_by']), ctx }];
 	});
+}
+
+/** The one that is asked for, or the first; of an endpoint that lists none, no more than its name is known. */
+export async function listedModel(client: UpstreamClient, model: string | null): Promise<ListedModel> {
+	const listed = await modelsOf(client);
+	const name = model ?? listed[0]?.id ?? null;
+	if (name === null)
+		throw new UpstreamProblem(failure('POOL_UNREADY', 'the engine lists no model; name one with model', { retryAfterMs: 1_000 }));
+	const found = listed.find(({ id }) => id === name);
+	if (found === undefined && listed.length > 0) throw unknownModel(name, listed);
+	return found ?? { id: name, ownedBy: null, ctx: null };
 }
 
 export function unknownModel(name: string, listed: readonly ListedModel[]): UpstreamProblem {
@@ -249,7 +255,7 @@ function codeOf(error: unknown): string {
 }
 
 /** Engines quote fields and limits in these words; a prompt is not among them, as far as is known, but may be: only the kind is told. */
-function problemIn(body: unknown): string | null {
+export function problemIn(body: unknown): string | null {
 	const { error } = fieldsOf(body) as { error?: unknown };
 	const words = codeOf(error ?? body).slice(2);
 	return words === '' ? null : words;

@@ -34,6 +34,18 @@ export interface UpstreamCall {
 	readonly reader: AnswerReader;
 }
 
+/** The request is at its end already, as the tokens that it goes on behind show. */
+export interface EndedCall {
+	readonly ended: 'stop' | 'length';
+	readonly tokensIn: number;
+}
+
+/** What became of the questions before a call. */
+export type PreparedCall = UpstreamCall | EndedCall | Failure;
+
+/** What the pool says for its engine alone, in the section of that name. Checked by the configuration. */
+export type EngineOptions = Readonly<Record<string, string | number | boolean | null>>;
+
 /** Reads the answer to one request. */
 export interface AnswerReader {
 	/** Where the text of a delta lies: deltas of one shape are read without a parse, each as one token. Null: all are parsed. */
@@ -42,8 +54,14 @@ export interface AnswerReader {
 	read(event: unknown, name: string, to: AnswerSink): void;
 	/** Data of an event that is no JSON; false: it is not known. `[DONE]` is one, where an engine ends with that. */
 	word?(data: string, to: AnswerSink): boolean;
-	/** A delta that had the shape, with the token's id and log-probability where the shape names them. Default: one token, no id. */
-	numbers?(shape: DeltaShape, bytes: Buffer): { readonly tokens: number; readonly id: number; readonly logprob: number };
+	/**
+	 * A delta that had the shape, with the token's id and log-probability where the shape names them, for a client that asked. `told`: its
+	 * id, for whoever goes on behind it. Default: one token, no id.
+	 */
+	numbers?(
+		shape: DeltaShape,
+		bytes: Buffer,
+	): { readonly tokens: number; readonly id: number; readonly logprob: number; readonly told?: number };
 	/** The answer is at its end, and whole. Default: nothing. Who has told `ended` before has ended well. */
 	finish?(to: AnswerSink): void;
 }
@@ -51,10 +69,14 @@ export interface AnswerReader {
 /** What a reader finds. Calls that come after `ended` or `failed` are passed over, but for `used`. */
 export interface AnswerSink {
 	token(text: string, tokens?: number, id?: number, logprob?: number): void;
+	/** Ids of the tokens of the next `token`, one each, for whoever goes on behind them. */
+	told(ids: readonly number[]): void;
 	/** Tokens of the request, as far as they are known; each call adds what it knows. */
 	used(usage: { readonly tokensIn?: number; readonly tokensCached?: number; readonly tokensOut?: number }): void;
 	/** Told to the task when the answer is at its end. */
 	ended(finishReason: 'stop' | 'length'): void;
+	/** Behind `ended`: the engine would go on, but no more is wanted of it. It is left, as by a cancel. */
+	enough(): void;
 	vectors(vectors: readonly Float32Array[]): void;
 	failed(failure: Failure): void;
 }
@@ -79,6 +101,8 @@ export interface UpstreamClient {
 	/** Null: an answer 404. Throws `UpstreamProblem` for any other that is no success, and where there is none. */
 	json(method: 'GET' | 'POST', path: string, body?: unknown): Promise<unknown>;
 	text(path: string): Promise<string | null>;
+	/** An order without a body; what is answered to it is passed over. */
+	order(path: string): Promise<void>;
 }
 
 /** Words for a person, without a key or a part of a request. */
@@ -94,8 +118,14 @@ export class UpstreamProblem extends Error {
 export interface UpstreamAdapter {
 	/** Failure: the engine cannot do that; the words name the field. */
 	call(target: UpstreamTarget, request: GenerateRequest): UpstreamCall | Failure;
+	/** Where something has to be asked before the call can be made; null: nothing, `call` makes it. Rejects with `UpstreamProblem`. */
+	prepare?(client: UpstreamClient, target: UpstreamTarget, request: GenerateRequest): Promise<PreparedCall> | null;
 	/** Whether the engine is up and has the model, and what it can do. Throws `UpstreamProblem`. */
-	look(client: UpstreamClient, model: string | null): Promise<UpstreamFacts>;
+	look(client: UpstreamClient, model: string | null, options: EngineOptions): Promise<UpstreamFacts>;
+	/** Before the first look: whoever used it last may have put it to rest. */
+	rouse?(client: UpstreamClient, options: EngineOptions): Promise<void>;
+	/** It is used no more, for now: what it holds may be given back. */
+	rest?(client: UpstreamClient, options: EngineOptions): Promise<void>;
 	/** Requests that the engine works on or has waiting; null: it does not say. */
 	busy(client: UpstreamClient): Promise<number | null>;
 	/** Tokens of a prompt, as the engine takes it; null: it cannot say. */

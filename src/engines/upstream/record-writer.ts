@@ -2,7 +2,7 @@
  * From the text of deltas, as it stands in their JSON, to the piece records of `decode.ts`. One per generation; the blocks that
  * it writes to are shared by all of a front thread. Runs once per token: no strings.
  */
-import { pieceHasLogprob, recordHeadBytes, recordHeadLogprobBytes } from '../../actors/serving/decode.ts';
+import { pieceHasIds, pieceHasLogprob, recordHeadBytes, recordHeadLogprobBytes } from '../../actors/serving/decode.ts';
 
 const blockBytes = 256 * 1024;
 /** Of a record's text: its length is a u16. */
@@ -36,11 +36,18 @@ export class RecordWriter {
 	#highHalf = 0;
 	/** Tokens without text, and of records that were given out. */
 	#carried = 0;
+	/** Of the tokens that the next record counts, where they are to be told; else empty. */
+	#ids: number[] = [];
 	tokens = 0;
 
 	constructor(blocks: RecordBlocks, tell: OnRecords) {
 		this.#blocks = blocks;
 		this.#tell = tell;
+	}
+
+	/** The id of a token that the next `add` counts, for whoever goes on behind it. */
+	willTell(id: number): void {
+		this.#ids.push(id);
 	}
 
 	/**
@@ -52,8 +59,9 @@ export class RecordWriter {
 		if (start === end) return;
 		const blocks = this.#blocks;
 		// An escape is never shorter than what it says; a broken half of a pair takes three bytes instead.
-		const mostBytes = recordHeadLogprobBytes + (end - start) + 6;
-		const headBytes = id < 0 ? recordHeadBytes : recordHeadLogprobBytes;
+		const idBytes = this.#ids.length === 0 ? 0 : this.#idBytes();
+		const mostBytes = recordHeadLogprobBytes + idBytes + (end - start) + 6;
+		const headBytes = (id < 0 ? recordHeadBytes : recordHeadLogprobBytes) + idBytes;
 		if (end - start > textBytesMax - 6) return this.#addLong(from, start, end, escaped, id, logprob);
 		this.#makeRoom(mostBytes);
 		const { block, used } = blocks;
@@ -75,6 +83,7 @@ export class RecordWriter {
 			block.writeUInt32LE(id, used + 4);
 			block.writeFloatLE(logprob, used + 8);
 		}
+		if (idBytes > 0) this.#writeIds(block, used, textAt - idBytes, counted);
 		blocks.used = out;
 		this.#count += 1;
 	}
@@ -114,7 +123,8 @@ export class RecordWriter {
 
 	/** Tokens that never got a text. */
 	#addEmpty(): void {
-		this.#makeRoom(recordHeadBytes);
+		const idBytes = this.#idBytes();
+		this.#makeRoom(recordHeadBytes + idBytes);
 		const { block, used } = this.#blocks;
 		const counted = Math.min(tokensMax, this.#carried);
 		this.#carried -= counted;
@@ -122,8 +132,21 @@ export class RecordWriter {
 		block.writeUInt16LE(0, used);
 		block[used + 2] = counted;
 		block[used + 3] = 0;
-		this.#blocks.used = used + recordHeadBytes;
+		if (idBytes > 0) this.#writeIds(block, used, used + recordHeadBytes, counted);
+		this.#blocks.used = used + recordHeadBytes + idBytes;
 		this.#count += 1;
+	}
+
+	/** Of the ids of the next record. Unless each of its tokens has one, it tells none. */
+	#idBytes(): number {
+		if (this.#ids.length !== this.#carried) this.#ids = [];
+		return this.#ids.length === 0 ? 0 : 4 * Math.min(tokensMax, this.#carried);
+	}
+
+	#writeIds(block: Buffer, record: number, at: number, count: number): void {
+		block[record + 3] = (block[record + 3] as number) | pieceHasIds;
+		for (let index = 0; index < count; index += 1) block.writeUInt32LE(this.#ids[index] as number, at + 4 * index);
+		this.#ids = this.#ids.length === count ? [] : this.#ids.slice(count);
 	}
 
 	#addLong(from: Buffer, start: number, end: number, escaped: boolean, id: number, logprob: number): void {

@@ -67,6 +67,7 @@ export function upstreamClient({
 			}
 		},
 		text: (path) => call('GET', path),
+		order: async (path) => void (await call('POST', path)),
 	};
 }
 

@@ -4,7 +4,8 @@ import type { CountNews, DecodeNews, DecodePort, GenerateRequest, Generation, To
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { ReplicaFacts } from '../../actors/serving/messages.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
-import { adapterOf, type UpstreamAdapters, UpstreamProblem, type UpstreamTarget } from './adapter.ts';
+import { adapterOf, type PreparedCall, type UpstreamAdapters, type UpstreamCall, UpstreamProblem, type UpstreamTarget } from './adapter.ts';
+import { AskedGeneration, type ClosableGeneration } from './asked-generation.ts';
 import { type Endpoint, endpointOf } from './endpoint.ts';
 import { RecordBlocks } from './record-writer.ts';
 import { parseUpstream } from './upstream-address.ts';
@@ -25,7 +26,7 @@ export class UpstreamDecodePort implements DecodePort {
 	/** By address. One whose settings have changed has another. */
 	readonly #upstreams = new Map<string, Upstream>();
 	readonly #blocks = new RecordBlocks();
-	readonly #running = new Set<UpstreamGeneration>();
+	readonly #running = new Set<ClosableGeneration>();
 
 	constructor(adapters: UpstreamAdapters) {
 		this.#adapters = adapters;
@@ -36,13 +37,38 @@ export class UpstreamDecodePort implements DecodePort {
 	}
 
 	start(replica: ReplicaFacts, request: GenerateRequest, task: ActorRef<DecodeNews>): Generation {
-		const { target, endpoint, connections, headers } = this.#upstream(replica.address);
+		const upstream = this.#upstream(replica.address);
+		const { target } = upstream;
 		const adapter = adapterOf(this.#adapters, target.engine);
+		const prepared = adapter.prepare?.(upstreamClient(target), target, request) ?? null;
+		if (prepared !== null) return this.#asked(upstream, prepared, task);
 		const call = adapter.call(target, request);
 		if ('code' in call) {
 			task.tell({ type: 'decode-failed', failure: { ...call, engine: target.engine }, slot: 'free', began: 'no' });
 			return { cancel() {}, abandon() {} };
 		}
+		return this.#begin(upstream, call, task);
+	}
+
+	#asked(upstream: Upstream, prepared: Promise<PreparedCall>, task: ActorRef<DecodeNews>): Generation {
+		const generation: AskedGeneration = new AskedGeneration(
+			{
+				engine: upstream.target.engine,
+				task,
+				begin: (call) => {
+					this.#running.delete(generation);
+					return this.#begin(upstream, call, task);
+				},
+				over: () => this.#running.delete(generation),
+			},
+			prepared,
+		);
+		this.#running.add(generation);
+		return generation;
+	}
+
+	#begin({ target, endpoint, connections, headers }: Upstream, call: UpstreamCall, task: ActorRef<DecodeNews>): UpstreamGeneration {
+		const adapter = adapterOf(this.#adapters, target.engine);
 		const body = Buffer.from(JSON.stringify(call.body));
 		const head = `POST ${endpoint.basePath}${call.path} HTTP/1.1\r\n${headers}accept: ${call.answers}\r\ncontent-length: ${body.length}\r\n\r\n`;
 		const bytes = Buffer.concat([Buffer.from(head, 'latin1'), body]);
@@ -85,7 +111,9 @@ export class UpstreamDecodePort implements DecodePort {
 
 	/** Closes every connection, for good: their generations fail. */
 	close(): void {
-		for (const { connections } of this.#upstreams.values()) connections.close('this front is closing');
+		const why = 'this front is closing';
+		for (const generation of this.#running) if (generation instanceof AskedGeneration) generation.close(why);
+		for (const { connections } of this.#upstreams.values()) connections.close(why);
 		this.#upstreams.clear();
 	}
 

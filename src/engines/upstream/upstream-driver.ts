@@ -66,6 +66,7 @@ class UpstreamLife implements EngineLife {
 	#timer: NodeJS.Timeout | null = null;
 	#selfTest: Generation | null = null;
 	#unwell = 0;
+	#isReady = false;
 	#ended = false;
 	/** Since when each lease is asked about, where the engine does not say what it is busy with. */
 	readonly #asked = new Map<string, number>();
@@ -87,12 +88,22 @@ class UpstreamLife implements EngineLife {
 	}
 
 	stop(): void {
-		this.#end(failure('WORKER_RESET', 'the engine is used no more'));
+		const why = failure('WORKER_RESET', 'the engine is used no more');
+		const rest = this.#isReady ? this.#adapter.rest?.(this.#client, this.#settings.options ?? {}) : undefined;
+		this.#isReady = false;
+		if (rest === undefined) return this.#end(why);
+		if (this.#timer !== null) clearTimeout(this.#timer);
+		// Whether it rests or not: nobody waits for more.
+		rest.then(
+			() => this.#end(why),
+			() => this.#end(why),
+		);
 	}
 
 	async #begin(): Promise<void> {
 		try {
-			const facts = await this.#adapter.look(this.#client, this.#settings.model);
+			await this.#adapter.rouse?.(this.#client, this.#settings.options ?? {});
+			const facts = await this.#adapter.look(this.#client, this.#settings.model, this.#settings.options ?? {});
 			if (!this.#ended) this.#test(this.#factsOf(facts));
 		} catch (error) {
 			this.#end(problemOf(error));
@@ -118,6 +129,7 @@ class UpstreamLife implements EngineLife {
 		if (this.#ended) return;
 		if (this.#timer !== null) clearTimeout(this.#timer);
 		this.#selfTest = null;
+		this.#isReady = true;
 		this.#replica.tell({ type: 'life-ready', facts });
 		this.#lookSoon();
 	}
@@ -128,13 +140,13 @@ class UpstreamLife implements EngineLife {
 
 	async #look(): Promise<void> {
 		try {
-			await this.#adapter.look(this.#client, this.#settings.model);
+			await this.#adapter.look(this.#client, this.#settings.model, this.#settings.options ?? {});
 			this.#unwell = 0;
 		} catch (error) {
 			this.#unwell += 1;
 			if (this.#unwell >= unwellMax) return this.#end(problemOf(error));
 		}
-		if (!this.#ended) this.#lookSoon();
+		if (!this.#ended && this.#isReady) this.#lookSoon();
 	}
 
 	async #audit(revoked: readonly string[]): Promise<void> {
@@ -191,10 +203,13 @@ function problemOf(error: unknown): Failure {
 
 function selfTest(facts: ReplicaFacts): GenerateRequest {
 	const completion = facts.workloads.includes('completion');
+	const reranks = !facts.workloads.includes('embedding');
 	return {
 		lease: { epoch: 0, id: 0, poolId: facts.poolId, replicaId: facts.replicaId, exclusive: false },
-		input: completion ? { kind: 'prompt', text: 'Hello', raw: !facts.chatTemplate } : { kind: 'inputs', inputs: ['Hello'], query: null },
-		workload: completion ? 'completion' : 'embedding',
+		input: completion
+			? { kind: 'prompt', text: 'Hello', raw: !facts.chatTemplate }
+			: { kind: 'inputs', inputs: ['Hello'], query: reranks ? 'Hello' : null },
+		workload: completion ? 'completion' : reranks ? 'rerank' : 'embedding',
 		maxTokens: 1,
 		maxTokensExplicit: false,
 		ctx: facts.ctx,
@@ -213,6 +228,7 @@ function selfTest(facts: ReplicaFacts): GenerateRequest {
 		},
 		seed: 0,
 		strict: false,
+		priority: 'interactive',
 		kvHint: 'reuse',
 		tellIds: false,
 		resume: null,

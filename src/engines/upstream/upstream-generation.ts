@@ -36,6 +36,7 @@ const problemBytesMax = 64 * 1024;
 const answerBytesMax = 64 * 1024 * 1024;
 /** An engine that has not closed its side by then has not noticed that we left: nobody knows what it does. */
 const leaveMs = 1_900;
+const unnoticed = 'the engine did not notice that its client left';
 const wordsMax = 300;
 const noText = Buffer.alloc(0);
 
@@ -53,6 +54,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 	#retried = false;
 	#forsaken = false;
 	#finishReason: 'stop' | 'length' | null = null;
+	#enough = false;
 	#failed: Failure | null = null;
 	#vectors: readonly Float32Array[] | null = null;
 	#tokensIn = 0;
@@ -76,8 +78,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 		if (this.#state === 'told' || this.#state === 'leaving') return;
 		if (this.#state === 'refused') return this.#connection.close('the task was cancelled');
 		this.#state = 'leaving';
-		this.#connection.endOurSide();
-		this.#leaveTimer = setTimeout(() => this.#connection.close('the engine did not notice that its client left'), leaveMs);
+		this.#leave();
 	}
 
 	abandon(): void {
@@ -132,6 +133,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 		this.#writer.flush();
 		// What the engine has to say is said; it is not read on.
 		if (this.#failed !== null) this.#connection.close('its answer cannot be used');
+		else if (this.#enough && this.#leaveTimer === null) this.#leave();
 	}
 
 	onEnd(): void {
@@ -150,7 +152,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 	onBroken(why: string, heard: boolean, sent: boolean): void {
 		if (this.#state === 'told') return;
 		if (this.#state === 'leaving') {
-			if (this.#leaveTimer !== null && why !== 'the engine did not notice that its client left') return this.#cancelled();
+			if (this.#leaveTimer !== null && why !== unnoticed) return this.#cancelled();
 			return this.#fail(this.#broken(why), 'unknown', 'maybe');
 		}
 		if (this.#failed !== null) return this.#fail(this.#failed, 'free', 'maybe');
@@ -175,6 +177,11 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 		this.#writer.add(json, 1, json.length - 1, json.includes(0x5c), tokens, id, logprob);
 	}
 
+	told(ids: readonly number[]): void {
+		if (this.#finishReason !== null || this.#failed !== null) return;
+		for (const id of ids) this.#writer.willTell(id);
+	}
+
 	used({ tokensIn, tokensCached, tokensOut }: { tokensIn?: number; tokensCached?: number; tokensOut?: number }): void {
 		this.#tokensIn = count(tokensIn) ?? this.#tokensIn;
 		this.#tokensCached = count(tokensCached) ?? this.#tokensCached;
@@ -183,6 +190,10 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 
 	ended(finishReason: 'stop' | 'length'): void {
 		this.#finishReason ??= finishReason;
+	}
+
+	enough(): void {
+		this.#enough = true;
 	}
 
 	vectors(vectors: readonly Float32Array[]): void {
@@ -200,6 +211,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 		if (shape?.match(bytes, start, end) === true && this.#finishReason === null) {
 			this.#timed();
 			const numbers = reader.numbers?.(shape, bytes);
+			if (numbers?.told !== undefined && numbers.told >= 0) this.#writer.willTell(numbers.told);
 			const { textStart, textEnd, escaped } = shape;
 			this.#writer.add(bytes, textStart, textEnd, escaped, numbers?.tokens ?? 1, numbers?.id ?? -1, numbers?.logprob ?? Number.NaN);
 			return;
@@ -250,6 +262,11 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 				? { type: 'decode-ended', finishReason: this.#finishReason, usage }
 				: { type: 'embedded', vectors: this.#vectors, usage },
 		);
+	}
+
+	#leave(): void {
+		this.#connection.endOurSide();
+		this.#leaveTimer ??= setTimeout(() => this.#connection.close(unnoticed), leaveMs);
 	}
 
 	#refusal(): Failure {

@@ -1,5 +1,5 @@
 /** What the configuration says of an engine over HTTP. Made on the main thread; crosses to engine threads with a replica. */
-import type { UpstreamEngine } from './adapter.ts';
+import type { EngineOptions, UpstreamEngine } from './adapter.ts';
 
 export interface UpstreamSettings {
 	readonly kind: 'upstream';
@@ -15,6 +15,8 @@ export interface UpstreamSettings {
 	readonly ctx: number | null;
 	readonly defaultCtx: number;
 	readonly connectMs: number;
+	/** Of the section named like the engine; absent: it has none. */
+	readonly options?: EngineOptions;
 }
 
 export function isUpstreamSettings(settings: unknown): settings is UpstreamSettings {

@@ -63,7 +63,7 @@ export interface HostFacts {
 }
 
 /** `start`'s JSON: the request with its lease as a key. */
-export type HostRequest = Omit<GenerateRequest, 'lease'> & { readonly leaseKey: string };
+export type HostRequest = Omit<GenerateRequest, 'lease' | 'priority'> & { readonly leaseKey: string };
 
 /** The lease key of the one-token request that a starting replica shows itself ready with. */
 export const selfTestLease = 'self-test';

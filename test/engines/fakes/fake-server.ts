@@ -175,6 +175,7 @@ class RequestReader {
 		if (headers.has('transfer-encoding')) this.#stray(`${what} has a transfer-encoding`);
 		if (method !== 'POST') return;
 		if (!headers.has('content-length')) this.#stray(`${what} has no content-length`);
+		if (headers.get('content-length') === '0') return;
 		const type = headers.get('content-type');
 		if (type !== 'application/json') this.#stray(`${what} has content-type ${type}`);
 	}

@@ -1,0 +1,174 @@
+/**
+ * What vLLM answers: chunks of `/v1/completions` and `/v1/chat/completions` as `completion_stream_generator` and
+ * `chat_completion_stream_generator` write them, and scores of `/rerank`. Front threads.
+ *
+ * A chunk is one step of the engine, with one token as a rule; with more, where the server was slower than its model or guesses tokens
+ * ahead. Texts lag behind their tokens where a character is not whole: such tokens count with the next text.
+ */
+import { type Failure, failure } from '../../actors/serving/failure.ts';
+import type { AnswerReader, AnswerSink } from '../upstream/adapter.ts';
+import { DeltaShape } from '../upstream/delta-shape.ts';
+import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../upstream/json-fields.ts';
+import { failureOf } from '../upstream/upstream-errors.ts';
+import { UnknownAnswer } from '../upstream/upstream-generation.ts';
+import { PieceAssembler } from '../wire/piece-assembler.ts';
+
+export interface ReadOptions {
+	readonly path: 'completion' | 'chat';
+	readonly logprobs: boolean;
+	readonly tellIds: boolean;
+	/** To cut here; empty: the engine does. */
+	readonly stop: readonly string[];
+	/** What the stop strings have seen of it already. */
+	readonly before: string;
+	/** Tokens at the end of its prompt that are of its answer. */
+	readonly resumed: number;
+	/** Of the prompt without these; null: not known before the end. */
+	readonly tokensIn: number | null;
+}
+
+export class VllmReader implements AnswerReader {
+	readonly shape: DeltaShape | null;
+	readonly #options: ReadOptions;
+	readonly #assembler: PieceAssembler | null;
+	#to: AnswerSink | null = null;
+	#stopped = false;
+
+	constructor(options: ReadOptions) {
+		this.#options = options;
+		const { path, logprobs, tellIds, stop, before } = options;
+		const text = path === 'chat' ? (['choices', 0, 'delta', 'content'] as const) : (['choices', 0, 'text'] as const);
+		// Where all is read of a token, or text may have to wait, every chunk is parsed.
+		this.shape = logprobs || stop.length > 0 ? null : new DeltaShape(text, tellIds ? [['choices', 0, 'token_ids', 0]] : []);
+		this.#assembler =
+			stop.length === 0
+				? null
+				: new PieceAssembler(stop, (piece, tokens, id, logprob, ids) => this.#tell(piece, tokens, id, logprob, ids ?? []), tellIds);
+		this.#assembler?.resume(before === '' ? [] : [before]);
+	}
+
+	numbers(
+		shape: DeltaShape,
+		bytes: Buffer,
+	): { readonly tokens: number; readonly id: number; readonly logprob: number; readonly told: number } {
+		const told = this.#options.tellIds ? shape.number(bytes, 1) : -1;
+		return { tokens: 1, id: -1, logprob: Number.NaN, told: Number.isNaN(told) ? -1 : told };
+	}
+
+	read(event: unknown, _name: string, to: AnswerSink): void {
+		const chunk = fieldsOf(event);
+		if (chunk['error'] !== undefined && chunk['error'] !== null) return to.failed(errorIn(chunk['error']));
+		if (this.#to === null && this.#options.tokensIn !== null) to.used({ tokensIn: this.#options.tokensIn });
+		this.#to = to;
+		readUsage(chunk['usage'], this.#options.resumed, to);
+		const [first] = listOf(chunk['choices']);
+		if (first === undefined) return;
+		const choice = fieldsOf(first);
+		if (!this.#stopped) this.#piece(choice);
+		const reason = textOf(choice['finish_reason']);
+		if (reason === null) {
+			// A stop string that began in the tokens before: the engine has seen the rest of it only.
+			if (!this.#stopped) return;
+			to.ended('stop');
+			return to.enough();
+		}
+		if (reason === 'abort' || reason === 'error') return to.failed(failure('WORKER_RESET', `the engine gave the request up: ${reason}`));
+		if (!this.#stopped) this.#assembler?.finish();
+		to.ended(reason === 'length' ? 'length' : 'stop');
+	}
+
+	/** The tokens of a stop string are not counted, as where we cut it in our own engine; vLLM's usage has them. */
+	finish(to: AnswerSink): void {
+		if (this.#stopped && this.#assembler !== null) to.used({ tokensOut: this.#assembler.tokensOut });
+	}
+
+	word(data: string): boolean {
+		return data === '[DONE]';
+	}
+
+	#tell(text: string, tokens: number, id: number, logprob: number, ids: readonly number[]): void {
+		this.#to?.told(ids);
+		this.#to?.token(text, tokens, id, logprob);
+	}
+
+	#piece(choice: Fields): void {
+		const delta = fieldsOf(choice['delta']);
+		const text = textOf(this.#options.path === 'chat' ? delta['content'] : choice['text']) ?? '';
+		// The chunk that says who speaks is of no token.
+		if (text === '' && delta['role'] !== undefined) return;
+		const ids = listOf(choice['token_ids']).filter((id): id is number => typeof id === 'number');
+		const scores = this.#options.logprobs ? scoresOf(fieldsOf(choice['logprobs'])) : [];
+		const tokens = Math.max(ids.length, scores.length);
+		const { id, logprob } = scores.at(-1) ?? { id: -1, logprob: Number.NaN };
+		// A chunk that only says the end.
+		if (text === '' && tokens === 0 && (Array.isArray(choice['token_ids']) || choice['finish_reason'] !== null)) return;
+		if (this.#assembler === null) return this.#tell(text, Math.max(1, tokens), id, logprob, ids);
+		const last = Math.max(1, tokens) - 1;
+		for (let token = 0; token < last; token += 1) this.#assembler.push('', -1, Number.NaN, ids[token]);
+		this.#stopped = this.#assembler.push(text, id, logprob, ids[last]);
+	}
+}
+
+/** Tokens as `token_id:5`, of either path. */
+function scoresOf(logprobs: Fields): readonly { readonly id: number; readonly logprob: number }[] {
+	const {
+		content,
+		tokens,
+		token_logprobs: values,
+	} = logprobs as Fields & { content?: unknown; tokens?: unknown; token_logprobs?: unknown };
+	const pairs =
+		content === undefined
+			? listOf(tokens).map((token, index) => [token, listOf(values)[index]] as const)
+			: listOf(content).map((each) => [fieldsOf(each)['token'], fieldsOf(each)['logprob']] as const);
+	return pairs.map(([token, value]) => {
+		const id = /^token_id:(\d+)$/.exec(textOf(token) ?? '')?.[1];
+		if (id === undefined) throw new UnknownAnswer('the engine names a token by another thing than its id');
+		return { id: Number(id), logprob: numberOf(value) ?? Number.NaN };
+	});
+}
+
+/** Scores of texts, each the one number of a vector, in the order of the inputs. */
+export class ScoreReader implements AnswerReader {
+	readonly shape = null;
+	readonly #inputs: number;
+
+	constructor(inputs: number) {
+		this.#inputs = inputs;
+	}
+
+	read(event: unknown, _name: string, to: AnswerSink): void {
+		const answer = fieldsOf(event);
+		readUsage(answer['usage'], 0, to);
+		const scores = new Map<number, number>();
+		for (const each of listOf(answer['results'])) {
+			const { index, relevance_score: value } = fieldsOf(each) as Fields & { index?: unknown; relevance_score?: unknown };
+			const at = countOf(index);
+			const score = numberOf(value);
+			if (at === undefined || score === null) throw new UnknownAnswer('the engine sent a score without a number or an index');
+			scores.set(at, score);
+		}
+		const vectors = Array.from({ length: this.#inputs }, (_, at) => scores.get(at)).map((score) => {
+			if (score === undefined) throw new UnknownAnswer('the engine sent another number of scores than it was asked for');
+			return Float32Array.of(score);
+		});
+		to.vectors(vectors);
+		to.used({ tokensOut: 0 });
+		to.ended('stop');
+	}
+}
+
+function readUsage(value: unknown, resumed: number, to: AnswerSink): void {
+	const usage = fieldsOf(value);
+	const tokensIn = countOf(usage['prompt_tokens']) ?? countOf(usage['total_tokens']);
+	const tokensOut = countOf(usage['completion_tokens']);
+	const tokensCached = countOf(fieldsOf(usage['prompt_tokens_details'])['cached_tokens']);
+	if (tokensIn !== undefined) to.used({ tokensIn: Math.max(0, tokensIn - resumed) });
+	if (tokensOut !== undefined) to.used({ tokensOut });
+	if (tokensCached !== undefined) to.used({ tokensCached });
+}
+
+/** `create_streaming_error_response`: the code is that of an HTTP answer. The message may quote the request. */
+function errorIn(error: unknown): Failure {
+	const code = countOf(fieldsOf(error)['code']) ?? 500;
+	return failureOf(code, 'vllm', null, Date.now());
+}

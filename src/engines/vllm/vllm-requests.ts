@@ -1,0 +1,60 @@
+/**
+ * What vLLM is asked, as `vllm/entrypoints/openai/completion/protocol.py` and `…/chat_completion/protocol.py` have it. Pure. Every sampling
+ * field is sent, also where it is off: what is left out, vLLM takes from the model's `generation_config.json`.
+ */
+import type { GenerateRequest } from '../../actors/serving/decode.ts';
+import type { Sampling, Workload } from '../../actors/serving/task-request.ts';
+import type { UpstreamTarget } from '../upstream/adapter.ts';
+import type { Fields } from '../upstream/json-fields.ts';
+import { hasStructuredOutputs } from './vllm-version.ts';
+
+/** What `look` found and the configuration says, for calls. */
+export interface VllmFound {
+	readonly version: string;
+	readonly workload: Workload;
+	readonly priorityScheduling: boolean;
+}
+
+export function foundOf({ found }: UpstreamTarget): VllmFound {
+	const { version, workload, priorityScheduling } = found as Partial<VllmFound>;
+	return { version: version ?? 'unknown', workload: workload ?? 'completion', priorityScheduling: priorityScheduling ?? false };
+}
+
+/** Of both completions paths. `cutsStops`: stop strings are told, for us to cut, so that every text is that of its tokens. */
+export function commonBody(target: UpstreamTarget, request: GenerateRequest, maxTokens: number, cutsStops: boolean): Fields {
+	const { sampling } = request;
+	const { version, priorityScheduling } = foundOf(target);
+	return {
+		model: target.model,
+		stream: true,
+		stream_options: { include_usage: true },
+		max_tokens: maxTokens,
+		seed: request.seed,
+		temperature: sampling.temperature,
+		top_p: sampling.topP,
+		// 0 is refused by versions that know −1 only.
+		top_k: sampling.topK > 0 ? sampling.topK : -1,
+		min_p: sampling.minP,
+		repetition_penalty: sampling.repeatPenalty,
+		presence_penalty: sampling.presencePenalty,
+		frequency_penalty: sampling.frequencyPenalty,
+		...(sampling.stop.length === 0 ? {} : { stop: sampling.stop }),
+		...(cutsStops ? { include_stop_str_in_output: true } : {}),
+		...structured(sampling, version),
+		...(request.tellIds ? { return_token_ids: true } : {}),
+		// Lower is earlier; a server that is not told to order its work refuses any but 0.
+		...(priorityScheduling && request.priority === 'batch' ? { priority: 1 } : {}),
+	};
+}
+
+function structured({ jsonSchema, grammar }: Sampling, version: string): Fields {
+	const schema = jsonSchema === null || jsonSchema === undefined ? null : jsonSchema;
+	return {
+		...(schema === null ? {} : { response_format: { type: 'json_schema', json_schema: { name: 'answer', schema, strict: true } } }),
+		...(grammar === null ? {} : hasStructuredOutputs(version) ? { structured_outputs: { grammar } } : { guided_grammar: grammar }),
+	};
+}
+
+/** The log-probability of each token that was taken, by its id. */
+export const completionLogprobs: Fields = { logprobs: 1, return_tokens_as_token_ids: true };
+export const chatLogprobs: Fields = { logprobs: true, top_logprobs: 0, return_tokens_as_token_ids: true };

@@ -1,0 +1,243 @@
+/** The vLLM adapter, against a server that is what vLLM's source says. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
+import type { UpstreamSettings } from '../../src/engines/upstream/upstream-settings.ts';
+import { allPromised, conformance, type EnginePromises, type EngineUnderTest } from './conformance.ts';
+import { generate, raw } from './decode-world.ts';
+import { FakeVllm, type FakeVllmOptions } from './fakes/fake-vllm.ts';
+import { upstreamConformance } from './upstream-conformance.ts';
+import { type Looked, lookAt, upstreamSettings } from './upstream-world.ts';
+
+const promises: EnginePromises = {
+	...allPromised,
+	aloneOrTogether: 'only where it runs with VLLM_BATCH_INVARIANT=1',
+	tokensInAtStart: 'usage comes with the end',
+	refusesBeyondSlots: 'what is too much waits in the engine',
+};
+
+async function fakeVllm(): Promise<EngineUnderTest> {
+	const fake = new FakeVllm({ slots: 4, stepMs: 1 });
+	const looked = await lookAt(upstreamSettings('vllm', await fake.server.listen()));
+	assert.ok(looked.replica !== null, JSON.stringify(looked.failure));
+	return {
+		replica: looked.replica,
+		port: looked.port,
+		kill: () => fake.server.kill(),
+		async close() {
+			looked.close();
+			await fake.server.close();
+			assert.deepEqual(fake.server.strayed, []);
+		},
+	};
+}
+
+type Body = Readonly<Record<string, unknown>>;
+
+/** A fake, looked at, and its last request but those of the self-test. */
+class World {
+	readonly fake: FakeVllm;
+	readonly #settings: Partial<UpstreamSettings>;
+	#looked: Looked | null = null;
+
+	constructor(options: FakeVllmOptions = {}, settings: Partial<UpstreamSettings> = {}) {
+		this.fake = new FakeVllm(options);
+		this.#settings = settings;
+	}
+
+	async start(): Promise<this> {
+		this.#looked = await lookAt(upstreamSettings('vllm', await this.fake.server.listen(), this.#settings));
+		return this;
+	}
+
+	get looked(): Looked {
+		if (this.#looked === null) throw new Error('it was not looked at');
+		return this.#looked;
+	}
+
+	get replica(): ReplicaFacts {
+		const { replica, failure } = this.looked;
+		if (replica === null) throw new Error(JSON.stringify(failure));
+		return replica;
+	}
+
+	run(options: Parameters<typeof generate>[2]): ReturnType<typeof generate> {
+		return generate(this.looked.port, this.replica, options);
+	}
+
+	get body(): unknown {
+		return JSON.parse(this.fake.server.asked.findLast(({ path }) => path.startsWith('/v1/'))?.body ?? '{}');
+	}
+
+	async close(): Promise<void> {
+		this.looked.close();
+		await this.fake.server.close();
+		assert.deepEqual(this.fake.server.strayed, []);
+	}
+}
+
+describe('vLLM', () => {
+	conformance(fakeVllm, promises);
+
+	upstreamConformance({
+		promises,
+		start: () => new FakeVllm({ slots: 2, endsAfter: 60 }),
+		settings: (url, key) => upstreamSettings('vllm', url, { key, slots: 2 }),
+		facts: {
+			engine: 'vllm',
+			engineVersion: '0.11.2',
+			modelName: 'org/fake-7b',
+			ctx: 2_048,
+			slots: 2,
+			workloads: ['completion'],
+			features: ['json_schema', 'grammar', 'logprobs', 'resume'],
+			modelDigest: null,
+		},
+		generates: /completions$/,
+		looks: /health$/,
+		error: (code, quoted) => JSON.stringify({ error: { message: `Bad: ${quoted}`, type: 'BadRequestError', param: null, code } }),
+		loading: null,
+	});
+
+	describe('of the version 0.11.2', () => {
+		const world = new World({ priority: true }, { options: { priority_scheduling: true } });
+		before(() => world.start());
+		after(() => world.close());
+
+		it('is sent every sampling field, for what is left out it takes from the model', async () => {
+			await world.run({ sampling: { temperature: 0.5, topK: 0, grammar: 'root ::= "a"' }, seed: 9, maxTokens: 3 });
+			assert.deepEqual(world.body, {
+				model: 'org/fake-7b',
+				stream: true,
+				stream_options: { include_usage: true },
+				max_tokens: 3,
+				seed: 9,
+				temperature: 0.5,
+				top_p: 1,
+				top_k: -1,
+				min_p: 0,
+				repetition_penalty: 1,
+				presence_penalty: 0,
+				frequency_penalty: 0,
+				structured_outputs: { grammar: 'root ::= "a"' },
+				prompt: 'Once upon a time',
+			});
+			await world.run({
+				sampling: { jsonSchema: { type: 'object' } },
+				input: { kind: 'messages', messages: [{ role: 'user', content: 'x' }] },
+			});
+			assert.deepEqual((world.body as Body)['response_format'], {
+				type: 'json_schema',
+				json_schema: { name: 'answer', schema: { type: 'object' }, strict: true },
+			});
+		});
+
+		it('is told which class a task is of, where it orders its work by that', async () => {
+			world.fake.priorities.length = 0;
+			await world.run({ priority: 'batch', maxTokens: 1 });
+			await world.run({ priority: 'interactive', maxTokens: 1 });
+			assert.deepEqual(world.fake.priorities, [1, undefined]);
+		});
+
+		it('tells several tokens in one chunk as one piece, with the ids of all', async () => {
+			const alone = await world.run({ maxTokens: 13, tellIds: true });
+			world.fake.merged = 3;
+			try {
+				const together = await world.run({ maxTokens: 13, tellIds: true });
+				assert.equal(together.text, alone.text);
+				assert.deepEqual(
+					together.pieces.flatMap(({ ids }) => ids),
+					alone.pieces.flatMap(({ ids }) => ids),
+				);
+				assert.deepEqual([together.tokens, together.pieces.length < alone.pieces.length], [13, true]);
+				const untold = await world.run({ maxTokens: 13 });
+				assert.deepEqual([untold.text, untold.tokens, untold.usage.tokensOut], [alone.text, 13, 13]);
+			} finally {
+				world.fake.merged = 1;
+			}
+		});
+
+		it('makes no more than fits, where a task names no limit', async () => {
+			const task = await world.run({ input: raw('a'.repeat(2_000)), maxTokens: 1_000, ctx: 2_048 });
+			assert.ok(task.end?.type === 'decode-ended' && task.end.finishReason === 'length');
+			assert.deepEqual([task.usage.tokensIn, task.tokens], [2_001, 47]);
+		});
+
+		it('says by its metrics whether it works on anything', async () => {
+			assert.deepEqual(await world.looked.audit(['1.1']), []);
+			world.fake.slots.held = true;
+			const task = world.run({ maxTokens: 5 });
+			while (world.fake.slots.busy === 0) await new Promise(setImmediate);
+			assert.deepEqual(await world.looked.audit(['1.2']), ['1.2']);
+			world.fake.slots.release();
+			await task;
+		});
+
+		it('that gives a request up has not ended it', async () => {
+			world.fake.server.fault(
+				{
+					kind: 'bytes',
+					bytes: `HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {"choices":[{"index":0,"text":"","finish_reason":"abort"}]}\n\ndata: [DONE]\n\n`,
+					ending: 'close',
+				},
+				/completions/,
+			);
+			assert.equal((await world.run({})).failure?.code, 'WORKER_RESET');
+		});
+	});
+
+	it('of an older version is asked by the names that it has, and tells no ids', async () => {
+		const world = await new World({ version: '0.9.1' }).start();
+		assert.ok(!world.replica.features.includes('resume'));
+		await world.run({ sampling: { grammar: 'root ::= "a"' } });
+		assert.equal((world.body as Body)['guided_grammar'], 'root ::= "a"');
+		await world.close();
+	});
+
+	it('that can sleep is woken before it is used, and put to sleep when it is used no more', async () => {
+		const world = new World({ canSleep: true }, { options: { sleep: true } });
+		world.fake.sleeping = true;
+		await world.start();
+		assert.equal((await world.run({ maxTokens: 2 })).tokens, 2);
+		assert.deepEqual(world.fake.slept, ['/wake_up']);
+		world.looked.close();
+		while (world.fake.slept.length < 2) await new Promise(setImmediate);
+		assert.deepEqual(world.fake.slept, ['/wake_up', '/sleep?level=1']);
+		await world.close();
+	});
+
+	it('that was not started so that it can sleep is refused in words', async () => {
+		const world = await new World({}, { options: { sleep: true } }).start();
+		assert.match(world.looked.failure?.message ?? '', /VLLM_SERVER_DEV_MODE=1/);
+		await world.close();
+	});
+
+	it('of a model that makes vectors embeds texts', async () => {
+		const world = await new World({ pools: true }, { options: { task: 'embed' } }).start();
+		const task = await world.run({ workload: 'embedding', input: { kind: 'inputs', inputs: ['a', 'bcd'], query: null } });
+		assert.ok(task.end?.type === 'embedded');
+		assert.deepEqual(
+			[task.end.vectors.map((vector) => [...vector]), task.usage.tokensIn],
+			[
+				[
+					[1, 0.5],
+					[3, 0.5],
+				],
+				7,
+			],
+		);
+		assert.equal((await world.run({})).failure?.code, 'INVALID_PARAMS');
+		await world.close();
+	});
+
+	it('of a model that ranks scores texts, in their own order', async () => {
+		const world = await new World({ pools: true }, { options: { task: 'rerank' } }).start();
+		const task = await world.run({ workload: 'rerank', input: { kind: 'inputs', inputs: ['a', 'b'.repeat(50)], query: 'which' } });
+		assert.ok(task.end?.type === 'embedded');
+		assert.deepEqual(
+			task.end.vectors.map((vector) => [...vector]),
+			[[Math.fround(0.01)], [0.5]],
+		);
+		await world.close();
+	});
+});
