@@ -17,6 +17,8 @@ export interface ManagedConfig {
 	readonly connectMs: number;
 	readonly readyMs: number;
 	readonly stopMs: number;
+	/** Of the section named like the engine. */
+	readonly options: Readonly<Record<string, string | boolean>>;
 }
 
 const keys = ['command', 'preset', 'args', 'env'] as const;
@@ -28,7 +30,7 @@ export function resolveManaged(
 	speakable: readonly string[],
 	key: string | null,
 	problems: string[],
-): ManagedConfig {
+): Omit<ManagedConfig, 'options'> {
 	if (!speakable.includes(pool.engine))
 		problems.push(`${path}.engine is ${pool.engine}; with provider: managed it is one of ${speakable.join(', ')}`);
 	if (pool.url !== undefined) problems.push(`${path}.url is set, but a managed engine is told where to listen; remove it`);

@@ -1,6 +1,7 @@
 /** One pool of the configuration: what its file says, checked and in its final form. Main thread and CLI; reads keys of engines. */
 import { isAbsolute, join, resolve } from 'node:path';
 import type { World } from './config.ts';
+import { engineOptions } from './config-engine-options.ts';
 import { type ManagedConfig, noManaged, resolveManaged } from './config-managed.ts';
 import { packageRoot } from './config-root.ts';
 import { type PoolFile, parseBytes } from './config-schema.ts';
@@ -14,6 +15,8 @@ export interface UpstreamConfig {
 	/** What the engine calls its model; null: the one that it has. */
 	readonly model: string | null;
 	readonly connectMs: number;
+	/** Of the section named like the engine. */
+	readonly options: Readonly<Record<string, string | boolean>>;
 }
 
 export interface ScriptedSettings {
@@ -93,9 +96,12 @@ export interface PoolAround {
 export function resolvePool(pool: PoolFile, { path, hasScript, room, world, problems }: PoolAround): PoolConfig {
 	const later = (key: string, value: string) => problems.push(`${path}.${key} is ${value}, which is not available in this version`);
 	const external = pool.provider === 'external';
-	const upstream = external ? resolveUpstream(pool, path, world, problems) : null;
+	const options = engineOptions(pool, path, problems);
+	const upstream = external ? { ...resolveUpstream(pool, path, world, problems), options } : null;
 	const managed =
-		pool.provider === 'managed' ? resolveManaged(pool, path, externalEngines, engineKey(pool, path, world, problems), problems) : null;
+		pool.provider === 'managed'
+			? { ...resolveManaged(pool, path, externalEngines, engineKey(pool, path, world, problems), problems), options }
+			: null;
 	if (managed === null) noManaged(pool, path, problems);
 	if (!external && managed === null) noUpstream(pool, path, problems);
 	if (pool.residency !== 'always') later('residency', pool.residency);
@@ -189,7 +195,7 @@ function modelFile(model: string | undefined, path: string, problems: string[]):
 }
 
 /** Engines that can be spoken to over HTTP: those with an adapter. */
-export const externalEngines: readonly PoolFile['engine'][] = ['openai'];
+export const externalEngines: readonly PoolFile['engine'][] = ['vllm', 'openai'];
 
 /** A key in it would be shown. */
 function isEngineUrl(url: string): boolean {
@@ -200,7 +206,7 @@ function isEngineUrl(url: string): boolean {
 }
 
 /** The engine of a url, and what is needed to speak to it. */
-function resolveUpstream(pool: PoolFile, path: string, world: PoolAround['world'], problems: string[]): UpstreamConfig {
+function resolveUpstream(pool: PoolFile, path: string, world: PoolAround['world'], problems: string[]): Omit<UpstreamConfig, 'options'> {
 	if (!externalEngines.includes(pool.engine)) {
 		problems.push(`${path}.engine is ${pool.engine}; with provider: external it is one of ${externalEngines.join(', ')}`);
 	}

@@ -155,11 +155,11 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 	['a relative file reference', [], 'pools: [{ id: a, model: "file:x.gguf" }]', {}, /file: needs an absolute path/],
 	['a model to fetch', [], 'pools: [{ id: a, model: "hf:org/repo" }]', {}, /fetching models is not available in this version/],
 	[
-		'an engine of a later version',
+		'an engine that runs elsewhere without its url',
 		[],
 		'pools: [{ id: a, engine: vllm }]',
 		{},
-		/^pools\[0\]\.engine is vllm, which is not available in this version$/,
+		/^pools\[0\]\.engine is vllm, which runs elsewhere; it needs provider: external and a url$/,
 	],
 	[
 		'an unknown fault',

@@ -17,11 +17,25 @@ test('an engine elsewhere has a replica for each url, and its key from the envir
 	).pools[0];
 	assert.deepEqual(
 		[one?.replicas, one?.upstream],
-		[2, { urls: ['http://x:1', 'unix:/run/e.sock:/base'], key: 'sk-1', model: null, connectMs: 3_000 }],
+		[2, { urls: ['http://x:1', 'unix:/run/e.sock:/base'], key: 'sk-1', model: null, connectMs: 3_000, options: {} }],
 	);
 	assert.deepEqual(
 		externalEngines,
 		upstreamEngines.filter((engine) => upstreamAdapters[engine] !== undefined),
+	);
+});
+
+test('a section of an engine holds what is said of that engine alone', () => {
+	const pool = 'id: a, provider: external, url: "http://x:1"';
+	const options = (more: string): unknown => load([], `pools: [{ ${pool}, ${more} }]`).pools[0]?.upstream?.options;
+	assert.deepEqual(options('engine: vllm, vllm: { sleep: true }'), { task: 'generate', priority_scheduling: false, sleep: true });
+	assert.deepEqual(options('engine: vllm'), {});
+	assert.match(refusal([], `pools: [{ ${pool}, engine: openai, vllm: {} }]`), /^pools\[0\]\.vllm is set, .*belongs to engine: vllm$/);
+	assert.match(refusal([], `pools: [{ ${pool}, engine: vllm, vllm: { slep: true } }]`), /did you mean pools\[0\]\.vllm\.sleep/);
+	assert.match(refusal([], `pools: [{ ${pool}, engine: vllm, vllm: { task: x } }]`), /vllm\.task is "x"; .*generate, embed/);
+	assert.match(
+		refusal([], 'pools: [{ id: a, provider: managed, engine: vllm, preset: vllm, model: m, vllm: { sleep: true } }]'),
+		/vllm\.sleep is true, but .*provider is managed/,
 	);
 });
 
@@ -46,7 +60,7 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 		[],
 		'pools: [{ id: a, engine: scripted, provider: external, url: "http://x" }]',
 		{},
-		/^pools\[0\]\.engine is scripted; with provider: external it is one of openai/,
+		/^pools\[0\]\.engine is scripted; with provider: external it is one of vllm, openai/,
 	],
 	...['ftp://x', 'http://user:secret@x', 'http://x?a=b', 'unix:relative', 'x'].map(
 		(url) =>

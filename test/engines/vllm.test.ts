@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
 import type { UpstreamSettings } from '../../src/engines/upstream/upstream-settings.ts';
+import { pieceBytes } from '../../src/engines/vllm/vocabulary-text.ts';
 import { allPromised, conformance, type EnginePromises, type EngineUnderTest } from './conformance.ts';
 import { generate, raw } from './decode-world.ts';
 import { FakeVllm, type FakeVllmOptions } from './fakes/fake-vllm.ts';
@@ -210,6 +211,12 @@ describe('vLLM', () => {
 		const world = await new World({}, { options: { sleep: true } }).start();
 		assert.match(world.looked.failure?.message ?? '', /VLLM_SERVER_DEV_MODE=1/);
 		await world.close();
+	});
+
+	it('has its pieces read as the bytes that they stand for, of byte-level vocabularies and of SentencePiece', () => {
+		const texts = (pieces: readonly string[]): string => Buffer.concat([...pieceBytes(pieces)]).toString();
+		assert.equal(texts(['Once', 'Ġupon', 'ĠÃ¼', 'Ċ', 'æ', 'Ĺ', '¥', '<|im_end|>']), 'Once upon ü\n日<|im_end|>');
+		assert.equal(texts(['▁Once', '▁', '<0xE6>', '<0x97>', '<0xA5>', 'Ġ']), ' Once 日Ġ');
 	});
 
 	it('of a model that makes vectors embeds texts', async () => {
