@@ -87,6 +87,49 @@ export function spawnChild(spec: ChildSpec): Child {
 	};
 }
 
+export interface ToolSpec {
+	readonly command: string;
+	readonly args: readonly string[];
+	readonly env: Readonly<Record<string, string>>;
+	/** Then it is ended. */
+	readonly timeoutMs: number;
+	/** Of each of its outputs, characters; one that says more is ended. */
+	readonly outputMax: number;
+}
+
+/** What a tool that ran to its end has said. */
+export interface ToolRun {
+	/** Null: it was ended. */
+	readonly code: number | null;
+	readonly stdout: string;
+	readonly stderr: string;
+	/** It was ended for it took too long. */
+	readonly late: boolean;
+}
+
+/** Runs a program that says something and ends. Null: it is not there, or may not be run. Never rejects. */
+export function runTool({ command, args, env, timeoutMs, outputMax }: ToolSpec): Promise<ToolRun | null> {
+	return new Promise((resolve) => {
+		const child = spawnChild({ command, args, env, stdio: { stdin: 'ignore', output: 'pipe', status: false } });
+		let late = false;
+		const deadline = setTimeout(() => {
+			late = true;
+			child.signal('SIGKILL');
+		}, timeoutMs);
+		const said = { stdout: '', stderr: '' };
+		for (const source of ['stdout', 'stderr'] as const) {
+			child[source]?.setEncoding('utf8').on('data', (part: string) => {
+				said[source] += part;
+				if (said[source].length > outputMax) child.signal('SIGKILL');
+			});
+		}
+		child.onExit(({ code, notStarted }) => {
+			clearTimeout(deadline);
+			resolve(notStarted === null ? { code, ...said, late } : null);
+		});
+	});
+}
+
 /** To a process, or with a negative number to a whole group, that a child of ours has left. False: there is none. */
 export function signalStray(pid: number, name: NodeJS.Signals | 0): boolean {
 	// 0, 1 and -1 are no process of ours, but our own group, the system's first, and all there are.
