@@ -264,10 +264,14 @@ export function packageVersion(): string {
 	return isTree(manifest) ? String(manifest['version']) : 'unknown';
 }
 
+/** Ours, for a program that is run once. */
+export function ownEnvironment(env: World['env'] = process.env): Readonly<Record<string, string>> {
+	return Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined));
+}
+
 /** The environment of the daemon when it runs under the parent that restarts it: ours, and where the task roll goes. */
 export function supervisedEnvironment(env: World['env'] = process.env): Readonly<Record<string, string>> {
-	const own = Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined);
-	return { ...Object.fromEntries(own), [taskRollName]: '3' };
+	return { ...ownEnvironment(env), [taskRollName]: '3' };
 }
 
 /** Where a client of this machine finds the daemon, unless it is told otherwise. */

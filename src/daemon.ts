@@ -365,6 +365,7 @@ function daemonFacts(config: DaemonConfig, url: string, fronts: number, httpHost
 		httpHost,
 		threads: { front: fronts, control: 1, engine: 1 },
 		configFile: config.configFile,
+		hint: null,
 		pools: pools.map((pool): PoolFacts => {
 			const facts = pool.replicas.find((replica) => replica.facts !== null)?.facts ?? null;
 			const configured = config.pools.find((each) => each.id === pool.poolId);
@@ -378,6 +379,7 @@ function daemonFacts(config: DaemonConfig, url: string, fronts: number, httpHost
 				slots: configured?.slots ?? 0,
 				ctx: facts?.ctx ?? null,
 				device: facts?.device ?? null,
+				mayUseGpu: configured?.modelPath !== null && configured?.devices?.length !== 0,
 				trouble: pool.state === 'ready' ? null : (pool.lastError ?? 'it is still loading'),
 			};
 		}),

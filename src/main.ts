@@ -2,6 +2,7 @@
  * The program: command line in, exit code out. Composition root of the main thread, and the only place that may end the
  * process.
  */
+import { availableParallelism, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import type { DaemonFacts } from './cli/banner.ts';
@@ -10,9 +11,10 @@ import { exitCodes } from './cli/exit-codes.ts';
 import { superviseDaemon } from './cli/parent.ts';
 import { terminalOf } from './cli/terminal.ts';
 import type { DaemonConfig } from './config.ts';
-import { supervisedEnvironment } from './config.ts';
+import { ownEnvironment, supervisedEnvironment } from './config.ts';
 import { packageRoot } from './config-root.ts';
 import type { Daemon } from './daemon.ts';
+import type { DevicesFound } from './engines/devices.ts';
 
 /** Runs `argv` (without node and script). */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -23,7 +25,14 @@ export async function main(argv: readonly string[]): Promise<number> {
 		on: (signal, handler) => process.on(signal, handler),
 		removeListener: (signal, handler) => process.removeListener(signal, handler),
 	});
-	const code = await runCli(argv, { serve, supervise: (args) => supervise(args, terminal.say) }, terminal);
+	const effects = {
+		serve,
+		supervise: (args: readonly string[]) => supervise(args, terminal.say),
+		devices: { look: lookAtDevices },
+		cpu: { cores: availableParallelism(), memoryBytes: totalmem() },
+		npm,
+	};
+	const code = await runCli(argv, effects, terminal);
 	// Threads and pipes that are still open must not keep a finished command alive.
 	process.exit(code);
 }
@@ -77,6 +86,17 @@ function stopSignals(): { readonly first: Promise<null>; readonly second: Promis
 		});
 	}
 	return { first, second };
+}
+
+async function lookAtDevices(): Promise<DevicesFound> {
+	const { ToolProbe, toolsOf } = await import('./engines/devices-probe.ts');
+	return new ToolProbe(toolsOf(ownEnvironment()), process.platform).look();
+}
+
+async function npm(args: readonly string[]): Promise<number | null> {
+	const { spawnChild } = await import('./engines/child-process.ts');
+	const child = spawnChild({ command: 'npm', args, env: null, stdio: { stdin: 'ignore', output: 'inherit', status: false } });
+	return new Promise((resolve) => child.onExit(({ code, notStarted }) => resolve(notStarted === null ? (code ?? 1) : null)));
 }
 
 function supervise(argv: readonly string[], say: (line: string) => void): Promise<number> {

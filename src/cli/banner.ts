@@ -15,6 +15,8 @@ export interface DaemonFacts {
 	/** Null without a file. */
 	readonly configFile: string | null;
 	readonly pools: readonly PoolFacts[];
+	/** What else a person should know; null: nothing. */
+	readonly hint: string | null;
 }
 
 export interface PoolFacts {
@@ -30,6 +32,8 @@ export interface PoolFacts {
 	readonly ctx: number | null;
 	/** `CPU (1 thread)`, `GPU 0`; null until a replica has told. */
 	readonly device: string | null;
+	/** Its engine is ours, and would take a GPU. */
+	readonly mayUseGpu: boolean;
 	/** Why it does not serve (yet); null when it is ready. */
 	readonly trouble: string | null;
 }
@@ -56,6 +60,7 @@ export function banner(facts: DaemonFacts, paint: Paint): string {
 		]);
 		if (pool.trouble !== null) rows.push(['', paint.red(`does not serve yet: ${pool.trouble}`)]);
 	}
+	if (facts.hint !== null) rows.push(['note', paint.red(facts.hint)]);
 	const port = new URL(facts.url).port;
 	const where = port === '8080' ? '' : ` --url ${facts.url}`;
 	const model =

@@ -7,14 +7,18 @@ import { type DaemonConfig, defaultDaemonUrl, loadConfig, packageVersion, publis
 import { ConfigError } from '../config-check.ts';
 import { exampleConfig } from '../config-example.ts';
 import { describeKeys, type ParsedFlags, parseFlags } from '../config-overrides.ts';
+import { packageRoot } from '../config-root.ts';
+import type { DeviceProbe } from '../engines/devices.ts';
+import { type Acceleration, accelerate, accelerations } from './accelerate.ts';
 import { banner, type DaemonFacts } from './banner.ts';
 import { reloadConfig } from './config-command.ts';
 import { daemonClient } from './daemon-client.ts';
+import { type CpuFacts, listDevices, unusedDevices } from './devices-command.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
 import { addKeys } from './keys-command.ts';
 import { poolLog } from './pool-log.ts';
 import { drainPool, listPools, poolHealth, purgePool, reloadPool, undrainPool } from './pools-command.ts';
-import { checkModelFiles } from './preflight.ts';
+import { checkDevices, checkModelFiles } from './preflight.ts';
 import { Problem } from './problem.ts';
 import { promptFrom, type RunOptions, run } from './run-command.ts';
 import { cancel, explain, type ListOptions, list } from './tasks-command.ts';
@@ -28,6 +32,10 @@ export interface CliEffects {
 	serve(config: DaemonConfig, reread: () => DaemonConfig, onReady: (facts: DaemonFacts) => void): Promise<number>;
 	/** Runs this program again with `argv` under the restarting parent, until it ends for good. */
 	supervise(argv: readonly string[]): Promise<number>;
+	readonly devices: DeviceProbe;
+	readonly cpu: CpuFacts;
+	/** Runs npm, whose words are shown; its exit code, null: it is not there. */
+	npm(args: readonly string[]): Promise<number | null>;
 }
 
 /** Runs `argv` (without node and script) and answers the exit code. Throws only on a bug. */
@@ -87,7 +95,8 @@ function commands(effects: CliEffects, terminal: Terminal, flags: ParsedFlags | 
 	addRun(program, terminal, done);
 	addTasks(program, terminal, done);
 	addPools(program, terminal, done);
-	addConfig(program, terminal, flags, done);
+	addDevices(program, effects, terminal, done);
+	addConfig(program, effects, terminal, flags, done);
 	addKeys(program, terminal);
 	program
 		.command('version')
@@ -117,8 +126,15 @@ function addServe(
 			return config;
 		};
 		const config = read();
+		const warnings = await checkDevices(config, effects.devices);
+		// Its child says the rest.
+		if (!options.supervise) for (const words of warnings) warn(terminal, words);
 		if (options.supervise) return done(await effects.supervise(['serve', '--no-supervise', ...flagWords(flags)]));
-		done(await effects.serve(config, read, (facts) => terminal.out(banner(facts, terminal.paintOut))));
+		const found = effects.devices.look();
+		const onReady = async (facts: DaemonFacts): Promise<void> => {
+			terminal.out(banner({ ...facts, hint: unusedDevices((await found).devices, facts.pools) }, terminal.paintOut));
+		};
+		done(await effects.serve(config, read, (facts) => void onReady(facts)));
 	});
 }
 
@@ -292,7 +308,31 @@ function addPools(program: Command, terminal: Terminal, done: (code: number) => 
 		});
 }
 
-function addConfig(program: Command, terminal: Terminal, flags: ParsedFlags | null, done: (code: number) => void): void {
+function addDevices(program: Command, effects: CliEffects, terminal: Terminal, done: (code: number) => void): void {
+	program
+		.command('devices')
+		.description('list the GPUs of this machine, as `devices` of a pool names them')
+		.option('--json', 'one JSON object a line', false)
+		.action(async ({ json }: { json: boolean }) => done(await listDevices(effects.devices, effects.cpu, json, terminal)));
+	program
+		.command('accelerate')
+		.description('install the build of llama.cpp for the GPU of this machine (hundreds of megabytes)')
+		.argument('[build]', `${accelerations.join(' or ')}; left out, the one for what is found here`, oneOf(accelerations))
+		.action(async (wanted: Acceleration | undefined) => {
+			const { devices } = await effects.devices.look();
+			const platform = `${process.platform}-${process.arch}`;
+			const how = { wanted: wanted ?? null, devices, platform, root: packageRoot(), npm: effects.npm };
+			done(await accelerate(how, terminal));
+		});
+}
+
+function addConfig(
+	program: Command,
+	effects: CliEffects,
+	terminal: Terminal,
+	flags: ParsedFlags | null,
+	done: (code: number) => void,
+): void {
 	const config = program.command('config').description('look at the configuration, and have the daemon read it anew');
 	config
 		.command('reload')
@@ -316,10 +356,11 @@ function addConfig(program: Command, terminal: Terminal, flags: ParsedFlags | nu
 		.command('check')
 		.description('check the configuration as `serve` would, and print what comes out')
 		.option('--config <file>', 'configuration file (or ORCHD_CONFIG)')
-		.action(() => {
+		.action(async () => {
 			// the environment of engines and their keys are not ours to print
 			const { childEnv: _, ...shown } = loadConfig(flags ?? []);
 			checkModelFiles({ ...shown, childEnv: {} });
+			for (const words of await checkDevices(shown, effects.devices)) warn(terminal, words);
 			terminal.out(`${JSON.stringify(shown, withoutSecrets, 2)}\n`);
 		});
 }
@@ -343,6 +384,18 @@ function keyTable(): string {
 				`  ${flag}\n      ${description}${fallback === '' ? '' : ` (default ${fallback})`}\n      ${env}\n`,
 		)
 		.join('');
+}
+
+function warn(terminal: Terminal, words: string): void {
+	terminal.say(`${terminal.paint.red('warning:')} ${terminal.safe(words)}`);
+}
+
+function oneOf<T extends string>(values: readonly T[]): (text: string) => T {
+	return (text) => {
+		const value = values.find((each) => each === text);
+		if (value === undefined) throw new InvalidArgumentError(`It must be ${values.join(' or ')}.`);
+		return value;
+	};
 }
 
 function wholeNumber(minimum: number): (text: string) => number {

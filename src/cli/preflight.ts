@@ -1,9 +1,11 @@
 /**
  * Looks at what the configuration names before anything is started, so that a slip is told in one line instead of by a
- * replica that fails. Reads the first bytes of each model file; the deep checks are the engine's.
+ * replica that fails. Reads the first bytes of each model file, and asks for the devices where a pool names some; the deep checks are the
+ * engine's.
  */
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import type { DaemonConfig } from '../config.ts';
+import { type DeviceProbe, type DevicesFound, maskProblem, noDevices } from '../engines/devices.ts';
 import { exitCodes } from './exit-codes.ts';
 import { Problem } from './problem.ts';
 
@@ -12,6 +14,23 @@ export function checkModelFiles(config: DaemonConfig): void {
 	for (const pool of config.pools) {
 		if (pool.modelPath !== null) checkModelFile(pool.id, pool.modelPath);
 	}
+}
+
+/**
+ * Throws a `Problem` for pools with devices that are not there. Where no tool lists any, nobody can tell: an engine may see some that have
+ * no tool. Answers what else is to be said of them.
+ */
+export async function checkDevices({ pools }: Pick<DaemonConfig, 'pools'>, probe: DeviceProbe): Promise<readonly string[]> {
+	const masked = pools.filter(({ devices, provider }) => provider !== 'external' && devices !== null && devices.length > 0);
+	const found: DevicesFound = masked.length === 0 ? noDevices : await probe.look();
+	const problems = masked.flatMap(({ id, devices }) => {
+		const problem = maskProblem(devices, found);
+		return problem === null ? [] : [`devices of pool ${id} ${problem}`];
+	});
+	if (problems.length > 0) throw new Problem(exitCodes.config, problems.join('; '), 'orchestratord devices lists them');
+	if (masked.length === 0 || found.devices.length > 0) return found.problems;
+	const which = masked.map(({ id, devices }) => `${id} wants ${devices?.join(', ')}`).join('; ');
+	return [...found.problems, `no tool here lists any GPU, but ${which}: an engine that sees none will not start, or will use the CPU`];
 }
 
 function checkModelFile(poolId: string, path: string): void {

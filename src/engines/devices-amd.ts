@@ -7,7 +7,15 @@ import { type Device, toldNumber, toldPart } from './devices.ts';
 export const amdMetricArgs: readonly string[] = ['metric', '--usage', '--mem-usage', '--json'];
 export const amdListArgs: readonly string[] = ['list', '--json'];
 export const amdNameArgs: readonly string[] = ['static', '--asic', '--json'];
-export const rocmArgs: readonly string[] = ['--showproductname', '--showbus', '--showuniqueid', '--showuse', '--showmeminfo', 'vram', '--json'];
+export const rocmArgs: readonly string[] = [
+	'--showproductname',
+	'--showbus',
+	'--showuniqueid',
+	'--showuse',
+	'--showmeminfo',
+	'vram',
+	'--json',
+];
 
 type Json = Readonly<Record<string, unknown>>;
 

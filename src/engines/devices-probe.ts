@@ -2,7 +2,7 @@
  * Asks the tools of this machine for its devices: each with a timeout and a bound on what it may print, none of them twice once it is known
  * not to be there. A machine without tools has no devices that anybody could list, and that is no problem.
  */
-import { type ToolRun, runTool } from './child-process.ts';
+import { runTool, type ToolRun } from './child-process.ts';
 import type { Device, DeviceProbe, DevicesFound } from './devices.ts';
 import { type AmdName, amdListArgs, amdMetricArgs, amdNameArgs, readAmdMetrics, readAmdNames, readRocm, rocmArgs } from './devices-amd.ts';
 import { ioregArgs, memoryArgs, profilerArgs, readApple } from './devices-apple.ts';
@@ -60,10 +60,7 @@ export class ToolProbe implements DeviceProbe {
 		const tool = 'amd-smi';
 		const ran = await this.#ask(tool, amdMetricArgs);
 		if (ran === null) return this.#rocm(problems);
-		this.#amdNames ??= readAmdNames(
-			(await this.#ask(tool, amdListArgs))?.stdout ?? '',
-			(await this.#ask(tool, amdNameArgs))?.stdout ?? '',
-		);
+		this.#amdNames ??= readAmdNames((await this.#ask(tool, amdListArgs))?.stdout ?? '', (await this.#ask(tool, amdNameArgs))?.stdout ?? '');
 		const devices = readAmdMetrics(ran.stdout, this.#amdNames ?? []);
 		if (devices !== null) return devices;
 		problems.push(complaint(tool, ran));

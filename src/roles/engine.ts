@@ -10,13 +10,16 @@ import { failure } from '../actors/serving/failure.ts';
 import type { ReplicaSpec } from '../actors/serving/messages.ts';
 import { urgentFromEngines } from '../actors/serving/urgent.ts';
 import { runRole } from '../actors/threads/thread-role.ts';
-import { deviceEnv } from '../engines/embedded/device-env.ts';
+import { DevicesDriver } from '../engines/devices-driver.ts';
+import { ToolProbe, toolsOf } from '../engines/devices-probe.ts';
+import { DeviceWatch } from '../engines/devices-watch.ts';
+import { deviceEnv, replicaNumber } from '../engines/embedded/device-env.ts';
 import type { EmbeddedSettings } from '../engines/embedded/embedded-settings.ts';
 import { withModelFile } from '../engines/embedded/model-change.ts';
 import { HostProcessDriver } from '../engines/host-process-driver.ts';
 import { LogFiles } from '../engines/managed/log-files.ts';
 import { ManagedDriver } from '../engines/managed/managed-driver.ts';
-import { isManagedSettings } from '../engines/managed/managed-settings.ts';
+import { isManagedSettings, type ManagedSettings } from '../engines/managed/managed-settings.ts';
 import { withScriptedModel } from '../engines/scripted/model-change.ts';
 import type { ScriptedSettings } from '../engines/scripted/scripted-settings.ts';
 import { UpstreamDecodePort } from '../engines/upstream/upstream-decode-port.ts';
@@ -39,6 +42,7 @@ export interface EngineConfig {
 const shutdownMs = 12_000;
 /** Fewer than that are written: so the ids of a thread that starts later are higher than all of the one before. */
 const linesPerMs = 100;
+const devicesEveryMs = 5_000;
 
 let telemetry: ThreadTelemetry;
 
@@ -48,6 +52,13 @@ runRole<EngineConfig, null>(
 		return telemetry;
 	},
 	async (config, { system }) => {
+		const watch = new DeviceWatch({
+			probe: new ToolProbe(toolsOf(config.childEnv), process.platform),
+			everyMs: devicesEveryMs,
+			onProblem: (message) => telemetry.log('warn', 'devices-unknown', { message }),
+		});
+		const onDevices = (driver: EngineDriver): EngineDriver =>
+			new DevicesDriver({ driver, watch, telemetry, maskOf: (settings) => (settings as EmbeddedSettings | ManagedSettings).devices });
 		const logs = new EngineLogs(Date.now() * linesPerMs);
 		const driverOf = (
 			entry: string,
@@ -68,11 +79,12 @@ runRole<EngineConfig, null>(
 			config.logDir === null
 				? null
 				: new LogFiles({ dir: config.logDir, onProblem: (message) => telemetry.log('warn', 'engine-log-file', { message }) });
-		const managed = new ManagedDriver({
+		const started = new ManagedDriver({
 			adapters: upstreamAdapters,
 			upstream: elsewhere,
 			reaper: entryOf('reaper'),
 			childEnv: config.childEnv,
+			devices: () => watch.latest.devices,
 			runtimeDir: config.runtimeDir,
 			onLine({ poolId, replicaId }, source, text) {
 				const at = Date.now();
@@ -80,6 +92,7 @@ runRole<EngineConfig, null>(
 				files?.add(poolId, `${new Date(at).toISOString()} ${replicaId} ${text}`);
 			},
 		});
+		const managed = onDevices(started);
 		const notOurs = byProvider(elsewhere, managed, elsewhere);
 		const guardian = system.spawn(
 			'engines',
@@ -87,10 +100,15 @@ runRole<EngineConfig, null>(
 				llamacpp: byProvider(
 					elsewhere,
 					managed,
-					driverOf(
-						'llama-host',
-						(spec) => deviceEnv(config.childEnv, (spec.settings as EmbeddedSettings).devices),
-						(settings, model) => withModelFile(settings as EmbeddedSettings, model),
+					onDevices(
+						driverOf(
+							'llama-host',
+							({ settings, replicaId }) => {
+								const share = { devices: watch.latest.devices, replica: replicaNumber(replicaId) };
+								return deviceEnv(config.childEnv, (settings as EmbeddedSettings).devices, share);
+							},
+							(settings, model) => withModelFile(settings as EmbeddedSettings, model),
+						),
 					),
 				),
 				scripted: driverOf(

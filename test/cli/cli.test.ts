@@ -20,6 +20,7 @@ import { cancel, explain, list } from '../../src/cli/tasks-command.ts';
 import { terminalOf } from '../../src/cli/terminal.ts';
 import { type DaemonConfig, loadConfig } from '../../src/config.ts';
 import { packageRoot } from '../../src/config-root.ts';
+import { noDevices } from '../../src/engines/devices.ts';
 import { fakeDaemon, fakeTerminal, json } from './fake-daemon.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'orchestratord-cli-'));
@@ -31,6 +32,7 @@ const facts: DaemonFacts = {
 	httpHost: 'uws',
 	threads: { front: 1, control: 1, engine: 1 },
 	configFile: null,
+	hint: null,
 	pools: [
 		{
 			id: 'default',
@@ -42,6 +44,7 @@ const facts: DaemonFacts = {
 			slots: 4,
 			ctx: 1024,
 			device: 'CPU (1 thread)',
+			mayUseGpu: true,
 			trouble: null,
 		},
 	],
@@ -70,6 +73,9 @@ async function cli(...argv: string[]): Promise<Ran> {
 			supervised.push(words);
 			return 143;
 		},
+		devices: { look: async () => noDevices },
+		cpu: { cores: 2, memoryBytes: 8 * 2 ** 30 },
+		npm: async () => null,
 	};
 	const code = await runCli(argv, effects, terminal);
 	return { code, out: terminal.stdout.join(''), said: terminal.stderr.join('\n'), served, supervised };

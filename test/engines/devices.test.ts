@@ -109,8 +109,7 @@ describe('devices', () => {
 
 	it('of AMD are told by amd-smi, as a list and as an object', async () => {
 		const tools = (metric: string) => ({
-			'amd-smi': (args: string) =>
-				args.startsWith('metric') ? metric : args.startsWith('list') ? printed.amdList : printed.amdStatic,
+			'amd-smi': (args: string) => (args.startsWith('metric') ? metric : args.startsWith('list') ? printed.amdList : printed.amdStatic),
 		});
 		const [pro] = (await machine(tools(printed.amdMetricList)).probe.look()).devices;
 		assert.deepEqual(
@@ -183,10 +182,7 @@ describe('a device mask', () => {
 		assert.equal(maskProblem([1, 0], found), null);
 		assert.equal(maskProblem(null, found), null);
 		assert.equal(maskProblem([], found), null);
-		assert.equal(
-			maskProblem([0, 2, 5], found),
-			'names 2, 5; the devices here are 0 (NVIDIA A40, 45.0 GiB), 1 (NVIDIA A40, 45.0 GiB)',
-		);
+		assert.equal(maskProblem([0, 2, 5], found), 'names 2, 5; the devices here are 0 (NVIDIA A40, 45.0 GiB), 1 (NVIDIA A40, 45.0 GiB)');
 		assert.equal(maskProblem([3], both), null, 'where no tool lists any, an engine may still see some');
 	});
 

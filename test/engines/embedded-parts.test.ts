@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { readNvidiaQuery, withMigDevices } from '../../src/engines/devices-nvidia.ts';
 import { ChatTemplate, TemplateError } from '../../src/engines/embedded/chat-template.ts';
 import { deviceEnv } from '../../src/engines/embedded/device-env.ts';
 import { grammarShape } from '../../src/engines/embedded/grammar-shape.ts';
@@ -10,6 +11,7 @@ import { batchTokensMax, PrefillBudget } from '../../src/engines/embedded/prefil
 import { chooseSlot } from '../../src/engines/embedded/slot-choice.ts';
 import { SpecialGuard } from '../../src/engines/embedded/special-guard.ts';
 import { chunkLength, chunksOf } from '../../src/engines/embedded/text-chunks.ts';
+import { nvidiaMigList, nvidiaMigQuery } from '../fixtures/device-tools.ts';
 
 const chatMl =
 	"{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
@@ -325,13 +327,25 @@ describe('a grammar', () => {
 });
 
 describe('the environment of an engine process', () => {
+	const whole = { devices: [], replica: 0 };
+
 	it('shows it the devices it was given and no others, in the order of the bus', () => {
-		const env = deviceEnv({ PATH: '/bin' }, [1, 3]);
+		const env = deviceEnv({ PATH: '/bin' }, [1, 3], whole);
 		assert.equal(env['PATH'], '/bin');
 		assert.equal(env['CUDA_DEVICE_ORDER'], 'PCI_BUS_ID');
 		for (const name of ['CUDA_VISIBLE_DEVICES', 'HIP_VISIBLE_DEVICES', 'ROCR_VISIBLE_DEVICES', 'GGML_VK_VISIBLE_DEVICES'])
 			assert.equal(env[name], '1,3');
-		assert.equal(deviceEnv({}, null)['CUDA_VISIBLE_DEVICES'], undefined);
-		assert.equal(deviceEnv({}, [])['CUDA_VISIBLE_DEVICES'], '');
+		assert.equal(deviceEnv({}, null, whole)['CUDA_VISIBLE_DEVICES'], undefined);
+		assert.equal(deviceEnv({}, [], whole)['CUDA_VISIBLE_DEVICES'], '');
+	});
+
+	it('gives each replica one of the MIG devices of a GPU that is cut into them, by its name', () => {
+		const { devices } = readNvidiaQuery(nvidiaMigQuery, true);
+		const seen = (mask: readonly number[], replica: number): string | undefined =>
+			deviceEnv({}, mask, { devices: withMigDevices(devices, nvidiaMigList), replica })['CUDA_VISIBLE_DEVICES'];
+		assert.equal(seen([0], 0), 'MIG-ffda444c-c706-57c6-98c9-67c441a0b109');
+		assert.equal(seen([0], 4), 'MIG-fe9bc608-60f5-5479-8cc4-1827021d27a9');
+		assert.equal(seen([1], 3), '1');
+		assert.equal(seen([1, 0], 0), 'GPU-e109d8d9-923e-7235-0429-96b7fdbcbd30,MIG-ffda444c-c706-57c6-98c9-67c441a0b109');
 	});
 });

@@ -26,6 +26,7 @@ const driver = new ManagedDriver({
 	upstream: new UpstreamDriver({ adapters: upstreamAdapters, port }),
 	reaper: new URL(`../../src/roles/reaper${built}`, import.meta.url),
 	childEnv: { PATH: '/usr/bin:/bin' },
+	devices: () => [],
 	runtimeDir: folder,
 	onLine: (_spec, _source, line) => lines.push(line),
 });

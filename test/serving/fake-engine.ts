@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import type { SimHost } from '../../src/actors/kernel/sim-host.ts';
 import { type EngineDriver, type EngineLife, type LifeNews, leaseKey, type ModelChange } from '../../src/actors/serving/engine-life.ts';
-import { failure } from '../../src/actors/serving/failure.ts';
+import { type Failure, failure } from '../../src/actors/serving/failure.ts';
 import type { Lease, ReplicaSpec } from '../../src/actors/serving/messages.ts';
 import { replicaFacts } from './task-requests.ts';
 
@@ -52,10 +52,19 @@ export class FakeLife implements EngineLife {
 	}
 
 	end(words = 'the engine died'): void {
+		this.endWith(failure('WORKER_RESET', words));
+	}
+
+	endWith(why: Failure): void {
 		if (!this.alive) return;
 		this.alive = false;
 		this.busy.clear();
-		this.#ref.tell({ type: 'life-ended', failure: failure('WORKER_RESET', words) });
+		this.#ref.tell({ type: 'life-ended', failure: why });
+	}
+
+	/** Of its devices. */
+	tellsFree(vramFreeBytes: number | null): void {
+		this.#ref.tell({ type: 'life-memory', vramFreeBytes });
 	}
 
 	audit(revoked: readonly string[] = []): void {
@@ -76,7 +85,7 @@ export class FakeEngines implements EngineDriver {
 	/** From its start to readiness; null: the test says when. */
 	loadMs: number | null = 0;
 	/** Of each start: what it fails with, or null. */
-	failsWith: string | null = null;
+	failsWith: string | Failure | null = null;
 	starts = 0;
 	/** Models that are found wrong before anything is stopped, and those that look right and do not load. */
 	readonly wrongModels = new Set<string>();
@@ -94,7 +103,8 @@ export class FakeEngines implements EngineDriver {
 		this.lives.set(spec.replicaId, life);
 		this.models.push(`${spec.replicaId} ${spec.model}`);
 		const failsWith = this.brokenModels.has(spec.model) ? `${spec.model} does not load` : this.failsWith;
-		if (failsWith !== null) this.#host.setTimer(1, () => life.end(failsWith));
+		if (typeof failsWith === 'string') this.#host.setTimer(1, () => life.end(failsWith));
+		else if (failsWith !== null) this.#host.setTimer(1, () => life.endWith(failsWith));
 		else if (this.loadMs !== null) this.#host.setTimer(this.loadMs, () => life.ready());
 		return life;
 	}

@@ -82,6 +82,14 @@ test('a task waits for a pool that is starting; a pool that has failed is not re
 	refused([snapshot('a', { state: 'starting' }), snapshot('b')], pinned, 'POOL_UNREADY', 'a', 'starting');
 });
 
+test('a pool that can never run here is no pool to wait for: its refusal says so, and is not to be tried again', () => {
+	const never = snapshot('a', { state: 'failed', lastError: 'needs 9.1 GiB', cannotFit: 'needs 9.1 GiB' });
+	refused([never], {}, 'POOL_UNAVAILABLE', 'a', 'needs 9.1 GiB');
+	assert.equal(refusal([never]).retriable, false);
+	assert.equal(poolFor([never, snapshot('b')]), 'b');
+	refused([never, snapshot('b', { state: 'failed', lastError: 'died' })], {}, 'POOL_UNREADY', 'b', 'died');
+});
+
 test('what the request needs and no pool has is named with its value and the limit', () => {
 	const pools = [snapshot('a')];
 	refused(pools, { engine: 'vllm' }, 'INVALID_PARAMS', 'engine', 'vllm', 'llamacpp');

@@ -100,6 +100,7 @@ export function snapshot(poolId: string, more: Partial<PoolSnapshot> = {}): Pool
 		slotsTotal: 4,
 		hasRoom: true,
 		tasks: 3,
+		cannotFit: null,
 		vramFreeBytes: null,
 		prefillMsPerToken: 1,
 		decodeMsPerToken: 20,

@@ -32,6 +32,9 @@ const cli = /^src\/cli\//;
 /** Pure functions over words that know nothing of us. The words of a command are checked by the configuration and filled in by engines. */
 const words = /^src\/(nearest|command-words)\.ts$/;
 
+/** What a device is, as data and words: people are told of devices, too. The probe that looks comes to the command line through `CliEffects`. */
+const deviceWords = /^src\/engines\/devices\.ts$/;
+
 export const layers: readonly Layer[] = [
 	{
 		name: 'actors/kernel',
@@ -92,7 +95,7 @@ export const layers: readonly Layer[] = [
 	{
 		name: 'cli',
 		holds: cli,
-		imports: [cli, config, words],
+		imports: [deviceWords, cli, config, words],
 		node: 'all',
 		packages: 'all',
 		instead: 'take it as a function in CliEffects: the client side runs without the daemon',

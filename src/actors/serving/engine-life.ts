@@ -11,6 +11,8 @@ export type LifeNews =
 	| { readonly type: 'life-ready'; readonly facts: ReplicaFacts }
 	/** It ended or could not start. Nothing more follows from this life. */
 	| { readonly type: 'life-ended'; readonly failure: Failure }
+	/** Of its devices, as far as anybody tells; after `life-ready`, again when it has changed. */
+	| { readonly type: 'life-memory'; readonly vramFreeBytes: number | null }
 	| { readonly type: 'life-audited'; readonly busyLeases: readonly string[] };
 
 export interface EngineLife {

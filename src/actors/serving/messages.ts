@@ -308,7 +308,7 @@ export type EngineThreadCommand =
 			readonly replyTo: ActorRef<ReplicaNews>;
 	  };
 
-/** What the engine thread needs to run a replica. Read-only after start. */
+/** What the engine thread needs to run a replica. */
 export interface ReplicaSpec {
 	readonly replicaId: string;
 	readonly poolId: string;
@@ -342,7 +342,6 @@ export type ReplicaNews =
 			readonly breaker: OpenBreaker | null;
 			readonly replyTo: ActorRef<ReplicaCommand>;
 	  }
-	/** Nothing has been stopped or started for it. */
 	| { readonly type: 'model-verified'; readonly model: string; readonly settings: unknown }
 	| { readonly type: 'model-refused'; readonly model: string; readonly failure: Failure }
 	| { readonly type: 'replica-ready'; readonly replicaId: string; readonly facts: ReplicaFacts }
@@ -357,6 +356,7 @@ export type ReplicaNews =
 			readonly failuresInRow: number;
 	  }
 	| { readonly type: 'audited'; readonly replicaId: string; readonly busyLeases: readonly string[] }
+	| { readonly type: 'replica-memory'; readonly replicaId: string; readonly vramFreeBytes: number | null }
 	| { readonly type: 'replica-stopped'; readonly replicaId: string };
 
 /** What the fronts know of the pools: broadcast by the Dispatcher at every change. */

@@ -40,6 +40,8 @@ export interface PoolSnapshot {
 	readonly hasRoom: boolean;
 	/** Tasks that run or wait. */
 	readonly tasks: number;
+	/** Why no replica of it can ever run on this machine, such as too little memory; null: one may. */
+	readonly cannotFit: string | null;
 	/** Of its devices, bytes; null: nobody has said. */
 	readonly vramFreeBytes: number | null;
 	/** As measured, at full depth. */
@@ -237,6 +239,7 @@ const checks: readonly Check[] = [
 	ctxTooSmall,
 	outputTooLong,
 	roomTooSmall,
+	memoryTooSmall,
 	unready,
 ];
 
@@ -316,6 +319,12 @@ function roomTooSmall({ poolId, ctx }: PoolSnapshot, job: TaskSummary): string |
 		return `the prompt has at least ${promptTokens} tokens; the context of ${poolId} holds ${holds}, with at least one for the answer`;
 	if (job.maxTokens === null || job.maxTokens <= room) return null;
 	return `max_tokens is ${job.maxTokens}; ${poolId} has room for ${room} in a context of ${holds} after the prompt`;
+}
+
+/** Of a pool that has found so: waiting for it is useless. */
+function memoryTooSmall({ poolId, cannotFit, draining }: PoolSnapshot): Failure | null {
+	if (cannotFit === null || draining) return null;
+	return failure('POOL_UNAVAILABLE', `${poolId} cannot serve: ${cannotFit}`, { retriable: false });
 }
 
 function unready(pool: PoolSnapshot): Failure | null {

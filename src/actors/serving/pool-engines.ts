@@ -75,6 +75,9 @@ export class PoolEngines {
 				this.#slots.loseLeases(row, 'was stopped');
 				if (row.ending === 'asked') this.#ended(row);
 				return;
+			case 'replica-memory':
+				row.vramFreeBytes = news.vramFreeBytes;
+				return;
 			case 'audited':
 				return this.#slots.audited(row, news.busyLeases);
 		}

@@ -54,8 +54,10 @@ export class PoolRefusals {
 		return failure('CONFLICT', `task_id ${taskId} is in the queue already`, this.#where);
 	}
 
-	cannotServe(why: string | null, retryAfterMs: number): Failure {
+	/** `retryAfterMs` null: it never can. */
+	cannotServe(why: string | null, retryAfterMs: number | null): Failure {
 		const words = `${this.#spec.poolId} cannot serve: ${why ?? 'its replicas have failed'}`;
+		if (retryAfterMs === null) return failure('POOL_UNAVAILABLE', words, { ...this.#where, retriable: false });
 		return failure('POOL_UNREADY', words, { ...this.#where, retryAfterMs });
 	}
 

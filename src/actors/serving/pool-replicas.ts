@@ -21,6 +21,8 @@ export interface ReplicaRow {
 	ref: ActorRef<ReplicaCommand> | null;
 	state: ReplicaState;
 	facts: ReplicaFacts | null;
+	/** Of the devices of its engine; null: not told, or none. */
+	vramFreeBytes: number | null;
 	/** Of its last failure, also when it has recovered. */
 	lastError: Failure | null;
 	/** When it tries again, on `Host.now`; null: it does not. */
@@ -77,6 +79,7 @@ export class PoolReplicas {
 			ref: null,
 			state: 'starting',
 			facts: null,
+			vramFreeBytes: null,
 			lastError: null,
 			retryAt: null,
 			everReady: false,
@@ -105,6 +108,19 @@ export class PoolReplicas {
 
 	get lastError(): string | null {
 		return this.rows.find((row) => row.lastError !== null)?.lastError?.message ?? null;
+	}
+
+	/** Its replicas share their devices: what the one that told least of late can have; null: none has told. */
+	get vramFreeBytes(): number | null {
+		const told = this.rows.flatMap(({ state, vramFreeBytes }) => (state === 'ready' && vramFreeBytes !== null ? [vramFreeBytes] : []));
+		return told.length === 0 ? null : Math.min(...told);
+	}
+
+	/** Why it will not do to wait: each has found that it can never run here. Null: one may. */
+	get cannotFit(): string | null {
+		if (this.state !== 'failed') return null;
+		const never = this.rows.every(({ lastError }) => lastError?.code === 'POOL_UNAVAILABLE' && !lastError.retriable);
+		return never ? this.lastError : null;
 	}
 
 	/** Ready when one is; failed when each has failed at its start, or twice in a row; else tasks may wait for it. */
@@ -145,6 +161,7 @@ export class PoolReplicas {
 		row.state = 'starting';
 		row.retryAt = null;
 		row.grantable = false;
+		row.vramFreeBytes = null;
 	}
 
 	ready(row: ReplicaRow, facts: ReplicaFacts): void {

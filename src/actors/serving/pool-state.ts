@@ -131,6 +131,6 @@ export class PoolState {
 	}
 
 	cannotServe(): Failure {
-		return this.refusals.cannotServe(this.replicas.lastError, this.retryAfterMs());
+		return this.refusals.cannotServe(this.replicas.lastError, this.replicas.cannotFit === null ? this.retryAfterMs() : null);
 	}
 }

@@ -59,6 +59,8 @@ class Replica implements Behavior<ReplicaMessage> {
 	#pool: ActorRef<ReplicaNews>;
 	#life: EngineLife | null = null;
 	#facts: ReplicaFacts | null = null;
+	/** Null: nobody has told. */
+	#vramFreeBytes: number | null = null;
 	#lastFailure: { readonly failure: Failure; readonly retryAt: number } | null = null;
 	/** Null: never yet. */
 	#readyAt: number | null = null;
@@ -117,6 +119,11 @@ class Replica implements Behavior<ReplicaMessage> {
 			case 'life-audited':
 				this.#tell({ type: 'audited', replicaId: this.#spec.replicaId, busyLeases: message.busyLeases });
 				return 'same';
+			case 'life-memory':
+				if (this.#changing || this.#facts === null) return 'same';
+				this.#vramFreeBytes = message.vramFreeBytes;
+				this.#tellMemory();
+				return 'same';
 			case 'life-ended':
 				return this.#onLifeEnded(message.failure);
 		}
@@ -166,6 +173,7 @@ class Replica implements Behavior<ReplicaMessage> {
 
 	#onLifeEnded(why: Failure): Next<ReplicaMessage> {
 		this.#life = null;
+		this.#vramFreeBytes = null;
 		if (this.#stopping) {
 			this.#tell({ type: 'replica-stopped', replicaId: this.#spec.replicaId });
 			return 'stopped';
@@ -196,11 +204,17 @@ class Replica implements Behavior<ReplicaMessage> {
 		const { replicaId } = this.#spec;
 		const started = this.#startedNews();
 		this.#tell(started);
-		if (this.#facts !== null) this.#tell({ type: 'replica-ready', replicaId, facts: this.#facts });
-		else if (this.#lastFailure !== null) {
+		if (this.#facts !== null) {
+			this.#tell({ type: 'replica-ready', replicaId, facts: this.#facts });
+			if (this.#vramFreeBytes !== null) this.#tellMemory();
+		} else if (this.#lastFailure !== null) {
 			this.#tellFailed(this.#lastFailure);
 			if (this.#life !== null) this.#tell(started);
 		}
+	}
+
+	#tellMemory(): void {
+		this.#tell({ type: 'replica-memory', replicaId: this.#spec.replicaId, vramFreeBytes: this.#vramFreeBytes });
 	}
 
 	#tellFailed(last: { readonly failure: Failure; readonly retryAt: number }): void {
@@ -214,13 +228,14 @@ class Replica implements Behavior<ReplicaMessage> {
 		});
 	}
 
-	/** In order, also when the link has no room. An audit's answer is not kept: the pool asks again. */
+	/** In order, also when the link has no room. An audit's answer is not kept: the pool asks again; nor is memory: it is told again. */
 	#tell(news: ReplicaNews): void {
+		const keeps = news.type !== 'audited' && news.type !== 'replica-memory';
 		if (this.#untold.length > 0) {
-			if (news.type !== 'audited') this.#untold.push(news);
+			if (keeps) this.#untold.push(news);
 			return;
 		}
-		if (this.#pool.tell(news) !== 'full' || news.type === 'audited') return;
+		if (this.#pool.tell(news) !== 'full' || !keeps) return;
 		this.#untold.push(news);
 		this.#ctx.setTimer('tell-again', tellAgainMs, { type: 'tell-again-due' });
 	}

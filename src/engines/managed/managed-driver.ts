@@ -13,7 +13,8 @@ import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { ReplicaSpec } from '../../actors/serving/messages.ts';
 import { filledIn, type MacroValues, modelWord } from '../../command-words.ts';
 import { type ChildExit, describeExit } from '../child-process.ts';
-import { deviceEnv } from '../embedded/device-env.ts';
+import type { Device } from '../devices.ts';
+import { deviceEnv, replicaNumber } from '../embedded/device-env.ts';
 import { adapterOf, type UpstreamAdapters, UpstreamProblem } from '../upstream/adapter.ts';
 import { upstreamClient } from '../upstream/upstream-client.ts';
 import type { UpstreamSettings } from '../upstream/upstream-settings.ts';
@@ -29,6 +30,8 @@ export interface ManagedDriverOptions {
 	readonly reaper: URL;
 	/** What engines inherit. */
 	readonly childEnv: Readonly<Record<string, string>>;
+	/** As far as they are known. */
+	devices(): readonly Device[];
 	/** Where private folders are made. */
 	readonly runtimeDir: string;
 	/** One line that an engine wrote. It may quote a client. */
@@ -112,11 +115,12 @@ class ManagedLife implements EngineLife {
 		this.#folder = mkdtempSync(join(this.#options.runtimeDir, 'orchd-'));
 		chmodSync(this.#folder, 0o700);
 		const values = this.#values({ port, port_2, port_3, runtime_dir: this.#folder });
+		const share = { devices: this.#options.devices(), replica: replicaNumber(this.#spec.replicaId) };
 		const own = Object.entries(env).map(([name, value]) => [name, ...filledIn([value], values)] as const);
 		this.#process = new ManagedProcess({
 			reaper: this.#options.reaper,
 			command: filledIn(command, values),
-			env: { ...deviceEnv(this.#options.childEnv, devices), ...(Object.fromEntries(own) as Readonly<Record<string, string>>) },
+			env: { ...deviceEnv(this.#options.childEnv, devices, share), ...(Object.fromEntries(own) as Readonly<Record<string, string>>) },
 			folder: this.#folder,
 			graceMs: stopMs,
 			onLine: (source, line) => {
@@ -146,7 +150,7 @@ class ManagedLife implements EngineLife {
 			total_ctx: ctx === null ? null : ctx * slots,
 			max_tokens_out: maxTokensOut,
 			pool_id: poolId,
-			replica: Number(/-(\d+)$/.exec(replicaId)?.[1] ?? 0),
+			replica: replicaNumber(replicaId),
 			replica_id: replicaId,
 		};
 	}
