@@ -41,8 +41,12 @@ function header(tensors: bigint, keys: bigint, rest: Buffer = Buffer.alloc(0)): 
 
 describe('a GGUF file', () => {
 	it('tells what the built-in model is', () => {
-		const { chatTemplate, ...facts } = checkGguf(builtInModel);
+		const { chatTemplate, memory, ...facts } = checkGguf(builtInModel);
 		assert.match(chatTemplate ?? '', /im_start/);
+		assert.deepEqual(
+			[memory.layers.length, memory.heads, memory.window, memory.layers[0]],
+			[5, 6, 0, { keys: 96, values: 96, windowed: false }],
+		);
 		assert.deepEqual(facts, {
 			version: 3,
 			architecture: 'llama',

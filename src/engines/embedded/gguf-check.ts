@@ -5,6 +5,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { GgufError, type GgufHeader, type GgufScalar, readGgufHeader, shown } from './gguf-header.ts';
 import { fileTypes, tensorTypes } from './gguf-types.ts';
+import { type MemoryShape, memoryShapeOf } from './memory-shape.ts';
 
 /** What is known of a model from its header. */
 export interface GgufFacts {
@@ -24,6 +25,8 @@ export interface GgufFacts {
 	/** False: an encoder, it makes vectors and no text. */
 	readonly generates: boolean;
 	readonly fileBytes: number;
+	/** What its memory depends on. */
+	readonly memory: MemoryShape;
 }
 
 /** Architectures without attention, or with it in some layers only: they need not have attention's keys. */
@@ -79,6 +82,7 @@ class GgufJudge {
 			poolingType: this.#shape('pooling_type'),
 			generates: !encoder.test(this.#architecture),
 			fileBytes,
+			memory: memoryShapeOf(this.#header, this.#architecture),
 		};
 	}
 

@@ -25,8 +25,10 @@ export interface GgufTensor {
 export interface GgufHeader {
 	readonly version: number;
 	readonly keys: ReadonlyMap<string, GgufScalar>;
-	/** Items of each array; what is in them is not kept. */
+	/** Items of each array; what is in them is not kept, */
 	readonly arrayItems: ReadonlyMap<string, number>;
+	/** but for those that have a number for each layer. */
+	readonly layerNumbers: ReadonlyMap<string, readonly number[]>;
 	readonly tensors: readonly GgufTensor[];
 	/** Where the header ends. */
 	readonly bytes: number;
@@ -40,6 +42,9 @@ const stringBytesMax = 16 * 1024 * 1024;
 const arrayItemsMax = 16 * 1024 * 1024;
 const arrayDepthMax = 2;
 const dimensionsMax = 4;
+const layersMax = 1024;
+/** Keys whose value may differ from layer to layer, and that say how much memory it takes. */
+const layerKey = /\.(attention\.(head_count|head_count_kv|sliding_window_pattern)|feed_forward_length)$/;
 const windowBytes = 256 * 1024;
 const leastFileBytes = 24;
 
@@ -62,6 +67,7 @@ class HeaderReader {
 	readonly #file: number;
 	readonly #fileBytes: number;
 	readonly #arrayItems = new Map<string, number>();
+	readonly #layerNumbers = new Map<string, readonly number[]>();
 	#window: Buffer = Buffer.alloc(0);
 	#windowAt = 0;
 	#at = 0;
@@ -83,12 +89,13 @@ class HeaderReader {
 		for (let index = 0; index < keyCount; index += 1) {
 			const key = this.#string(keyBytesMax);
 			const type = this.#u32();
-			if (type === typeArray) this.#arrayItems.set(key, this.#skipArray(1));
+			if (type === typeArray) this.#arrayItems.set(key, layerKey.test(key) ? this.#readNumbers(key) : this.#skipArray(1));
 			else keys.set(key, this.#scalar(type, key));
 		}
 		const tensors: GgufTensor[] = [];
 		for (let index = 0; index < tensorCount; index += 1) tensors.push(this.#tensor());
-		return { version, keys, arrayItems: this.#arrayItems, tensors, bytes: this.#at, fileBytes: this.#fileBytes };
+		const [arrayItems, layerNumbers] = [this.#arrayItems, this.#layerNumbers];
+		return { version, keys, arrayItems, layerNumbers, tensors, bytes: this.#at, fileBytes: this.#fileBytes };
 	}
 
 	#tensor(): GgufTensor {
@@ -138,6 +145,22 @@ class HeaderReader {
 			default:
 				return bytes.readDoubleLE();
 		}
+	}
+
+	/** Their number; of another kind than numbers, or of more than any model has layers, they are not kept. */
+	#readNumbers(key: string): number {
+		const before = this.#at;
+		const type = this.#u32();
+		const items = this.#u64();
+		if (items > layersMax || fixedBytes[type] === undefined) {
+			this.#at = before;
+			return this.#skipArray(1);
+		}
+		this.#layerNumbers.set(
+			key,
+			Array.from({ length: items }, () => Number(this.#scalar(type, key))),
+		);
+		return items;
 	}
 
 	/** Its number of items. */

@@ -15,6 +15,8 @@ import { LlamaEmbedder } from './embedder.ts';
 import { checkGguf, type GgufFacts } from './gguf-check.ts';
 import { GgufError } from './gguf-header.ts';
 import { Grammars } from './grammar.ts';
+import { memoryNeed, memoryProblem } from './memory-estimate.ts';
+import { cpuRoom, gpuRoom } from './memory-room.ts';
 import { batchTokensMax } from './prefill-budget.ts';
 import { Prompts } from './prompts.ts';
 import { Vocabulary } from './vocabulary.ts';
@@ -69,6 +71,12 @@ export async function loadModel(settings: EmbeddedSettings, observer: LoadObserv
 		throw nativeMissing(error);
 	});
 	const llama = await startLibrary(library, settings, observer);
+	const need = memoryNeed(gguf.memory, { slots: settings.slots, ctx, batchTokens: batchTokensMax });
+	const tight = memoryProblem(need, llama.gpu === false ? cpuRoom() : gpuRoom(await llama.getVramState(), settings.devices));
+	if (tight !== null) {
+		await llama.dispose();
+		throw new LoadError(tight);
+	}
 	const hashing = sha256(settings.modelPath);
 	// Awaited below; without this, a failure of the load would leave a failed hash unheard.
 	hashing.catch(() => {});
