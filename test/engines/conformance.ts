@@ -265,6 +265,11 @@ export function conformance(start: () => Promise<EngineUnderTest>, promises: Eng
 		const embedding = await run({ workload: 'embedding', input: { kind: 'inputs', inputs: ['a', 'b'], query: null } });
 		if (workloads.includes('embedding')) assert.ok(embedding.end?.type === 'embedded' && embedding.end.vectors.length === 2);
 		else assert.equal(embedding.failure?.code, 'INVALID_PARAMS');
+		if (!workloads.includes('rerank')) return;
+		const ranking = await run({ workload: 'rerank', input: { kind: 'inputs', inputs: ['a', 'b'], query: 'y' } });
+		assert.ok(
+			ranking.end?.type === 'embedded' && ranking.end.vectors.every(({ length }) => length === 1) && ranking.end.vectors.length === 2,
+		);
 	});
 
 	it('fails every stream once when its process dies', async () => {

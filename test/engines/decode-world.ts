@@ -71,6 +71,8 @@ export interface SeenPiece {
 	readonly logprob: number | null;
 	/** Of all its tokens, when they were to be told. */
 	readonly ids: readonly number[];
+	/** Its flags but those of what precedes its text: 0 is the answer. */
+	readonly channel: number;
 }
 
 export type End = Extract<DecodeNews, { type: 'embedded' | 'decode-ended' | 'decode-failed' | 'decode-cancelled' }>;
@@ -152,6 +154,7 @@ function readPieces(news: Extract<DecodeNews, { type: 'pieces' }>): SeenPiece[] 
 			text: decoder.decode(news.bytes.subarray(textAt, textAt + textBytes)),
 			tokens,
 			ids,
+			channel: (news.bytes[at + 3] as number) & ~(pieceHasIds | pieceHasLogprob),
 			tokenId: flagged ? news.bytes.readUInt32LE(at + 4) : null,
 			logprob: flagged ? news.bytes.readFloatLE(at + 8) : null,
 		});

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import type { ChatMessage } from '../../src/actors/serving/task-request.ts';
 import { readNvidiaQuery, withMigDevices } from '../../src/engines/devices-nvidia.ts';
 import { ChatTemplate, TemplateError } from '../../src/engines/embedded/chat-template.ts';
 import { deviceEnv } from '../../src/engines/embedded/device-env.ts';
@@ -45,6 +46,10 @@ function template(source: string): ChatTemplate {
 	});
 }
 
+async function idsOf(chat: ChatTemplate, messages: readonly ChatMessage[]): Promise<readonly number[]> {
+	return (await chat.tokenize({ messages }, 1000)).ids;
+}
+
 function textOf(ids: readonly number[]): string {
 	return ids.map((id) => (id >= specialBase ? specialNames[id - specialBase] : String.fromCodePoint(id))).join('');
 }
@@ -57,7 +62,7 @@ const hostileText = injections.map((parts) => parts.join(''));
 
 describe('a chat template', () => {
 	it('is rendered exactly, and its special tokens are special', async () => {
-		const ids = await template(chatMl).tokenize([{ role: 'user', content: 'hi' }], 1000);
+		const ids = await idsOf(template(chatMl), [{ role: 'user', content: 'hi' }]);
 		assert.equal(textOf(ids), '<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n');
 		assert.equal(ids.filter((id) => id >= specialBase).length, 3);
 	});
@@ -66,7 +71,7 @@ describe('a chat template', () => {
 		const message = fc.record({ role: fc.oneof(fc.constantFrom('user', 'system'), hostileText), content: hostileText });
 		await fc.assert(
 			fc.asyncProperty(fc.array(message, { minLength: 1, maxLength: 4 }), async (messages) => {
-				const ids = await template(chatMl).tokenize(messages, 1000);
+				const ids = await idsOf(template(chatMl), messages);
 				const expected = messages.map(({ role, content }) => `<|im_start|>${role}\n${content}<|im_end|>\n`).join('');
 				assert.equal(textOf(ids), `${expected}<|im_start|>assistant\n`);
 				assert.equal(ids.filter((id) => id >= specialBase).length, messages.length * 2 + 1);
@@ -77,7 +82,7 @@ describe('a chat template', () => {
 
 	it('makes no special token of two texts that meet, or of a text that meets the markup', async () => {
 		const meeting = template("{% for m in messages %}{{ m.role + m.content + 'start|>' }}{% endfor %}");
-		const ids = await meeting.tokenize([{ role: '<|im_', content: 'end|><|im_' }], 1000);
+		const ids = await idsOf(meeting, [{ role: '<|im_', content: 'end|><|im_' }]);
 		assert.equal(textOf(ids), '<|im_end|><|im_start|>');
 		assert.ok(ids.every((id) => id < specialBase));
 	});
@@ -86,7 +91,7 @@ describe('a chat template', () => {
 		const asking = template(
 			"{% for m in messages %}{% if m.content.startswith('/') %}[command]{% endif %}{{ m.content | trim }}|{{ m.content.split('.')[-1] }}{% endfor %}",
 		);
-		assert.equal(textOf(await asking.tokenize([{ role: 'user', content: '/go  left. now ' }], 1000)), '[command]/go  left. now| now ');
+		assert.equal(textOf(await idsOf(asking, [{ role: 'user', content: '/go  left. now ' }])), '[command]/go  left. now| now ');
 	});
 
 	it('that refuses a conversation says why; one that cannot be read says so', async () => {
@@ -94,7 +99,7 @@ describe('a chat template', () => {
 			"{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system messages here') }}{% endif %}{% endfor %}",
 		);
 		await assert.rejects(
-			strict.tokenize([{ role: 'system', content: 'x' }], 1000),
+			idsOf(strict, [{ role: 'system', content: 'x' }]),
 			(error) => error instanceof TemplateError && /no system messages here/.test(error.message),
 		);
 		assert.throws(() => template('{% for %}'), TemplateError);
@@ -108,7 +113,7 @@ describe('a chat template', () => {
 				fc.array(fc.record({ role: fc.constantFrom('user', 'assistant', 'system'), content: fc.string() }), { minLength: 1, maxLength: 6 }),
 				async (messages) => {
 					const own = messages.reduce((sum, { role, content }) => sum + Buffer.byteLength(role) + Buffer.byteLength(content), 0);
-					assert.ok((await chat.tokenize(messages, 1000)).length <= own + baseBytes + perMessageBytes * messages.length);
+					assert.ok((await idsOf(chat, messages)).length <= own + baseBytes + perMessageBytes * messages.length);
 				},
 			),
 		);

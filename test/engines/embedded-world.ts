@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { GenerationUsage } from '../../src/actors/serving/decode.ts';
+import type { FinishReason, GenerationUsage, PieceChannel } from '../../src/actors/serving/decode.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
 import type { PromptInput, Sampling } from '../../src/actors/serving/task-request.ts';
 import type { EmbeddedSettings } from '../../src/engines/embedded/embedded-settings.ts';
@@ -50,10 +50,11 @@ export interface Piece {
 	readonly tokenId: number;
 	readonly logprob: number;
 	readonly ids: readonly number[];
+	readonly channel: PieceChannel;
 }
 
 export interface Outcome {
-	readonly end: 'stop' | 'length' | 'cancelled' | 'failed' | 'embedded';
+	readonly end: FinishReason | 'cancelled' | 'failed' | 'embedded';
 	readonly text: string;
 	readonly pieces: readonly Piece[];
 	readonly tokensIn: number;
@@ -147,9 +148,9 @@ export function begin(backend: LlamaBackend, input: PromptInput, options: Reques
 				counts = { tokensIn, tokensCached };
 				options.onStarted?.();
 			},
-			piece(text, tokens, tokenId, logprob, ids) {
+			piece(text, tokens, tokenId, logprob, ids, channel = 0) {
 				if (tokens < 1) reject(new Error('a piece without tokens'));
-				const piece = { text, tokens, tokenId, logprob, ids: ids?.slice() ?? [] };
+				const piece = { text, tokens, tokenId, logprob, ids: ids?.slice() ?? [], channel };
 				pieces.push(piece);
 				options.onPiece?.(piece, generation);
 			},

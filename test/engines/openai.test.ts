@@ -50,7 +50,7 @@ describe('an OpenAI endpoint', () => {
 			ctx: 2_048,
 			slots: 2,
 			workloads: ['completion', 'embedding'],
-			features: ['json_schema'],
+			features: ['json_schema', 'tools', 'images', 'logit_bias'],
 			modelDigest: null,
 		},
 		generates: /completions$/,

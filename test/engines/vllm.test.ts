@@ -91,7 +91,7 @@ describe('vLLM', () => {
 			ctx: 2_048,
 			slots: 2,
 			workloads: ['completion'],
-			features: ['json_schema', 'grammar', 'logprobs', 'resume'],
+			features: ['json_schema', 'grammar', 'logprobs', 'tools', 'images', 'logit_bias', 'resume'],
 			modelDigest: null,
 		},
 		generates: /completions$/,

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createParser } from 'eventsource-parser';
 import fc from 'fast-check';
+import { type PieceChannel, pieceIsReasoning, pieceIsToolCall } from '../../src/actors/serving/decode.ts';
 import { EventLog } from '../../src/actors/serving/event-log.ts';
 import type { EventLogView, LogSlice } from '../../src/actors/serving/event-log-view.ts';
 import { pieceRecords, type TestPiece } from './piece-records.ts';
@@ -18,7 +19,10 @@ interface Token {
 	readonly n?: number;
 	readonly id?: number;
 	readonly logprob?: number | null;
+	readonly c?: string;
 }
+
+const channelNames = { 0: undefined, [pieceIsReasoning]: 'reasoning', [pieceIsToolCall]: 'tool' } as const;
 
 function parseFrames(bytes: Buffer): Seen[] {
 	const seen: Seen[] = [];
@@ -61,6 +65,7 @@ const text = fc.oneof(
 const piece: fc.Arbitrary<TestPiece> = fc.oneof(
 	{ weight: 4, arbitrary: fc.record({ text }) },
 	{ weight: 1, arbitrary: fc.record({ text, n: fc.integer({ min: 1, max: 255 }) }) },
+	{ weight: 1, arbitrary: fc.record({ text, channel: fc.constantFrom<PieceChannel>(0, pieceIsReasoning, pieceIsToolCall) }) },
 	{
 		weight: 1,
 		arbitrary: fc.record({
@@ -100,8 +105,8 @@ test('every frame parses, in order, with the text, index, n, id and logprob of i
 			const pieces = runs.flat();
 			const tokens = events.filter((event) => event.name === 'token').map((event) => event.data as unknown as Token);
 			assert.deepEqual(
-				tokens.map((token) => [token.t, token.i, token.n ?? 1, token.id]),
-				pieces.map((wanted, at) => [wanted.text, at, wanted.n ?? 1, wanted.id]),
+				tokens.map((token) => [token.t, token.i, token.n ?? 1, token.id, token.c]),
+				pieces.map((wanted, at) => [wanted.text, at, wanted.n ?? 1, wanted.id, channelNames[wanted.channel ?? 0]]),
 			);
 			tokens.forEach((token, at) => {
 				const wanted = pieces[at]?.logprob;

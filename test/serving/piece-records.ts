@@ -1,11 +1,13 @@
 /** Makes the piece records that an engine sends, for tests. */
-import { type Pieces, pieceHasIds, pieceHasLogprob } from '../../src/actors/serving/decode.ts';
+import { type PieceChannel, type Pieces, pieceHasIds, pieceHasLogprob } from '../../src/actors/serving/decode.ts';
 
 export interface TestPiece {
 	readonly text: string | Uint8Array;
 	readonly n?: number;
 	readonly id?: number;
 	readonly logprob?: number;
+	/** 0: the answer. */
+	readonly channel?: PieceChannel;
 	/** Of each of its tokens. */
 	readonly ids?: readonly number[];
 }
@@ -19,7 +21,7 @@ export function pieceRecords(pieces: readonly TestPiece[], before = 3): Pieces {
 		const head = Buffer.alloc(flagged ? 12 : 4);
 		head.writeUInt16LE(text.length, 0);
 		head.writeUInt8(piece.n ?? 1, 2);
-		head.writeUInt8((flagged ? pieceHasLogprob : 0) | (piece.ids === undefined ? 0 : pieceHasIds), 3);
+		head.writeUInt8((flagged ? pieceHasLogprob : 0) | (piece.ids === undefined ? 0 : pieceHasIds) | (piece.channel ?? 0), 3);
 		if (flagged) {
 			head.writeUInt32LE(piece.id ?? 0, 4);
 			head.writeFloatLE(piece.logprob ?? 0, 8);

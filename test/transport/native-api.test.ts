@@ -374,7 +374,7 @@ describe('the rest of the API', () => {
 			required: string[];
 		};
 		assert.deepEqual(schema.required, ['model_ref']);
-		assert.equal(Object.keys(schema.properties).length, 25);
+		assert.equal(Object.keys(schema.properties).length, 29);
 		assert.ok(!JSON.stringify(document).includes('"secret"'));
 		assert.ok(document.paths['/v2/tasks/{id}/events']?.['get'] !== undefined);
 	});

@@ -11,9 +11,12 @@ import type { TaskRequest } from './task-request.ts';
  * Whether a request may go on elsewhere behind its tokens so far. A strict one is bound to its slot, and no engine takes up a
  * grammar in its middle.
  */
-export function isMovable({ workload, strict, sampling }: TaskRequest): boolean {
-	const shaped = sampling.grammar !== null || (sampling.jsonSchema !== null && sampling.jsonSchema !== undefined);
-	return workload === 'completion' && !strict && !shaped;
+export function isMovable({ workload, strict, sampling, input }: TaskRequest): boolean {
+	const { grammar, jsonSchema, jsonObject } = sampling;
+	const shaped = grammar !== null || (jsonSchema !== null && jsonSchema !== undefined) || jsonObject === true;
+	// Half a call that has been told cannot be called back.
+	const calls = input.kind === 'messages' && input.toolUse !== undefined;
+	return workload === 'completion' && !strict && !shaped && !calls;
 }
 
 /** The same model, as far as tokens go. */

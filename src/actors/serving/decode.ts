@@ -48,9 +48,12 @@ export interface Resume {
 /**
  * A run of pieces in one byte range. Layout of a record, little-endian, records packed back to back:
  * ```
- *  u16 textBytes · u8 tokens (model tokens in the piece, ≥ 1) · u8 flags (1 = id and logprob follow, 2 = ids follow)
+ *  u16 textBytes · u8 tokens (model tokens in the piece, ≥ 1) · u8 flags (1 = id and logprob follow, 2 = ids follow,
+ *  4 = reasoning, 8 = of a tool call; neither: the answer's text)
  *  [ u32 tokenId · f32 logprob ] · [ u32 id of each token ] · textBytes of UTF-8, never split inside a character
  * ```
+ * The text of a tool call is the JSON of one `tool_calls` delta of the chat API: `index`, and `id`, `type`, `function.name` with
+ * the first of a call, then parts of `function.arguments`.
  * `bytes` is shared with other tasks' pieces and must not be kept beyond the message: copy what is needed.
  */
 export interface Pieces {
@@ -64,6 +67,12 @@ export interface Pieces {
 
 export const pieceHasLogprob = 1;
 export const pieceHasIds = 2;
+export const pieceIsReasoning = 4;
+export const pieceIsToolCall = 8;
+/** What a piece belongs to, as flags: 0 is the answer's text. */
+export type PieceChannel = 0 | typeof pieceIsReasoning | typeof pieceIsToolCall;
+/** `tool_calls`: it ended with calls of tools, whose results it waits for. */
+export type FinishReason = 'stop' | 'length' | 'tool_calls';
 /** Bytes of a record before its ids and text, without and with token id and log-probability. */
 export const recordHeadBytes = 4;
 export const recordHeadLogprobBytes = 12;
@@ -90,7 +99,7 @@ export type DecodeNews =
 	| { readonly type: 'decode-started'; readonly tokensIn: number; readonly tokensCached: number }
 	| Pieces
 	| { readonly type: 'embedded'; readonly vectors: readonly Float32Array[]; readonly usage: GenerationUsage }
-	| { readonly type: 'decode-ended'; readonly finishReason: 'stop' | 'length'; readonly usage: GenerationUsage }
+	| { readonly type: 'decode-ended'; readonly finishReason: FinishReason; readonly usage: GenerationUsage }
 	/**
 	 * Nothing follows. `slot` says whether the engine is known to be done with it; `began: 'no'` that the request never
 	 * reached it, so that another try repeats nothing.

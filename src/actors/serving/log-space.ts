@@ -14,6 +14,8 @@ import type { TaskRequest } from './task-request.ts';
  */
 const tokenBytes = 96;
 const tokenLogprobBytes = 144;
+/** Arguments of a call come in JSON of their own. */
+const tokenCallBytes = 192;
 /** Kept beside the log while a task runs that may go on elsewhere. */
 export const tokenIdBytes = 4;
 /** `started`, the terminal event and the slack of the first chunk. */
@@ -27,7 +29,8 @@ export const logRetryAfterMs = 1000;
 /** Bytes to reserve for a task that generates at most `outputTokens`. */
 export function logBytesFor(request: TaskRequest, outputTokens: number): number {
 	const vectors = request.input.kind === 'inputs' ? request.input.inputs.length * vectorBytes : 0;
-	const frame = request.sampling.logprobs ? tokenLogprobBytes : tokenBytes;
+	const calls = request.input.kind === 'messages' && request.input.toolUse !== undefined;
+	const frame = calls ? tokenCallBytes : request.sampling.logprobs ? tokenLogprobBytes : tokenBytes;
 	return logHeadBytes + outputTokens * (frame + (isMovable(request) ? tokenIdBytes : 0)) + vectors;
 }
 

@@ -281,9 +281,12 @@ function workloadMissing({ poolId, workloads }: PoolSnapshot, { workload }: Task
 	return `workload is ${workload}; the model of ${poolId} does ${workloads.join(' and ')}`;
 }
 
-function featureMissing({ poolId, features }: PoolSnapshot, { needs }: TaskSummary): string | null {
+function featureMissing({ poolId, features, model }: PoolSnapshot, { needs }: TaskSummary): string | null {
 	const missing = features === null ? undefined : needs.find((feature) => !features.includes(feature));
-	return missing === undefined ? null : `sampling.${missing} is given; the engine of ${poolId} cannot do it`;
+	if (missing === undefined) return null;
+	if (missing === 'tools') return `tools are given; the model of ${poolId}, ${JSON.stringify(model)}, cannot call any`;
+	if (missing === 'images') return `messages hold more than text; the model of ${poolId}, ${JSON.stringify(model)}, takes text only`;
+	return `sampling.${missing} is given; the engine of ${poolId} cannot do it`;
 }
 
 function samplersDiffer(pool: PoolSnapshot, { samplerProfileVersion: wanted }: TaskSummary): string | null {

@@ -4,22 +4,36 @@
  */
 import type { PoolView, ReplicaFacts } from './messages.ts';
 import { answersTo } from './placement.ts';
-import type { PromptInput, TaskRequest } from './task-request.ts';
+import type { ChatMessage, PromptInput, TaskRequest } from './task-request.ts';
 
-/** UTF-8 bytes of all text in it. */
+/** Of a template about tools: how they are called, and what an answer to a call looks like. */
+const toolWordsMax = 4096;
+
+/** UTF-8 bytes of all text in it, at most. */
 export function inputBytes(input: PromptInput): number {
 	switch (input.kind) {
 		case 'prompt':
 			return Buffer.byteLength(input.text);
 		case 'messages':
-			return input.messages.reduce((bytes, message) => bytes + messageBytes(message.role, message.content, message.name), 0);
+			return input.messages.reduce((bytes, message) => bytes + messageBytes(message), 0) + toolBytes(input);
 		case 'inputs':
 			return input.inputs.reduce((bytes, text) => bytes + Buffer.byteLength(text), Buffer.byteLength(input.query ?? ''));
 	}
 }
 
-function messageBytes(role: string, content: string, name: string | undefined): number {
-	return Buffer.byteLength(role) + Buffer.byteLength(content) + Buffer.byteLength(name ?? '');
+function messageBytes({ role, content, name = '', tool_calls: calls, tool_call_id: id = '' }: ChatMessage): number {
+	const called = calls === undefined ? 0 : writtenBytes(calls);
+	return Buffer.byteLength(role) + Buffer.byteLength(content) + Buffer.byteLength(name) + Buffer.byteLength(id) + called;
+}
+
+/** Templates write tools and their calls as JSON, some with four spaces a level, beside words of their own. */
+function toolBytes({ toolUse, templateArgs }: Extract<PromptInput, { readonly kind: 'messages' }>): number {
+	const tools = toolUse === undefined ? 0 : toolWordsMax + writtenBytes(toolUse.tools);
+	return tools + (templateArgs === undefined ? 0 : writtenBytes(templateArgs));
+}
+
+function writtenBytes(value: unknown): number {
+	return 2 * Buffer.byteLength(JSON.stringify(value, null, 4));
 }
 
 /** Bytes that the chat template may add. */
@@ -42,12 +56,17 @@ export function requestBytes(request: TaskRequest): number {
 }
 
 /** What of its sampling not every engine can do, by names of `ReplicaFacts.features`. */
-export function featuresNeeded({ sampling }: TaskRequest): readonly string[] {
-	const { grammar, jsonSchema, logprobs } = sampling;
+export function featuresNeeded({ sampling, input }: TaskRequest): readonly string[] {
+	const { grammar, jsonSchema, jsonObject, logprobs, topLogprobs, logitBias } = sampling;
+	const messages = input.kind === 'messages' ? input : null;
 	return [
 		...(grammar === null ? [] : ['grammar']),
-		...(jsonSchema === null || jsonSchema === undefined ? [] : ['json_schema']),
+		...((jsonSchema === null || jsonSchema === undefined) && jsonObject !== true ? [] : ['json_schema']),
 		...(logprobs ? ['logprobs'] : []),
+		...((topLogprobs ?? 0) > 0 ? ['top_logprobs'] : []),
+		...(logitBias === undefined ? [] : ['logit_bias']),
+		...(messages?.toolUse !== undefined && messages.toolUse.choice !== 'none' ? ['tools'] : []),
+		...(messages?.messages.some(({ parts }) => parts !== undefined) === true ? ['images'] : []),
 	];
 }
 

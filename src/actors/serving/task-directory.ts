@@ -3,6 +3,7 @@
  * everything here is read-only for others and lives on one thread. Commands go to the refs, never to these objects.
  */
 import type { ActorRef } from '../kernel/ref.ts';
+import type { FinishReason } from './decode.ts';
 import type { TaskIdentity } from './desk-messages.ts';
 import type { EventLogView } from './event-log-view.ts';
 import type { EngineKind, Failure } from './failure.ts';
@@ -46,7 +47,7 @@ export interface TaskView {
 	readonly tokensCached: number | null;
 	readonly tokensOut: number;
 	readonly decodeMs: number;
-	readonly finishReason: 'stop' | 'length' | 'canceled' | null;
+	readonly finishReason: FinishReason | 'canceled' | null;
 	readonly failure: Failure | null;
 	/** Of a task that is not at rest: those who read an ended one are not counted. */
 	readonly watchers: number;

@@ -3,7 +3,7 @@
  * that outlive its actor. Written by the Task actor alone; the registry keeps and forgets it.
  */
 import type { ActorRef } from '../kernel/ref.ts';
-import type { GenerationUsage } from './decode.ts';
+import type { FinishReason, GenerationUsage } from './decode.ts';
 import { EventLog } from './event-log.ts';
 import type { EngineKind, Failure } from './failure.ts';
 import type { LogLease } from './log-space.ts';
@@ -15,7 +15,7 @@ import { withoutTexts } from './task-snapshot.ts';
 
 /** How a task ended. `cut`: we stopped it, the engine did not. */
 export type Ending =
-	| { readonly kind: 'done'; readonly finishReason: 'stop' | 'length'; readonly usage: GenerationUsage }
+	| { readonly kind: 'done'; readonly finishReason: FinishReason; readonly usage: GenerationUsage }
 	| { readonly kind: 'canceled'; readonly reason: CancelReason }
 	| { readonly kind: 'failed'; readonly failure: Failure; readonly cut: CancelReason | null };
 

@@ -9,10 +9,51 @@ export type Workload = 'completion' | 'embedding' | 'rerank';
 export const priorityClasses = ['interactive', 'batch'] as const;
 export type PriorityClass = (typeof priorityClasses)[number];
 
+/** A call of a tool, as the chat API has it; `arguments` is the JSON that the model wrote, right or not. */
+export interface ToolCall {
+	readonly id: string;
+	readonly type: 'function';
+	readonly function: { readonly name: string; readonly arguments: string };
+}
+
+/** A part of a message that may be no text: an image, a sound. Only engines that have the feature `images` take others than texts. */
+export interface ContentPart {
+	readonly type: string;
+	readonly text?: string;
+}
+
+/** In the names of the chat API, for both who send it and most who are sent it speak that. */
 export interface ChatMessage {
 	readonly role: string;
+	/** All its text. */
 	readonly content: string;
+	/** Only where something in it is no text: all of it, in its order. */
+	readonly parts?: readonly ContentPart[];
 	readonly name?: string;
+	/** Of an assistant: what it called. */
+	readonly tool_calls?: readonly ToolCall[];
+	/** Of a tool: the call that it answers. */
+	readonly tool_call_id?: string;
+}
+
+export interface Tool {
+	readonly type: 'function';
+	readonly function: {
+		readonly name: string;
+		readonly description?: string;
+		/** JSON Schema of its arguments; absent: it takes none. */
+		readonly parameters?: unknown;
+		readonly strict?: boolean | null;
+	};
+}
+
+/** The tools that the model may call. */
+export interface ToolUse {
+	readonly tools: readonly Tool[];
+	/** `required`: one of them; `{name}`: that one. */
+	readonly choice: 'auto' | 'none' | 'required' | { readonly name: string };
+	/** Whether it may call several at once. */
+	readonly parallel: boolean;
 }
 
 /** Sampling of one task, complete: defaults are filled in by the validator. `null` = off. */
@@ -30,6 +71,12 @@ export interface Sampling {
 	readonly jsonSchema: unknown;
 	/** GBNF. */
 	readonly grammar: string | null;
+	/** Any JSON object: less than a schema says. Default: false. */
+	readonly jsonObject?: boolean;
+	/** How many of the likeliest tokens are told beside each; only engines with the feature `top_logprobs`. Default: 0. */
+	readonly topLogprobs?: number;
+	/** Added to the logits of tokens, by id; only engines with the feature `logit_bias`. */
+	readonly logitBias?: Readonly<Record<string, number>>;
 }
 
 export type PromptInput =
@@ -38,7 +85,13 @@ export type PromptInput =
 			readonly text: string /** true: as it is; false: one user turn when the model has a chat template. */;
 			readonly raw: boolean;
 	  }
-	| { readonly kind: 'messages'; readonly messages: readonly ChatMessage[] }
+	| {
+			readonly kind: 'messages';
+			readonly messages: readonly ChatMessage[];
+			readonly toolUse?: ToolUse;
+			/** Further variables of the model's template, such as `reasoning_effort` and `enable_thinking`. */
+			readonly templateArgs?: Readonly<Record<string, unknown>>;
+	  }
 	| { readonly kind: 'inputs'; readonly inputs: readonly string[]; readonly query: string | null };
 
 export interface Placement {

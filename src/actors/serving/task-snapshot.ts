@@ -92,6 +92,6 @@ export function withoutTexts(request: TaskRequest): TaskRequest {
 	return {
 		...request,
 		input: { kind: 'inputs', inputs: [], query: null },
-		sampling: { ...request.sampling, stop: [], jsonSchema: null, grammar: null },
+		sampling: { ...request.sampling, stop: [], jsonSchema: null, grammar: null, logitBias: {} },
 	};
 }

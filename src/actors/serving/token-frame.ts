@@ -3,11 +3,13 @@
  * piece record (layout in `decode.ts`). Runs once per token on a front thread: no strings, closures or allocation here.
  * Text that is not whole UTF-8 breaks no frame: each malformed part becomes U+FFFD, as `TextDecoder` does it.
  */
-import { pieceHasLogprob, recordHeadBytes, recordTextAt } from './decode.ts';
+import { pieceHasLogprob, pieceIsReasoning, pieceIsToolCall, recordHeadBytes, recordTextAt } from './decode.ts';
 
 const digitZero = 0x30;
 const backslash = 0x5c;
 const tokenHead = Buffer.from('\nevent: token\ndata: {"t":"');
+const reasoningChannel = Buffer.from(',"c":"reasoning"');
+const toolChannel = Buffer.from(',"c":"tool"');
 const idKey = Buffer.from(',"id":');
 const logprobKey = Buffer.from(',"logprob":');
 const nullWord = Buffer.from('null');
@@ -46,7 +48,7 @@ export function writeTokenFrame(to: Buffer, at: number, seq: number, index: numb
 	to[at + 3] = 0x20;
 	let out = writeDecimal(to, at + 4, seq);
 	out = writeBytes(to, out, tokenHead);
-	const flagged = ((from[record + 3] as number) & pieceHasLogprob) !== 0;
+	const flags = from[record + 3] as number;
 	out = writeJsonText(to, out, from, record + recordTextAt(from, record), record + bytes);
 	to[out] = 0x22; // ","i":
 	to[out + 1] = 0x2c;
@@ -64,9 +66,13 @@ export function writeTokenFrame(to: Buffer, at: number, seq: number, index: numb
 		to[out + 4] = 0x3a;
 		out = writeDecimal(to, out + 5, tokens);
 	}
-	if (flagged) {
-		out = writeDecimal(to, writeBytes(to, out, idKey), from.readUInt32LE(record + 4));
-		out = writeLogprob(to, writeBytes(to, out, logprobKey), from.readFloatLE(record + 8));
+	if (flags !== 0) {
+		if ((flags & pieceIsReasoning) !== 0) out = writeBytes(to, out, reasoningChannel);
+		else if ((flags & pieceIsToolCall) !== 0) out = writeBytes(to, out, toolChannel);
+		if ((flags & pieceHasLogprob) !== 0) {
+			out = writeDecimal(to, writeBytes(to, out, idKey), from.readUInt32LE(record + 4));
+			out = writeLogprob(to, writeBytes(to, out, logprobKey), from.readFloatLE(record + 8));
+		}
 	}
 	to[out] = 0x7d;
 	to[out + 1] = 0x0a;

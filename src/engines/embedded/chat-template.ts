@@ -8,7 +8,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { Template } from '@huggingface/jinja';
-import type { ChatMessage } from '../../actors/serving/task-request.ts';
+import type { ChatMessage, PromptInput, ToolCall } from '../../actors/serving/task-request.ts';
 import { SpecialGuard } from './special-guard.ts';
 
 export interface TemplateTokens {
@@ -31,6 +31,11 @@ export class TemplateError extends Error {
 	override readonly name = 'TemplateError';
 }
 
+/** Messages and what else the template is given. */
+export type Conversation = Pick<Extract<PromptInput, { readonly kind: 'messages' }>, 'messages' | 'toolUse' | 'templateArgs'>;
+
+/** What a model thinks in, as it opens it. */
+const thinkingMarks = ['<think>', '[THINK]'] as const;
 /** Tokens that a tokenizer may add by itself: one at the beginning, one for a space before the first word. */
 const addedTokens = 2;
 const wordsMax = 200;
@@ -42,11 +47,17 @@ export class ChatTemplate {
 	/** Letters and digits only: templates pass them on as they are. */
 	readonly #markBegin = `mark${randomBytes(12).toString('hex')}x`;
 	readonly #marks = new RegExp(`${this.#markBegin}([0-9]+)z`, 'g');
+	/** The model was taught to call tools. */
+	readonly hasTools: boolean;
+	/** The model was taught to think before it answers. */
+	readonly hasThinking: boolean;
 
 	/** Throws `TemplateError` when the template cannot be parsed. */
 	constructor(source: string, tokens: TemplateTokens) {
 		this.#tokens = tokens;
 		this.#guard = new SpecialGuard(tokens.specialNames);
+		this.hasTools = /\btools\b/.test(source);
+		this.hasThinking = thinkingMarks.some((mark) => source.includes(mark));
 		try {
 			this.#template = new Template(source);
 		} catch (error) {
@@ -54,15 +65,26 @@ export class ChatTemplate {
 		}
 	}
 
-	/** Token ids of a conversation, ready for the assistant's answer; more than `most` when there are more. */
-	async tokenize(messages: readonly ChatMessage[], most: number): Promise<number[]> {
+	/**
+	 * Token ids of a conversation, ready for the assistant's answer; more than `most` when there are more. `thinks`: the answer begins
+	 * in the middle of its thinking, which the prompt has opened.
+	 */
+	async tokenize({ messages, toolUse, templateArgs = {} }: Conversation, most: number): Promise<{ ids: number[]; thinks: boolean }> {
 		const taken: string[] = [];
-		const guarded = messages.map((message) => ({
-			role: this.#guarded(message.role, taken),
-			content: this.#guarded(message.content, taken),
-			...(message.name === undefined ? {} : { name: this.#guarded(message.name, taken) }),
+		const guarded = messages.map(({ role, content, name, tool_calls: calls, tool_call_id: callId }) => ({
+			role: this.#guarded(role, taken),
+			content: this.#guarded(content, taken),
+			...(name === undefined ? {} : { name: this.#guarded(name, taken) }),
+			...(calls === undefined ? {} : { tool_calls: this.#guardedDeep(calls.map(withParsedArguments), taken) }),
+			...(callId === undefined ? {} : { tool_call_id: this.#guarded(callId, taken) }),
 		}));
-		const rendered = this.#render(guarded);
+		const tools = toolUse === undefined || toolUse.choice === 'none' ? undefined : this.#guardedDeep(toolUse.tools, taken);
+		const rendered = this.#render(guarded, {
+			...(this.#guardedDeep(templateArgs, taken) as object),
+			...(tools === undefined ? {} : { tools }),
+		});
+		const opened = rendered.slice(-32).trimEnd();
+		const thinks = thinkingMarks.some((mark) => opened.endsWith(mark));
 		const ids: number[] = [];
 		const add = async (text: string, special: boolean, continued: boolean): Promise<void> => {
 			if (text === '' || ids.length > most) return;
@@ -75,7 +97,7 @@ export class ChatTemplate {
 			at = mark.index + mark[0].length;
 		}
 		await add(rendered.slice(at), true, at > 0);
-		return ids;
+		return { ids, thinks };
 	}
 
 	/** Bytes that the template adds, at most: once, and for each message. */
@@ -119,9 +141,18 @@ export class ChatTemplate {
 		return result + text.slice(at);
 	}
 
-	#render(messages: readonly ChatMessage[]): string {
+	/** The same with all texts in a value, names of fields too. */
+	#guardedDeep(value: unknown, taken: string[]): unknown {
+		if (typeof value === 'string') return this.#guarded(value, taken);
+		if (Array.isArray(value)) return value.map((each) => this.#guardedDeep(each, taken));
+		if (typeof value !== 'object' || value === null) return value;
+		return Object.fromEntries(Object.entries(value).map(([key, each]) => [this.#guarded(key, taken), this.#guardedDeep(each, taken)]));
+	}
+
+	#render(messages: readonly object[], more: object = {}): string {
 		try {
 			return this.#template.render({
+				...more,
 				messages,
 				add_generation_prompt: true,
 				bos_token: this.#tokens.bosText,
@@ -131,6 +162,17 @@ export class ChatTemplate {
 			throw new TemplateError(`the model's chat template refuses the messages: ${words(error)}`);
 		}
 	}
+}
+
+/** Templates write the arguments as JSON themselves; those that are none stay a text. */
+function withParsedArguments({ id, type, function: called }: ToolCall): object {
+	let given: unknown = called.arguments;
+	try {
+		given = JSON.parse(called.arguments === '' ? '{}' : called.arguments);
+	} catch (error) {
+		if (!(error instanceof SyntaxError)) throw error;
+	}
+	return { id, type, function: { name: called.name, arguments: given } };
 }
 
 function words(error: unknown): string {

@@ -4,7 +4,7 @@
  */
 import type * as Library from 'node-llama-cpp';
 import type { Llama, LlamaGrammarEvaluationState, LlamaModel } from 'node-llama-cpp';
-import type { Sampling } from '../../actors/serving/task-request.ts';
+import type { Sampling, ToolUse } from '../../actors/serving/task-request.ts';
 import { grammarShape } from './grammar-shape.ts';
 import { libraryJsonSchema, SchemaError } from './json-schema.ts';
 
@@ -21,6 +21,25 @@ const repetitionDepthMax = 8;
 /** The library ends a JSON grammar with newlines that its own chat session then cuts off; here the end of the value is the end. */
 const newlineEnding = ' "\\n\\n\\n\\n" [\\n]*';
 
+/** A call of the tool that is asked for, or of any: where one has to be made, it is all that is said. */
+function callSchema({ tools, choice }: ToolUse): unknown {
+	const wanted = typeof choice === 'object' ? tools.filter((tool) => tool.function.name === choice.name) : tools;
+	const definitions: Record<string, unknown> = {};
+	const calls = wanted.map(({ function: { name, parameters } }) => {
+		const { $defs, definitions: older, ...schema } = (parameters ?? {}) as Readonly<Record<string, unknown>>;
+		// They are looked up from the root of the schema that they are part of.
+		for (const [key, each] of Object.entries({ ...(older as object), ...($defs as object) })) {
+			if (JSON.stringify(definitions[key] ?? each) !== JSON.stringify(each))
+				throw new GrammarError(`tools cannot be used: two of them define ${JSON.stringify(key)} in different ways`);
+			definitions[key] = each;
+		}
+		const given = schema['type'] === undefined && schema['$ref'] === undefined ? { ...schema, type: 'object' } : schema;
+		return { type: 'object', properties: { name: { const: name }, arguments: given }, required: ['name', 'arguments'] };
+	});
+	const call = calls.length === 1 ? calls[0] : { anyOf: calls };
+	return Object.keys(definitions).length === 0 ? call : { ...call, $defs: definitions };
+}
+
 export class Grammars {
 	readonly #library: typeof Library;
 	readonly #llama: Llama;
@@ -33,23 +52,29 @@ export class Grammars {
 	}
 
 	/** A fresh state for one generation; null when it is free. Throws `GrammarError`. */
-	async stateFor(sampling: Sampling): Promise<LlamaGrammarEvaluationState | null> {
-		const { grammar, jsonSchema } = sampling;
+	async stateFor(sampling: Sampling, toolUse: ToolUse | null = null): Promise<LlamaGrammarEvaluationState | null> {
+		const { grammar, jsonObject } = sampling;
+		const jsonSchema = sampling.jsonSchema ?? (jsonObject === true ? { type: 'object', additionalProperties: true } : null);
 		const hasSchema = jsonSchema !== null && jsonSchema !== undefined;
 		if (grammar !== null && hasSchema) throw new GrammarError('sampling.grammar and sampling.json_schema exclude each other');
+		if (toolUse !== null && toolUse.choice !== 'none') {
+			if (grammar !== null || hasSchema)
+				throw new GrammarError('tools are given with a grammar or a JSON schema; this engine does one of them');
+			if (toolUse.choice !== 'auto') return this.#state(await this.#ofSchema(callSchema(toolUse), 'tools'), 'tools');
+		}
 		if (grammar !== null) return this.#state(grammar, 'sampling.grammar');
 		return hasSchema ? this.#state(await this.#ofSchema(jsonSchema), 'sampling.json_schema') : null;
 	}
 
-	async #ofSchema(schema: unknown): Promise<string> {
+	async #ofSchema(schema: unknown, field = 'sampling.json_schema'): Promise<string> {
 		try {
 			const { grammar } = await this.#llama.createGrammarForJsonSchema(libraryJsonSchema(schema));
 			const [root = '', ...rules] = grammar.split('\n');
 			if (!root.endsWith(newlineEnding)) return grammar;
 			return [root.slice(0, -newlineEnding.length), ...rules].join('\n');
 		} catch (error) {
-			if (error instanceof SchemaError) throw new GrammarError(`sampling.json_schema cannot be used: ${error.message}`);
-			throw new GrammarError('sampling.json_schema cannot be used: no grammar can be made of it');
+			if (error instanceof SchemaError) throw new GrammarError(`${field} cannot be used: ${error.message}`);
+			throw new GrammarError(`${field} cannot be used: no grammar can be made of it`);
 		}
 	}
 

@@ -7,6 +7,7 @@ import type { LlamaGrammarEvaluationState, Token } from 'node-llama-cpp';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PromptInput, Workload } from '../../actors/serving/task-request.ts';
 import type { GenerationSink, HostBackend, HostFacts, HostGeneration, HostRequest } from '../wire/host-protocol.ts';
+import type { AnswerShape } from './answer-parser.ts';
 import { TemplateError } from './chat-template.ts';
 import { GrammarError } from './grammar.ts';
 import type { LoadedModel } from './llama-model.ts';
@@ -27,6 +28,7 @@ interface Prepared {
 	readonly resumed: readonly Token[];
 	readonly limit: number;
 	readonly grammar: LlamaGrammarEvaluationState | null;
+	readonly answer: AnswerShape | null;
 }
 
 export class LlamaBackend implements HostBackend {
@@ -67,7 +69,7 @@ export class LlamaBackend implements HostBackend {
 	async count(input: PromptInput): Promise<number> {
 		const { embedder, vocabulary, prompts, ctx } = this.#loaded;
 		const most = ctx * contextsCounted;
-		if (input.kind !== 'inputs') return (await prompts.tokenize(input, most)).length;
+		if (input.kind !== 'inputs') return (await prompts.tokenize(input, most)).tokens.length;
 		if (embedder !== null) return embedder.count(input);
 		let sum = 0;
 		for (const text of input.inputs) sum += (await vocabulary.tokenize(text, { special: false, continued: false, most })).length;
@@ -123,7 +125,7 @@ export class LlamaBackend implements HostBackend {
 		if (input.kind === 'inputs') return invalid('a completion needs a prompt or messages; inputs are for embedding');
 		try {
 			const ctx = Math.min(request.ctx, this.#loaded.ctx);
-			const prompt = await this.#loaded.prompts.tokenize(input, ctx * contextsCounted);
+			const { tokens: prompt, answer } = await this.#loaded.prompts.tokenize(input, ctx * contextsCounted);
 			const room = ctx - prompt.length;
 			if (prompt.length === 0) return invalid('the prompt is empty: there is nothing to go on from');
 			const atLeast = prompt.length > ctx * contextsCounted ? 'at least ' : '';
@@ -136,10 +138,13 @@ export class LlamaBackend implements HostBackend {
 			const resumed = (request.resume?.ids ?? []) as readonly Token[];
 			if (resumed.length > room || resumed.some((id) => id >= this.#loaded.vocabulary.size))
 				return invalid('resume.ids are not tokens of this model, or more than its context holds');
-			const grammar = await this.#loaded.grammars.stateFor(request.sampling);
+			const toolUse = input.kind === 'messages' ? (input.toolUse ?? null) : null;
+			const grammar = await this.#loaded.grammars.stateFor(request.sampling, toolUse);
 			// The library lets nobody tell a grammar which tokens were there before.
 			if (grammar !== null && resumed.length > 0) return invalid('resume.ids are given with a grammar, which cannot go on in its middle');
-			return { prompt, resumed, limit: Math.min(request.maxTokens, room), grammar };
+			// Under a grammar nothing is thought, and only calls are looked for.
+			const shape = grammar === null || answer === null ? answer : answer.tools.length === 0 ? null : { ...answer, thinks: false };
+			return { prompt, resumed, limit: Math.min(request.maxTokens, room), grammar, answer: shape };
 		} catch (error) {
 			if (error instanceof TemplateError || error instanceof GrammarError) return invalid(error.message);
 			throw error;
@@ -219,7 +224,13 @@ function describe(loaded: LoadedModel): HostFacts {
 		chatTemplate: loaded.prompts.template?.bounds() ?? null,
 		device: loaded.device,
 		features:
-			loaded.context === null ? workloads : [...workloads, 'logprobs', 'stop', 'seed', 'grammar', 'json_schema', 'strict', 'resume'],
+			loaded.context === null
+				? workloads
+				: [
+						...workloads,
+						...['logprobs', 'stop', 'seed', 'grammar', 'json_schema', 'strict', 'resume'],
+						...(loaded.prompts.tools ? ['tools'] : []),
+					],
 	};
 }
 

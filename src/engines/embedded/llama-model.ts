@@ -92,16 +92,17 @@ export async function loadModel(settings: EmbeddedSettings, observer: LoadObserv
 			gguf.poolingType >= 1 && gguf.poolingType <= 3 ? await LlamaEmbedder.create(model, vocabulary, ctx, settings.cpuThreads) : null;
 		if (context === null && embedder === null)
 			throw new LoadError(unusable(`${gguf.architecture} models are neither for text nor for embeddings`));
+		const name = gguf.name ?? basename(settings.modelPath);
 		return {
 			model,
 			context,
 			embedder,
 			vocabulary,
-			prompts: new Prompts(model, vocabulary, gguf.chatTemplate),
+			prompts: new Prompts(model, vocabulary, gguf.chatTemplate, name),
 			grammars: new Grammars(library, llama, model),
 			gguf,
 			digest: await hashing,
-			name: gguf.name ?? basename(settings.modelPath),
+			name,
 			slots: settings.slots,
 			ctx,
 			device: await deviceWords(llama, settings),

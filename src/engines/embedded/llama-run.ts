@@ -9,13 +9,17 @@
  * `tokensOut` counts the tokens of what was given out. Tokens that end the text (end of turn) are not text and not counted;
  * those of a stop string neither.
  */
+import { randomBytes } from 'node:crypto';
 import type { LlamaContextSequence, LlamaGrammarEvaluationState, SequenceEvaluateOptions, Token } from 'node-llama-cpp';
 import type { GenerationUsage } from '../../actors/serving/decode.ts';
 import { failure } from '../../actors/serving/failure.ts';
 import type { Sampling } from '../../actors/serving/task-request.ts';
 import type { GenerationSink, HostGeneration, HostRequest } from '../wire/host-protocol.ts';
-import { PieceAssembler } from '../wire/piece-assembler.ts';
-import { type TokenBytes, TokenText } from './token-text.ts';
+import { type EmitPiece, PieceAssembler } from '../wire/piece-assembler.ts';
+import type { AnswerShape } from './answer-parser.ts';
+import { AnswerPieces } from './answer-pieces.ts';
+import { TokenText } from './token-text.ts';
+import type { Vocabulary } from './vocabulary.ts';
 
 /** A sequence of the context. `run` is null while it is idle; its cache stays for the next prompt. */
 export interface Slot {
@@ -37,7 +41,9 @@ export interface RunParts {
 	/** Most tokens to make: what was asked for, within the context. */
 	readonly limit: number;
 	readonly grammar: LlamaGrammarEvaluationState | null;
-	readonly vocabulary: TokenBytes;
+	/** What is to be found in what the model says; null: it is text. */
+	readonly answer: AnswerShape | null;
+	readonly vocabulary: Vocabulary;
 }
 
 interface Sampled {
@@ -54,6 +60,7 @@ export class LlamaRun implements HostGeneration {
 	readonly request: HostRequest;
 	readonly #parts: RunParts;
 	readonly #assembler: PieceAssembler;
+	readonly #pieces: AnswerPieces | null;
 	readonly #text: TokenText;
 	readonly #startedAt = performance.now();
 	/** How the text that it was to go on with ends already; null: it goes on. */
@@ -75,9 +82,14 @@ export class LlamaRun implements HostGeneration {
 		const { request, prompt, resumed } = parts;
 		this.#rest = [...prompt, ...resumed];
 		this.#made = [...resumed];
-		this.#assembler = new PieceAssembler(request.sampling.stop, parts.sink.piece, request.tellIds);
-		this.#text = new TokenText(parts.vocabulary);
-		const state = this.#assembler.resume(resumed.map((token) => this.#text.push(token)));
+		const { answer, sink, vocabulary } = parts;
+		const pieces = answer === null ? null : new AnswerPieces(answer, sink.piece, newCallId);
+		this.#pieces = pieces;
+		const emit: EmitPiece = pieces === null ? sink.piece : (...piece) => pieces.take(...piece);
+		this.#assembler = new PieceAssembler(request.sampling.stop, emit, request.tellIds);
+		this.#text = new TokenText(answer === null ? vocabulary : vocabulary.withMarks);
+		const texts = resumed.map((token) => this.#text.push(token));
+		const state = this.#assembler.resume(texts, pieces === null ? undefined : (text) => pieces.replay(text));
 		this.#endedAs = state === 'stopped' ? 'stop' : resumed.length >= parts.limit ? 'length' : state === 'ended' ? 'stop' : null;
 	}
 
@@ -175,9 +187,11 @@ export class LlamaRun implements HostGeneration {
 		const left = this.#text.finish();
 		const stopped = left !== '' && this.#assembler.complete(left, this.#lastToken, this.#lastLogprob);
 		this.#assembler.finish();
+		this.#pieces?.finish();
 		const usage = this.#usage();
 		await this.#end();
-		this.#parts.sink.ended(stopped ? 'stop' : reason, usage);
+		const ended = stopped ? 'stop' : reason;
+		this.#parts.sink.ended(ended === 'stop' && (this.#pieces?.calls ?? 0) > 0 ? 'tool_calls' : ended, usage);
 	}
 
 	/** The slot is idle afterwards. */
@@ -250,6 +264,11 @@ function evaluateOptions(
 
 function isPenalised(sampling: Sampling): boolean {
 	return sampling.repeatPenalty !== 1 || sampling.presencePenalty !== 0 || sampling.frequencyPenalty !== 0;
+}
+
+/** Nine letters and digits: the one form that every model's template takes. */
+function newCallId(): string {
+	return randomBytes(12).toString('base64url').replaceAll(/[-_]/g, 'x').slice(0, 9);
 }
 
 function refuseToShift(): never {

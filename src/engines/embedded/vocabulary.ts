@@ -8,6 +8,7 @@
 
 import { setImmediate as turn } from 'node:timers/promises';
 import type { LlamaModel, Token } from 'node-llama-cpp';
+import { answerMarks } from './answer-parser.ts';
 import { SpecialGuard } from './special-guard.ts';
 import { chunksOf } from './text-chunks.ts';
 import type { TokenBytes } from './token-text.ts';
@@ -18,6 +19,7 @@ export interface TokenizeOptions {
 	readonly most: number;
 }
 
+const marks: ReadonlySet<string> = new Set(answerMarks);
 const noBytes: Uint8Array = new Uint8Array(0);
 
 export class Vocabulary implements TokenBytes {
@@ -42,6 +44,12 @@ export class Vocabulary implements TokenBytes {
 		this.specialNames = [...special];
 		this.#guard = new SpecialGuard(this.specialNames);
 	}
+
+	/** The same where the marks of thinking and calls are looked for: as tokens of their own they have no text. */
+	readonly withMarks: TokenBytes = {
+		text: (id) => (marks.has(this.#names[id] ?? '') ? (this.#names[id] as string) : this.text(id)),
+		bytes: (id) => (marks.has(this.#names[id] ?? '') ? Buffer.from(this.#names[id] as string) : this.bytes(id)),
+	};
 
 	/**
 	 * A text as tokens, in turns with whatever else the process does. `special`: the names of special tokens in it are meant.

@@ -3,12 +3,13 @@
  * template is used), `/v1/embeddings`, `/v1/models`. Fields as in OpenAI's reference, which refuses others; those that only some engines
  * have are sent to engines that are known to have them, and only where they are not off.
  */
-import type { GenerateRequest } from '../../actors/serving/decode.ts';
+import { type FinishReason, type GenerateRequest, type PieceChannel, pieceIsReasoning } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
-import type { Sampling } from '../../actors/serving/task-request.ts';
+import type { PromptInput, Sampling, ToolUse } from '../../actors/serving/task-request.ts';
 import {
 	type AnswerReader,
 	type AnswerSink,
+	type ToolCallDelta,
 	type UpstreamAdapter,
 	type UpstreamCall,
 	type UpstreamClient,
@@ -40,7 +41,7 @@ export function openaiFacts(model: string, ctx: number | null, more: Partial<Ups
 		ctx,
 		slots: null,
 		workloads: ['completion', 'embedding'],
-		features: ['json_schema'],
+		features: ['json_schema', 'tools', 'images', 'logit_bias'],
 		chatTemplate: true,
 		found: {},
 		...more,
@@ -126,8 +127,27 @@ export function openaiCall(target: UpstreamTarget, request: GenerateRequest, ext
 	if (raw) {
 		return events('/v1/completions', { ...common, prompt: input.text }, new CompletionReader());
 	}
-	const messages = input.kind === 'prompt' ? [{ role: 'user', content: input.text }] : input.messages;
-	return events('/v1/chat/completions', { ...common, messages }, new ChatReader());
+	const chat = input.kind === 'prompt' ? { messages: [{ role: 'user', content: input.text }] } : chatFields(input);
+	return events('/v1/chat/completions', { ...common, ...chat }, new ChatReader());
+}
+
+/** Messages, tools and template arguments in the names of the API. */
+export function chatFields({ messages, toolUse, templateArgs = {} }: Extract<PromptInput, { readonly kind: 'messages' }>): Fields {
+	const { reasoning_effort: effort, ...template } = templateArgs;
+	return {
+		messages: messages.map(({ parts, ...message }) => (parts === undefined ? message : { ...message, content: parts })),
+		...(toolUse === undefined ? {} : toolFields(toolUse)),
+		...(effort === undefined ? {} : { reasoning_effort: effort }),
+		...(Object.keys(template).length === 0 ? {} : { chat_template_kwargs: template }),
+	};
+}
+
+function toolFields({ tools, choice, parallel }: ToolUse): Fields {
+	return {
+		tools,
+		...(choice === 'auto' ? {} : { tool_choice: typeof choice === 'string' ? choice : { type: 'function', function: choice } }),
+		...(parallel ? {} : { parallel_tool_calls: false }),
+	};
 }
 
 function events(path: string, body: unknown, reader: AnswerReader): UpstreamCall {
@@ -142,6 +162,8 @@ function openaiSampling(sampling: Sampling): Fields {
 		...(sampling.presencePenalty === 0 ? {} : { presence_penalty: sampling.presencePenalty }),
 		...(sampling.frequencyPenalty === 0 ? {} : { frequency_penalty: sampling.frequencyPenalty }),
 		...(sampling.stop.length === 0 ? {} : { stop: sampling.stop }),
+		...(sampling.logitBias === undefined ? {} : { logit_bias: sampling.logitBias }),
+		...(sampling.jsonObject === true ? { response_format: { type: 'json_object' } } : {}),
 		...(sampling.jsonSchema === null || sampling.jsonSchema === undefined
 			? {}
 			: { response_format: { type: 'json_schema', json_schema: { name: 'answer', schema: sampling.jsonSchema, strict: true } } }),
@@ -159,7 +181,7 @@ function extendedSampling(sampling: Sampling): Fields {
 
 /** What both streams have in common: usage, errors, `[DONE]`. */
 abstract class ChunkReader implements AnswerReader {
-	abstract readonly shape: DeltaShape;
+	abstract readonly shape: DeltaShape | null;
 
 	/** Text and log-probabilities of a choice. */
 	protected abstract choice(choice: Fields, to: AnswerSink): void;
@@ -193,13 +215,44 @@ class CompletionReader extends ChunkReader {
 	}
 }
 
-class ChatReader extends ChunkReader {
-	readonly shape = new DeltaShape(['choices', 0, 'delta', 'content']);
+/** Answer, thoughts and calls of a chat. */
+export class ChatReader extends ChunkReader {
+	/** By the name of the field that holds the text. */
+	readonly #shapes = {
+		content: new DeltaShape(['choices', 0, 'delta', 'content']),
+		reasoning_content: new DeltaShape(['choices', 0, 'delta', 'reasoning_content']),
+		reasoning: new DeltaShape(['choices', 0, 'delta', 'reasoning']),
+	};
+	/** Of the last delta that was read; a delta with more than one text, or a call, has none: each of its kind is to be read. */
+	shape: DeltaShape | null = this.#shapes.content;
+	channel: PieceChannel = 0;
 
 	protected choice(choice: Fields, to: AnswerSink): void {
-		const text = textOf(fieldsOf(choice['delta'])['content']);
-		if (text !== null && text !== '') to.token(text);
+		const delta = fieldsOf(choice['delta']);
+		const content = textOf(delta['content']) ?? '';
+		const reasoningField = textOf(delta['reasoning_content']) === null ? 'reasoning' : 'reasoning_content';
+		const reasoning = textOf(delta[reasoningField]) ?? '';
+		const calls = listOf(delta['tool_calls']);
+		if (reasoning !== '') to.token(reasoning, 1, -1, Number.NaN, pieceIsReasoning);
+		if (content !== '') to.token(content, reasoning === '' ? 1 : 0);
+		for (const [position, call] of calls.entries()) to.toolCall(toolCallOf(call, position));
+		const alone = calls.length === 0 && (content === '' || reasoning === '');
+		this.shape = alone ? this.#shapes[reasoning === '' ? 'content' : reasoningField] : null;
+		this.channel = reasoning === '' ? 0 : pieceIsReasoning;
 	}
+}
+
+function toolCallOf(value: unknown, position: number): ToolCallDelta {
+	const call = fieldsOf(value);
+	const called = fieldsOf(call['function']);
+	const id = textOf(call['id']);
+	const name = textOf(called['name']);
+	const given = textOf(called['arguments']);
+	return {
+		index: countOf(call['index']) ?? position,
+		...(id === null || id === '' ? {} : { id, type: 'function' }),
+		function: { ...(name === null || name === '' ? {} : { name }), ...(given === null ? {} : { arguments: given }) },
+	};
 }
 
 class EmbeddingReader implements AnswerReader {
@@ -242,8 +295,9 @@ function readUsage(value: unknown, to: AnswerSink): void {
 	});
 }
 
-/** `stop`, `length`; what else there is (`eos`, `tool_calls`, `content_filter`) is an end of the engine's own. */
-export function finishOf(reason: string): 'stop' | 'length' {
+/** `stop`, `length`, `tool_calls`; what else there is (`eos`, `content_filter`) is an end of the engine's own. */
+export function finishOf(reason: string): FinishReason {
+	if (reason === 'tool_calls' || reason === 'function_call') return 'tool_calls';
 	return reason === 'length' || reason === 'max_tokens' ? 'length' : 'stop';
 }
 

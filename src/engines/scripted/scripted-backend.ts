@@ -5,7 +5,7 @@
  * All streams share one clock: a tick is a decode step, one token for each, one flush. The first token leaves as soon as the
  * prompt is "prefilled".
  */
-import type { GenerationUsage } from '../../actors/serving/decode.ts';
+import type { FinishReason, GenerationUsage } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
 import {
@@ -17,7 +17,8 @@ import {
 	selfTestLease,
 } from '../wire/host-protocol.ts';
 import { PieceAssembler } from '../wire/piece-assembler.ts';
-import { countInput, inputText, messageTokens, scriptedVectors } from './scripted-input.ts';
+import { countInput, inputText, messageTokens, scriptedScores, scriptedVectors } from './scripted-input.ts';
+import { type ScriptedPlan, scriptedPlan } from './scripted-plan.ts';
 import type { ScriptedFault, ScriptedSettings } from './scripted-settings.ts';
 import { hashText, scriptedLogprob, scriptedTokenId, scriptedTokens, tokenText } from './scripted-text.ts';
 import { flatOutRate, StepClock } from './step-clock.ts';
@@ -29,14 +30,18 @@ interface Run {
 	readonly assembler: PieceAssembler;
 	readonly fault: ScriptedFault | null;
 	readonly promptHash: number;
+	/** What it says first. */
+	readonly plan: ScriptedPlan;
 	/** Tokens that it says again; none: it says words. */
 	readonly echo: readonly string[];
 	readonly tokensIn: number;
 	readonly limit: number;
-	readonly atFullLength: 'stop' | 'length';
+	readonly atFullLength: FinishReason;
 	readonly startedAt: number;
 	firstAt: number;
 	made: number;
+	/** Tokens of its plan that were given out. */
+	planned: number;
 	timer: NodeJS.Timeout | null;
 	over: boolean;
 }
@@ -67,12 +72,12 @@ export class ScriptedBackend implements HostBackend {
 			modelDigest: null,
 			slots: settings.slots,
 			ctx: settings.ctx,
-			workloads: ['completion', 'embedding'],
+			workloads: ['completion', 'embedding', 'rerank'],
 			samplerProfileVersion: 'scripted-1',
 			// The role's own bytes are counted by whoever asks; ": " adds no token to them.
 			chatTemplate: { baseBytes: 0, perMessageBytes: messageTokens },
 			device: 'none (scripted)',
-			features: ['completion', 'logprobs', 'stop', 'seed', 'embedding', 'resume'],
+			features: ['completion', 'logprobs', 'stop', 'seed', 'embedding', 'resume', 'tools'],
 		};
 	}
 
@@ -83,25 +88,30 @@ export class ScriptedBackend implements HostBackend {
 			sink.failed(refusal);
 			return ended;
 		}
-		if (request.workload === 'embedding') {
-			sink.embedded(scriptedVectors(request.input), { tokensIn, tokensCached: 0, tokensOut: 0, prefillMs: 0, decodeMs: 0 });
+		if (request.workload !== 'completion') {
+			const vectors = request.workload === 'rerank' ? scriptedScores(request.input) : scriptedVectors(request.input);
+			sink.embedded(vectors, { tokensIn, tokensCached: 0, tokensOut: 0, prefillMs: 0, decodeMs: 0 });
 			return ended;
 		}
 		const prompt = inputText(request.input);
 		const wanted = Math.min(request.maxTokens, Math.min(request.ctx, this.#settings.ctx) - tokensIn);
+		const plan = scriptedPlan(request.input);
+		const whole = plan.calls ? plan.pieces.length : plan.pieces.length + this.#settings.tokens;
 		const run: Run = {
 			request,
 			sink,
 			assembler: new PieceAssembler(request.sampling.stop, sink.piece, request.tellIds),
 			fault: this.#faultOf(request, prompt),
 			promptHash: hashText(prompt),
+			plan,
 			echo: this.#settings.text === 'echo' ? scriptedTokens(prompt) : [],
 			tokensIn,
-			limit: Math.min(this.#settings.tokens, wanted),
-			atFullLength: this.#settings.tokens <= wanted ? 'stop' : 'length',
+			limit: Math.min(whole, wanted),
+			atFullLength: whole > wanted ? 'length' : plan.calls ? 'tool_calls' : 'stop',
 			startedAt: performance.now(),
 			firstAt: 0,
 			made: request.resume?.ids.length ?? 0,
+			planned: 0,
 			timer: null,
 			over: false,
 		};
@@ -111,7 +121,8 @@ export class ScriptedBackend implements HostBackend {
 		}
 		this.#runs.add(run);
 		sink.started(tokensIn, 0);
-		const texts = run.request.resume?.ids.map((id, index) => this.#textOf(run, id, index)) ?? [];
+		const resumedIds = run.request.resume?.ids.slice(plan.pieces.length) ?? [];
+		const texts = resumedIds.map((id, index) => this.#textOf(run, id, index));
 		const resumed = run.assembler.resume(texts);
 		if (resumed !== 'goes-on') {
 			this.#end(run, 'stop');
@@ -140,9 +151,7 @@ export class ScriptedBackend implements HostBackend {
 
 	#refusal(request: HostRequest, tokensIn: number): Failure | null {
 		const ctx = Math.min(request.ctx, this.#settings.ctx);
-		if (request.workload === 'embedding') return null;
-		if (request.workload !== 'completion')
-			return invalid(`workload is ${request.workload}; the scripted engine does completion and embedding`);
+		if (request.workload !== 'completion') return null;
 		if (request.input.kind === 'inputs') return invalid('a completion needs a prompt or messages; inputs are for embedding');
 		if (request.sampling.grammar !== null) return invalid('sampling.grammar is set; the scripted engine has no grammars');
 		if (request.sampling.jsonSchema !== null) return invalid('sampling.json_schema is set; the scripted engine has no schemas');
@@ -208,7 +217,14 @@ export class ScriptedBackend implements HostBackend {
 		const index = run.made;
 		run.made += 1;
 		const id = scriptedTokenId(run.promptHash, run.request.seed, index);
-		const text = this.#textOf(run, id, index);
+		const planned = run.plan.pieces[index];
+		if (planned !== undefined) {
+			run.sink.piece(planned.text, 1, -1, Number.NaN, run.request.tellIds ? [id] : null, planned.channel);
+			run.planned += 1;
+			if (run.made >= run.limit) this.#end(run, run.atFullLength);
+			return;
+		}
+		const text = this.#textOf(run, id, index - run.plan.pieces.length);
 		this.#record?.made(run.request.seed, index, text);
 		const wanted = run.request.sampling.logprobs;
 		if (run.assembler.push(text, wanted ? id : -1, wanted ? scriptedLogprob(id) : Number.NaN, id)) this.#end(run, 'stop');
@@ -252,7 +268,7 @@ export class ScriptedBackend implements HostBackend {
 		run.sink.cancelled(this.#usage(run));
 	}
 
-	#end(run: Run, reason: 'stop' | 'length'): void {
+	#end(run: Run, reason: FinishReason): void {
 		this.#finish(run);
 		run.assembler.finish();
 		run.sink.ended(reason, this.#usage(run));
@@ -271,7 +287,7 @@ export class ScriptedBackend implements HostBackend {
 		return {
 			tokensIn: run.tokensIn,
 			tokensCached: 0,
-			tokensOut: run.assembler.tokensOut,
+			tokensOut: run.assembler.tokensOut + run.planned,
 			prefillMs: prefillEnd - run.startedAt,
 			decodeMs: run.firstAt === 0 ? 0 : now - run.firstAt,
 		};

@@ -22,6 +22,16 @@ export function countInput(input: PromptInput): number {
 	return Math.max(1, scriptedTokens(inputText(input)).length + extra);
 }
 
+/** A score from 0 to 1 for each text: how near its vector is to that of the query. */
+export function scriptedScores(input: PromptInput): Float32Array[] {
+	const [query = new Float32Array(0), ...texts] = scriptedVectors({
+		kind: 'inputs',
+		inputs: input.kind === 'inputs' ? [input.query ?? '', ...input.inputs] : [],
+		query: null,
+	});
+	return texts.map((text) => Float32Array.of((text.reduce((sum, value, dim) => sum + value * (query[dim] ?? 0), 0) + 1) / 2));
+}
+
 /** One vector of length 1 for each text, from the text alone. */
 export function scriptedVectors(input: PromptInput): Float32Array[] {
 	const texts = input.kind === 'inputs' ? input.inputs : [inputText(input)];

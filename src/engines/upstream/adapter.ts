@@ -2,7 +2,7 @@
  * What differs between the engines that are spoken to over HTTP: what is asked and how the answer is read (front threads), and how
  * one sees that an engine is well (engine threads). One adapter an engine, in a folder of its own; it holds no state.
  */
-import type { GenerateRequest } from '../../actors/serving/decode.ts';
+import type { FinishReason, GenerateRequest, PieceChannel } from '../../actors/serving/decode.ts';
 import type { Failure } from '../../actors/serving/failure.ts';
 import type { PromptInput, Workload } from '../../actors/serving/task-request.ts';
 import type { DeltaShape } from './delta-shape.ts';
@@ -48,8 +48,13 @@ export type EngineOptions = Readonly<Record<string, string | number | boolean | 
 
 /** Reads the answer to one request. */
 export interface AnswerReader {
-	/** Where the text of a delta lies: deltas of one shape are read without a parse, each as one token. Null: all are parsed. */
+	/**
+	 * Where the text of a delta lies: deltas of one shape are read without a parse, each as one token. Null: all are parsed. Asked again
+	 * after each that was.
+	 */
 	readonly shape: DeltaShape | null;
+	/** What the texts of that shape belong to. Default: the answer. */
+	readonly channel?: PieceChannel;
 	/** An event, or the whole answer, as JSON. */
 	read(event: unknown, name: string, to: AnswerSink): void;
 	/** Data of an event that is no JSON; false: it is not known. `[DONE]` is one, where an engine ends with that. */
@@ -66,15 +71,24 @@ export interface AnswerReader {
 	finish?(to: AnswerSink): void;
 }
 
+export interface ToolCallDelta {
+	readonly index: number;
+	readonly id?: string;
+	readonly type?: 'function';
+	readonly function: { readonly name?: string; readonly arguments?: string };
+}
+
 /** What a reader finds. Calls that come after `ended` or `failed` are passed over, but for `used`. */
 export interface AnswerSink {
-	token(text: string, tokens?: number, id?: number, logprob?: number): void;
+	token(text: string, tokens?: number, id?: number, logprob?: number, channel?: PieceChannel): void;
+	/** One delta of a tool call, as the chat API has it; it counts as `tokens` (1). */
+	toolCall(delta: ToolCallDelta, tokens?: number): void;
 	/** Ids of the tokens of the next `token`, one each, for whoever goes on behind them. */
 	told(ids: readonly number[]): void;
 	/** Tokens of the request, as far as they are known; each call adds what it knows. */
 	used(usage: { readonly tokensIn?: number; readonly tokensCached?: number; readonly tokensOut?: number }): void;
 	/** Told to the task when the answer is at its end. */
-	ended(finishReason: 'stop' | 'length'): void;
+	ended(finishReason: FinishReason): void;
 	/** Behind `ended`: the engine would go on, but no more is wanted of it. It is left, as by a cancel. */
 	enough(): void;
 	vectors(vectors: readonly Float32Array[]): void;

@@ -2,7 +2,7 @@
  * From the text of deltas, as it stands in their JSON, to the piece records of `decode.ts`. One per generation; the blocks that
  * it writes to are shared by all of a front thread. Runs once per token: no strings.
  */
-import { pieceHasIds, pieceHasLogprob, recordHeadBytes, recordHeadLogprobBytes } from '../../actors/serving/decode.ts';
+import { type PieceChannel, pieceHasIds, pieceHasLogprob, recordHeadBytes, recordHeadLogprobBytes } from '../../actors/serving/decode.ts';
 
 const blockBytes = 256 * 1024;
 /** Of a record's text: its length is a u16. */
@@ -54,7 +54,16 @@ export class RecordWriter {
 	 * Text that stands in `from[start, end)` as the inside of a JSON string. `id` below 0: nobody asked for it. Tokens without text
 	 * count with the next that has some.
 	 */
-	add(from: Buffer, start: number, end: number, escaped: boolean, tokens: number, id: number, logprob: number): void {
+	add(
+		from: Buffer,
+		start: number,
+		end: number,
+		escaped: boolean,
+		tokens: number,
+		id: number,
+		logprob: number,
+		channel: PieceChannel = 0,
+	): void {
 		this.#carried += tokens;
 		if (start === end) return;
 		const blocks = this.#blocks;
@@ -62,7 +71,7 @@ export class RecordWriter {
 		const idBytes = this.#ids.length === 0 ? 0 : this.#idBytes();
 		const mostBytes = recordHeadLogprobBytes + idBytes + (end - start) + 6;
 		const headBytes = (id < 0 ? recordHeadBytes : recordHeadLogprobBytes) + idBytes;
-		if (end - start > textBytesMax - 6) return this.#addLong(from, start, end, escaped, id, logprob);
+		if (end - start > textBytesMax - 6) return this.#addLong(from, start, end, escaped, id, logprob, channel);
 		this.#makeRoom(mostBytes);
 		const { block, used } = blocks;
 		const textAt = used + headBytes;
@@ -78,7 +87,7 @@ export class RecordWriter {
 		this.tokens += counted;
 		block.writeUInt16LE(out - textAt, used);
 		block[used + 2] = counted;
-		block[used + 3] = id < 0 ? 0 : pieceHasLogprob;
+		block[used + 3] = id < 0 ? channel : channel | pieceHasLogprob;
 		if (id >= 0) {
 			block.writeUInt32LE(id, used + 4);
 			block.writeFloatLE(logprob, used + 8);
@@ -149,12 +158,12 @@ export class RecordWriter {
 		this.#ids = this.#ids.length === count ? [] : this.#ids.slice(count);
 	}
 
-	#addLong(from: Buffer, start: number, end: number, escaped: boolean, id: number, logprob: number): void {
+	#addLong(from: Buffer, start: number, end: number, escaped: boolean, id: number, logprob: number, channel: PieceChannel): void {
 		const text = escaped ? Buffer.from(JSON.parse(`"${from.toString('utf8', start, end)}"`) as string) : from.subarray(start, end);
 		for (let at = 0; at < text.length; ) {
 			let until = Math.min(text.length, at + textBytesMax - 8);
 			while (until < text.length && until > at && ((text[until] as number) & 0xc0) === 0x80) until -= 1;
-			this.add(text, at, until, false, 0, at === 0 ? id : -1, logprob);
+			this.add(text, at, until, false, 0, at === 0 ? id : -1, logprob, channel);
 			at = until;
 		}
 	}

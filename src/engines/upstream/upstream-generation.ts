@@ -9,9 +9,17 @@
  * ```
  */
 import type { ActorRef } from '../../actors/kernel/ref.ts';
-import type { DecodeNews, Generation, GenerationUsage } from '../../actors/serving/decode.ts';
+import {
+	type DecodeNews,
+	type FinishReason,
+	type Generation,
+	type GenerationUsage,
+	type PieceChannel,
+	pieceIsToolCall,
+} from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
-import type { AnswerSink, UpstreamCall, UpstreamEngine } from './adapter.ts';
+import { textParts } from '../wire/text-parts.ts';
+import type { AnswerSink, ToolCallDelta, UpstreamCall, UpstreamEngine } from './adapter.ts';
 import { EventScanner, EventTooLong } from './event-scan.ts';
 import type { ResponseHeaders } from './http-response.ts';
 import { type RecordBlocks, RecordWriter } from './record-writer.ts';
@@ -53,7 +61,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 	#bodyBytes = 0;
 	#retried = false;
 	#forsaken = false;
-	#finishReason: 'stop' | 'length' | null = null;
+	#finishReason: FinishReason | null = null;
 	#enough = false;
 	#failed: Failure | null = null;
 	#vectors: readonly Float32Array[] | null = null;
@@ -170,11 +178,20 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 
 	// ── what the answer says ─────────────────────────────────────────────────────────────────────────────────────
 
-	token(text: string, tokens = 1, id = -1, logprob = Number.NaN): void {
+	token(text: string, tokens = 1, id = -1, logprob = Number.NaN, channel: PieceChannel = 0): void {
 		if (this.#finishReason !== null || this.#failed !== null) return;
 		this.#timed();
 		const json = Buffer.from(JSON.stringify(text));
-		this.#writer.add(json, 1, json.length - 1, json.includes(0x5c), tokens, id, logprob);
+		this.#writer.add(json, 1, json.length - 1, json.includes(0x5c), tokens, id, logprob, channel);
+	}
+
+	toolCall(delta: ToolCallDelta, tokens = 1): void {
+		const { function: called, ...call } = delta;
+		// Longer ones would not fit a record: their JSON may not be cut.
+		const [first = '', ...more] = textParts(called.arguments ?? '');
+		this.token(JSON.stringify({ ...call, function: { ...called, arguments: first } }), tokens, -1, Number.NaN, pieceIsToolCall);
+		for (const part of more)
+			this.token(JSON.stringify({ index: delta.index, function: { arguments: part } }), 0, -1, Number.NaN, pieceIsToolCall);
 	}
 
 	told(ids: readonly number[]): void {
@@ -188,7 +205,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 		this.#tokensOut = count(tokensOut) ?? this.#tokensOut;
 	}
 
-	ended(finishReason: 'stop' | 'length'): void {
+	ended(finishReason: FinishReason): void {
 		this.#finishReason ??= finishReason;
 	}
 
@@ -213,7 +230,16 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 			const numbers = reader.numbers?.(shape, bytes);
 			if (numbers?.told !== undefined && numbers.told >= 0) this.#writer.willTell(numbers.told);
 			const { textStart, textEnd, escaped } = shape;
-			this.#writer.add(bytes, textStart, textEnd, escaped, numbers?.tokens ?? 1, numbers?.id ?? -1, numbers?.logprob ?? Number.NaN);
+			this.#writer.add(
+				bytes,
+				textStart,
+				textEnd,
+				escaped,
+				numbers?.tokens ?? 1,
+				numbers?.id ?? -1,
+				numbers?.logprob ?? Number.NaN,
+				reader.channel ?? 0,
+			);
 			return;
 		}
 		const data = bytes.toString('utf8', start, end);
@@ -228,7 +254,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 			if (!(error instanceof UnknownAnswer)) throw error;
 			this.failed(this.#broken(error.message));
 		}
-		shape?.learn(bytes, start, end);
+		reader.shape?.learn(bytes, start, end);
 	}
 
 	#timed(): void {

@@ -5,7 +5,7 @@
 import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { Workload } from '../../actors/serving/task-request.ts';
-import { listedModel, openaiCall, problemIn } from '../openai/openai-adapter.ts';
+import { ChatReader, listedModel, openaiCall, problemIn } from '../openai/openai-adapter.ts';
 import {
 	type PreparedCall,
 	type UpstreamAdapter,
@@ -17,7 +17,7 @@ import {
 import { countOf, fieldsOf, textOf } from '../upstream/json-fields.ts';
 import { metricSum } from '../upstream/metrics-text.ts';
 import { ScoreReader, VllmReader } from './vllm-answers.ts';
-import { askedPrompt, messagesOf, namedTokens, surelyFits, tokenizeBody, type VllmPrompt } from './vllm-prompt.ts';
+import { askedPrompt, chatBody, namedTokens, surelyFits, tokenizeBody, type VllmPrompt } from './vllm-prompt.ts';
 import { chatLogprobs, commonBody, completionLogprobs, foundOf, type VllmFound } from './vllm-requests.ts';
 import { tellsTokenIds } from './vllm-version.ts';
 
@@ -41,7 +41,9 @@ export const vllmAdapter: UpstreamAdapter = {
 			ctx,
 			slots: null,
 			workloads: [workload],
-			features: generates ? ['json_schema', 'grammar', 'logprobs', ...(tellsTokenIds(version) ? ['resume'] : [])] : [],
+			features: generates
+				? ['json_schema', 'grammar', 'logprobs', 'tools', 'images', 'logit_bias', ...(tellsTokenIds(version) ? ['resume'] : [])]
+				: [],
 			chatTemplate: generates,
 			found: { ...found },
 		};
@@ -88,8 +90,13 @@ function vllmCall(target: UpstreamTarget, request: GenerateRequest, prompt: Vllm
 	const body = {
 		...commonBody(target, request, prompt.maxTokens, cutsStops),
 		...(sampling.logprobs ? (chat ? chatLogprobs : completionLogprobs) : {}),
-		...(chat ? { messages: messagesOf(input) } : { prompt: prompt.ids ?? (input.kind === 'prompt' ? input.text : '') }),
+		...(chat ? chatBody(input) : { prompt: prompt.ids ?? (input.kind === 'prompt' ? input.text : '') }),
 	};
+	// Calls come without the ids of their tokens: such a task does not go on elsewhere.
+	if (chat && input.kind === 'messages' && input.toolUse !== undefined) {
+		if (sampling.logprobs) return failure('INVALID_PARAMS', 'sampling.logprobs is given with tools; the engine does one of them');
+		return { path: '/v1/chat/completions', body, answers: 'text/event-stream', reader: new ChatReader() };
+	}
 	const reader = new VllmReader({
 		path: chat ? 'chat' : 'completion',
 		logprobs: sampling.logprobs,

@@ -5,6 +5,7 @@
 import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
+import { chatFields } from '../openai/openai-adapter.ts';
 import type { EndedCall, UpstreamClient, UpstreamTarget } from '../upstream/adapter.ts';
 import { type Fields, fieldsOf, listOf, textOf } from '../upstream/json-fields.ts';
 import { StopMatcher } from '../wire/stop-matcher.ts';
@@ -33,6 +34,8 @@ export function surelyFits({ input, maxTokens, ctx }: GenerateRequest): boolean 
 function bytesMax(input: PromptInput): number {
 	if (input.kind === 'inputs') return 0;
 	if (input.kind === 'prompt') return Buffer.byteLength(input.text) + (input.raw ? 1 : templateBytes);
+	// What tools and parts that are no text need, nobody here knows.
+	if (input.toolUse !== undefined || input.messages.some(({ parts }) => parts !== undefined)) return Number.POSITIVE_INFINITY;
 	return input.messages.reduce(
 		(bytes, { role, content, name }) => bytes + Buffer.byteLength(role + content + (name ?? '')) + messageBytes,
 		templateBytes,
@@ -43,11 +46,18 @@ function bytesMax(input: PromptInput): number {
 export function tokenizeBody(model: string, input: PromptInput): Fields | null {
 	if (input.kind === 'inputs') return null;
 	if (input.kind === 'prompt' && input.raw) return { model, prompt: input.text };
-	return { model, messages: messagesOf(input), add_generation_prompt: true };
+	const { messages, tools, chat_template_kwargs: template } = chatBody(input);
+	return {
+		model,
+		messages,
+		...(tools === undefined ? {} : { tools }),
+		...(template === undefined ? {} : { chat_template_kwargs: template }),
+		add_generation_prompt: true,
+	};
 }
 
-export function messagesOf(input: Exclude<PromptInput, { kind: 'inputs' }>): readonly unknown[] {
-	return input.kind === 'prompt' ? [{ role: 'user', content: input.text }] : input.messages;
+export function chatBody(input: Exclude<PromptInput, { kind: 'inputs' }>): Fields {
+	return input.kind === 'prompt' ? { messages: [{ role: 'user', content: input.text }] } : chatFields(input);
 }
 
 /** Counted, and what is left of it behind the tokens of another engine. */

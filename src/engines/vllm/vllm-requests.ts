@@ -40,6 +40,7 @@ export function commonBody(target: UpstreamTarget, request: GenerateRequest, max
 		frequency_penalty: sampling.frequencyPenalty,
 		...(sampling.stop.length === 0 ? {} : { stop: sampling.stop }),
 		...(cutsStops ? { include_stop_str_in_output: true } : {}),
+		...(sampling.logitBias === undefined ? {} : { logit_bias: sampling.logitBias }),
 		...structured(sampling, version),
 		...(request.tellIds ? { return_token_ids: true } : {}),
 		// Lower is earlier; a server that is not told to order its work refuses any but 0.
@@ -47,9 +48,10 @@ export function commonBody(target: UpstreamTarget, request: GenerateRequest, max
 	};
 }
 
-function structured({ jsonSchema, grammar }: Sampling, version: string): Fields {
+function structured({ jsonSchema, jsonObject, grammar }: Sampling, version: string): Fields {
 	const schema = jsonSchema === null || jsonSchema === undefined ? null : jsonSchema;
 	return {
+		...(jsonObject === true ? { response_format: { type: 'json_object' } } : {}),
 		...(schema === null ? {} : { response_format: { type: 'json_schema', json_schema: { name: 'answer', schema, strict: true } } }),
 		...(grammar === null ? {} : hasStructuredOutputs(version) ? { structured_outputs: { grammar } } : { guided_grammar: grammar }),
 	};

@@ -3,7 +3,7 @@
  * of any split of the stream. Runs in host processes, on engine threads and, per batch of tokens, on front threads. Never
  * trusts a length.
  */
-import { type GenerationUsage, pieceHasIds, pieceHasLogprob } from '../../actors/serving/decode.ts';
+import { type GenerationUsage, type PieceChannel, pieceHasIds, pieceHasLogprob } from '../../actors/serving/decode.ts';
 import { frameBytesMax, frameHeadBytes } from './host-protocol.ts';
 
 /** The peer does not speak the protocol: its connection must end. */
@@ -111,7 +111,14 @@ export class FrameOutbox {
 	}
 
 	/** One record of a `pieces` payload, as laid out in `actors/serving/decode.ts`. More text or tokens than fit is a bug. */
-	piece(text: string, tokens: number, tokenId: number, logprob: number, ids: readonly number[] | null = null): void {
+	piece(
+		text: string,
+		tokens: number,
+		tokenId: number,
+		logprob: number,
+		ids: readonly number[] | null = null,
+		channel: PieceChannel = 0,
+	): void {
 		if (tokens < 1 || tokens > pieceTokensMax) throw new RangeError(`a piece of ${tokens} tokens; allowed are 1 to ${pieceTokensMax}`);
 		if (ids !== null && ids.length !== tokens) throw new RangeError(`a piece of ${tokens} tokens with ${ids.length} ids`);
 		this.#reserve(12 + 4 * tokens + text.length * 3);
@@ -119,7 +126,7 @@ export class FrameOutbox {
 		const head = this.#length;
 		let at = head + 4;
 		this.#buffer[head + 2] = tokens;
-		this.#buffer[head + 3] = flagged ? pieceHasLogprob : 0;
+		this.#buffer[head + 3] = flagged ? channel | pieceHasLogprob : channel;
 		if (flagged) {
 			this.#buffer.writeUInt32LE(tokenId, at);
 			this.#buffer.writeFloatLE(logprob, at + 4);

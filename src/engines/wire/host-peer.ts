@@ -10,10 +10,12 @@
  */
 import { timingSafeEqual } from 'node:crypto';
 import type { Socket } from 'node:net';
+import type { PieceChannel } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import { FrameOutbox, FrameReader, ProtocolError } from './host-frames.ts';
 import { readInput, readLeaseKeys, readRequest, readU32 } from './host-payloads.ts';
 import {
+	finishReasons,
 	frameBytesMax,
 	frameHeadBytes,
 	fromHost,
@@ -222,8 +224,8 @@ export class HostPeer {
 					outbox.u32(tokensCached);
 				});
 			},
-			piece: (text, tokens, tokenId, logprob, ids = null) => {
-				if (!over) this.#piece(stream, text, tokens, tokenId, logprob, ids);
+			piece: (text, tokens, tokenId, logprob, ids = null, channel = 0) => {
+				if (!over) this.#piece(stream, text, tokens, tokenId, logprob, ids, channel);
 			},
 			embedded: (vectors, usage) =>
 				last(fromHost.embedded, () => {
@@ -238,7 +240,7 @@ export class HostPeer {
 				}),
 			ended: (finishReason, usage) =>
 				last(fromHost.ended, () => {
-					outbox.u8(finishReason === 'stop' ? 0 : 1);
+					outbox.u8(finishReasons.indexOf(finishReason));
 					outbox.usage(usage);
 				}),
 			cancelled: (usage) => last(fromHost.cancelled, () => outbox.usage(usage)),
@@ -247,7 +249,15 @@ export class HostPeer {
 	}
 
 	/** Pieces of one stream that follow each other share a frame. */
-	#piece(stream: number, text: string, tokens: number, tokenId: number, logprob: number, ids: readonly number[] | null): void {
+	#piece(
+		stream: number,
+		text: string,
+		tokens: number,
+		tokenId: number,
+		logprob: number,
+		ids: readonly number[] | null,
+		channel: PieceChannel,
+	): void {
 		if (this.#socket.destroyed) return;
 		if (this.#openStream !== stream || this.#openCount === piecesMax) {
 			this.#closePieces();
@@ -257,7 +267,7 @@ export class HostPeer {
 			this.#openStream = stream;
 			this.#openCount = 0;
 		}
-		this.#outbox.piece(text, tokens, tokenId, logprob, ids);
+		this.#outbox.piece(text, tokens, tokenId, logprob, ids, channel);
 		this.#openCount += 1;
 		if (!this.#parts.stepped) this.#parts.hasOutput();
 	}

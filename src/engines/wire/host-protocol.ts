@@ -9,7 +9,7 @@
  *  ── hello     32-byte secret · u32 version     ── welcome    JSON HostFacts
  *  ── start     JSON HostRequest                 ── started    u32 tokensIn · u32 tokensCached
  *  ── cancel    –                                ── pieces     records as in `actors/serving/decode.ts`, u32 count first
- *  ── count     JSON PromptInput                 ── ended      u8 finish (0 stop, 1 length) · usage
+ *  ── count     JSON PromptInput                 ── ended      u8 finish (of `finishReasons`) · usage
  *  ── tokenize  UTF-8 text                       ── cancelled  usage
  *  ── audit     JSON string[] (revoked leases)   ── failed     JSON Failure
  *  ── ping      –                                ── counted    u32 tokens
@@ -24,13 +24,14 @@
  * Closing the connection cancels its streams. A revoked lease's streams are cancelled, and a later `start` on it fails.
  */
 
-import type { GenerateRequest, GenerationUsage } from '../../actors/serving/decode.ts';
+import type { FinishReason, GenerateRequest, GenerationUsage, PieceChannel } from '../../actors/serving/decode.ts';
 import type { Failure } from '../../actors/serving/failure.ts';
 import type { PromptInput, Workload } from '../../actors/serving/task-request.ts';
 
-export const hostProtocolVersion = 3;
+export const hostProtocolVersion = 4;
 export const frameBytesMax = 64 * 1024 * 1024;
 export const frameHeadBytes = 9;
+export const finishReasons: readonly FinishReason[] = ['stop', 'length', 'tool_calls'];
 export const secretBytes = 32;
 
 export const toHost = { hello: 1, start: 2, cancel: 3, count: 4, tokenize: 5, audit: 6, ping: 7 } as const;
@@ -87,11 +88,11 @@ export interface GenerationSink {
 	started(tokensIn: number, tokensCached: number): void;
 	/**
 	 * Whole characters only. `tokenId` and `logprob` when asked for, else −1 and NaN; `ids` of all its tokens when asked for: a
-	 * list that is used again.
+	 * list that is used again. Of a tool call, `text` is the JSON of a delta.
 	 */
-	piece(text: string, tokens: number, tokenId: number, logprob: number, ids?: readonly number[] | null): void;
+	piece(text: string, tokens: number, tokenId: number, logprob: number, ids?: readonly number[] | null, channel?: PieceChannel): void;
 	embedded(vectors: readonly Float32Array[], usage: GenerationUsage): void;
-	ended(finishReason: 'stop' | 'length', usage: GenerationUsage): void;
+	ended(finishReason: FinishReason, usage: GenerationUsage): void;
 	cancelled(usage: GenerationUsage): void;
 	failed(failure: Failure): void;
 }

@@ -27,8 +27,8 @@ export class PieceAssembler {
 	readonly #stops: StopMatcher;
 	readonly #emit: EmitPiece;
 	readonly #tellIds: boolean;
-	/** What it is given has been shown by another engine: it comes out here no more. */
-	#replaying = false;
+	/** Not null: what it is given has been shown by another engine, and comes out here alone. */
+	#replay: ((text: string) => void) | null = null;
 	#held = '';
 	/** Held text up to here has been given out. */
 	#shown = 0;
@@ -49,12 +49,12 @@ export class PieceAssembler {
 
 	/**
 	 * Takes the texts of tokens that were given out before, by another engine: it goes on behind them. `stopped` when a stop string
-	 * is in them, `ended` when they end as only a finished generation does, with tokens that never got a text.
+	 * is in them, `ended` when they end as only a finished generation does, with tokens that never got a text. `replay` is told their texts.
 	 */
-	resume(texts: readonly string[]): 'stopped' | 'ended' | 'goes-on' {
-		this.#replaying = true;
+	resume(texts: readonly string[], replay: (text: string) => void = () => undefined): 'stopped' | 'ended' | 'goes-on' {
+		this.#replay = replay;
 		const stopped = texts.some((text) => this.push(text, -1, Number.NaN));
-		this.#replaying = false;
+		this.#replay = null;
 		// Of these alone some are given out before they have a text.
 		const ended = this.#carried > 0 && this.#carried !== tokensMax;
 		this.#shown = this.#held.length;
@@ -136,7 +136,7 @@ export class PieceAssembler {
 	}
 
 	#give(text: string, tokens: number, tokenId: number, logprob: number, ids: readonly number[] | null): void {
-		if (this.#replaying) return;
+		if (this.#replay !== null) return this.#replay(text);
 		this.tokensOut += tokens;
 		const told = this.#tellIds ? ids : null;
 		if (tokens <= tokensMax) return this.#emit(text, tokens, tokenId, logprob, told);

@@ -98,7 +98,7 @@ const taskFields = {
 	tokens_cached: nullable(count),
 	tokens_out: count,
 	decode_time_ms: count,
-	finish_reason: nullable(oneOf(['stop', 'length', 'canceled'])),
+	finish_reason: nullable(oneOf(['stop', 'length', 'tool_calls', 'canceled'])),
 	error: nullable(envelopeSchema),
 	timings: Type.Object({
 		admitted_at_ms: count,
@@ -118,6 +118,10 @@ export const taskListSchema = Type.Object({ tasks: Type.Array(taskSchema), next_
 export const resultSchema = Type.Object({
 	...taskFields,
 	text: Type.Optional(text),
+	reasoning: Type.Optional(text),
+	tool_calls: Type.Optional(
+		Type.Array(Type.Object({ id: text, type: oneOf(['function']), function: Type.Object({ name: text, arguments: text }) })),
+	),
 	logprobs: Type.Optional(
 		Type.Array(Type.Object({ token: text, id: Type.Optional(Type.Integer()), logprob: Type.Optional(Type.Number()) })),
 	),

@@ -5,6 +5,7 @@
 import type { TaskView } from '../../actors/serving/task-directory.ts';
 import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
+import { answerOf } from './answer.ts';
 import { httpStatus } from './errors.ts';
 import type { FrontParts } from './front-parts.ts';
 import { type QueryFields, queryOf } from './query.ts';
@@ -64,23 +65,13 @@ function answer(exchange: Exchange, task: TaskView, parts: FrontParts): void {
 	exchange.json(httpStatus.ok, { ...taskJson(task, parts.clock), ...outputOf(task) });
 }
 
-interface TokenJson {
-	readonly t: string;
-	readonly i: number;
-	readonly n?: number;
-	readonly id?: number;
-	readonly logprob?: number;
-}
-
 function outputOf(task: TaskView): Record<string, unknown> {
 	if (task.vectors !== null) return { vectors: task.vectors.map((vector) => [...vector]) };
-	const texts: string[] = [];
-	const logprobs: { readonly token: string; readonly id: number | undefined; readonly logprob: number | undefined }[] = [];
-	task.log.forEach(0, (_seq, name, json) => {
-		if (name !== 'token') return;
-		const token = JSON.parse(json) as TokenJson;
-		texts.push(token.t);
-		if (task.request.sampling.logprobs) logprobs.push({ token: token.t, id: token.id, logprob: token.logprob });
-	});
-	return { text: texts.join(''), ...(task.request.sampling.logprobs ? { logprobs } : {}) };
+	const { text, reasoning, toolCalls, logprobs } = answerOf(task.log);
+	return {
+		text,
+		...(reasoning === '' ? {} : { reasoning }),
+		...(toolCalls.length === 0 ? {} : { tool_calls: toolCalls }),
+		...(task.request.sampling.logprobs ? { logprobs: logprobs.map(({ t, id, logprob }) => ({ token: t, id, logprob })) } : {}),
+	};
 }

@@ -54,14 +54,91 @@ function strict<T extends Record<string, TSchema>>(properties: T, description: s
 
 const poolIds = (description: string) => Type.Array(text(64, 'Id of a pool'), { maxItems: 64, description });
 
-const chatMessage = strict(
+/** Passed on to engines that take more than text; others refuse it. */
+const contentPart = Type.Object(
+	{ type: text(32, '`text`, `image_url`, …'), text: Type.Optional(content('What is said', 0)) },
+	{ additionalProperties: true, secret: true, description: 'A part of what is said' },
+);
+
+const toolName = (description: string) =>
+	Type.String({
+		pattern: '^[a-zA-Z0-9_.-]{1,64}$',
+		description,
+		allowed: 'a name of 1 to 64 letters, digits, _, . and -',
+	});
+
+const toolCall = strict(
 	{
-		role: oneOf(['system', 'developer', 'user', 'assistant', 'tool'], 'Who speaks'),
-		content: content('What is said', 0),
-		name: Type.Optional(text(64, 'Which of several speakers of that role')),
+		id: text(128, 'Of the call'),
+		type: Type.Optional(oneOf(['function'], 'What is called', 'function')),
+		function: strict({ name: toolName('Of the tool'), arguments: content('JSON, as the model wrote it', 0) }, 'The call'),
 	},
-	'One message of a conversation',
+	'A call of a tool, as it came from the model',
 	{ secret: true },
+);
+
+export const chatMessageFields = {
+	role: oneOf(['system', 'developer', 'user', 'assistant', 'tool'], 'Who speaks'),
+	content: Type.Optional(
+		Type.Union([content('What is said', 0), Type.Array(contentPart, { maxItems: 256 }), Type.Null()], {
+			secret: true,
+			description: 'What is said: a text, or its parts',
+			allowed: 'a text, a list of parts, or null beside tool_calls',
+		}),
+	),
+	name: Type.Optional(text(64, 'Which of several speakers of that role')),
+	tool_calls: Type.Optional(Type.Array(toolCall, { maxItems: 128, description: 'What an assistant called' })),
+	tool_call_id: Type.Optional(text(128, 'The call that a tool answers')),
+};
+
+const chatMessage = strict(chatMessageFields, 'One message of a conversation', { secret: true });
+
+export const toolsSchema = Type.Array(
+	strict(
+		{
+			type: oneOf(['function'], 'What it is'),
+			function: strict(
+				{
+					name: toolName('What it is called by'),
+					description: Type.Optional(content('What it does', 0)),
+					parameters: Type.Optional(
+						Type.Object({}, { additionalProperties: true, secret: true, description: 'JSON Schema of its arguments' }),
+					),
+					strict: Type.Optional(Type.Union([Type.Boolean(), Type.Null()], { description: 'A hint', allowed: 'true, false or null' })),
+				},
+				'The function',
+			),
+		},
+		'A tool',
+	),
+	{ minItems: 1, maxItems: 128, description: 'What the model may call' },
+);
+
+export const toolChoiceSchema = Type.Union(
+	[
+		oneOf(['auto', 'none', 'required'], 'Whether one is called'),
+		strict({ type: oneOf(['function'], 'What it is'), function: strict({ name: toolName('Of the tool') }, 'Which') }, 'That tool'),
+	],
+	{
+		description: 'auto: the model decides; required: one of them; or the one named',
+		allowed: 'auto, none, required, or {"type": "function", "function": {"name": …}}',
+	},
+);
+
+export const logitBiasSchema = Type.Record(Type.String({ pattern: '^[0-9]{1,10}$' }), Type.Number({ minimum: -100, maximum: 100 }), {
+	additionalProperties: false,
+	maxProperties: 1024,
+	description: 'Added to the logits of tokens, by their ids',
+	allowed: 'an object from token ids to numbers from -100 to 100',
+});
+
+export const templateArgsSchema = Type.Object(
+	{},
+	{
+		additionalProperties: true,
+		maxProperties: 32,
+		description: "Further variables of the model's chat template, such as reasoning_effort and enable_thinking",
+	},
 );
 
 const sampling = strict(
@@ -92,6 +169,11 @@ const sampling = strict(
 		logprobs: Type.Optional(
 			Type.Boolean({ default: false, description: 'Adds the id and log-probability (natural logarithm) of each token' }),
 		),
+		top_logprobs: Type.Optional(
+			Type.Integer({ minimum: 0, maximum: 20, default: 0, description: 'The likeliest tokens beside each; only some engines' }),
+		),
+		logit_bias: Type.Optional(logitBiasSchema),
+		json_object: Type.Optional(Type.Boolean({ default: false, description: 'The answer must be a JSON object' })),
 		json_schema: Type.Optional(
 			Type.Object({}, { additionalProperties: true, secret: true, description: 'JSON Schema that the answer must satisfy' }),
 		),
@@ -143,6 +225,10 @@ export const taskBodySchema = strict(
 		messages: Type.Optional(
 			Type.Array(chatMessage, { minItems: 1, maxItems: 4096, secret: true, description: 'Conversation to be completed' }),
 		),
+		tools: Type.Optional(toolsSchema),
+		tool_choice: Type.Optional(toolChoiceSchema),
+		parallel_tool_calls: Type.Optional(Type.Boolean({ default: true, description: 'Whether several tools may be called at once' })),
+		template_args: Type.Optional(templateArgsSchema),
 		inputs: Type.Optional(
 			Type.Array(content('A text'), {
 				minItems: 1,

@@ -7,6 +7,7 @@ import { failure } from '../../actors/serving/failure.ts';
 import type { Placement, PromptInput, Sampling, TaskRequest, Workload } from '../../actors/serving/task-request.ts';
 import { type Principal, tenantFor } from '../auth/principal.ts';
 import { bodyHash } from './canonical-json.ts';
+import { messagesInput } from './chat-input.ts';
 import { checkerOf, shown } from './field-problems.ts';
 import { type Parsed, refused } from './json-body.ts';
 import { jsonDepthMax, seedMax, type TaskBody, taskBodySchema } from './schemas.ts';
@@ -87,7 +88,10 @@ function lateDeadline(value: unknown): string | null {
 /** What a schema cannot say of single fields. */
 function unfitting(body: TaskBody): string | null {
 	if (body.durable === true) return 'durable is true; durable tasks are not available in this version, it must be false or absent';
-	const { json_schema: schema, grammar } = body.sampling ?? {};
+	const { json_schema: schema, json_object: object, grammar, top_logprobs: tops, logprobs } = body.sampling ?? {};
+	if ((tops ?? 0) > 0 && logprobs !== true) return 'sampling.top_logprobs is given without sampling.logprobs, to which it belongs';
+	if (object === true && (schema !== undefined || grammar !== undefined))
+		return 'sampling.json_object is given beside sampling.json_schema or sampling.grammar; at most one is allowed';
 	if (schema !== undefined && grammar !== undefined)
 		return 'sampling.json_schema and sampling.grammar are both given; at most one is allowed';
 	if (schema !== undefined && deeperThan(schema, jsonDepthMax)) {
@@ -114,8 +118,10 @@ function inputOf(body: TaskBody): PromptInput | string {
 function completionInput(body: TaskBody, given: string | undefined): PromptInput | string {
 	if (body.messages !== undefined) {
 		if (body.raw === true) return 'raw is true, but messages are given; it belongs to prompt';
-		return { kind: 'messages', messages: body.messages };
+		return messagesInput(body, body.messages);
 	}
+	const chatOnly = (['tools', 'template_args'] as const).find((field) => body[field] !== undefined);
+	if (chatOnly !== undefined) return `${chatOnly} is given without messages, to which it belongs`;
 	if (body.prompt !== undefined) return { kind: 'prompt', text: body.prompt, raw: body.raw ?? false };
 	if (given === 'inputs') return 'inputs is given, but workload is completion, which takes prompt or messages';
 	return 'prompt is missing; exactly one of prompt, messages is needed';
@@ -160,6 +166,9 @@ function samplingOf(sampling: NonNullable<TaskBody['sampling']>): Sampling {
 		logprobs: sampling.logprobs ?? false,
 		jsonSchema: sampling.json_schema ?? null,
 		grammar: sampling.grammar ?? null,
+		...(sampling.json_object === true ? { jsonObject: true } : {}),
+		...((sampling.top_logprobs ?? 0) > 0 ? { topLogprobs: sampling.top_logprobs as number } : {}),
+		...(sampling.logit_bias === undefined || Object.keys(sampling.logit_bias).length === 0 ? {} : { logitBias: sampling.logit_bias }),
 	};
 }
 
