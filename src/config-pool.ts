@@ -4,7 +4,7 @@ import type { World } from './config.ts';
 import { engineOptions } from './config-engine-options.ts';
 import { type ManagedConfig, noManaged, resolveManaged } from './config-managed.ts';
 import { packageRoot } from './config-root.ts';
-import { type PoolFile, parseBytes } from './config-schema.ts';
+import { type PoolFile, parseBytes, perfPriorDefaults } from './config-schema.ts';
 
 export const builtinModel = 'builtin:tiny-chat';
 
@@ -70,7 +70,13 @@ export interface PoolConfig {
 	};
 	readonly migration: 'on' | 'off';
 	readonly prices: { readonly perTokenIn: number; readonly perTokenOut: number };
-	readonly perfPrior: { readonly prefillTokensPerS: number; readonly decodeTokensPerS: number; readonly tokensOut: number };
+	readonly perfPrior: {
+		readonly prefillTokensPerS: number;
+		readonly decodeTokensPerS: number;
+		readonly tokensOut: number;
+		/** It is not the default, which holds for no pool in particular. */
+		readonly configured: boolean;
+	};
 	readonly timeouts: { readonly firstTokenMs: number; readonly idleMs: number; readonly wallMs: number };
 	/** Null unless the engine is `scripted`. */
 	readonly scripted: ScriptedSettings | null;
@@ -150,6 +156,9 @@ export function resolvePool(pool: PoolFile, { path, hasScript, room, world, prob
 			prefillTokensPerS: pool.perf_prior.prefill_tokens_per_s,
 			decodeTokensPerS: pool.perf_prior.decode_tokens_per_s,
 			tokensOut: pool.perf_prior.tokens_out,
+			configured: Object.entries(perfPriorDefaults).some(
+				([key, value]) => pool.perf_prior[key as keyof typeof perfPriorDefaults] !== value,
+			),
 		},
 		timeouts: { firstTokenMs: pool.timeouts.first_token_ms, idleMs: pool.timeouts.idle_ms, wallMs: pool.timeouts.wall_ms },
 		scripted: scripted

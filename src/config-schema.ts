@@ -74,13 +74,24 @@ const timeouts = section(
 	'Watchdogs of a running task',
 );
 
+/** A guess, for a pool of which nothing is known. */
+export const perfPriorDefaults = { prefill_tokens_per_s: 1000, decode_tokens_per_s: 50, tokens_out: 128 };
+
 const perfPrior = section(
 	{
-		prefill_tokens_per_s: Type.Number({ exclusiveMinimum: 0, default: 1000, description: 'Prompt tokens taken in a second' }),
-		decode_tokens_per_s: Type.Number({ exclusiveMinimum: 0, default: 50, description: 'Tokens made in a second, each slot' }),
-		tokens_out: Type.Integer({ minimum: 1, default: 128, description: 'Tokens of an answer' }),
+		prefill_tokens_per_s: Type.Number({
+			exclusiveMinimum: 0,
+			default: perfPriorDefaults.prefill_tokens_per_s,
+			description: 'Prompt tokens taken in a second',
+		}),
+		decode_tokens_per_s: Type.Number({
+			exclusiveMinimum: 0,
+			default: perfPriorDefaults.decode_tokens_per_s,
+			description: 'Tokens made in a second, each slot',
+		}),
+		tokens_out: Type.Integer({ minimum: 1, default: perfPriorDefaults.tokens_out, description: 'Tokens of an answer' }),
 	},
-	'What predictions go by until the pool was measured',
+	'What predictions go by until the pool was measured; deadlines too, where it is not the default',
 );
 
 const fault = Type.Object(
@@ -97,7 +108,11 @@ const fault = Type.Object(
 const scripted = section(
 	{
 		prefill_tokens_per_s: Type.Number({ exclusiveMinimum: 0, default: 5000, description: 'Prompt tokens taken in a second' }),
-		decode_tokens_per_s: Type.Number({ exclusiveMinimum: 0, default: 50, description: 'Tokens made in a second, each slot' }),
+		decode_tokens_per_s: Type.Number({
+			exclusiveMinimum: 0,
+			default: perfPriorDefaults.decode_tokens_per_s,
+			description: 'Tokens made in a second, each slot',
+		}),
 		tokens: Type.Integer({ minimum: 0, maximum: 1_000_000, default: 64, description: 'Tokens of an answer, unless max_tokens is lower' }),
 		load_ms: milliseconds(0, 'How long a replica takes to become ready'),
 		text: oneOf(

@@ -231,6 +231,8 @@ test('an address that other machines can reach is refused', () => {
 
 test('a max_tokens_out above the ctx means the ctx', () => {
 	assert.equal(load(['--ctx', '512']).pools[0]?.maxTokensOut, 512);
+	assert.equal(load([]).pools[0]?.perfPrior.configured, false);
+	assert.equal(load(['--pools.default.perf_prior.decode_tokens_per_s', '20']).pools[0]?.perfPrior.configured, true);
 });
 
 test('engines do not inherit our own settings', () => {

@@ -125,6 +125,8 @@ describe('the metrics of a daemon', () => {
 			`latency_decode_ms_bucket{le="60000",${ofPool}}`,
 			`inter_token_latency_ms_sum{${ofPool}}`,
 			'eta_error_ratio_count{pool_id="demo"}',
+			'migrations_total{pool_id="demo",reason="replica-lost"}',
+			'preemptions_total{pool_id="demo",reason="interactive"}',
 			'slots{pool_id="demo",replica_id="demo-0",state="busy"}',
 			'replica_state{pool_id="demo",replica_id="demo-0",state="failed"}',
 			'cancel_latency_ms_count{stage="slot-free"}',

@@ -193,3 +193,17 @@ test('nobody is dropped for a task that cannot meet its deadline', () => {
 	}
 	world.assertQuiet();
 });
+
+test('before a pool is measured, a deadline is judged by what is configured of its pace, and by nothing where nothing is', () => {
+	const { perfPrior } = poolSpec();
+	const late = { deadlineAt: 100, promptTokens: 10, maxTokens: 50 };
+	assert.equal(ControlWorld.ready().submit('guessed', late).state, 'running');
+	const world = ControlWorld.ready({ perfPrior: { ...perfPrior, configured: true } });
+	// 10 tokens of the prompt and 50 of the answer take 1 010 ms at that pace.
+	const { failure } = world.submit('late', { ...late, deadlineAt: world.host.now() + 1_000 }).only('refused');
+	assert.equal(failure.code, 'DEADLINE_UNMET');
+	assert.match(failure.message, /deadline_ms leaves 1000 ms; the earliest that this can end in .* is in about 1010 ms/);
+	const preview = world.preview({ ...late, deadlineAt: world.host.now() + 1_000 });
+	assert.equal(preview.type === 'would-refuse' && preview.failure.code, 'DEADLINE_UNMET');
+	assert.equal(world.submit('fine', { ...late, deadlineAt: world.host.now() + 1_011 }).state, 'running');
+});

@@ -164,6 +164,13 @@ export class TestTask {
 		if (this.runMs !== null) this.world.host.setTimer(this.runMs, () => this.state === 'running' && this.finish());
 	}
 
+	/** As its front tells now and then. */
+	servedSoFar(tokens: number): void {
+		assert.ok(this.lease);
+		const { poolId, epoch, id } = this.lease;
+		this.world.tell({ type: 'tokens-served', poolId, served: [epoch, id, tokens] });
+	}
+
 	/** The engine is done with it, and it with its lease: settled and gone in one turn, as a Task is. */
 	finish(): void {
 		assert.ok(this.lease);

@@ -119,6 +119,7 @@ test('a preview foretells what a submission would hear, and leaves nothing behin
 	const preview = world.preview({ deadlineAt: world.host.now() + 1 });
 	assert.ok(preview.type === 'would-queue');
 	assert.deepEqual([preview.standing.position, preview.standing.queueDepth, preview.onTimeProbability], [2, 2, 0]);
+	assert.equal(world.telemetry.total('placement_decisions_total'), tasks.length, 'previews are no decisions');
 	const real = world.submit('real');
 	assert.deepEqual({ ...preview.standing, queueDepth: 3 }, real.only('queued').standing);
 	for (const task of [...tasks, real]) {

@@ -145,3 +145,25 @@ test('a tenant is charged for its prompts when they start, also for those that i
 	assert.deepEqual(world.granted, ['running', 'heavy1', 'light1', 'light2', 'light3', 'heavy2']);
 	world.assertQuiet();
 });
+
+test('an answer that grows beyond what was foreseen is charged as it is served, not when it ends', () => {
+	const world = ControlWorld.ready({ settings: { slots: 2 } });
+	const endless = world.submit('endless', { tenant: 'greedy', promptTokens: 10, maxTokens: 4, expectedTokens: 4 });
+	const other = world.submit('other', { tenant: 'modest', promptTokens: 10, maxTokens: 16, expectedTokens: 16 });
+	for (const [id, tenant] of [
+		['next', 'greedy'],
+		['after', 'modest'],
+	] as const) {
+		world.submit(id, { tenant, promptTokens: 10, maxTokens: 16, expectedTokens: 16 }, 10);
+	}
+	endless.servedSoFar(200);
+	// Of a lease that nobody holds, and of less than was told before.
+	world.tell({ type: 'tokens-served', poolId: endless.poolId, served: [1, 99, 1_000] });
+	endless.servedSoFar(3);
+	other.finish();
+	world.host.advance(1);
+	assert.deepEqual(world.granted, ['endless', 'other', 'after']);
+	endless.finish();
+	world.host.advance(1);
+	assert.deepEqual(world.granted, ['endless', 'other', 'after', 'next']);
+});

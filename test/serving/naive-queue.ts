@@ -61,6 +61,14 @@ export class NaiveQueue {
 		return { tenant, class: row.class, cost };
 	}
 
+	/** What was charged, it stays charged for at least. */
+	served(charge: Charge, cost: number): void {
+		const { counters } = this.#classes[charge.class];
+		const now = Math.max(charge.cost, cost);
+		counters.set(charge.tenant, (counters.get(charge.tenant) ?? 0) + now - charge.cost);
+		charge.cost = now;
+	}
+
 	settle(charge: Charge, cost: number): void {
 		const { counters } = this.#classes[charge.class];
 		counters.set(charge.tenant, (counters.get(charge.tenant) ?? 0) + cost - charge.cost);

@@ -32,6 +32,7 @@ const step = fc.oneof(
 	{ weight: 1, arbitrary: fc.record({ kind: fc.constant('remove' as const), which }) },
 	{ weight: 3, arbitrary: fc.record({ kind: fc.constant('start' as const) }) },
 	{ weight: 2, arbitrary: fc.record({ kind: fc.constant('settle' as const), which, cost: fc.nat(60) }) },
+	{ weight: 2, arbitrary: fc.record({ kind: fc.constant('served' as const), which, cost: fc.nat(60) }) },
 	{ weight: 1, arbitrary: fc.record({ kind: fc.constant('age' as const), byMs: fc.nat(80) }) },
 );
 
@@ -41,7 +42,7 @@ for (const order of ['fifo', 'deadline'] as const) {
 			fc.property(fc.array(step, { maxLength: 80 }), fc.integer({ min: 1, max: 5 }), (steps, part) => {
 				const queue = new WaitingQueue<QueueEntry>({ ...bounds, order });
 				const naive = new NaiveQueue({ ...bounds, order });
-				const running: Charge[] = [];
+				const running: [Charge, Charge][] = [];
 				let made = 0;
 				let now = 0;
 				for (const each of steps) {
@@ -66,15 +67,24 @@ for (const order of ['fifo', 'deadline'] as const) {
 							assert.equal(queue.first?.taskId, waiting[0]?.taskId);
 							if (waiting[0] === undefined) break;
 							const charge = queue.start(waiting[0].taskId);
-							assert.deepEqual(charge, naive.start(waiting[0].taskId));
-							running.push(charge);
+							const naively = naive.start(waiting[0].taskId);
+							assert.deepEqual(charge, naively);
+							running.push([charge, naively]);
 							break;
 						}
 						case 'settle': {
-							const [charge] = running.splice(each.which % Math.max(1, running.length), 1);
-							if (charge === undefined) break;
-							queue.settle(charge, each.cost);
-							naive.settle(charge, each.cost);
+							const [settled] = running.splice(each.which % Math.max(1, running.length), 1);
+							if (settled === undefined) break;
+							queue.settle(settled[0], each.cost);
+							naive.settle(settled[1], each.cost);
+							break;
+						}
+						case 'served': {
+							const charged = running[each.which % Math.max(1, running.length)];
+							if (charged === undefined) break;
+							queue.served(charged[0], each.cost);
+							naive.served(charged[1], each.cost);
+							assert.deepEqual(charged[0], charged[1]);
 							break;
 						}
 						case 'age':

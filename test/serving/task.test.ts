@@ -241,3 +241,32 @@ test('nobody counts while no replica of the model is ready, nor an embedding', (
 	ready.open('b', { workload: 'embedding', input: { kind: 'inputs', inputs: ['x'.repeat(5000)], query: null } });
 	assert.equal(ready.control.of('submit').length, 1);
 });
+
+test('what its running tasks are served a front tells their pool in batches, as totals, and only what has grown', () => {
+	const world = new FrontWorld();
+	const { generation, lease } = world.running('a');
+	const other = world.running('b');
+	const told = (): unknown[] => world.control.of('tokens-served').map(({ poolId, served }) => [poolId, ...served]);
+	world.host.advance(1_000);
+	assert.deepEqual(told(), []);
+	for (let token = 0; token < 50; token++) {
+		world.host.advance(10);
+		generation.pieces({ text: 'x' });
+	}
+	other.generation.pieces({ text: 'y' });
+	world.host.advance(1_000);
+	assert.ok(told().length <= 4, `${told().length} messages for 51 tokens in half a second`);
+	assert.deepEqual(told().at(-1), ['pool', 1, lease.id, 50, 1, other.lease.id, 1]);
+	const before = told().length;
+	generation.pieces({ text: 'x' });
+	world.run();
+	generation.end();
+	other.generation.end();
+	world.host.advance(1_000);
+	assert.equal(told().length, before, 'the rest comes with the settlement');
+	assert.deepEqual(
+		world.control.settlementsOf(lease).map(({ settlement }) => settlement.tokensOut),
+		[51],
+	);
+	world.assertAtRest();
+});

@@ -198,16 +198,16 @@ describe('a list over all front threads', () => {
 	it('is asked for by page, and shows what comes, in that order', async () => {
 		const tasks = [foreignTask(), foreignTask()];
 		const own = front.tasks.add(taskRequest({ taskId: crypto.randomUUID() }));
-		const response = front.fetch('/v2/tasks?state=queued&pool_id=p1&tenant=t&limit=3&cursor=c1');
+		const response = front.fetch('/v2/tasks?state=queued&pool_id=p1&tenant=t&limit=3&cursor=z.1.2');
 		await world.until(() => elsewhere.lists.length > 0);
-		assert.deepEqual(elsewhere.lists[0]?.page, { filter: { state: 'queued', poolId: 'p1', tenant: 't' }, limit: 3, cursor: 'c1' });
-		elsewhere.listed({ type: 'tasks-found', tasks: [...tasks.map(({ task }) => task), own], nextCursor: 'c2' });
+		assert.deepEqual(elsewhere.lists[0]?.page, { filter: { state: 'queued', poolId: 'p1', tenant: 't' }, limit: 3, cursor: 'z.1.2' });
+		elsewhere.listed({ type: 'tasks-found', tasks: [...tasks.map(({ task }) => task), own], nextCursor: 'y.0.7' });
 		const list = await json(await response, 200, schemas.taskListSchema);
 		assert.deepEqual(
 			(list['tasks'] as Record<string, unknown>[]).map((task) => task['task_id']),
 			[...tasks.map(({ id }) => id), own.request.taskId],
 		);
-		assert.equal(list['next_cursor'], 'c2');
+		assert.equal(list['next_cursor'], 'y.0.7');
 	});
 
 	it('is 503 when a front cannot be asked or does not answer: a part of it is not the list', async () => {

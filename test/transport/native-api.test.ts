@@ -234,6 +234,10 @@ describe('a known task', () => {
 		for (const query of ['limit=0', 'limit=x', 'limit=1001', 'state=gone', 'pool=p1', 'limit=1&limit=2', 'tenant=']) {
 			await refused(await front.fetch(`/v2/tasks?${query}`), 400, 'INVALID_PARAMS');
 		}
+		for (const cursor of ['x', '0', 'a.b', '1.2.3.4', '..', 'A.B.C', '%20']) {
+			const { message } = await refused(await front.fetch(`/v2/tasks?cursor=${cursor}`), 400, 'INVALID_PARAMS');
+			assert.match(String(message), /query parameter cursor is .*; it must be next_cursor of the page before/);
+		}
 	});
 
 	it('is cancelled by POST and by DELETE, as often as one likes, with 204', async () => {

@@ -11,6 +11,7 @@ import type { ReadEngineLog } from '../../src/actors/serving/engine-log-messages
 import type { Failure } from '../../src/actors/serving/failure.ts';
 import type { DispatcherCommand, PoolView, ReplicaFacts } from '../../src/actors/serving/messages.ts';
 import type { ElsewhereCommand, Lookup, Opening, TaskDirectory, TasksCommand } from '../../src/actors/serving/task-directory.ts';
+import { cursorOf, placeOfCursor } from '../../src/actors/serving/task-page.ts';
 import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
 import type { Clock } from '../../src/transport/clock.ts';
 import { buildFront, type Front, type FrontOptions } from '../../src/transport/front.ts';
@@ -117,8 +118,8 @@ export class FakeTasks implements TaskDirectory, ActorRef<TasksCommand> {
 			.reverse()
 			.filter((task) => (filter.state ?? task.state) === task.state && (filter.poolId ?? task.poolId) === task.poolId)
 			.filter((task) => (filter.tenant ?? task.request.tenant) === task.request.tenant);
-		const from = cursor === null ? 0 : Number(cursor);
-		const next = from + limit < all.length ? String(from + limit) : null;
+		const from = cursor === null ? 0 : (placeOfCursor(cursor)?.ordinal ?? 0);
+		const next = from + limit < all.length ? cursorOf({ at: 0, front: 0, ordinal: from + limit }) : null;
 		return { tasks: all.slice(from, from + limit), nextCursor: next };
 	}
 }

@@ -119,6 +119,9 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			case 'withdraw':
 				this.#pools.get(message.poolId)?.ref.tell(message);
 				break;
+			case 'tokens-served':
+				this.#pools.get(message.poolId)?.ref.tell(message);
+				return 'same';
 			case 'settle':
 			case 'report-lease':
 				this.#onLease(message);

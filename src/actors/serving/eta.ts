@@ -20,6 +20,8 @@ export interface PerfPrior {
 	readonly prefillTokensPerS: number;
 	readonly decodeTokensPerS: number;
 	readonly tokensOut: number;
+	/** Somebody has said so of this very pool: deadlines are judged by it. */
+	readonly configured?: boolean;
 }
 
 export interface WorkEstimate {
@@ -60,6 +62,11 @@ export class PaceMeter {
 
 	get estimated(): 'prior' | 'measured' {
 		return this.#decodeTokensPerS.empty ? 'prior' : 'measured';
+	}
+
+	/** Whether a prediction is more than a guess that is the same for every pool. */
+	get founded(): boolean {
+		return this.prior.configured === true || this.estimated === 'measured';
 	}
 
 	/** A run that ended. Runs without tokens say nothing of the pace. */

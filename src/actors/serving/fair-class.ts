@@ -3,7 +3,8 @@
  *
  * Each tenant has a virtual token counter; the tenant with the smallest goes next and is charged for its task (Sheng et al.,
  * "Fairness in Serving Large Language Models", OSDI 2024, VTC with length prediction): prompt and predicted output when the
- * task gets its slot, the difference when it is known what it came to. A tenant that comes back after it had nothing waiting
+ * task gets its slot, output beyond that as it is served, what was predicted in vain when it ends. So many slots that come free
+ * at once do not all go to whoever had the smallest counter before. A tenant that comes back after it had nothing waiting
  * is lifted, so that nobody saves up: to where the last task was dispatched from (Goyal, Vin, Cheng, "Start-time Fair
  * Queueing", SIGCOMM 1996), so that it need not wait for another turn of those that were there.
  *
@@ -76,6 +77,11 @@ export class FairClass<E extends QueueEntry> {
 		this.#reached = Math.max(this.#reached, line.counter);
 		line.running += 1;
 		this.#charge(line, cost);
+	}
+
+	/** A task of the tenant that has a slot goes on beyond what was foreseen. */
+	served(tenant: string, more: number): void {
+		this.#charge(this.#line(tenant), more);
 	}
 
 	/** Its slot is back: `correction` is what it came to beyond what it was charged, in tokens, below zero too. */

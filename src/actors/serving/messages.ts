@@ -190,6 +190,8 @@ export type DispatcherCommand =
 	| { readonly type: 'withdraw'; readonly poolId: string; readonly taskId: string; readonly reason: string }
 	/** Ends a lease, exactly once. `slot: 'unknown'` quarantines it until the engine shows it idle. */
 	| { readonly type: 'settle'; readonly lease: Lease; readonly settlement: Settlement; readonly correlationId?: string }
+	/** Tokens that running tasks of a pool have been served on their leases so far: `epoch`, `id` and tokens of each, one behind the other. */
+	| { readonly type: 'tokens-served'; readonly poolId: string; readonly served: readonly number[] }
 	/** After a control restart: what a front's task still holds. */
 	| {
 			readonly type: 'report-lease';

@@ -36,6 +36,11 @@ export class PoolForecast {
 		return Math.max(1, Math.ceil(work.promptTokens) + Math.ceil(this.#pace.tokensOut(work)));
 	}
 
+	/** What it has come to at least, when so many tokens were served. */
+	costSoFar(summary: TaskSummary, tokensOut: number): number {
+		return Math.ceil(this.#work(summary).promptTokens) + tokensOut;
+	}
+
 	/** What it came to. The prompt counts whatever became of it; a slot that was not used at all, nothing. */
 	costInTruth(summary: TaskSummary, { outcome, tokensIn, tokensOut }: Settlement): number {
 		if (outcome === 'unused') return 0;

@@ -3,6 +3,7 @@ import type { ActorRef } from '../kernel/ref.ts';
 import type { Amounts } from './budget.ts';
 import type { DecisionRecord } from './decision-messages.ts';
 import type {
+	DispatcherCommand,
 	EngineThreadCommand,
 	Lease,
 	PlacementNews,
@@ -59,6 +60,7 @@ export type PoolCommand =
 	  }
 	| { readonly type: 'withdraw'; readonly poolId: string; readonly taskId: string; readonly reason: string }
 	| { readonly type: 'settle'; readonly lease: Lease; readonly settlement: Settlement; readonly correlationId?: string }
+	| Extract<DispatcherCommand, { type: 'tokens-served' }>
 	| {
 			readonly type: 'report-lease';
 			readonly lease: Lease;

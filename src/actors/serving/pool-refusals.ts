@@ -23,9 +23,9 @@ export class PoolRefusals {
 		);
 	}
 
-	/** Null: it may be in time, or nobody has measured yet whether it can be. */
-	tooLate({ deadlineAt }: TaskSummary, standing: QueueStanding, onTimeProbability: number | null, now: number): Failure | null {
-		if (deadlineAt === null || onTimeProbability !== 0 || standing.estimated !== 'measured') return null;
+	/** Of a deadline that cannot be met, by what was measured or configured. */
+	tooLate({ deadlineAt }: TaskSummary, standing: QueueStanding, now: number): Failure | null {
+		if (deadlineAt === null) return null;
 		const words = `deadline_ms leaves ${Math.round(deadlineAt - now)} ms; the earliest that this can end in ${this.#spec.poolId} is in about ${Math.ceil(standing.predictedEndMs)} ms`;
 		return failure('DEADLINE_UNMET', words, this.#where);
 	}

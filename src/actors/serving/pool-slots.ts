@@ -111,6 +111,15 @@ export class PoolSlots {
 		return true;
 	}
 
+	/** What is beyond the answer that was foreseen is charged as it comes, and not only when it ends. */
+	served(leases: readonly number[]): void {
+		const { tasks, queue, forecast } = this.#pool;
+		for (let at = 0; at + 2 < leases.length; at += 3) {
+			const running = tasks.holding({ epoch: leases[at] as number, id: leases[at + 1] as number });
+			if (running !== undefined) queue.served(running.charge, forecast.costSoFar(running.summary, leases[at + 2] as number));
+		}
+	}
+
 	/** Once a lease: what is settled again, was never ours or is of an older epoch has no effect. */
 	settle({ lease, settlement, correlationId }: Extract<PoolCommand, { type: 'settle' }>): void {
 		const { tasks, telemetry, ctx, ledger, queue, forecast, sessions, replicas, pace } = this.#pool;

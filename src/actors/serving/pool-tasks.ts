@@ -85,7 +85,7 @@ export class PoolTasks {
 		this.#watch.watch(running.ref);
 	}
 
-	holding(lease: Lease): Running | undefined {
+	holding(lease: Pick<Lease, 'epoch' | 'id'>): Running | undefined {
 		return this.#running.get(leaseKey(lease));
 	}
 

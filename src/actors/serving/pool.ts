@@ -82,6 +82,8 @@ class Pool implements Behavior<PoolMessage> {
 				return this.#onWithdraw(message.taskId);
 			case 'settle':
 				return this.#slots.settle(message);
+			case 'tokens-served':
+				return this.#slots.served(message.served);
 			case 'report-lease':
 				return this.#slots.reportLease(message);
 			case 'foresee':
@@ -221,9 +223,11 @@ class Pool implements Behavior<PoolMessage> {
 	/** As the queue stands: with those that would be dropped for it. */
 	#whyTooLate(summary: TaskSummary, now: number): Failure | null {
 		if (summary.deadlineAt === null) return null;
-		const { forecast, refusals } = this.#pool;
+		const { forecast, refusals, pace } = this.#pool;
+		// Nobody knows whether it can be met.
+		if (!pace.founded) return null;
 		const { standing } = forecast.foresee(summary, forecast.serviceMs(summary, this.#pool.depthOfNext()), this.#pool.levels());
-		return refusals.tooLate(summary, standing, forecast.onTime(summary, standing, now), now);
+		return forecast.onTime(summary, standing, now) === 0 ? refusals.tooLate(summary, standing, now) : null;
 	}
 
 	/** Null: there is room for it; perhaps others were dropped. */

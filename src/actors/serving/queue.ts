@@ -45,11 +45,11 @@ export interface QueuePlace {
 	readonly workAheadMs: number;
 }
 
-/** A task that has a slot: what its tenant was charged, and in which class. */
+/** A task that has a slot: what its tenant was charged up to now, and in which class. Its queue changes it. */
 export interface Charge {
 	readonly tenant: string;
 	readonly class: PriorityClass;
-	readonly cost: number;
+	cost: number;
 }
 
 /** How far a walk through the queue has come. */
@@ -163,6 +163,13 @@ export class WaitingQueue<E extends QueueEntry> {
 	/** A task of an earlier control thread holds a slot. */
 	adopt(charge: Charge): void {
 		this.#classes[charge.class].started(charge.tenant, charge.cost);
+	}
+
+	/** It has come to so many tokens by now: what was not foreseen is charged. */
+	served(charge: Charge, cost: number): void {
+		if (cost <= charge.cost) return;
+		this.#classes[charge.class].served(charge.tenant, cost - charge.cost);
+		charge.cost = cost;
 	}
 
 	/** Its slot is back, and it came to `cost` tokens in truth. */

@@ -111,6 +111,9 @@ export interface PageOf {
 	readonly cursor: string | null;
 }
 
+/** What a cursor into the list of tasks looks like; `task-page.ts` makes and reads them. */
+export const cursorShape = /^([0-9a-z]{1,11})\.([0-9a-z]{1,2})\.([0-9a-z]{1,11})$/;
+
 /** The tasks of one front thread. */
 export interface TaskDirectory {
 	lookup(taskId: string): Lookup;

@@ -3,6 +3,8 @@
  * a page, as text. Pure.
  */
 
+import { cursorShape } from './task-directory.ts';
+
 export interface TaskPlace {
 	/** Microseconds on `Host.now`. */
 	readonly at: number;
@@ -11,8 +13,6 @@ export interface TaskPlace {
 	/** In order of admission on its front. */
 	readonly ordinal: number;
 }
-
-const shape = /^([0-9a-z]{1,11})\.([0-9a-z]{1,2})\.([0-9a-z]{1,11})$/;
 
 export function placeOf(task: { readonly admittedAt: number; readonly ordinal: number }, front: number): TaskPlace {
 	return { at: Math.round(task.admittedAt * 1000), front, ordinal: task.ordinal };
@@ -24,7 +24,7 @@ export function cursorOf({ at, front, ordinal }: TaskPlace): string {
 
 /** Null: no cursor of ours. */
 export function placeOfCursor(cursor: string): TaskPlace | null {
-	const parts = shape.exec(cursor);
+	const parts = cursorShape.exec(cursor);
 	if (parts === null) return null;
 	const [at, front, ordinal] = parts.slice(1).map((part) => Number.parseInt(part, 36)) as [number, number, number];
 	return { at, front, ordinal };

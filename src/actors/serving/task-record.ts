@@ -7,7 +7,7 @@ import type { FinishReason, GenerationUsage } from './decode.ts';
 import { EventLog } from './event-log.ts';
 import type { EngineKind, Failure } from './failure.ts';
 import type { LogLease } from './log-space.ts';
-import type { PlacementNews, QueueStanding, ReplicaFacts, Settlement } from './messages.ts';
+import type { Lease, PlacementNews, QueueStanding, ReplicaFacts, Settlement } from './messages.ts';
 import type { BudgetLeft, HeldOfSession } from './session-messages.ts';
 import type { CancelReason, Opening, TaskCommand, TaskState, TaskView } from './task-directory.ts';
 import type { TaskRequest } from './task-request.ts';
@@ -56,6 +56,9 @@ export class TaskRecord implements TaskView {
 	leasedAt = 0;
 	tokensBefore = 0;
 	decodingAt: number | null = null;
+	/** The slot that it runs in; null: none. Of the tokens made there, so many were told to its pool. */
+	lease: Lease | null = null;
+	tokensTold = 0;
 	/** In the slots that it has left. */
 	ranMsBefore = 0;
 	decodeMsBefore = 0;
@@ -93,6 +96,10 @@ export class TaskRecord implements TaskView {
 		return this.log.tokens;
 	}
 
+	get tokensHere(): number {
+		return this.log.tokens - this.tokensBefore;
+	}
+
 	/** Standing or phase has changed: watchers may owe their client a `metrics` event. */
 	stand(phase: TaskView['phase'], standing: QueueStanding | null): void {
 		this.phase = phase;
@@ -126,7 +133,9 @@ export class TaskRecord implements TaskView {
 
 	// The log event that follows each of these tells the watchers.
 
-	run(now: number): void {
+	run(now: number, lease: Lease): void {
+		this.lease = lease;
+		this.tokensTold = 0;
 		if (this.log.tokens === 0) this.startedAt = now;
 		this.leasedAt = now;
 		this.tokensBefore = this.log.tokens;
@@ -145,6 +154,7 @@ export class TaskRecord implements TaskView {
 
 	/** It has left its slot, and waits for another to go on in. */
 	move(now: number, decodeMs: number): void {
+		this.lease = null;
 		this.moves++;
 		this.ranMsBefore += now - this.leasedAt;
 		this.decodeMsBefore += decodeMs;
@@ -165,7 +175,7 @@ export class TaskRecord implements TaskView {
 		const { decodingAt } = this;
 		return {
 			tokensIn: this.tokensIn,
-			tokensOut: this.tokensOut - this.tokensBefore,
+			tokensOut: this.tokensHere,
 			prefillMs: usage?.prefillMs ?? (decodingAt ?? now) - this.leasedAt,
 			decodeMs: usage?.decodeMs ?? (decodingAt === null ? 0 : (this.endedAt ?? now) - decodingAt),
 		};
@@ -173,6 +183,7 @@ export class TaskRecord implements TaskView {
 
 	/** What an ended task no longer needs may be megabytes: prompt, stop strings, schema and grammar go. */
 	end(ending: Ending, now: number): void {
+		this.lease = null;
 		this.state = ending.kind;
 		this.endedAt = now;
 		this.phase = 'ended';

@@ -223,7 +223,7 @@ class Task implements Behavior<TaskMessage> {
 			return this.#fail(logFull(), null);
 		}
 		this.#claims.take(lease);
-		record.run(this.#ctx.now());
+		record.run(this.#ctx.now(), lease);
 		if (record.log.lastSeq === 0) record.log.append('started', startedJson(record, news.standing));
 		if (left === null) this.#telemetry.placed();
 		else this.#telemetry.movedOn(this.#ctx.now(), left);

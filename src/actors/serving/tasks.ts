@@ -28,6 +28,7 @@ import type { TaskMessage, TaskRoll, TaskSurroundings } from './task-messages.ts
 import type { TaskRecord } from './task-record.ts';
 import type { TaskRegistry } from './task-registry.ts';
 import { wordsFor } from './task-telemetry.ts';
+import { servedMs, tellServed } from './tokens-served.ts';
 
 export type TasksMessage =
 	| TasksCommand
@@ -37,6 +38,7 @@ export type TasksMessage =
 	| { readonly type: 'claim-answered'; readonly command: OpenTask; readonly outcome: AskOutcome<TaskClaimed> }
 	| { readonly type: 'task-reported'; readonly epoch: number; readonly outcome: AskOutcome<'reported'> }
 	| { readonly type: 'send-again' }
+	| { readonly type: 'served-due' }
 	| { readonly type: 'forget-due' };
 
 type OpenTask = Extract<TasksCommand, { type: 'open-task' }>;
@@ -150,6 +152,9 @@ class Tasks implements Behavior<TasksMessage> {
 			case 'send-again':
 				this.#sendAgain();
 				break;
+			case 'served-due':
+				this.#tellServed();
+				break;
 			case 'forget-due':
 				this.#forgetAt = null;
 				this.#forgetDue();
@@ -234,6 +239,7 @@ class Tasks implements Behavior<TasksMessage> {
 			about: { correlation_id: request.correlationId, task_id: request.taskId },
 		});
 		added.ref = actor;
+		if (this.#live.size === 0) this.#ctx.setTimer('served', servedMs, { type: 'served-due' });
 		this.#live.set(added, actor);
 		this.#records.set(actor, added);
 		this.#ctx.watch(actor);
@@ -291,6 +297,7 @@ class Tasks implements Behavior<TasksMessage> {
 		if (record === undefined) return;
 		this.#records.delete(ref);
 		this.#live.delete(record);
+		if (this.#live.size === 0) this.#ctx.cancelTimer('served');
 		if (!record.ended) this.#endForLost(record);
 		this.#rates.giveBack(record.request.keyName, record.tokensCharged - record.tokensIn - record.tokensOut);
 		const ended = this.#sessions.ended(record, this.#control?.epoch ?? null);
@@ -300,6 +307,12 @@ class Tasks implements Behavior<TasksMessage> {
 			this.#registry.finish(record);
 			this.#forgetDue();
 		}
+	}
+
+	/** For as long as there are tasks. */
+	#tellServed(): void {
+		if (this.#control !== null) tellServed(this.#live.keys(), this.#control.dispatcher);
+		this.#ctx.setTimer('served', servedMs, { type: 'served-due' });
 	}
 
 	/** An actor that could not even end its own task. */

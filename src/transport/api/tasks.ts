@@ -2,7 +2,7 @@
  * What can be asked of tasks beside their events: state, list, cancel. On the front thread.
  */
 import { type Failure, failure } from '../../actors/serving/failure.ts';
-import type { CancelDone, TaskState, TasksFound, TaskView } from '../../actors/serving/task-directory.ts';
+import { type CancelDone, cursorShape, type TaskState, type TasksFound, type TaskView } from '../../actors/serving/task-directory.ts';
 import { isOperator, maySee, type Principal } from '../auth/principal.ts';
 import type { Handler } from '../http/application.ts';
 import { httpStatus } from './errors.ts';
@@ -44,6 +44,10 @@ export function listTasksHandler(parts: FrontParts): Handler {
 			return null;
 		}
 		const { state, pool_id: poolId, tenant, limit, cursor } = query.value;
+		if (cursor !== null && !cursorShape.test(cursor)) {
+			exchange.fail(failure('INVALID_PARAMS', `query parameter cursor is ${shown(cursor)}; it must be next_cursor of the page before`));
+			return null;
+		}
 		const { principal } = exchange;
 		if (tenant !== null && !maySee(principal, tenant)) {
 			exchange.fail(failure('FORBIDDEN', `tenant is ${shown(tenant)}; the key is one of tenant ${shown(principal.tenant)}`));
