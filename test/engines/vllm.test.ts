@@ -1,14 +1,14 @@
 /** The vLLM adapter, against a server that is what vLLM's source says. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
 import type { UpstreamSettings } from '../../src/engines/upstream/upstream-settings.ts';
 import { pieceBytes } from '../../src/engines/vllm/vocabulary-text.ts';
-import { allPromised, conformance, type EnginePromises, type EngineUnderTest } from './conformance.ts';
-import { generate, raw } from './decode-world.ts';
+import { allPromised, conformance, type EnginePromises } from './conformance.ts';
+import { raw } from './decode-world.ts';
 import { FakeVllm, type FakeVllmOptions } from './fakes/fake-vllm.ts';
+import { LookedWorld } from './looked-world.ts';
 import { upstreamConformance } from './upstream-conformance.ts';
-import { type Looked, lookAt, upstreamSettings } from './upstream-world.ts';
+import { upstreamSettings } from './upstream-world.ts';
 
 const promises: EnginePromises = {
 	...allPromised,
@@ -17,68 +17,11 @@ const promises: EnginePromises = {
 	refusesBeyondSlots: 'what is too much waits in the engine',
 };
 
-async function fakeVllm(): Promise<EngineUnderTest> {
-	const fake = new FakeVllm({ slots: 4, stepMs: 1 });
-	const looked = await lookAt(upstreamSettings('vllm', await fake.server.listen()));
-	assert.ok(looked.replica !== null, JSON.stringify(looked.failure));
-	return {
-		replica: looked.replica,
-		port: looked.port,
-		kill: () => fake.server.kill(),
-		async close() {
-			looked.close();
-			await fake.server.close();
-			assert.deepEqual(fake.server.strayed, []);
-		},
-	};
-}
-
-type Body = Readonly<Record<string, unknown>>;
-
-/** A fake, looked at, and its last request but those of the self-test. */
-class World {
-	readonly fake: FakeVllm;
-	readonly #settings: Partial<UpstreamSettings>;
-	#looked: Looked | null = null;
-
-	constructor(options: FakeVllmOptions = {}, settings: Partial<UpstreamSettings> = {}) {
-		this.fake = new FakeVllm(options);
-		this.#settings = settings;
-	}
-
-	async start(): Promise<this> {
-		this.#looked = await lookAt(upstreamSettings('vllm', await this.fake.server.listen(), this.#settings));
-		return this;
-	}
-
-	get looked(): Looked {
-		if (this.#looked === null) throw new Error('it was not looked at');
-		return this.#looked;
-	}
-
-	get replica(): ReplicaFacts {
-		const { replica, failure } = this.looked;
-		if (replica === null) throw new Error(JSON.stringify(failure));
-		return replica;
-	}
-
-	run(options: Parameters<typeof generate>[2]): ReturnType<typeof generate> {
-		return generate(this.looked.port, this.replica, options);
-	}
-
-	get body(): unknown {
-		return JSON.parse(this.fake.server.asked.findLast(({ path }) => path.startsWith('/v1/'))?.body ?? '{}');
-	}
-
-	async close(): Promise<void> {
-		this.looked.close();
-		await this.fake.server.close();
-		assert.deepEqual(this.fake.server.strayed, []);
-	}
-}
+const vllm = (options: FakeVllmOptions = {}, settings: Partial<UpstreamSettings> = {}): LookedWorld<FakeVllm> =>
+	new LookedWorld('vllm', new FakeVllm(options), settings);
 
 describe('vLLM', () => {
-	conformance(fakeVllm, promises);
+	conformance(() => vllm({ slots: 4, stepMs: 1 }).underTest(), promises);
 
 	upstreamConformance({
 		promises,
@@ -101,13 +44,13 @@ describe('vLLM', () => {
 	});
 
 	describe('of the version 0.11.2', () => {
-		const world = new World({ priority: true }, { options: { priority_scheduling: true } });
+		const world = vllm({ priority: true }, { options: { priority_scheduling: true } });
 		before(() => world.start());
 		after(() => world.close());
 
 		it('is sent every sampling field, for what is left out it takes from the model', async () => {
 			await world.run({ sampling: { temperature: 0.5, topK: 0, grammar: 'root ::= "a"' }, seed: 9, maxTokens: 3 });
-			assert.deepEqual(world.body, {
+			assert.deepEqual(world.body(/completions/), {
 				model: 'org/fake-7b',
 				stream: true,
 				stream_options: { include_usage: true },
@@ -127,7 +70,7 @@ describe('vLLM', () => {
 				sampling: { jsonSchema: { type: 'object' } },
 				input: { kind: 'messages', messages: [{ role: 'user', content: 'x' }] },
 			});
-			assert.deepEqual((world.body as Body)['response_format'], {
+			assert.deepEqual(world.body(/completions/)['response_format'], {
 				type: 'json_schema',
 				json_schema: { name: 'answer', schema: { type: 'object' }, strict: true },
 			});
@@ -188,15 +131,15 @@ describe('vLLM', () => {
 	});
 
 	it('of an older version is asked by the names that it has, and tells no ids', async () => {
-		const world = await new World({ version: '0.9.1' }).start();
+		const world = await vllm({ version: '0.9.1' }).start();
 		assert.ok(!world.replica.features.includes('resume'));
 		await world.run({ sampling: { grammar: 'root ::= "a"' } });
-		assert.equal((world.body as Body)['guided_grammar'], 'root ::= "a"');
+		assert.equal(world.body(/completions/)['guided_grammar'], 'root ::= "a"');
 		await world.close();
 	});
 
 	it('that can sleep is woken before it is used, and put to sleep when it is used no more', async () => {
-		const world = new World({ canSleep: true }, { options: { sleep: true } });
+		const world = vllm({ canSleep: true }, { options: { sleep: true } });
 		world.fake.sleeping = true;
 		await world.start();
 		assert.equal((await world.run({ maxTokens: 2 })).tokens, 2);
@@ -208,7 +151,7 @@ describe('vLLM', () => {
 	});
 
 	it('that was not started so that it can sleep is refused in words', async () => {
-		const world = await new World({}, { options: { sleep: true } }).start();
+		const world = await vllm({}, { options: { sleep: true } }).start();
 		assert.match(world.looked.failure?.message ?? '', /VLLM_SERVER_DEV_MODE=1/);
 		await world.close();
 	});
@@ -220,7 +163,7 @@ describe('vLLM', () => {
 	});
 
 	it('of a model that makes vectors embeds texts', async () => {
-		const world = await new World({ pools: true }, { options: { task: 'embed' } }).start();
+		const world = await vllm({ pools: true }, { options: { task: 'embed' } }).start();
 		const task = await world.run({ workload: 'embedding', input: { kind: 'inputs', inputs: ['a', 'bcd'], query: null } });
 		assert.ok(task.end?.type === 'embedded');
 		assert.deepEqual(
@@ -238,7 +181,7 @@ describe('vLLM', () => {
 	});
 
 	it('of a model that ranks scores texts, in their own order', async () => {
-		const world = await new World({ pools: true }, { options: { task: 'rerank' } }).start();
+		const world = await vllm({ pools: true }, { options: { task: 'rerank' } }).start();
 		const task = await world.run({ workload: 'rerank', input: { kind: 'inputs', inputs: ['a', 'b'.repeat(50)], query: 'which' } });
 		assert.ok(task.end?.type === 'embedded');
 		assert.deepEqual(

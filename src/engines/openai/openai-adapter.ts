@@ -127,8 +127,12 @@ export function openaiCall(target: UpstreamTarget, request: GenerateRequest, ext
 	if (raw) {
 		return events('/v1/completions', { ...common, prompt: input.text }, new CompletionReader());
 	}
-	const chat = input.kind === 'prompt' ? { messages: [{ role: 'user', content: input.text }] } : chatFields(input);
-	return events('/v1/chat/completions', { ...common, ...chat }, new ChatReader());
+	return events('/v1/chat/completions', { ...common, ...chatBody(input) }, new ChatReader());
+}
+
+/** A prompt that is to have its chat template is one turn of a user. */
+export function chatBody(input: Exclude<PromptInput, { kind: 'inputs' }>): Fields {
+	return input.kind === 'prompt' ? { messages: [{ role: 'user', content: input.text }] } : chatFields(input);
 }
 
 /** Messages, tools and template arguments in the names of the API. */

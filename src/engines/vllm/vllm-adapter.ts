@@ -5,7 +5,7 @@
 import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { Workload } from '../../actors/serving/task-request.ts';
-import { ChatReader, listedModel, openaiCall, problemIn } from '../openai/openai-adapter.ts';
+import { ChatReader, chatBody, listedModel, openaiCall, problemIn } from '../openai/openai-adapter.ts';
 import {
 	type PreparedCall,
 	type UpstreamAdapter,
@@ -16,8 +16,9 @@ import {
 } from '../upstream/adapter.ts';
 import { countOf, fieldsOf, textOf } from '../upstream/json-fields.ts';
 import { metricSum } from '../upstream/metrics-text.ts';
+import { surelyFits } from '../upstream/prompt-room.ts';
 import { ScoreReader, VllmReader } from './vllm-answers.ts';
-import { askedPrompt, chatBody, namedTokens, surelyFits, tokenizeBody, type VllmPrompt } from './vllm-prompt.ts';
+import { askedPrompt, namedTokens, tokenizeBody, type VllmPrompt } from './vllm-prompt.ts';
 import { chatLogprobs, commonBody, completionLogprobs, foundOf, type VllmFound } from './vllm-requests.ts';
 import { tellsTokenIds } from './vllm-version.ts';
 

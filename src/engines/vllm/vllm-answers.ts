@@ -5,13 +5,14 @@
  * A chunk is one step of the engine, with one token as a rule; with more, where the server was slower than its model or guesses tokens
  * ahead. Texts lag behind their tokens where a character is not whole: such tokens count with the next text.
  */
+import { pieceIsReasoning } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { AnswerReader, AnswerSink } from '../upstream/adapter.ts';
 import { DeltaShape } from '../upstream/delta-shape.ts';
 import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../upstream/json-fields.ts';
+import { StopCutter } from '../upstream/stop-cutter.ts';
 import { failureOf } from '../upstream/upstream-errors.ts';
 import { UnknownAnswer } from '../upstream/upstream-generation.ts';
-import { PieceAssembler } from '../wire/piece-assembler.ts';
 
 export interface ReadOptions {
 	readonly path: 'completion' | 'chat';
@@ -30,9 +31,7 @@ export interface ReadOptions {
 export class VllmReader implements AnswerReader {
 	readonly shape: DeltaShape | null;
 	readonly #options: ReadOptions;
-	readonly #assembler: PieceAssembler | null;
-	#to: AnswerSink | null = null;
-	#stopped = false;
+	readonly #cutter: StopCutter;
 
 	constructor(options: ReadOptions) {
 		this.#options = options;
@@ -40,11 +39,7 @@ export class VllmReader implements AnswerReader {
 		const text = path === 'chat' ? (['choices', 0, 'delta', 'content'] as const) : (['choices', 0, 'text'] as const);
 		// Where all is read of a token, or text may have to wait, every chunk is parsed.
 		this.shape = logprobs || stop.length > 0 ? null : new DeltaShape(text, tellIds ? [['choices', 0, 'token_ids', 0]] : []);
-		this.#assembler =
-			stop.length === 0
-				? null
-				: new PieceAssembler(stop, (piece, tokens, id, logprob, ids) => this.#tell(piece, tokens, id, logprob, ids ?? []), tellIds);
-		this.#assembler?.resume(before === '' ? [] : [before]);
+		this.#cutter = new StopCutter(stop, tellIds, before);
 	}
 
 	numbers(
@@ -58,40 +53,27 @@ export class VllmReader implements AnswerReader {
 	read(event: unknown, _name: string, to: AnswerSink): void {
 		const chunk = fieldsOf(event);
 		if (chunk['error'] !== undefined && chunk['error'] !== null) return to.failed(errorIn(chunk['error']));
-		if (this.#to === null && this.#options.tokensIn !== null) to.used({ tokensIn: this.#options.tokensIn });
-		this.#to = to;
-		readUsage(chunk['usage'], this.#options.resumed, to);
+		const { tokensIn, resumed } = this.#options;
+		if (tokensIn !== null) to.used({ tokensIn });
+		readUsage(chunk['usage'], resumed, to);
 		const [first] = listOf(chunk['choices']);
 		if (first === undefined) return;
 		const choice = fieldsOf(first);
-		if (!this.#stopped) this.#piece(choice);
 		const reason = textOf(choice['finish_reason']);
-		if (reason === null) {
-			// A stop string that began in the tokens before: the engine has seen the rest of it only.
-			if (!this.#stopped) return;
-			to.ended('stop');
-			return to.enough();
-		}
 		if (reason === 'abort' || reason === 'error') return to.failed(failure('WORKER_RESET', `the engine gave the request up: ${reason}`));
-		if (!this.#stopped) this.#assembler?.finish();
-		to.ended(reason === 'length' ? 'length' : 'stop');
-	}
-
-	/** The tokens of a stop string are not counted, as where we cut it in our own engine; vLLM's usage has them. */
-	finish(to: AnswerSink): void {
-		if (this.#stopped && this.#assembler !== null) to.used({ tokensOut: this.#assembler.tokensOut });
+		this.#piece(choice, to);
+		this.#cutter.behind(reason === null ? null : reason === 'length' ? 'length' : 'stop', to);
 	}
 
 	word(data: string): boolean {
 		return data === '[DONE]';
 	}
 
-	#tell(text: string, tokens: number, id: number, logprob: number, ids: readonly number[]): void {
-		this.#to?.told(ids);
-		this.#to?.token(text, tokens, id, logprob);
+	finish(to: AnswerSink): void {
+		this.#cutter.finish(to);
 	}
 
-	#piece(choice: Fields): void {
+	#piece(choice: Fields, to: AnswerSink): void {
 		const delta = fieldsOf(choice['delta']);
 		const text = textOf(this.#options.path === 'chat' ? delta['content'] : choice['text']) ?? '';
 		// The chunk that says who speaks is of no token.
@@ -102,10 +84,11 @@ export class VllmReader implements AnswerReader {
 		const { id, logprob } = scores.at(-1) ?? { id: -1, logprob: Number.NaN };
 		// A chunk that only says the end.
 		if (text === '' && tokens === 0 && (Array.isArray(choice['token_ids']) || choice['finish_reason'] !== null)) return;
-		if (this.#assembler === null) return this.#tell(text, Math.max(1, tokens), id, logprob, ids);
-		const last = Math.max(1, tokens) - 1;
-		for (let token = 0; token < last; token += 1) this.#assembler.push('', -1, Number.NaN, ids[token]);
-		this.#stopped = this.#assembler.push(text, id, logprob, ids[last]);
+		const thoughts = textOf(delta['reasoning_content']) ?? textOf(delta['reasoning']) ?? '';
+		// Behind thoughts nobody can go on: the raw path does not tell them from the answer. So they are without ids.
+		if (thoughts !== '') to.token(thoughts, Math.max(1, tokens), id, logprob, pieceIsReasoning);
+		if (thoughts !== '' && text === '') return;
+		this.#cutter.push(text, Math.max(1, tokens), id, logprob, this.#options.tellIds ? ids : [], to);
 	}
 }
 

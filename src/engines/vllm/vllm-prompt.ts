@@ -5,15 +5,12 @@
 import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
-import { chatFields } from '../openai/openai-adapter.ts';
+import { chatBody } from '../openai/openai-adapter.ts';
 import type { EndedCall, UpstreamClient, UpstreamTarget } from '../upstream/adapter.ts';
 import { type Fields, fieldsOf, listOf, textOf } from '../upstream/json-fields.ts';
+import { roomBehind } from '../upstream/prompt-room.ts';
 import { StopMatcher } from '../wire/stop-matcher.ts';
 import { pieceBytes } from './vocabulary-text.ts';
-
-/** More than a chat template adds to a message, in bytes. */
-const templateBytes = 1_024;
-const messageBytes = 64;
 
 export interface VllmPrompt {
 	/** Null: it is asked for as it was given. */
@@ -24,22 +21,6 @@ export interface VllmPrompt {
 	readonly resumed: number;
 	/** Of the prompt without these; null: not known yet. */
 	readonly tokensIn: number | null;
-}
-
-/** A token has a byte at least: what fits by its bytes fits. */
-export function surelyFits({ input, maxTokens, ctx }: GenerateRequest): boolean {
-	return bytesMax(input) + maxTokens <= ctx;
-}
-
-function bytesMax(input: PromptInput): number {
-	if (input.kind === 'inputs') return 0;
-	if (input.kind === 'prompt') return Buffer.byteLength(input.text) + (input.raw ? 1 : templateBytes);
-	// What tools and parts that are no text need, nobody here knows.
-	if (input.toolUse !== undefined || input.messages.some(({ parts }) => parts !== undefined)) return Number.POSITIVE_INFINITY;
-	return input.messages.reduce(
-		(bytes, { role, content, name }) => bytes + Buffer.byteLength(role + content + (name ?? '')) + messageBytes,
-		templateBytes,
-	);
 }
 
 /** How the tokenizer is asked for what the completions paths would make of it. */
@@ -56,26 +37,18 @@ export function tokenizeBody(model: string, input: PromptInput): Fields | null {
 	};
 }
 
-export function chatBody(input: Exclude<PromptInput, { kind: 'inputs' }>): Fields {
-	return input.kind === 'prompt' ? { messages: [{ role: 'user', content: input.text }] } : chatFields(input);
-}
-
 /** Counted, and what is left of it behind the tokens of another engine. */
 export async function askedPrompt(
 	client: UpstreamClient,
 	{ model }: UpstreamTarget,
 	request: GenerateRequest,
 ): Promise<VllmPrompt | EndedCall | Failure> {
-	const { input, ctx, maxTokensExplicit, resume, sampling } = request;
+	const { input, resume, sampling } = request;
 	const body = tokenizeBody(model, input);
 	const ids = body === null ? null : tokensOf(await client.json('POST', '/tokenize', body));
 	if (ids === null) return failure('WORKER_RESET', 'the engine does not say how long the prompt is');
-	const room = ctx - ids.length;
-	if (room < 1 || (maxTokensExplicit && request.maxTokens > room)) {
-		const words = `the prompt has ${ids.length} tokens; with max_tokens ${request.maxTokens} it must fit into a context of ${ctx}`;
-		return failure('INVALID_PARAMS', words);
-	}
-	const maxTokens = Math.min(request.maxTokens, room);
+	const maxTokens = roomBehind(request, ids.length);
+	if (typeof maxTokens !== 'number') return maxTokens;
 	if (resume === null) return { ids: null, maxTokens, before: '', resumed: 0, tokensIn: ids.length };
 	const made = resume.ids.length;
 	if (made >= maxTokens) return { ended: 'length', tokensIn: ids.length };

@@ -1,0 +1,113 @@
+/**
+ * What TGI answers: `StreamResponse` of `/generate_stream` and `ChatCompletionChunk` of `/v1/chat/completions`. Each event is one token,
+ * whose text may be empty where a character is not whole, and is not shown where it is special. Texts have stop strings in them, so they are
+ * cut here. Errors come as events, with 200. Front threads.
+ */
+import { type Failure, failure } from '../../actors/serving/failure.ts';
+import type { AnswerReader, AnswerSink } from '../upstream/adapter.ts';
+import { DeltaShape } from '../upstream/delta-shape.ts';
+import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../upstream/json-fields.ts';
+import { StopCutter } from '../upstream/stop-cutter.ts';
+import { failureOf } from '../upstream/upstream-errors.ts';
+
+type Some<Name extends string> = Fields & Partial<Record<Name, unknown>>;
+
+export class GenerateReader implements AnswerReader {
+	readonly shape: DeltaShape | null;
+	readonly #logprobs: boolean;
+	readonly #cutter: StopCutter;
+	/** Of the prompt, where it was counted. */
+	readonly #tokensIn: number | null;
+
+	constructor(stop: readonly string[], logprobs: boolean, tokensIn: number | null) {
+		this.#logprobs = logprobs;
+		this.#cutter = new StopCutter(stop);
+		this.#tokensIn = tokensIn;
+		this.shape = stop.length > 0 ? null : new DeltaShape(['token', 'text'], [['token', 'id'], ['token', 'logprob'], ['index']]);
+	}
+
+	numbers(shape: DeltaShape, bytes: Buffer): { readonly tokens: number; readonly id: number; readonly logprob: number } {
+		return this.#logprobs ? { tokens: 1, id: shape.number(bytes, 1), logprob: shape.number(bytes, 2) } : unasked;
+	}
+
+	read(event: unknown, _name: string, to: AnswerSink): void {
+		const { token, details, error, error_type: type } = fieldsOf(event) as Some<'token' | 'details' | 'error' | 'error_type'>;
+		if (error !== undefined) return to.failed(errorOf(textOf(type) ?? ''));
+		const { text, id, logprob, special } = fieldsOf(token) as Some<'text' | 'id' | 'logprob' | 'special'>;
+		const end = fieldsOf(details);
+		use(end['input_length'] ?? this.#tokensIn, end['generated_tokens'], to);
+		const shown = special === true ? '' : (textOf(text) ?? '');
+		this.#cutter.push(shown, 1, this.#logprobs ? (countOf(id) ?? -1) : -1, numberOf(logprob) ?? Number.NaN, [], to);
+		this.#cutter.behind(reasonOf(end['finish_reason']), to);
+	}
+
+	finish(to: AnswerSink): void {
+		this.#cutter.finish(to);
+	}
+}
+
+const unasked = { tokens: 1, id: -1, logprob: Number.NaN };
+
+export class TgiChatReader implements AnswerReader {
+	readonly shape: DeltaShape | null;
+	readonly #cutter: StopCutter;
+	/** Of the prompt, where it was counted. */
+	readonly #tokensIn: number | null;
+
+	constructor(stop: readonly string[], tokensIn: number | null) {
+		this.#cutter = new StopCutter(stop);
+		this.#tokensIn = tokensIn;
+		// It says of each chunk when that was made.
+		this.shape = stop.length > 0 ? null : new DeltaShape(['choices', 0, 'delta', 'content'], [['created']]);
+	}
+
+	read(event: unknown, _name: string, to: AnswerSink): void {
+		const { error, error_type: type, usage, choices } = fieldsOf(event) as Some<'error' | 'error_type' | 'usage' | 'choices'>;
+		if (error !== undefined && error !== null) {
+			const status = countOf(fieldsOf(error)['http_status_code']);
+			return to.failed(status === undefined ? errorOf(textOf(type) ?? '') : failureOf(status, 'tgi', null, Date.now()));
+		}
+		use(fieldsOf(usage)['prompt_tokens'] ?? this.#tokensIn, fieldsOf(usage)['completion_tokens'], to);
+		const [first] = listOf(choices);
+		if (first === undefined) return;
+		const { delta, finish_reason: reason } = fieldsOf(first) as Some<'delta' | 'finish_reason'>;
+		this.#cutter.push(textOf(fieldsOf(delta)['content']) ?? '', 1, -1, Number.NaN, [], to);
+		this.#cutter.behind(reasonOf(reason), to);
+	}
+
+	word(data: string): boolean {
+		return data === '[DONE]';
+	}
+
+	finish(to: AnswerSink): void {
+		this.#cutter.finish(to);
+	}
+}
+
+/** `FinishReason`: `length`, `eos_token`, `stop_sequence`; in a chat `stop` for the latter. */
+function reasonOf(reason: unknown): 'stop' | 'length' | null {
+	return typeof reason !== 'string' ? null : reason === 'length' ? 'length' : 'stop';
+}
+
+function use(input: unknown, output: unknown, to: AnswerSink): void {
+	const tokensIn = countOf(input);
+	const tokensOut = countOf(output);
+	if (tokensIn !== undefined) to.used({ tokensIn });
+	if (tokensOut !== undefined) to.used({ tokensOut });
+}
+
+/** `InferError::error_type` of `router/src/infer/mod.rs`. The message may quote the request. */
+function errorOf(type: string): Failure {
+	const says = /^[a-z_]{1,40}$/.test(type) ? `the engine reports an error: ${type}` : 'the engine reports an error';
+	switch (type) {
+		case 'validation':
+		case 'template_error':
+		case 'missing_template_variable':
+		case 'tool_error':
+			return failure('INVALID_PARAMS', says, { engine: 'tgi' });
+		case 'overloaded':
+			return failureOf(429, 'tgi', null, Date.now());
+		default:
+			return failure('WORKER_RESET', says, { engine: 'tgi' });
+	}
+}

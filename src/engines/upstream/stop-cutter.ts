@@ -1,0 +1,51 @@
+/**
+ * Cuts stop strings from the texts of an engine that tells them, or whose texts may go on behind them. One per generation, on a front
+ * thread; without stop strings it passes all on.
+ */
+import { PieceAssembler } from '../wire/piece-assembler.ts';
+import type { AnswerSink } from './adapter.ts';
+
+export class StopCutter {
+	readonly #assembler: PieceAssembler | null;
+	#to: AnswerSink | null = null;
+	#stopped = false;
+
+	/** `before`: the text that it goes on behind. */
+	constructor(stop: readonly string[], tellIds = false, before = '') {
+		const emit = (text: string, tokens: number, id: number, logprob: number, ids: readonly number[] | null): void => {
+			if (ids !== null) this.#to?.told(ids);
+			this.#to?.token(text, tokens, id, logprob);
+		};
+		this.#assembler = stop.length === 0 ? null : new PieceAssembler(stop, emit, tellIds);
+		if (before !== '') this.#assembler?.resume([before]);
+	}
+
+	/** Of `tokens` tokens; `id`: of the last, for a client; `ids`: of all, for whoever goes on behind them, or none. */
+	push(text: string, tokens: number, id: number, logprob: number, ids: readonly number[], to: AnswerSink): void {
+		this.#to = to;
+		if (this.#stopped) return;
+		if (this.#assembler === null) {
+			to.told(ids);
+			return to.token(text, tokens, id, logprob);
+		}
+		for (let token = 0; token < tokens - 1; token += 1) this.#assembler.push('', -1, Number.NaN, ids[token]);
+		this.#stopped = this.#assembler.push(text, id, logprob, ids[tokens - 1]);
+	}
+
+	/** What an event says of the end: a reason, or null. An engine that goes on behind a stop string is left. */
+	behind(reason: 'stop' | 'length' | null, to: AnswerSink): void {
+		this.#to = to;
+		if (reason !== null) {
+			if (!this.#stopped) this.#assembler?.finish();
+			to.ended(this.#stopped ? 'stop' : reason);
+		} else if (this.#stopped) {
+			to.ended('stop');
+			to.enough();
+		}
+	}
+
+	/** The answer is whole. Tokens of a stop string are not counted, as in our own engine; the others' usage has them. */
+	finish(to: AnswerSink): void {
+		if (this.#stopped && this.#assembler !== null) to.used({ tokensOut: this.#assembler.tokensOut });
+	}
+}

@@ -1,0 +1,288 @@
+/**
+ * Text Generation Inference, as its own specification has it: docs/openapi.json of huggingface/text-generation-inference and the router's source
+ * beside it. A field that is not in a schema, or a value that `router/src/validation.rs` refuses, is noted as strayed.
+ */
+import type { FakeExchange } from './fake-exchange.ts';
+import { beginOfText, bytesOf, endOfText, tokenize } from './fake-model.ts';
+import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
+import { FakeSlots, type FakeStep, type FakeWork } from './fake-slots.ts';
+import {
+	type BodyFields,
+	isBetween,
+	isCount,
+	isEither,
+	isFlag,
+	isListOf,
+	isObject,
+	isOneOf,
+	isText,
+	strictBody,
+	strictFields,
+} from './strict-body.ts';
+
+export interface FakeTgiOptions extends FakeServerOptions {
+	readonly slots?: number;
+	readonly stepMs?: number;
+	readonly endsAfter?: number;
+	readonly maxTotalTokens?: number;
+}
+
+type Body = Readonly<Record<string, unknown>>;
+/** A number with these two as bounds that it may not have. */
+const isInside = (least: number, most: number) => (value: unknown) => isBetween(least, most)(value) && value !== least && value !== most;
+const isAbove0 = (value: unknown): boolean => isCount(value) && value !== 0;
+
+/** GenerateParameters, with the bounds of validation.rs: `top_p` in (0, 1), `temperature` above 0, four stop strings at most. */
+const parameters: BodyFields = {
+	'max_new_tokens?': isAbove0,
+	'details?': isFlag,
+	'decoder_input_details?': isOneOf(false),
+	'return_full_text?': isFlag,
+	'do_sample?': isFlag,
+	'temperature?': isInside(0, 100),
+	'top_k?': isAbove0,
+	'top_p?': isInside(0, 1),
+	'typical_p?': isInside(0, 1),
+	'repetition_penalty?': isInside(0, 100),
+	'frequency_penalty?': isInside(-2, 2),
+	'stop?': (value) => isListOf(isText)(value) && (value as readonly string[]).length <= 4,
+	'seed?': isAbove0,
+	'grammar?': isObject,
+};
+/** ChatRequest */
+const chatFields: BodyFields = {
+	messages: isListOf(isObject),
+	'model?': isText,
+	'stream?': isFlag,
+	'stream_options?': isObject,
+	'max_tokens?': isAbove0,
+	'temperature?': isBetween(0, 2),
+	'top_p?': isInside(0, 1),
+	'seed?': isCount,
+	'stop?': (value) => isListOf(isText)(value) && (value as readonly string[]).length <= 4,
+	'presence_penalty?': isBetween(-2, 2),
+	'frequency_penalty?': isBetween(-2, 2),
+	'logprobs?': isFlag,
+	'top_logprobs?': isBetween(0, 5),
+	'response_format?': isObject,
+	'tools?': isListOf(isObject),
+	'tool_choice?': isEither(isText, isObject),
+};
+
+/** One token of a stream; `end`: of the last. */
+interface Told {
+	readonly id: number;
+	readonly text: string;
+	readonly logprob: number;
+	readonly special: boolean;
+	readonly made: number;
+	readonly end: 'length' | 'eos_token' | 'stop_sequence' | null;
+}
+
+export class FakeTgi {
+	readonly server: FakeServer;
+	readonly slots: FakeSlots;
+	readonly model = 'org/fake-7b-instruct';
+	readonly #maxTotalTokens: number;
+	/** The next request has this error in place of its answer, as an event. */
+	nextError: { readonly error: string; readonly error_type: string } | null = null;
+
+	constructor({ slots = 4, stepMs = 0, endsAfter = 500, maxTotalTokens = 2_048, ...options }: FakeTgiOptions = {}) {
+		this.#maxTotalTokens = maxTotalTokens;
+		this.server = new FakeServer(options);
+		this.slots = new FakeSlots({ slots, stepMs, endsAfter });
+		// server.rs: the layer of `--api-key` answers a status alone, axum's fallback too.
+		this.server.refuse = (exchange, status) => exchange.answer(status, {}, '');
+		this.server.on('GET', '/health', (exchange) => exchange.answer(200, {}, ''));
+		// Info
+		this.server.on('GET', '/info', (exchange) =>
+			exchange.json(200, {
+				model_id: this.model,
+				model_sha: 'e985a63c',
+				model_pipeline_tag: 'text-generation',
+				max_concurrent_requests: 128,
+				max_best_of: 2,
+				max_stop_sequences: 4,
+				max_input_tokens: maxTotalTokens - 1,
+				max_total_tokens: maxTotalTokens,
+				validation_workers: 2,
+				max_client_batch_size: 4,
+				router: 'text-generation-router',
+				version: '3.3.4',
+				sha: null,
+				docker_label: null,
+			}),
+		);
+		// backends/v3/src/queue.rs and backend.rs: gauges without labels
+		this.server.on('GET', '/metrics', (exchange) => {
+			const text = `# TYPE tgi_queue_size gauge\ntgi_queue_size ${this.slots.waiting}\n\n# TYPE tgi_batch_current_size gauge\ntgi_batch_current_size ${this.slots.busy}\n`;
+			exchange.answer(200, { 'content-type': 'text/plain; charset=utf-8' }, text);
+		});
+		// GenerateRequest → TokenizeResponse, a list of SimpleToken
+		this.server.on('POST', '/tokenize', (exchange, { body, path }) => {
+			const { inputs } = strictBody(body, { inputs: isText, 'parameters?': isObject }, path, this.#stray);
+			exchange.json(200, simpleTokens(prompted(String(inputs))));
+		});
+		// ChatRequest → ChatTokenizeResponse
+		this.server.on('POST', '/chat_tokenize', (exchange, { body, path }) => {
+			const text = this.#template(strictBody(body, chatFields, path, this.#stray)['messages']);
+			exchange.json(200, { tokenize_response: simpleTokens(tokenize(text)), templated_text: text });
+		});
+		this.server.on('POST', '/generate_stream', (exchange, request) => this.#generate(exchange, request));
+		this.server.on('POST', '/v1/chat/completions', (exchange, request) => this.#chat(exchange, request));
+	}
+
+	/** GenerateRequest → StreamResponse, one a token; `generated_text` and StreamDetails with the last. */
+	#generate(exchange: FakeExchange, request: FakeRequest): void {
+		const { inputs, parameters: given } = this.#body(request, { inputs: isText, 'parameters?': isObject });
+		const asked = strictFields(given ?? {}, parameters, 'parameters', this.#stray);
+		if (asked['do_sample'] !== true)
+			for (const name of ['temperature', 'top_k', 'top_p']) if (name in asked) this.#stray(`${name} without do_sample`);
+		const prompt = prompted(String(inputs));
+		let text = '';
+		let index = 0;
+		this.#run(
+			exchange,
+			prompt,
+			{ ...asked, max_tokens: asked['max_new_tokens'] ?? 100, greedy: asked['do_sample'] !== true },
+			{
+				tell: ({ end, made, ...token }) => {
+					if (!token.special) text += token.text;
+					index += 1;
+					const details = { finish_reason: end, generated_tokens: made, seed: asked['seed'] ?? null, input_length: prompt.length };
+					const { id, logprob, special } = token;
+					return [
+						event({
+							index,
+							token: { id, text: token.text, logprob, special },
+							generated_text: end === null ? null : text,
+							details: end === null || asked['details'] !== true ? null : details,
+						}),
+					];
+				},
+				last: () => [],
+			},
+		);
+	}
+
+	/** ChatRequest → ChatCompletionChunk; one with the usage behind the last where that is asked for; `[DONE]`. */
+	#chat(exchange: FakeExchange, request: FakeRequest): void {
+		const asked = this.#body(request, chatFields);
+		if (asked['stream'] !== true) this.#stray('it is asked without stream, which no answer of this fake has');
+		const options = strictFields(asked['stream_options'] ?? {}, { 'include_usage?': isFlag }, 'stream_options', this.#stray);
+		const prompt = tokenize(this.#template(asked['messages']));
+		let created = 1_706_270_978;
+		let tokens = 0;
+		const chunk = (choices: readonly unknown[], usage: unknown): string =>
+			event({
+				object: 'chat.completion.chunk',
+				id: '',
+				created: (created += 1),
+				model: this.model,
+				system_fingerprint: '3.3.4-native',
+				choices,
+				usage,
+			});
+		this.#run(
+			exchange,
+			prompt,
+			{ ...asked, greedy: asked['temperature'] === 0 },
+			{
+				tell: ({ text, special, made, end }) => {
+					tokens = made;
+					const delta = { role: 'assistant', content: special ? '' : text };
+					const reason = end === null || end === 'length' ? end : 'stop';
+					return [chunk([{ index: 0, delta, logprobs: null, finish_reason: reason }], null)];
+				},
+				last: () => {
+					const usage = { prompt_tokens: prompt.length, completion_tokens: tokens, total_tokens: prompt.length + tokens };
+					return [...(options['include_usage'] === true ? [chunk([], usage)] : []), 'data: [DONE]\n\n'];
+				},
+			},
+		);
+	}
+
+	#run(
+		exchange: FakeExchange,
+		prompt: readonly number[],
+		asked: Body & { readonly greedy: boolean },
+		{ tell, last }: { tell(told: Told): readonly string[]; last(): readonly string[] },
+	): void {
+		const maxTokens = Number(asked['max_tokens'] ?? 100);
+		// Sse with its KeepAlive: comments, the first may come before any event.
+		exchange.beginEvents({ 'x-compute-type': 'gpu+optimized', 'x-accel-buffering': 'no' });
+		const long = prompt.length + maxTokens > this.#maxTotalTokens;
+		const error = long
+			? {
+					error: `Input validation error: \`inputs\` tokens + \`max_new_tokens\` must be <= ${this.#maxTotalTokens}`,
+					error_type: 'validation',
+				}
+			: this.nextError;
+		this.nextError = null;
+		if (error !== null) return exchange.endEvents(event(error));
+		exchange.event(':\n\n');
+		const stop = (asked['stop'] ?? []) as readonly string[];
+		let output = '';
+		let before: FakeStep | null = null;
+		const told = ({ id, text, logprob, made }: FakeStep, end: Told['end']): readonly string[] =>
+			tell({ id, text, logprob, special: false, made, end });
+		const work: FakeWork = {
+			prompt,
+			maxTokens,
+			stop: [],
+			seed: asked.greedy ? null : Number(asked['seed'] ?? 0),
+			token: (step) => {
+				output += step.text;
+				// server/text_generation_server/utils/tokens.py, StopSequenceCriteria: `.*{stop}$`, looked for once a token is made.
+				if (step.text !== '' && stop.some((word) => output.endsWith(word))) {
+					exchange.endEvents(...told(step, 'stop_sequence'), ...last());
+					return this.slots.drop(work);
+				}
+				before = step.made >= maxTokens ? step : null;
+				if (before === null) for (const each of told(step, null)) exchange.event(each);
+			},
+			ended: ({ reason, made }) => {
+				const end = { id: endOfText, text: '</s>', logprob: -0.5, special: true, made, end: 'eos_token' } as const;
+				exchange.endEvents(...(reason === 'length' && before !== null ? told(before, 'length') : tell(end)), ...last());
+			},
+		};
+		exchange.onGone(() => this.slots.drop(work));
+		this.slots.add(work);
+	}
+
+	#body(request: FakeRequest, fields: BodyFields): Body {
+		const accepts = request.headers.get('accept') ?? '';
+		if (!accepts.includes('text/event-stream') && !accepts.includes('*/*')) this.#stray(`${request.path} accepts ${accepts}`);
+		return strictBody(request.body, fields, request.path, this.#stray);
+	}
+
+	readonly #stray = (words: string): void => this.server.stray(words);
+
+	/** Message; the template of the model. */
+	#template(messages: unknown): string {
+		const turns = (messages as readonly unknown[]).map((message) =>
+			strictFields(message, { role: isText, content: isText, 'name?': isText }, 'a message', this.#stray),
+		);
+		return `${turns.map(({ role, content }) => `<${String(role)}> ${String(content)}\n`).join('')}<assistant>`;
+	}
+}
+
+/** The tokenizer puts a token of its own before a text. */
+function prompted(text: string): number[] {
+	return [beginOfText, ...tokenize(text)];
+}
+
+function simpleTokens(ids: readonly number[]): readonly unknown[] {
+	let start = 0;
+	return ids.map((id) => {
+		const text = bytesOf(id).toString();
+		const token = { id, text, start, stop: start + text.length };
+		start = token.stop;
+		return token;
+	});
+}
+
+/** axum's `Event::json_data`: no space behind the colon. */
+function event(value: unknown): string {
+	return `data:${JSON.stringify(value)}\n\n`;
+}
