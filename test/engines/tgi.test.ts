@@ -1,7 +1,6 @@
 /** The TGI adapter, against a server that is what TGI's source says. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import type { PromptInput } from '../../src/actors/serving/task-request.ts';
 import { allPromised, conformance, type EnginePromises } from './conformance.ts';
 import { raw } from './decode-world.ts';
 import { FakeTgi } from './fakes/fake-tgi.ts';
@@ -18,7 +17,7 @@ const promises: EnginePromises = {
 	resumeChat: noIds,
 	refusesBeyondSlots: 'what is too much waits in the engine, or is refused with 429',
 };
-const chat: PromptInput = { kind: 'messages', messages: [{ role: 'user', content: 'Once upon a time' }] };
+const chat = { kind: 'messages', messages: [{ role: 'user', content: 'Once upon a time' }] } as const;
 
 describe('TGI', () => {
 	conformance(() => new LookedWorld('tgi', new FakeTgi({ slots: 4, stepMs: 1 })).underTest(), promises);
@@ -82,6 +81,9 @@ describe('TGI', () => {
 				seed: 5,
 				presence_penalty: 0.5,
 			});
+			const tool = { type: 'function', function: { name: 'add' } } as const;
+			const toolUse = { tools: [tool], choice: 'auto', parallel: true } as const;
+			assert.match((await world.run({ input: { ...chat, toolUse } })).failure?.message ?? '', /^tools are given/);
 			for (const sampling of [{ repeatPenalty: 1.2 }, { logprobs: true }, { minP: 0.1 }, { grammar: 'root ::= "a"' }]) {
 				const { failure } = await world.run({ input: chat, sampling });
 				assert.deepEqual([failure?.code, failure?.engine], ['INVALID_PARAMS', 'tgi']);

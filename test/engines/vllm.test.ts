@@ -1,6 +1,7 @@
 /** The vLLM adapter, against a server that is what vLLM's source says. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { pieceIsReasoning } from '../../src/actors/serving/decode.ts';
 import type { UpstreamSettings } from '../../src/engines/upstream/upstream-settings.ts';
 import { pieceBytes } from '../../src/engines/vllm/vocabulary-text.ts';
 import { allPromised, conformance, type EnginePromises } from './conformance.ts';
@@ -115,6 +116,28 @@ describe('vLLM', () => {
 			assert.deepEqual(await world.looked.audit(['1.2']), ['1.2']);
 			world.fake.slots.release();
 			await task;
+		});
+
+		it('tells thoughts apart, and no ids of them: nobody can go on behind them', async () => {
+			const said = (delta: object, reason: string | null = null): string =>
+				`data: ${JSON.stringify({ choices: [{ index: 0, delta, finish_reason: reason, token_ids: [300] }] })}\n\n`;
+			const deltas = [
+				said({ role: 'assistant', content: '' }),
+				said({ reasoning_content: 'Hm' }),
+				said({ reasoning: '.' }),
+				said({ content: 'Yes' }, 'stop'),
+			];
+			const bytes = `HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n${deltas.join('')}data: [DONE]\n\n`;
+			world.fake.server.fault({ kind: 'bytes', bytes, ending: 'close' }, /completions/);
+			const task = await world.run({ input: { kind: 'messages', messages: [{ role: 'user', content: 'x' }] }, tellIds: true });
+			assert.deepEqual(
+				task.pieces.map(({ text, channel, ids }) => [text, channel, ids.length]),
+				[
+					['Hm', pieceIsReasoning, 0],
+					['.', pieceIsReasoning, 0],
+					['Yes', 0, 1],
+				],
+			);
 		});
 
 		it('that gives a request up has not ended it', async () => {
