@@ -17,6 +17,7 @@ import { deviceEnv, replicaNumber } from '../engines/embedded/device-env.ts';
 import type { EmbeddedSettings } from '../engines/embedded/embedded-settings.ts';
 import { withModelFile } from '../engines/embedded/model-change.ts';
 import { HostProcessDriver } from '../engines/host-process-driver.ts';
+import { endLeftovers } from '../engines/managed/leftovers.ts';
 import { LogFiles } from '../engines/managed/log-files.ts';
 import { ManagedDriver } from '../engines/managed/managed-driver.ts';
 import { isManagedSettings, type ManagedSettings } from '../engines/managed/managed-settings.ts';
@@ -52,6 +53,11 @@ runRole<EngineConfig, null>(
 		return telemetry;
 	},
 	async (config, { system }) => {
+		const left = await endLeftovers(config.runtimeDir);
+		if (left.length > 0) {
+			const message = `ended processes of engines that a daemon which is gone had left behind: ${left.join(', ')}`;
+			telemetry.log('warn', 'leftovers-ended', { message });
+		}
 		const watch = new DeviceWatch({
 			probe: new ToolProbe(toolsOf(config.childEnv), process.platform),
 			everyMs: devicesEveryMs,

@@ -5,11 +5,15 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { ChildExit } from '../../src/engines/child-process.ts';
+
+import { endLeftovers } from '../../src/engines/managed/leftovers.ts';
 import { ManagedProcess } from '../../src/engines/managed/managed-process.ts';
 
 const built = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
 const reaper = new URL(`../../src/roles/reaper${built}`, import.meta.url);
 const fileOf = (name: string) => fileURLToPath(new URL(`./${name}${built}`, import.meta.url));
+/** Of daemons that are played here, and of no other. */
+const runtimeDir = `/nowhere/${process.pid}`;
 /** The last resort for tests that fail: by their ids, what they started. */
 const seen = new Set<number>();
 after(() => {
@@ -67,7 +71,7 @@ function start(command: readonly string[], graceMs = 500, env: Readonly<Record<s
 	const exit = new Promise<ChildExit>((resolve) => {
 		onExit = resolve;
 	});
-	const engine = new ManagedProcess({ reaper, command, env, graceMs, onLine: (_source, line) => lines.add(line), onExit });
+	const engine = new ManagedProcess({ reaper, command, env, runtimeDir, graceMs, onLine: (_source, line) => lines.add(line), onExit });
 	return { engine, lines, exit };
 }
 
@@ -89,7 +93,7 @@ async function gone(pids: readonly number[], withinMs = 10_000): Promise<void> {
 
 /** The daemon's side in a process of its own. */
 async function parentOf(...ways: string[]): Promise<{ readonly parent: ChildProcess; readonly lines: Lines }> {
-	const parent = spawn(process.execPath, [fileOf('managed-parent'), ...ways], { stdio: ['ignore', 'pipe', 'inherit'] });
+	const parent = spawn(process.execPath, [fileOf('managed-parent'), runtimeDir, ...ways], { stdio: ['ignore', 'pipe', 'inherit'] });
 	const lines = new Lines();
 	let text = '';
 	parent.stdout.setEncoding('utf8').on('data', (part: string) => {
@@ -172,6 +176,32 @@ describe('a managed engine', () => {
 		await lines.count(/^exit /, 1);
 		await gone(pids);
 		parent.kill('SIGKILL');
+	});
+
+	it('is gone when the next daemon starts, if its daemon and its reaper were killed at once; those of others are left alone', {
+		skip: process.platform !== 'linux',
+	}, async () => {
+		const ours = start(engineIn(), 20_000);
+		const [lost, kept] = await Promise.all([parentOf('runaway', 'stubborn'), parentOf()]);
+		const [lostPids, keptPids, ourPids] = await Promise.all([lost.lines.pids(3), kept.lines.pids(2), ours.lines.pids(2)]);
+		const [reaperPid] = childrenOf(lost.parent.pid ?? 0);
+		assert.ok(reaperPid !== undefined);
+		// So that it cannot do its work between the two.
+		process.kill(reaperPid, 'SIGSTOP');
+		lost.parent.kill('SIGKILL');
+		process.kill(reaperPid, 'SIGKILL');
+		await gone([lost.parent.pid ?? 0, reaperPid]);
+		assert.deepEqual(lostPids.map(isAlive), [true, true, true], 'nobody is left who could end them');
+		const ended = await endLeftovers(runtimeDir);
+		assert.deepEqual(
+			lostPids.filter((pid) => !ended.includes(pid)),
+			[],
+		);
+		assert.deepEqual(lostPids.map(isAlive), [false, false, false]);
+		assert.deepEqual([...keptPids, ...ourPids].map(isAlive), [true, true, true, true]);
+		kept.parent.kill('SIGKILL');
+		ours.engine.stop();
+		await gone([...keptPids, ...ourPids]);
 	});
 
 	it('does not end because its reaper is asked to by somebody else', async () => {

@@ -121,6 +121,7 @@ class ManagedLife implements EngineLife {
 			reaper: this.#options.reaper,
 			command: filledIn(command, values),
 			env: { ...deviceEnv(this.#options.childEnv, devices, share), ...(Object.fromEntries(own) as Readonly<Record<string, string>>) },
+			runtimeDir: this.#options.runtimeDir,
 			folder: this.#folder,
 			graceMs: stopMs,
 			onLine: (source, line) => {

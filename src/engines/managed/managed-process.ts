@@ -7,6 +7,7 @@ import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type Child, type ChildExit, spawnChild } from '../child-process.ts';
 import { readLines } from '../line-reader.ts';
+import { ownerMark } from './leftovers.ts';
 import { endTree, markName } from './process-tree.ts';
 import { type ReaperBoot, type ReaperStatus, stopOrder } from './reaper-protocol.ts';
 
@@ -16,6 +17,8 @@ export interface ManagedProcessOptions {
 	/** The program and what it is given; of one word at least. */
 	readonly command: readonly string[];
 	readonly env: Readonly<Record<string, string>>;
+	/** Of the daemon: who starts next with the same one ends what was left behind. */
+	readonly runtimeDir: string;
 	/** Private to the engine, and removed behind it. */
 	readonly folder?: string;
 	/** Between SIGTERM and SIGKILL. */
@@ -48,7 +51,7 @@ export class ManagedProcess {
 		const boot: ReaperBoot = {
 			command,
 			args,
-			env: { ...options.env, [markName]: this.#mark },
+			env: { ...options.env, ...ownerMark(options.runtimeDir), [markName]: this.#mark },
 			mark: this.#mark,
 			folder: options.folder ?? null,
 			graceMs: options.graceMs,

@@ -2,7 +2,7 @@
  * All that a program which we started has started, and the end of it: its process group, and on Linux also those who left the group but
  * kept its session or the mark in their environment. Runs in the reaper, and on the engine thread when the reaper itself was killed.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { signalStray } from '../child-process.ts';
 
 /** Stands, with a value of its own for each start, in the environment of all that an engine starts. */
@@ -37,7 +37,7 @@ export function membersOf({ leader, mark }: ProcessTree): readonly number[] | nu
 export async function endTree(tree: ProcessTree, forceAt: () => number): Promise<{ readonly forced: boolean }> {
 	let forced = false;
 	if (forceAt() > performance.now()) signalTree(tree, 'SIGTERM');
-	for (let lookMs = lookFirstMs; isAlive(tree); lookMs = Math.min(lookMaxMs, lookMs * 2)) {
+	for (let lookMs = lookFirstMs; isTreeAlive(tree); lookMs = Math.min(lookMaxMs, lookMs * 2)) {
 		const leftMs = forceAt() - performance.now();
 		if (leftMs <= 0) {
 			forced = true;
@@ -49,7 +49,7 @@ export async function endTree(tree: ProcessTree, forceAt: () => number): Promise
 	return { forced };
 }
 
-function isAlive(tree: ProcessTree): boolean {
+function isTreeAlive(tree: ProcessTree): boolean {
 	const members = membersOf(tree);
 	if (members !== null) return members.length > 0;
 	return tree.leader !== null && signalStray(-tree.leader, 0);
@@ -65,7 +65,8 @@ function pause(ms: number): Promise<void> {
 	return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-function processIds(): readonly number[] | null {
+/** Null: this system does not tell. */
+export function processIds(): readonly number[] | null {
 	if (process.platform !== 'linux') return null;
 	try {
 		return readdirSync('/proc')
@@ -77,15 +78,40 @@ function processIds(): readonly number[] | null {
 	}
 }
 
-/** Null: it is gone. */
-function stateOf(pid: number): { readonly ended: boolean; readonly group: number; readonly session: number } | null {
-	const stat = readOf(pid, 'stat');
-	// The name of a program, in parentheses, may hold anything.
-	const [state = '', , group, session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-	return stat === '' ? null : { ended: 'ZX'.includes(state), group: Number(group), session: Number(session) };
+export function isAlive(pid: number): boolean {
+	return stateOf(pid)?.ended === false;
 }
 
-function environmentOf(pid: number): string {
+/** In ticks since the system has; null: it is gone, or this system does not tell. */
+export function startedAt(pid: number): string | null {
+	return fieldsOf(pid)?.[19] ?? null;
+}
+
+/** Whose ids its are; null: not told. */
+export function namespaceOf(pid: number): string | null {
+	try {
+		return readlinkSync(`/proc/${pid}/ns/pid`);
+	} catch (error) {
+		if (error instanceof Error) return null;
+		throw error;
+	}
+}
+
+/** Null: it is gone. */
+function stateOf(pid: number): { readonly ended: boolean; readonly group: number; readonly session: number } | null {
+	const [state, , group, session] = fieldsOf(pid) ?? [];
+	return state === undefined ? null : { ended: 'ZX'.includes(state), group: Number(group), session: Number(session) };
+}
+
+/** From its state on, the third of `proc(5)`. */
+function fieldsOf(pid: number): readonly string[] | null {
+	const stat = readOf(pid, 'stat');
+	// The name of a program, in parentheses, may hold anything.
+	return stat === '' ? null : stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+}
+
+/** '': it is gone, or another user's. */
+export function environmentOf(pid: number): string {
 	return readOf(pid, 'environ');
 }
 
