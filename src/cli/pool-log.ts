@@ -1,9 +1,9 @@
 /** `pools logs`: what the engines of a pool wrote. Following, it goes on behind the last line it had when its connection is lost. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { createParser, type EventSourceMessage } from 'eventsource-parser';
-import { connectionProblem, type DaemonClient, getJson, isObject, type JsonObject, objects, refusal, text } from './daemon-client.ts';
+import { ConnectionError } from '../client/index.ts';
+import { serverSentEvents } from '../client/task-stream.ts';
+import { type DaemonClient, getJson, isObject, type JsonObject, objects, problemOf, text } from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
-import { Problem } from './problem.ts';
 import type { Terminal } from './terminal.ts';
 
 export interface PoolLogOptions {
@@ -47,29 +47,22 @@ async function followed(
 		let reason = 'the stream ended';
 		try {
 			const headers = { accept: 'text/event-stream', ...(lastId === '' ? {} : { 'last-event-id': lastId }) };
-			const response = await client.fetch(client.url + path, { headers, signal });
-			if (!response.ok) throw await refusal(response, client);
-			const came: EventSourceMessage[] = [];
-			const parser = createParser({ onEvent: (message) => came.push(message) });
-			const decoder = new TextDecoder();
-			for await (const chunk of response.body ?? []) {
-				parser.feed(decoder.decode(chunk, { stream: true }));
-				for (const { id, data } of came.splice(0)) {
-					attempt = 0;
-					lastId = id ?? lastId;
-					const line: unknown = JSON.parse(data);
-					if (isObject(line)) tell(line);
-				}
+			const response = await client.api.http.once(path, { headers, signal, timeoutMs: null });
+			for await (const { id, data } of serverSentEvents(response, client.url, signal)) {
+				attempt = 0;
+				lastId = id ?? lastId;
+				const line: unknown = JSON.parse(data);
+				if (isObject(line)) tell(line);
 			}
 		} catch (error) {
-			if (signal.aborted || error instanceof Problem) throw error;
-			const problem = connectionProblem(error, client.url);
-			if (attempt + 1 >= attemptsMax) throw problem;
-			reason = problem.message;
+			if (signal.aborted) throw error;
+			const problem = problemOf(error);
+			if (!(error instanceof ConnectionError) || attempt + 1 >= attemptsMax) throw problem;
+			reason = error.message;
 		}
 		attempt += 1;
 		onRetry(reason);
-		await delay(client.retryMs * 2 ** (attempt - 1), undefined, { signal });
+		await delay(client.api.http.retryMs * 2 ** (attempt - 1), undefined, { signal });
 	}
 }
 

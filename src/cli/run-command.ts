@@ -2,19 +2,10 @@
  * `run`: submits one task and streams it to the terminal. The text goes to stdout and nothing else does; where it stands
  * while it waits goes to stderr, on a terminal only. Ctrl-C cancels the task before it leaves.
  */
-import {
-	cancelTask,
-	type DaemonClient,
-	envelopeProblem,
-	type JsonObject,
-	number,
-	submitTask,
-	type TaskAccepted,
-	text,
-} from './daemon-client.ts';
+import { DaemonError, type EndData, type Task, type TaskEvent, type TaskInput, textOf } from '../client/index.ts';
+import { type DaemonClient, envelopeProblem, type JsonObject, number, problemOf, text, told } from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
 import { Problem } from './problem.ts';
-import { type TaskEvent, taskEvents } from './task-stream.ts';
 import type { Terminal } from './terminal.ts';
 
 export interface RunOptions {
@@ -34,40 +25,42 @@ const cancelWaitMs = 3000;
 
 export async function run(client: DaemonClient, options: RunOptions, terminal: Terminal): Promise<ExitCode> {
 	const leaving = new AbortController();
-	let accepted: TaskAccepted | null = null;
+	let task: Task | null = null;
 	let interrupts = 0;
 	const interrupt = (): void => {
 		if (++interrupts > 1) return leaving.abort();
 		terminal.status('cancelling');
 		setTimeout(() => leaving.abort(), cancelWaitMs).unref();
 		// without an answer yet there is no id to cancel: it is cancelled as soon as the answer is here
-		if (accepted !== null) cancelTask(client, accepted.taskId).catch(() => leaving.abort());
+		task?.cancel().catch(() => leaving.abort());
 	};
 	const stopListening = terminal.onInterrupt(interrupt);
 	try {
-		accepted = await submitTask(client, taskBody(options), leaving.signal);
-		if (interrupts > 0) await cancelTask(client, accepted.taskId);
-		if (options.json) terminal.out(`${JSON.stringify({ event: 'accepted', seq: null, data: accepted.body })}\n`);
-		else showPlace(terminal, accepted.queuePosition, accepted.predictedStartMs);
+		task = await told(client.api.submit(taskBody(options), { signal: leaving.signal }));
+		if (interrupts > 0) await told(task.cancel());
+		const { accepted } = task;
+		if (options.json) terminal.out(`${JSON.stringify({ event: 'accepted', seq: null, data: accepted })}\n`);
+		else if (accepted !== null) showPlace(terminal, accepted.queue_position, accepted.predicted_start_ms);
 		const view = options.json ? jsonView(terminal) : textView(terminal);
-		for await (const event of taskEvents(client, accepted.eventsUrl, leaving.signal, (reason) =>
-			terminal.status(`${reason}; connecting again`),
-		)) {
+		const onRetry = (reason: string): void => terminal.status(`${reason}; connecting again`);
+		for await (const event of task.events({ verbose: false, signal: leaving.signal, onRetry })) {
 			const code = view(event);
 			if (code !== null) return interrupts > 0 ? exitCodes.interrupted : code;
 		}
 		return exitCodes.failure;
 	} catch (error) {
 		if (interrupts > 0) return exitCodes.interrupted;
-		throw error;
+		if (error instanceof DaemonError && error.status === 404)
+			throw new Problem(exitCodes.failure, 'the daemon does not know the task: it was restarted, or forgot it');
+		throw problemOf(error);
 	} finally {
 		terminal.status(null);
 		stopListening();
 	}
 }
 
-function taskBody(options: RunOptions): JsonObject {
-	const input =
+function taskBody(options: RunOptions): TaskInput {
+	const input: Pick<TaskInput, 'prompt' | 'messages'> =
 		options.system === null
 			? { prompt: options.prompt }
 			: {
@@ -92,10 +85,10 @@ function taskBody(options: RunOptions): JsonObject {
 type View = (event: TaskEvent) => ExitCode | null;
 
 function jsonView(terminal: Terminal): View {
-	return ({ event, seq, data }) => {
-		terminal.out(`${JSON.stringify({ event, seq, data })}\n`);
-		if (event === 'error') return envelopeProblem(data).exitCode;
-		return event === 'end' ? endCode(data) : null;
+	return (event) => {
+		terminal.out(`${JSON.stringify({ event: event.type, seq: event.seq, data: dataOf(event) })}\n`);
+		if (event.type === 'error') return envelopeProblem(event.data).exitCode;
+		return event.type === 'end' ? endCode(event.data.canceled) : null;
 	};
 }
 
@@ -103,13 +96,13 @@ function textView(terminal: Terminal): View {
 	let wrote = false;
 	let phase = '';
 	let lastText = '\n';
-	return ({ event, data }) => {
-		switch (event) {
+	return (event) => {
+		switch (event.type) {
 			case 'started':
 				if (phase === '' || phase === 'queued') terminal.status(phaseWords['prefill'] ?? null);
 				return null;
 			case 'token': {
-				const piece = pieceText(data);
+				const piece = textOf(event.tokens);
 				if (piece === '') return null;
 				terminal.status(null);
 				terminal.out(terminal.safe(piece));
@@ -118,27 +111,24 @@ function textView(terminal: Terminal): View {
 				return null;
 			}
 			case 'metrics':
-				phase = text(data['phase']) || phase;
-				if (!wrote) showMetrics(terminal, data, phase);
+				phase = text(event.data['phase']) || phase;
+				if (!wrote) showMetrics(terminal, event.data, phase);
 				return null;
 			case 'end':
 				finishLine(terminal, lastText);
-				terminal.note(summary(data));
-				return endCode(data);
+				terminal.note(summary(event.data));
+				return endCode(event.data.canceled);
 			case 'error':
 				finishLine(terminal, lastText);
-				throw envelopeProblem(data);
-			default:
-				return null;
+				throw envelopeProblem(event.data);
 		}
 	};
 }
 
-/** The text of a `token` event, merged or not. */
-export function pieceText(data: JsonObject): string {
-	const batch = data['batch'];
-	if (!Array.isArray(batch)) return text(data['t']);
-	return batch.map((piece: unknown) => (typeof piece === 'object' && piece !== null && 't' in piece ? text(piece.t) : '')).join('');
+/** As it was sent. */
+function dataOf(event: TaskEvent): unknown {
+	if (event.type !== 'token') return event.data;
+	return event.tokens.length === 1 ? event.tokens[0] : { batch: event.tokens };
 }
 
 function finishLine(terminal: Terminal, lastText: string): void {
@@ -146,8 +136,8 @@ function finishLine(terminal: Terminal, lastText: string): void {
 	if (!lastText.endsWith('\n')) terminal.out('\n');
 }
 
-function endCode(data: JsonObject): ExitCode {
-	return data['canceled'] === true ? exitCodes.failure : exitCodes.ok;
+function endCode(canceled: boolean): ExitCode {
+	return canceled ? exitCodes.failure : exitCodes.ok;
 }
 
 function showPlace(terminal: Terminal, position: number, predictedStartMs: number): void {
@@ -169,13 +159,10 @@ function showMetrics(terminal: Terminal, data: JsonObject, phase: string): void 
 	else if (position !== null) showPlace(terminal, position, number(data['predicted_start_ms']) ?? 0);
 }
 
-function summary(data: JsonObject): string {
-	const tokens = number(data['tokens_out']) ?? 0;
-	const decodeMs = number(data['decode_ms']) ?? 0;
+function summary({ tokens_in: tokensIn, tokens_out: tokens, decode_ms: decodeMs, finish_reason: reason, canceled, seed }: EndData): string {
 	const rate = decodeMs > 0 ? `, ${Math.round((tokens / decodeMs) * 1000)} tokens/s` : '';
-	const why =
-		data['canceled'] === true ? 'cancelled' : text(data['finish_reason']) === 'length' ? 'stopped by the length limit' : 'finished';
-	return `${why}: ${number(data['tokens_in']) ?? 0} tokens in, ${tokens} out${rate}, seed ${number(data['seed']) ?? '?'}`;
+	const why = canceled ? 'cancelled' : reason === 'length' ? 'stopped by the length limit' : 'finished';
+	return `${why}: ${tokensIn} tokens in, ${tokens} out${rate}, seed ${seed}`;
 }
 
 /** The prompt: the words of the command line, or all of stdin for `-`. */

@@ -1,18 +1,8 @@
 /**
  * `tasks`, `explain` and `cancel`: what the daemon is doing, why, and how to make it stop doing it.
  */
-import {
-	cancelTask,
-	type DaemonClient,
-	getJson,
-	getTask,
-	isObject,
-	type JsonObject,
-	listTasks,
-	number,
-	objects,
-	text,
-} from './daemon-client.ts';
+import type { TaskPage } from '../client/index.ts';
+import { type DaemonClient, getJson, getTask, isObject, type JsonObject, number, objects, text, told } from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
 import { table } from './table.ts';
 import type { Terminal } from './terminal.ts';
@@ -27,15 +17,12 @@ export interface ListOptions {
 export const heading: readonly string[] = ['TASK', 'STATE', 'MODEL', 'POOL', 'PRIORITY', 'IN', 'OUT'];
 
 /** The newest of them. */
-export function listed(client: DaemonClient, options: ListOptions): ReturnType<typeof listTasks> {
-	const query = new URLSearchParams({ limit: String(options.limit) });
-	if (options.state !== null) query.set('state', options.state);
-	if (options.pool !== null) query.set('pool_id', options.pool);
-	return listTasks(client, query);
+export function listed(client: DaemonClient, { limit, state, pool }: ListOptions): Promise<TaskPage> {
+	return told(client.api.tasks({ limit, ...(state === null ? {} : { state }), ...(pool === null ? {} : { poolId: pool }) }));
 }
 
 export async function list(client: DaemonClient, options: ListOptions, terminal: Terminal): Promise<ExitCode> {
-	const { tasks, nextCursor } = await listed(client, options);
+	const { tasks, next_cursor: nextCursor } = await listed(client, options);
 	if (options.json) {
 		for (const task of tasks) terminal.out(`${JSON.stringify(task)}\n`);
 		return exitCodes.ok;
@@ -52,7 +39,7 @@ export async function list(client: DaemonClient, options: ListOptions, terminal:
 export async function cancel(client: DaemonClient, taskIds: readonly string[], terminal: Terminal): Promise<ExitCode> {
 	let code: ExitCode = exitCodes.ok;
 	for (const taskId of taskIds) {
-		await cancelTask(client, taskId);
+		await told(client.api.task(taskId).cancel());
 		const task = await getTask(client, taskId);
 		if (task === null) {
 			terminal.say(`${taskId}: the daemon knows no such task`);

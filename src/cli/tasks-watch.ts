@@ -3,7 +3,8 @@
  * `--json` an object, for each task that has changed since the last look. It remembers at most two listings.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { type DaemonClient, getTask, type JsonObject, number, text } from './daemon-client.ts';
+import type { TaskInfo } from '../client/index.ts';
+import { type DaemonClient, getTask } from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
 import { Problem } from './problem.ts';
 import { table } from './table.ts';
@@ -52,7 +53,7 @@ export async function watch(client: DaemonClient, options: ListOptions, terminal
 class Changes {
 	readonly #client: DaemonClient;
 	readonly #options: ListOptions;
-	#known = new Map<string, JsonObject>();
+	#known = new Map<string, TaskInfo>();
 
 	constructor(client: DaemonClient, options: ListOptions) {
 		this.#client = client;
@@ -60,22 +61,21 @@ class Changes {
 	}
 
 	/** What is listed now, newest first, and what is not as it was at the last look, oldest first. */
-	async look(): Promise<{ readonly tasks: readonly JsonObject[]; readonly changed: readonly JsonObject[] }> {
+	async look(): Promise<{ readonly tasks: readonly TaskInfo[]; readonly changed: readonly TaskInfo[] }> {
 		const { tasks } = await listed(this.#client, this.#options);
-		const known = new Map(tasks.map((task) => [text(task['task_id']), task]));
-		const gone: JsonObject[] = [];
+		const known = new Map(tasks.map((task) => [task.task_id, task]));
+		const gone: TaskInfo[] = [];
 		// It has another state than the one that is listed, or newer tasks have taken its place: its end is told too.
 		for (const [taskId, before] of this.#known) {
 			if (known.has(taskId) || isOver(before)) continue;
 			const task = await getTask(this.#client, taskId);
 			if (task !== null) gone.push(task);
-			if (task !== null && !isOver(task) && text(task['state']) === text(before['state']) && known.size < 2 * this.#options.limit)
-				known.set(taskId, task);
+			if (task !== null && !isOver(task) && task.state === before.state && known.size < 2 * this.#options.limit) known.set(taskId, task);
 		}
 		const before = this.#known;
 		this.#known = known;
 		const changed = [...gone, ...[...tasks].reverse()].filter((task) => {
-			const last = before.get(text(task['task_id']));
+			const last = before.get(task.task_id);
 			return last === undefined || standOf(last) !== standOf(task);
 		});
 		return { tasks, changed };
@@ -83,12 +83,12 @@ class Changes {
 }
 
 /** What makes a line: not each token. */
-function standOf(task: JsonObject): string {
-	return [text(task['state']), text(task['phase']), text(task['replica_id']), number(task['queue_position']) ?? ''].join(' ');
+function standOf(task: TaskInfo): string {
+	return [task.state, task.phase, task.replica_id ?? '', task.queue_position ?? ''].join(' ');
 }
 
-function isOver(task: JsonObject): boolean {
-	return ['done', 'canceled', 'failed'].includes(text(task['state']));
+function isOver(task: TaskInfo): boolean {
+	return ['done', 'canceled', 'failed'].includes(task.state);
 }
 
 function aligned(cells: readonly string[]): string {

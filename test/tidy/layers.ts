@@ -29,6 +29,7 @@ const transport = /^src\/transport\//;
 const engines = /^src\/engines\//;
 const config = /^src\/config[a-z-]*\.ts$/;
 const cli = /^src\/cli\//;
+const client = /^src\/client\//;
 /** Pure functions over words that know nothing of us. The words of a command are checked by the configuration and filled in by engines. */
 const words = /^src\/(nearest|command-words)\.ts$/;
 
@@ -93,9 +94,17 @@ export const layers: readonly Layer[] = [
 		instead: 'leave it to the daemon: the parent stays tiny so that it outlives it',
 	},
 	{
+		name: 'client',
+		holds: client,
+		imports: [client, /^src\/transport\/api\/(response-)?schemas\.ts$/],
+		node: [],
+		packages: ['eventsource-parser', '@sinclair/typebox'],
+		instead: 'keep it what a browser has: only types come from elsewhere',
+	},
+	{
 		name: 'cli',
 		holds: cli,
-		imports: [deviceWords, cli, config, words],
+		imports: [client, deviceWords, cli, config, words],
 		node: 'all',
 		packages: 'all',
 		instead: 'take it as a function in CliEffects: the client side runs without the daemon',

@@ -4,12 +4,12 @@
 import { type TSchema, Type } from '@sinclair/typebox';
 import { engineKinds, failureCodes } from '../../actors/serving/failure.ts';
 
-function nullable(schema: TSchema) {
+function nullable<T extends TSchema>(schema: T) {
 	return Type.Union([schema, Type.Null()]);
 }
 
-function oneOf(values: readonly string[]) {
-	return Type.Union(values.map((value) => Type.Literal(value)));
+function oneOf<const T extends readonly string[]>(values: T) {
+	return Type.Unsafe<T[number]>(Type.Union(values.map((value) => Type.Literal(value))));
 }
 
 const engine = oneOf(engineKinds);
