@@ -75,6 +75,20 @@ describe('an OpenAI endpoint', () => {
 		await fake.server.close();
 	});
 
+	it('is asked for no schema with a raw prompt, which engines would pass over, and for a penalty by the names of each', async () => {
+		const fake = new FakeOpenai();
+		fake.ownedBy = 'llamacpp';
+		const looked = await lookAt(upstreamSettings('openai', await fake.server.listen()));
+		assert.ok(looked.replica !== null);
+		const { failure } = await generate(looked.port, looked.replica, { sampling: { jsonSchema: { type: 'array' } } });
+		assert.deepEqual([failure?.code, /messages only/.test(failure?.message ?? '')], ['INVALID_PARAMS', true]);
+		await generate(looked.port, looked.replica, { maxTokens: 2, sampling: { repeatPenalty: 1.5 } });
+		const body = JSON.parse(fake.server.asked.at(-1)?.body ?? '{}') as Record<string, unknown>;
+		assert.deepEqual([body['repetition_penalty'], body['repeat_penalty']], [1.5, 1.5]);
+		looked.close();
+		await fake.server.close();
+	});
+
 	it('is read the same when each delta hides its length', async () => {
 		const fake = new FakeOpenai();
 		const looked = await lookAt(upstreamSettings('openai', await fake.server.listen()));

@@ -165,6 +165,7 @@ export function upstreamConformance(engine: UpstreamUnderTest): void {
 			[422, 'INVALID_PARAMS', false],
 			[429, 'ADMISSION_REJECT', true],
 			[500, 'WORKER_RESET', true],
+			[501, 'INVALID_PARAMS', false],
 			[502, 'WORKER_RESET', true],
 			[503, 'POOL_UNREADY', true],
 			[504, 'DECODE_TIMEOUT', true],

@@ -114,6 +114,9 @@ export function openaiCall(target: UpstreamTarget, request: GenerateRequest, ext
 	const beyond = sampling.minP > 0 ? 'min_p' : sampling.repeatPenalty === 1 ? null : 'repeat_penalty';
 	if (!extended && beyond !== null) return failure('INVALID_PARAMS', `sampling.${beyond} is given; the OpenAI API has none`);
 	const raw = input.kind === 'prompt' && input.raw;
+	// Engines pass over what they do not know there: llama-server would answer as if nobody had asked for a schema.
+	if (raw && sampling.jsonSchema !== null && sampling.jsonSchema !== undefined)
+		return failure('INVALID_PARAMS', 'sampling.json_schema is given with a raw prompt; the OpenAI API has schemas for messages only');
 	const common = {
 		model: target.model,
 		stream: true,
@@ -179,7 +182,8 @@ function extendedSampling(sampling: Sampling): Fields {
 	return {
 		...(sampling.topK > 0 ? { top_k: sampling.topK } : {}),
 		...(sampling.minP > 0 ? { min_p: sampling.minP } : {}),
-		...(sampling.repeatPenalty === 1 ? {} : { repetition_penalty: sampling.repeatPenalty }),
+		// The second is llama-server's word.
+		...(sampling.repeatPenalty === 1 ? {} : { repetition_penalty: sampling.repeatPenalty, repeat_penalty: sampling.repeatPenalty }),
 	};
 }
 

@@ -30,6 +30,8 @@ export function failureOf(status: number, engine: EngineKind, retryAfter: string
 				policyLabel: 'upstream',
 				retryAfterMs: retryMs(retryAfter, now),
 			});
+		case 501:
+			return failure('INVALID_PARAMS', `${says}: it cannot do that, as it was started`, { engine });
 		case 503:
 			return failure('POOL_UNREADY', `${says}: it is not ready`, { engine, retryAfterMs: retryMs(retryAfter, now) });
 		default:

@@ -1,0 +1,97 @@
+/**
+ * What only a real engine can show, beside the conformance suite: it says the same when it is asked directly and in one piece, it is free
+ * soon after a cancel by its own account, and it refuses what is too much for it.
+ */
+import assert from 'node:assert/strict';
+import { after, before, it } from 'node:test';
+import { assertSound, type EngineUnderTest } from '../../engines/conformance.ts';
+import { begin, generate, raw, type SeenTask } from '../../engines/decode-world.ts';
+import { busyOf, wholeAnswer } from './own-account.ts';
+import type { RealPromises } from './real-promises.ts';
+
+const freeWithinMs = 3_000;
+/** So hot that its bytes are often no characters. */
+const hot = { temperature: 2, topP: 1, topK: 0 } as const;
+/** A small model ends its text soon, unless it must not: as a chat, since some paths without a template take no schema. */
+const long = {
+	input: { kind: 'messages', messages: [{ role: 'user', content: 'Count' }] },
+	maxTokens: 900,
+	sampling: { jsonSchema: { type: 'array', items: { type: 'integer' }, minItems: 500 } },
+} as const;
+
+export function realChecks(start: () => Promise<EngineUnderTest>, name: string, url: string, promises: RealPromises): void {
+	let engine: EngineUnderTest;
+	before(async () => {
+		engine = await start();
+	});
+	after(() => engine.close());
+
+	it('streams what it says in one piece when it is asked directly, with the same usage', async (test) => {
+		for (const { prompt, stop } of [
+			{ prompt: 'Once upon a time', stop: [] },
+			{ prompt: 'ünïcödé 日本 🦊 "quoted"\\n\n', stop: [] },
+			{ prompt: 'Once upon a time', stop: ['day'] },
+		]) {
+			const sampling = { temperature: 0, top_p: 1, top_k: 1, min_p: 0 };
+			const whole = await wholeAnswer(name, url, { prompt, max_tokens: 60, seed: 7, stop, ...sampling });
+			if (whole === null) return test.skip('it has no such path');
+			const task = await generate(engine.port, engine.replica, { prompt, maxTokens: 60, sampling: { stop }, kvHint: 'cold' });
+			assertSound(task, promises);
+			assert.ok(task.end?.type === 'decode-ended');
+			assert.deepEqual(
+				[task.text, task.usage.tokensIn, task.usage.tokensOut, task.end.finishReason],
+				[whole.text, whole.tokensIn, whole.tokensOut, whole.finishReason],
+			);
+		}
+	});
+
+	it('is read to its end where it makes bytes that are no characters', async () => {
+		for (let seed = 1; seed <= 4; seed += 1) {
+			const task = await generate(engine.port, engine.replica, { maxTokens: 200, seed, sampling: hot });
+			assertSound(task, promises);
+			assert.equal(task.end?.type, 'decode-ended');
+		}
+	});
+
+	it('is free by its own account soon after a cancel: waiting, before the first token, and between two', async (test) => {
+		if ((await busyOf(name, url)) === null) return test.skip('it does not say what it works on');
+		const freed = async (stage: string, task: SeenTask | undefined, busy: number, notices: true | string): Promise<void> => {
+			assert.ok(task?.end === null, `${stage}: still at work`);
+			const from = performance.now();
+			task.generation?.cancel();
+			const end = await task.hasEnded();
+			const told = performance.now() - from;
+			if (notices !== true && end.type === 'decode-failed') {
+				assert.equal(end.slot, 'unknown', stage);
+				return test.diagnostic(`${stage}: not noticed in ${told.toFixed(0)} ms, and told so: ${notices}`);
+			}
+			assert.equal(end.type, 'decode-cancelled', stage);
+			while (((await busyOf(name, url)) ?? 0) > busy) assert.ok(performance.now() - from < freeWithinMs, `${stage}: it is not free`);
+			test.diagnostic(`${stage}: told ${told.toFixed(1)} ms, free ${(performance.now() - from).toFixed(1)} ms after the cancel`);
+		};
+		const { slots } = engine.replica;
+		const running = Array.from({ length: slots }, (_, seed) => begin(engine.port, engine.replica, { ...long, seed }));
+		await Promise.all(running.map((task) => task.hasPieces(1)));
+		const waiting = begin(engine.port, engine.replica, long);
+		while (((await busyOf(name, url)) ?? 0) <= slots)
+			assert.equal(
+				running.find(({ end }) => end !== null),
+				undefined,
+			);
+		await freed('waiting', waiting, slots, promises.noticesEarly);
+		await freed('decode', running.shift(), slots - 1, true);
+		await freed('decode', running.shift(), slots - 2, true);
+		const messages = [{ role: 'user', content: 'a story '.repeat(60) }] as const;
+		const early = begin(engine.port, engine.replica, { ...long, input: { kind: 'messages', messages }, kvHint: 'cold' });
+		while (((await busyOf(name, url)) ?? 0) < slots - 1 && early.end === null) assert.equal(early.pieces.length, 0);
+		await freed('prefill', early, slots - 2, promises.noticesEarly);
+		for (const task of running) task.generation?.cancel();
+		await Promise.all(running.map((task) => task.hasEnded()));
+	});
+
+	it('refuses a prompt beyond its context with INVALID_PARAMS, and serves the next', async () => {
+		const { failure } = await generate(engine.port, engine.replica, { input: raw('word '.repeat(3_000)), maxTokens: 4 });
+		assert.equal(failure?.code, 'INVALID_PARAMS', failure?.message);
+		assert.equal((await generate(engine.port, engine.replica, { maxTokens: 4 })).tokens, 4);
+	});
+}

