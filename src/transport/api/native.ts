@@ -6,6 +6,7 @@ import { httpStatus } from './errors.ts';
 import { eventsHandler, eventsQuery } from './events.ts';
 import { explainHandler } from './explain.ts';
 import type { FrontParts } from './front-parts.ts';
+import { openaiRoutes } from './openai/routes.ts';
 import { type DocumentedRoute, openApiOf } from './openapi.ts';
 import { healthHandler, metricsHandler, readyHandler, versionHandler } from './operations.ts';
 import { drainHandler, purgeHandler, registerHandler, reloadHandler, undrainHandler } from './pool-control.ts';
@@ -30,7 +31,13 @@ import { cancelHandler, getTaskHandler, listQuery, listTasksHandler } from './ta
 import { tokenizeHandler } from './tokenize.ts';
 
 export function nativeRoutes(parts: FrontParts): readonly DocumentedRoute[] {
-	const routes: DocumentedRoute[] = [...taskRoutes(parts), ...poolRoutes(parts), ...sessionRoutes(parts), ...operationRoutes(parts)];
+	const routes: DocumentedRoute[] = [
+		...taskRoutes(parts),
+		...poolRoutes(parts),
+		...sessionRoutes(parts),
+		...operationRoutes(parts),
+		...openaiRoutes(parts),
+	];
 	let document: unknown;
 	routes.push({
 		method: 'GET',

@@ -7,6 +7,7 @@ import type { FailureCode } from '../../actors/serving/failure.ts';
 import type { Handler } from '../http/application.ts';
 import type { Route } from '../http/routes.ts';
 import { httpStatus, statusFor } from './errors.ts';
+import { openaiErrorSchema } from './openai/answer-schemas.ts';
 import type { QueryField, QueryFields } from './query.ts';
 import { envelopeSchema } from './response-schemas.ts';
 import { published } from './schemas.ts';
@@ -21,6 +22,8 @@ export interface OperationDoc {
 	readonly success: keyof typeof httpStatus;
 	/** Absent: the answer has no body. */
 	readonly answer?: TSchema | { readonly contentType: string };
+	/** The answer may come as server-sent events, too. */
+	readonly streams?: boolean;
 	readonly failures: readonly FailureCode[];
 }
 
@@ -45,12 +48,13 @@ export function openApiOf(routes: readonly DocumentedRoute[], apiVersion: string
 		},
 		servers: [{ url: '/' }],
 		paths,
-		components: { schemas: { Error: envelopeSchema } },
+		components: { schemas: { Error: envelopeSchema, OpenAiError: openaiErrorSchema } },
 	});
 }
 
 function operationOf({ path, doc }: DocumentedRoute): unknown {
 	const success = httpStatus[doc.success];
+	const error = { $ref: `#/components/schemas/${path.startsWith('/v1/') ? 'OpenAiError' : 'Error'}` };
 	const statuses = new Map<number, FailureCode[]>();
 	for (const code of doc.failures) statuses.set(statusFor(code), [...(statuses.get(statusFor(code)) ?? []), code]);
 	return {
@@ -67,22 +71,24 @@ function operationOf({ path, doc }: DocumentedRoute): unknown {
 		],
 		...(doc.body === undefined ? {} : { requestBody: { required: true, content: { 'application/json': { schema: doc.body } } } }),
 		responses: {
-			[success]: { description: 'Success', ...contentOf(doc.answer) },
+			[success]: { description: 'Success', ...contentOf(doc.answer, doc.streams) },
 			...Object.fromEntries(
 				[...statuses].map(([status, codes]) => [
 					status,
-					{ description: codes.join(', '), content: { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } } },
+					{ description: codes.join(', '), content: { 'application/json': { schema: error } } },
 				]),
 			),
 		},
 	};
 }
 
-function contentOf(answer: OperationDoc['answer']): Readonly<Record<string, unknown>> {
+function contentOf(answer: OperationDoc['answer'], streams = false): Readonly<Record<string, unknown>> {
 	if (answer === undefined) return {};
 	const { contentType } = answer as { readonly contentType?: unknown };
 	if (typeof contentType === 'string') return { content: { [contentType]: { schema: { type: 'string' } } } };
-	return { content: { 'application/json': { schema: answer } } };
+	return {
+		content: { 'application/json': { schema: answer }, ...(streams ? { 'text/event-stream': { schema: { type: 'string' } } } : {}) },
+	};
 }
 
 function parameterSchema(field: QueryField): unknown {

@@ -15,7 +15,7 @@ export const jsonDepthMax = 64;
 
 export const uuidPattern = '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$';
 
-function oneOf<const T extends readonly string[]>(values: T, description: string, defaultValue?: T[number]) {
+export function oneOf<const T extends readonly string[]>(values: T, description: string, defaultValue?: T[number]) {
 	return Type.Unsafe<T[number]>(
 		Type.String({
 			enum: [...values],
@@ -48,7 +48,7 @@ function count(maximum: number, description: string, minimum = 1) {
 	return Type.Integer({ minimum, maximum, description });
 }
 
-function strict<T extends Record<string, TSchema>>(properties: T, description: string, more: { readonly secret?: boolean } = {}) {
+export function strict<T extends Record<string, TSchema>>(properties: T, description: string, more: { readonly secret?: boolean } = {}) {
 	return Type.Object(properties, { additionalProperties: false, description, ...more });
 }
 

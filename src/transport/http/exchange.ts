@@ -4,6 +4,7 @@
  */
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import { backoffHeaders, envelopeOf, statusFor } from '../api/errors.ts';
+import { openaiError, retryHeader } from '../api/openai/openai-errors.ts';
 import { localUser, type Principal } from '../auth/principal.ts';
 import type { BodyReceiver, BugReport, Header, HttpRequest, ResponseSink } from './http-host.ts';
 import type { Params } from './routes.ts';
@@ -47,15 +48,17 @@ export class Exchange {
 		this.sink.respond(status, this.headers(more), '');
 	}
 
-	/** The envelope at the status of its code. `status` and `extra` are for the few answers that say more. */
+	/** The envelope at the status of its code, on the paths of other APIs in their shape. `status` and `extra` are for the few answers that say more. */
 	fail(
 		reason: Failure,
 		more: readonly Header[] = [],
 		status = statusFor(reason.code),
 		extra: Readonly<Record<string, unknown>> = {},
 	): void {
-		const body = { ...envelopeOf(reason, this.correlationId), ...extra };
-		this.json(status, body, [...backoffHeaders(reason), ...more]);
+		const envelope = envelopeOf(reason, this.correlationId);
+		const foreign = this.request.path.startsWith('/v1/');
+		const body = foreign ? openaiError(envelope) : envelope;
+		this.json(status, { ...body, ...extra }, [...backoffHeaders(reason), ...(foreign ? [retryHeader(reason)] : []), ...more]);
 	}
 
 	/** Runs a part of the handler; a bug in it ends the exchange, never the thread. */

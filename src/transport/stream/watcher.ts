@@ -1,5 +1,5 @@
 /**
- * One reader of one task's events: a cursor into the log, never a buffer. On the front thread. Writes a bounded slice at a
+ * One reader of an HTTP stream: a feed, which is a cursor into a log, never a buffer. On the front thread. Writes a bounded slice at a
  * time, and nothing more once the socket has refused one, so that a reader that stalls costs that slice and its cursor.
  *
  *   live    ── write refused ──────────→ blocked
@@ -8,9 +8,9 @@
  *   blocked ── stall_ms without progress → closed    (connection cut; it may resume)
  *   live | behind ── terminal event written → closed
  */
-import type { TaskView } from '../../actors/serving/task-directory.ts';
 import type { ResponseSink } from '../http/http-host.ts';
-import { emptyComment, keepAliveComment, metricsFrame } from './sse.ts';
+import type { Feed } from './feed.ts';
+import { emptyComment, keepAliveComment } from './sse.ts';
 import type { Reader } from './watchers.ts';
 
 export interface WatcherLimits {
@@ -39,49 +39,41 @@ const behindSliceBytes = 16 * 1024;
 const commentMs = 5000;
 /** No socket is full after fewer bytes than this. */
 const fullAfterBytes = 16 * 1024;
-const metricsMs = 1000;
+const standingMs = 1000;
 
 export class Watcher implements Reader {
-	readonly task: TaskView;
 	waiting = false;
 	replaying = false;
+	readonly #feed: Feed;
 	readonly #sink: ResponseSink;
 	readonly #owner: WatcherOwner;
-	readonly #verbose: boolean;
-	readonly #unsubscribe: () => void;
-	/** The last seq that was handed to the socket. */
-	#cursor: number;
 	#state: 'live' | 'blocked' | 'behind' | 'closed' = 'live';
 	#writtenAt: number;
 	#progressAt: number;
 	#sentBytes = 0;
 	/** Nothing written since the last write that was known to have left. */
 	#proven = true;
-	#metricsAt = Number.NEGATIVE_INFINITY;
+	#standingAt = Number.NEGATIVE_INFINITY;
 	#standingVersion = -1;
-	#phase: TaskView['phase'] | null = null;
+	#phase: string | null = null;
 
-	constructor(task: TaskView, sink: ResponseSink, after: number, verbose: boolean, owner: WatcherOwner) {
-		this.task = task;
+	constructor(feed: Feed, sink: ResponseSink, owner: WatcherOwner) {
+		this.#feed = feed;
 		this.#sink = sink;
 		this.#owner = owner;
-		this.#verbose = verbose;
-		// below the first event there is nothing to write
-		this.#cursor = Math.max(after, task.log.firstSeq - 1);
 		this.#writtenAt = owner.now();
 		this.#progressAt = this.#writtenAt;
 		sink.onAborted = () => this.#close();
 		sink.onWritable = () => this.#unblock();
-		this.#unsubscribe = task.log.subscribe(() => owner.marked(this));
-		task.ref.tell({ type: 'watcher-attached' });
+		feed.attach(() => owner.marked(this));
 	}
 
 	get correlationId(): string {
-		return this.task.request.correlationId;
+		return this.#feed.correlationId;
 	}
 
 	get hasEnd(): boolean {
-		return this.task.log.ended;
+		return this.#feed.hasEnd;
 	}
 
 	get isClosed(): boolean {
@@ -99,9 +91,8 @@ export class Watcher implements Reader {
 	/** One bounded write of what is new. */
 	pump(): void {
 		if (this.#state === 'closed' || this.#state === 'blocked') return;
-		const { task } = this;
-		if (task.log.ended) this.#sink.corked(this.#writeLast);
-		else if (task.standingVersion !== this.#standingVersion && this.#metricsDue()) this.#sink.corked(this.#writeWithMetrics);
+		if (this.#feed.hasEnd) this.#sink.corked(this.#writeLast);
+		else if (this.#standingDue()) this.#sink.corked(this.#writeWithStanding);
 		else this.#writeSlice();
 	}
 
@@ -115,7 +106,7 @@ export class Watcher implements Reader {
 			return;
 		}
 		if (this.#state === 'closed') return;
-		if (!this.task.log.ended && this.task.standingVersion !== this.#standingVersion && this.#metricsDue()) this.pump();
+		if (!this.#feed.hasEnd && this.#standingDue()) this.pump();
 		else if (heartbeatMs > 0 && quietMs >= heartbeatMs) this.#write(keepAliveComment);
 		else if (!this.#proven && quietMs >= commentMs && this.#sentBytes > fullAfterBytes) this.#prove();
 	}
@@ -125,45 +116,43 @@ export class Watcher implements Reader {
 		this.#sink.abort();
 	}
 
-	readonly #writeWithMetrics = (): void => {
-		this.#writeMetrics();
+	readonly #writeWithStanding = (): void => {
+		this.#writeStanding();
 		if (this.#state !== 'blocked') this.#writeSlice();
 	};
 
 	readonly #writeLast = (): void => {
 		this.#writeSlice();
-		if (this.#state === 'closed' || this.#state === 'blocked' || this.#cursor < this.task.log.lastSeq) return;
+		if (this.#state === 'closed' || this.#state === 'blocked' || !this.#feed.finished) return;
 		this.#sink.end();
 		this.#close();
 	};
 
 	#writeSlice(): void {
-		const { log } = this.task;
-		// dropped to make room, or at the end of its retention: what is left, or would have come, cannot be had any more
-		if (log.forgotten && (this.#cursor < log.lastSeq || !log.ended)) return this.cut();
-		if (this.#cursor >= log.lastSeq) return;
-		const merged = this.#state === 'behind' || this.#owner.limits.microbatchMs > 0;
-		const slice = merged
-			? log.mergedSlice(this.#cursor, this.#state === 'behind' ? behindSliceBytes : sliceBytes)
-			: log.slice(this.#cursor, sliceBytes);
-		if (slice === null) return;
-		this.#cursor = slice.lastSeq;
+		const feed = this.#feed;
+		// dropped to make room, or at the end of its retention
+		if (feed.lost) return this.cut();
+		const behind = this.#state === 'behind';
+		const bytes = feed.next(behind ? behindSliceBytes : sliceBytes, behind || this.#owner.limits.microbatchMs > 0);
+		if (bytes === null) return;
 		this.#proven = false;
-		if (!this.#write(slice.bytes.subarray(slice.start, slice.end))) return;
-		if (this.#cursor < log.lastSeq) this.#owner.hasMore(this);
+		if (!this.#write(bytes)) return;
+		if (feed.hasMore) this.#owner.hasMore(this);
 		else this.#state = 'live';
 	}
 
-	#metricsDue(): boolean {
-		if (this.#state !== 'live') return false;
-		return this.task.phase !== this.#phase || this.#owner.now() - this.#metricsAt >= metricsMs;
+	#standingDue(): boolean {
+		const { standingVersion, phase } = this.#feed;
+		if (standingVersion === this.#standingVersion || this.#state !== 'live') return false;
+		return phase !== this.#phase || this.#owner.now() - this.#standingAt >= standingMs;
 	}
 
-	#writeMetrics(): void {
-		this.#standingVersion = this.task.standingVersion;
-		this.#phase = this.task.phase;
-		this.#metricsAt = this.#owner.now();
-		this.#write(metricsFrame(this.task, this.#verbose));
+	#writeStanding(): void {
+		this.#standingVersion = this.#feed.standingVersion;
+		this.#phase = this.#feed.phase;
+		this.#standingAt = this.#owner.now();
+		const bytes = this.#feed.standing();
+		if (bytes !== null) this.#write(bytes);
 	}
 
 	/** False: refused, or closed. */
@@ -191,14 +180,13 @@ export class Watcher implements Reader {
 		this.#progressAt = this.#owner.now();
 		this.#proven = true;
 		this.pump();
-		if (this.#state === 'behind' && this.#cursor >= this.task.log.lastSeq) this.#state = 'live';
+		if (this.#state === 'behind' && !this.#feed.hasMore) this.#state = 'live';
 	}
 
 	#close(): void {
 		if (this.#state === 'closed') return;
 		this.#state = 'closed';
-		this.#unsubscribe();
-		this.task.ref.tell({ type: 'watcher-gone' });
+		this.#feed.leave();
 		this.#owner.closed(this);
 	}
 }

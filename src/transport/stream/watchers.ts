@@ -6,6 +6,8 @@ import type { Telemetry } from '../../actors/kernel/telemetry.ts';
 import type { TaskView } from '../../actors/serving/task-directory.ts';
 import type { Clock } from '../clock.ts';
 import type { ResponseSink } from '../http/http-host.ts';
+import type { Feed } from './feed.ts';
+import { NativeFeed } from './native-feed.ts';
 import { Watcher, type WatcherLimits, type WatcherOwner } from './watcher.ts';
 
 type ReaderBugReport = (where: string, error: unknown, correlationId: string) => void;
@@ -84,8 +86,13 @@ export class Watchers implements WatcherOwner {
 
 	/** Watches `task` from behind `after` on; `sink` has been started. */
 	attach(task: TaskView, sink: ResponseSink, after: number, verbose: boolean, keyName: string | null = null): void {
+		this.watch(new NativeFeed(task, after, verbose), sink, keyName);
+	}
+
+	/** Sends `feed` to its end; `sink` has been started. */
+	watch(feed: Feed, sink: ResponseSink, keyName: string | null): void {
 		if (sink.closed) return;
-		const watcher = new Watcher(task, sink, after, verbose, this);
+		const watcher = new Watcher(feed, sink, this);
 		this.#all.add(watcher);
 		this.#keyOf.set(watcher, keyName);
 		this.#count(keyName, 1);

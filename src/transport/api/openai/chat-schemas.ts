@@ -1,0 +1,237 @@
+/**
+ * Bodies of the OpenAI paths, as TypeBox schemas: what is checked is what `/openapi.json` publishes. Fields that change an answer are named and
+ * bounded; those that clients send and that change nothing are taken as they are; any other is refused by its name.
+ */
+import { type Static, Type } from '@sinclair/typebox';
+import {
+	chatMessageFields,
+	logitBiasSchema,
+	oneOf,
+	seedMax,
+	strict,
+	taskBodySchema,
+	templateArgsSchema,
+	toolChoiceSchema,
+	toolsSchema,
+} from '../schemas.ts';
+
+const task = taskBodySchema.properties;
+const ignored = (description: string) => Type.Optional(Type.Unknown({ description: `${description}; it changes nothing here` }));
+const tokens = (description: string) => Type.Optional(Type.Integer({ minimum: 1, maximum: 2_147_483_647, description }));
+
+/** The most answers to one request. */
+export const choicesMax = 64;
+/** The most stop strings, as OpenAI has it. */
+const stopsMax = 4;
+
+const stopText = Type.String({ maxLength: 1024, secret: true });
+
+/** Ours, beside the fields of the API. */
+export const extensionSchema = strict(
+	{
+		priority: task.priority,
+		deadline_ms: task.deadline_ms,
+		session_id: task.session_id,
+		tenant: task.tenant,
+		engine: task.engine,
+		ctx: task.ctx,
+		determinism: task.determinism,
+		sampler_profile_version: task.sampler_profile_version,
+		expected_tokens: task.expected_tokens,
+		kv_hint: task.kv_hint,
+		placement: task.placement,
+		output_mode: task.output_mode,
+		on_disconnect: Type.Optional(oneOf(['detach', 'cancel'], 'What becomes of the task when its client leaves', 'cancel')),
+	},
+	'What this daemon can do beyond the API: fields of `POST /v2/tasks`',
+);
+
+const sampled = {
+	model: task.model_ref,
+	temperature: Type.Optional(Type.Number({ minimum: 0, maximum: 100, default: 1, description: '0 = always the likeliest token' })),
+	top_p: Type.Optional(Type.Number({ minimum: 0, maximum: 1, default: 1, description: 'Nucleus sampling; 1 = off' })),
+	top_k: Type.Optional(Type.Integer({ minimum: -1, maximum: 1_000_000, default: 0, description: 'Likeliest tokens kept; 0 = all' })),
+	min_p: Type.Optional(Type.Number({ minimum: 0, maximum: 1, default: 0, description: 'Least probability beside the likeliest; 0 = off' })),
+	repetition_penalty: Type.Optional(
+		Type.Number({ exclusiveMinimum: 0, maximum: 100, default: 1, description: 'As vLLM calls it; 1 = off' }),
+	),
+	repeat_penalty: Type.Optional(
+		Type.Number({ exclusiveMinimum: 0, maximum: 100, default: 1, description: 'As llama.cpp calls it; 1 = off' }),
+	),
+	presence_penalty: Type.Optional(Type.Number({ minimum: -100, maximum: 100, default: 0, description: '0 = off' })),
+	frequency_penalty: Type.Optional(Type.Number({ minimum: -100, maximum: 100, default: 0, description: '0 = off' })),
+	seed: Type.Optional(
+		Type.Integer({
+			minimum: Number.MIN_SAFE_INTEGER,
+			maximum: Number.MAX_SAFE_INTEGER,
+			description: `Of the random choices, modulo ${seedMax + 1}`,
+		}),
+	),
+	stop: Type.Optional(
+		Type.Union([stopText, Type.Array(stopText, { maxItems: stopsMax })], {
+			secret: true,
+			description: 'Texts that end the answer and are not part of it',
+			allowed: `a text, or a list of at most ${stopsMax}`,
+		}),
+	),
+	n: Type.Optional(Type.Integer({ minimum: 1, maximum: choicesMax, default: 1, description: 'Answers; each is a task of its own' })),
+	logit_bias: Type.Optional(logitBiasSchema),
+	max_tokens: tokens('Most tokens of the answer'),
+	stream: Type.Optional(Type.Boolean({ default: false, description: 'Answer by server-sent events' })),
+	stream_options: Type.Optional(
+		strict(
+			{
+				include_usage: Type.Optional(Type.Boolean()),
+				include_obfuscation: Type.Optional(Type.Boolean()),
+				continuous_usage_stats: Type.Optional(Type.Literal(false)),
+			},
+			'include_usage: the last chunk tells the tokens',
+		),
+	),
+	orchestratord: Type.Optional(extensionSchema),
+	user: ignored('Who asks'),
+	metadata: ignored('Notes'),
+	store: ignored('Whether it is kept'),
+	service_tier: ignored('What is paid'),
+	safety_identifier: ignored('Who asks'),
+	prompt_cache_key: ignored('A hint for caches'),
+	prompt_cache_retention: ignored('A hint for caches'),
+};
+
+export const chatBodySchema = strict(
+	{
+		...sampled,
+		messages: Type.Array(
+			strict(
+				{
+					...chatMessageFields,
+					refusal: ignored('Of an earlier answer'),
+					reasoning_content: ignored('Of an earlier answer'),
+					annotations: ignored('Of an earlier answer'),
+					audio: Type.Optional(Type.Null()),
+					function_call: Type.Optional(Type.Null()),
+				},
+				'One message of a conversation',
+				{ secret: true },
+			),
+			{ minItems: 1, maxItems: 4096, secret: true, description: 'Conversation to be completed' },
+		),
+		max_completion_tokens: tokens('Most tokens of the answer'),
+		tools: Type.Optional(Type.Array(toolsSchema.items, { maxItems: 128, description: 'What the model may call' })),
+		tool_choice: Type.Optional(toolChoiceSchema),
+		parallel_tool_calls: Type.Optional(Type.Boolean({ default: true, description: 'Whether several tools may be called at once' })),
+		response_format: Type.Optional(
+			Type.Union(
+				[
+					strict({ type: oneOf(['text', 'json_object'], 'The form') }, 'Text, or any JSON object'),
+					strict(
+						{
+							type: oneOf(['json_schema'], 'The form'),
+							json_schema: strict(
+								{
+									name: Type.Optional(Type.String({ maxLength: 256 })),
+									description: Type.Optional(Type.String({ secret: true })),
+									schema: Type.Object(
+										{},
+										{ additionalProperties: true, secret: true, description: 'JSON Schema that the answer must satisfy' },
+									),
+									strict: Type.Optional(Type.Union([Type.Boolean(), Type.Null()])),
+								},
+								'The schema',
+							),
+						},
+						'JSON by a schema',
+					),
+				],
+				{
+					secret: true,
+					description: 'Form of the answer',
+					allowed: '{"type": "text"}, {"type": "json_object"} or {"type": "json_schema", "json_schema": {"schema": …}}',
+				},
+			),
+		),
+		logprobs: Type.Optional(Type.Boolean({ default: false, description: 'Adds the log-probability of each token' })),
+		top_logprobs: Type.Optional(
+			Type.Integer({ minimum: 0, maximum: 20, default: 0, description: 'The likeliest tokens beside each; only some engines' }),
+		),
+		reasoning_effort: Type.Optional(oneOf(['none', 'minimal', 'low', 'medium', 'high', 'xhigh'], "Given to the model's chat template")),
+		chat_template_kwargs: Type.Optional(templateArgsSchema),
+		modalities: Type.Optional(Type.Array(Type.Literal('text', { allowed: '"text"' }), { maxItems: 1, description: 'Only ["text"]' })),
+		verbosity: Type.Optional(oneOf(['medium'], 'Only medium: models here are not told')),
+		prediction: ignored('What the answer may be like'),
+	},
+	'A chat, in the shape of OpenAI',
+);
+export type ChatBody = Static<typeof chatBodySchema>;
+
+const promptText = Type.String({ secret: true });
+
+export const completionBodySchema = strict(
+	{
+		...sampled,
+		prompt: Type.Union([promptText, Type.Array(promptText, { minItems: 1, maxItems: choicesMax })], {
+			secret: true,
+			description: 'Given to the model as it is; a list of texts is as many answers',
+			allowed: `a text, or a list of 1 to ${choicesMax} texts; lists of token ids are not taken`,
+		}),
+		max_tokens: Type.Optional(Type.Integer({ minimum: 1, maximum: 2_147_483_647, default: 16, description: 'Most tokens of the answer' })),
+		logprobs: Type.Optional(
+			Type.Integer({
+				minimum: 0,
+				maximum: 20,
+				description: '0: the log-probability of each token; more: the likeliest beside it, only some engines',
+			}),
+		),
+		echo: Type.Optional(Type.Boolean({ default: false, description: 'Puts the prompt before the answer' })),
+		best_of: Type.Optional(Type.Integer({ minimum: 1, maximum: choicesMax, description: 'Only as many as n' })),
+		suffix: Type.Optional(Type.Literal('', { description: 'Not available', allowed: 'absent: no engine here fills in before a suffix' })),
+	},
+	'A raw prompt, in the shape of OpenAI',
+);
+export type CompletionBody = Static<typeof completionBodySchema>;
+
+const inputText = Type.String({ minLength: 1, secret: true });
+
+export const embeddingsBodySchema = strict(
+	{
+		model: task.model_ref,
+		input: Type.Union([inputText, Type.Array(inputText, { minItems: 1, maxItems: 2048 })], {
+			secret: true,
+			description: 'Texts to be embedded',
+			allowed: 'a text that is not empty, or a list of 1 to 2048 of them; lists of token ids are not taken',
+		}),
+		encoding_format: Type.Optional(oneOf(['float', 'base64'], 'base64: 32-bit floats, little-endian', 'float')),
+		dimensions: Type.Optional(
+			Type.Integer({ minimum: 1, maximum: 65_536, description: 'The first so many numbers of each vector, brought to length 1 again' }),
+		),
+		user: ignored('Who asks'),
+		orchestratord: Type.Optional(extensionSchema),
+	},
+	'Texts to be embedded, in the shape of OpenAI',
+);
+export type EmbeddingsBody = Static<typeof embeddingsBodySchema>;
+
+const documents = Type.Array(
+	Type.Union([inputText, strict({ text: inputText }, 'A document', { secret: true })], { secret: true, allowed: 'a text, or {"text": …}' }),
+	{
+		minItems: 1,
+		maxItems: 2048,
+		secret: true,
+		description: 'Texts to be ranked',
+	},
+);
+
+export const rerankBodySchema = strict(
+	{
+		model: task.model_ref,
+		query: inputText,
+		documents,
+		top_n: Type.Optional(Type.Integer({ minimum: 1, maximum: 2048, description: 'The best so many. Default: all' })),
+		return_documents: Type.Optional(Type.Boolean({ default: true, description: 'Whether their texts are repeated' })),
+		user: ignored('Who asks'),
+		orchestratord: Type.Optional(extensionSchema),
+	},
+	'Texts to be ranked by their fit to a query, in the shape of Jina and Cohere',
+);
+export type RerankBody = Static<typeof rerankBodySchema>;
+export type Extension = Static<typeof extensionSchema>;
