@@ -54,12 +54,15 @@ function answerOf(received: string): Answer {
 	return { status: Number(/^HTTP\/1\.1 (\d{3}) /.exec(statusLine)?.[1]), headers, body: Buffer.from(body, 'latin1').toString('utf8') };
 }
 
+type Envelope = { readonly code: FailureCode; readonly message: string; readonly retriable: boolean; readonly correlation_id: string };
+
 /** An answer of ours: status, correlation id, and for a failure the envelope under its code. */
 function isPublished({ status, headers, body }: Answer): void {
 	assert.match(headers.get('x-correlation-id') ?? '', /^[A-Za-z0-9._-]{1,64}$/);
 	assert.ok(status >= 200 && status < 500, `status ${status}: ${body}`);
 	if (status < 400) return;
-	const envelope = JSON.parse(body) as { code: FailureCode; message: string; retriable: boolean; correlation_id: string };
+	const told = JSON.parse(body) as Envelope & { readonly error?: Envelope };
+	const envelope = told.error ?? told;
 	assert.ok(failureCodes.includes(envelope.code));
 	assert.ok(status === 405 || statusFor(envelope.code) === status, `${envelope.code} with ${status}`);
 	assert.equal(envelope.correlation_id, headers.get('x-correlation-id'));
@@ -111,6 +114,11 @@ const names = fc.constantFrom(
 	'meta',
 	'health',
 	'metrics',
+	'chat',
+	'completions',
+	'embeddings',
+	'rerank',
+	'models',
 );
 const path = fc.array(fc.oneof(names, odd), { maxLength: 5 }).map((segments) => `/${segments.join('/')}`);
 const query = fc.oneof(

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { failure, failureCodes } from '../../src/actors/serving/failure.ts';
+import { openaiErrorSchema } from '../../src/transport/api/openai/answer-schemas.ts';
 import * as schemas from '../../src/transport/api/response-schemas.ts';
 import { threadLog } from '../../src/transport/telemetry/logs.ts';
 import { threadTelemetry } from '../../src/transport/telemetry/metrics.ts';
@@ -168,7 +169,8 @@ describe('every answer', () => {
 	});
 
 	it('is 404 for unknown paths, 405 with Allow for unknown methods, 204 for OPTIONS, and HEAD where GET is', async () => {
-		for (const path of ['/', '/v1/replicasets', '/v2', '/v2/tasks/', '/v2/pools/none', '/v2/pools/none/health']) {
+		await json(await front.fetch('/v1/replicasets'), 404, openaiErrorSchema);
+		for (const path of ['/', '/v2', '/v2/tasks/', '/v2/pools/none', '/v2/pools/none/health']) {
 			await refused(await front.fetch(path), 404, 'NOT_FOUND');
 		}
 		const put = await front.fetch('/v2/tasks', { method: 'PUT', body: '{}', headers: { 'content-type': 'application/json' } });

@@ -67,15 +67,13 @@ const toolName = (description: string) =>
 		allowed: 'a name of 1 to 64 letters, digits, _, . and -',
 	});
 
-const toolCall = strict(
-	{
-		id: text(128, 'Of the call'),
-		type: Type.Optional(oneOf(['function'], 'What is called', 'function')),
-		function: strict({ name: toolName('Of the tool'), arguments: content('JSON, as the model wrote it', 0) }, 'The call'),
-	},
-	'A call of a tool, as it came from the model',
-	{ secret: true },
-);
+export const toolCallFields = {
+	id: text(128, 'Of the call'),
+	type: Type.Optional(oneOf(['function'], 'What is called', 'function')),
+	function: strict({ name: toolName('Of the tool'), arguments: content('JSON, as the model wrote it', 0) }, 'The call'),
+};
+
+const toolCall = strict(toolCallFields, 'A call of a tool, as it came from the model', { secret: true });
 
 export const chatMessageFields = {
 	role: oneOf(['system', 'developer', 'user', 'assistant', 'tool'], 'Who speaks'),

@@ -32,10 +32,7 @@ export class ChatDialect implements Dialect {
 	}
 
 	begin(out: ByteSink, choice: number): void {
-		const { logprobs } = this.#context.request;
-		const [before = '', after = ''] = this.#chunk(choice, { content: place }, null, logprobs ? null : undefined).split(
-			JSON.stringify(place).slice(1, -1),
-		);
+		const [before = '', after = ''] = this.#chunk(choice, { content: place }).split(JSON.stringify(place).slice(1, -1));
 		this.#around[choice] = { before: Buffer.from(before), after: Buffer.from(after) };
 		out.text(this.#chunk(choice, { role: 'assistant', content: '', refusal: null }));
 	}
@@ -75,10 +72,10 @@ export class ChatDialect implements Dialect {
 		return timingComments(this.#context);
 	}
 
-	#chunk(choice: number, delta: object, finishReason: string | null = null, logprobs: object | null | undefined = undefined): string {
+	#chunk(choice: number, delta: object, finishReason: string | null = null, logprobs: object | null = null): string {
 		return data({
 			...this.#head(),
-			choices: [{ index: choice, delta, logprobs: logprobs ?? null, finish_reason: finishReason }],
+			choices: [{ index: choice, delta, logprobs, finish_reason: finishReason }],
 			...(this.#context.request.includeUsage ? { usage: null } : {}),
 		});
 	}

@@ -44,10 +44,7 @@ export function chatRequest(body: ChatBody): Parsed<GenerationRequest> {
 	if (!hasTools && choice !== undefined && choice !== 'none' && choice !== 'auto') return refused('tool_choice is given without tools');
 	const native: TaskBody = {
 		...commonBody(body),
-		messages: body.messages.map(
-			({ refusal: _refusal, reasoning_content: _reasoning, annotations: _annotations, audio: _audio, function_call: _call, ...message }) =>
-				message,
-		),
+		messages: body.messages.map(messageOf),
 		...(maxTokens === undefined ? {} : { max_tokens: maxTokens }),
 		...(hasTools ? { tools, ...(choice === undefined ? {} : { tool_choice: choice }) } : {}),
 		...(body.parallel_tool_calls === undefined ? {} : { parallel_tool_calls: body.parallel_tool_calls }),
@@ -93,6 +90,25 @@ export function completionRequest(body: CompletionBody): Parsed<GenerationReques
 			logprobs: body.logprobs !== undefined,
 			...howToTell(body),
 		},
+	};
+}
+
+/** What of a message has a meaning here. */
+function messageOf({
+	role,
+	content,
+	name,
+	tool_calls: calls,
+	tool_call_id: callId,
+}: ChatBody['messages'][number]): NonNullable<TaskBody['messages']>[number] {
+	return {
+		role,
+		...(content === undefined ? {} : { content }),
+		...(typeof name === 'string' && name !== '' ? { name } : {}),
+		...(calls === undefined || calls === null || calls.length === 0
+			? {}
+			: { tool_calls: calls.map(({ id, function: called }) => ({ id, function: { name: called.name, arguments: called.arguments } })) }),
+		...(typeof callId === 'string' && callId !== '' ? { tool_call_id: callId } : {}),
 	};
 }
 

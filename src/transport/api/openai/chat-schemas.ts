@@ -11,6 +11,7 @@ import {
 	strict,
 	taskBodySchema,
 	templateArgsSchema,
+	toolCallFields,
 	toolChoiceSchema,
 	toolsSchema,
 } from '../schemas.ts';
@@ -98,24 +99,37 @@ const sampled = {
 	prompt_cache_retention: ignored('A hint for caches'),
 };
 
+/** Clients send back what they were answered, with fields of their own: what is not named changes nothing. */
+const toolCall = Type.Object(
+	{
+		id: toolCallFields.id,
+		type: toolCallFields.type,
+		function: Type.Object(toolCallFields.function.properties, { additionalProperties: true, secret: true }),
+	},
+	{ additionalProperties: true, secret: true, description: 'A call of a tool, as it came from the model' },
+);
+const chatMessage = Type.Object(
+	{
+		...chatMessageFields,
+		name: Type.Optional(Type.Union([Type.String({ maxLength: 64 }), Type.Null()], { allowed: 'a text of at most 64 characters' })),
+		tool_call_id: Type.Optional(
+			Type.Union([Type.String({ maxLength: 128 }), Type.Null()], { allowed: 'a text of at most 128 characters' }),
+		),
+		tool_calls: Type.Optional(
+			Type.Union([Type.Array(toolCall, { maxItems: 128 }), Type.Null()], {
+				secret: true,
+				description: 'What an assistant called',
+				allowed: 'a list of calls, each with id and function',
+			}),
+		),
+	},
+	{ additionalProperties: true, secret: true, description: 'One message of a conversation' },
+);
+
 export const chatBodySchema = strict(
 	{
 		...sampled,
-		messages: Type.Array(
-			strict(
-				{
-					...chatMessageFields,
-					refusal: ignored('Of an earlier answer'),
-					reasoning_content: ignored('Of an earlier answer'),
-					annotations: ignored('Of an earlier answer'),
-					audio: Type.Optional(Type.Null()),
-					function_call: Type.Optional(Type.Null()),
-				},
-				'One message of a conversation',
-				{ secret: true },
-			),
-			{ minItems: 1, maxItems: 4096, secret: true, description: 'Conversation to be completed' },
-		),
+		messages: Type.Array(chatMessage, { minItems: 1, maxItems: 4096, secret: true, description: 'Conversation to be completed' }),
 		max_completion_tokens: tokens('Most tokens of the answer'),
 		tools: Type.Optional(Type.Array(toolsSchema.items, { maxItems: 128, description: 'What the model may call' })),
 		tool_choice: Type.Optional(toolChoiceSchema),
