@@ -82,13 +82,27 @@ describe('tasks that ask for their cache and their slot', () => {
 		const id = crypto.randomUUID();
 		const warmth = async () => (await getJson(`/v2/sessions/${id}`))['kv_warmth'];
 		const ask = (turn: number) => run({ ...greedy, session_id: id, prompt: `${fox}, part ${turn}` });
-		const home = (await ask(0)).replica;
+		const kvBytes = async () => (await getJson(`/v2/sessions/${id}`))['kv_bytes'];
+		const settled = async (): Promise<unknown> => {
+			// Another front may ask before the pool has heard of the end.
+			for (;;) {
+				const bytes = await kvBytes();
+				if (bytes !== null) return bytes;
+				await new Promise((resolve) => setTimeout(resolve, 20));
+			}
+		};
+		const begun = await ask(0);
+		const home = begun.replica;
+		const { tokens_in: tokensIn, tokens_out: tokensOut } = begun.events.at(-1)?.data ?? {};
+		// Of each token the built-in model keeps 96 numbers as keys and 96 as values, of two bytes, in each of 5 layers.
+		assert.equal(await settled(), (Number(tokensIn) + Number(tokensOut)) * (96 + 96) * 2 * 5);
 		for (const turn of [1, 2, 3]) assert.equal((await ask(turn)).replica, home);
 		assert.equal(await warmth(), true);
 		const host = descendants(daemon.pid).find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(String(home)));
 		assert.ok(host !== undefined);
 		process.kill(host, 'SIGKILL');
 		while ((await warmth()) === true) await new Promise((resolve) => setTimeout(resolve, 20));
+		assert.equal(await kvBytes(), null, 'nobody has it any more');
 		const next = await ask(4);
 		assert.notEqual(next.replica, home);
 		assert.equal(await warmth(), true, 'of its new replica');

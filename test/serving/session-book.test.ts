@@ -173,4 +173,9 @@ test('the replica that had the last task is remembered', () => {
 	assert.deepEqual(book.lastReplica('s'), at);
 	assert.equal(book.view('s', () => false, 0)?.kvWarm, false);
 	assert.equal(book.view('s', (last) => last === at, 0)?.kvWarm, true);
+	book.ran('s', { ...at, tokens: 12 });
+	assert.equal(book.lastReplica('s')?.tokens, 12, 'what it left there, once it has ended');
+	book.ran('s', { ...at, address: 'y' });
+	book.ran('s', { ...at, tokens: 99 });
+	assert.deepEqual(book.lastReplica('s'), { ...at, address: 'y' }, 'by then the session is somewhere else');
 });

@@ -6,7 +6,7 @@ import type { ActorContext } from '../kernel/behavior.ts';
 import { nothing } from './budget.ts';
 import { type Failure, failure } from './failure.ts';
 import type { FrontRoster } from './front-roster.ts';
-import type { PoolView, TaskSummary } from './messages.ts';
+import type { PoolView, ReplicaFacts, TaskSummary } from './messages.ts';
 import { answersTo } from './placement.ts';
 import type { PoolNews } from './pool-messages.ts';
 import { gpusOf } from './pool-sessions.ts';
@@ -161,13 +161,25 @@ export class DispatcherSessions {
 		if (tenant !== null && owner !== null && owner !== tenant) return { type: 'session-told', session: null, failure: null };
 		if (operation.kind === 'set-budgets') this.#book.setBudgets(sessionId, operation.budgets, now, tenant);
 		const view = this.#book.view(sessionId, (last) => this.#isWarm(last), now);
+		const last = this.#book.lastReplica(sessionId);
 		if (operation.kind === 'forget') this.#book.forget(sessionId);
-		return { type: 'session-told', session: view, failure: null };
+		const session = view === null ? null : { ...view, kvBytes: last === null ? null : this.#kvBytes(last) };
+		return { type: 'session-told', session, failure: null };
 	}
 
-	#isWarm({ poolId, replicaId, address }: LastReplica): boolean {
+	#isWarm(last: LastReplica): boolean {
+		return this.#warmFacts(last) !== null;
+	}
+
+	#kvBytes(last: LastReplica): number | null {
+		const each = this.#warmFacts(last)?.kvBytesPerToken;
+		return each === undefined || last.tokens === undefined ? null : each * last.tokens;
+	}
+
+	/** Of the very engine that ran the last task; null: it is gone. */
+	#warmFacts({ poolId, replicaId, address }: LastReplica): ReplicaFacts | null {
 		const replica = this.#pools.get(poolId)?.view.replicas.find((each) => each.replicaId === replicaId);
-		return replica?.state === 'ready' && replica.facts?.address === address;
+		return replica?.state === 'ready' && replica.facts?.address === address ? replica.facts : null;
 	}
 
 	/** Of the pools that may have it, what would use up most of each budget. */

@@ -39,6 +39,8 @@ export interface ReplicaFacts {
 	readonly chatTemplate: { readonly baseBytes: number; readonly perMessageBytes: number } | null;
 	/** Human words: `CPU (1 thread)`, `GPU 0`. */
 	readonly device: string;
+	/** Of the KV cache; absent: the engine does not tell. */
+	readonly kvBytesPerToken?: number;
 	/** Features that a request may need: `grammar`, `json_schema`, `logprobs`, `embedding`, … */
 	readonly features: readonly string[];
 }

@@ -26,6 +26,13 @@ export class PoolSessions {
 		if (sessionId !== null) this.#dispatcher.tell({ type: 'session-task-runs', sessionId, at: { poolId, replicaId, address } });
 	}
 
+	/** It has ended there, and left so many tokens in the cache of its slot. */
+	#stays({ summary }: OfSession, { poolId, replicaId, address }: ReplicaFacts, tokens: number): void {
+		const { sessionId } = summary;
+		if (sessionId === null || tokens === 0) return;
+		this.#dispatcher.tell({ type: 'session-task-runs', sessionId, at: { poolId, replicaId, address, tokens } });
+	}
+
 	/** It was never queued: nothing was used, and it was no turn. */
 	refused(task: OfSession): void {
 		this.#over(task, nothing, true);
@@ -51,6 +58,7 @@ export class PoolSessions {
 		const gpuMs = heldMs * gpusOf(this.#spec, facts);
 		const cost = tokensIn * perTokenIn + tokensOut * perTokenOut;
 		const used = { tokens: tokensIn + tokensOut, timeMs: heldMs, cost, gpuMs };
+		if (facts !== null) this.#stays(task, facts, settlement.tokensIn + tokensOut);
 		if (goesOn(settlement)) this.#between(task, used);
 		else this.#over(task, used, false);
 	}

@@ -121,10 +121,10 @@ export class SessionBook {
 		return null;
 	}
 
-	/** A task of a session has a slot, or had one. */
+	/** A task of a session has a slot, or has had one. Of one that has ended the session may be somewhere else by now. */
 	ran(sessionId: string, at: LastReplica): void {
 		const session = this.#sessions.get(sessionId);
-		if (session === undefined) return;
+		if (session === undefined || (at.tokens !== undefined && session.last?.address !== at.address)) return;
 		session.last = at;
 		this.#change(session);
 	}
@@ -273,7 +273,7 @@ export class SessionBook {
 	}
 
 	/** Null: there is none. Looking at it is no use of it. */
-	view(sessionId: string, isWarm: (last: LastReplica) => boolean, now: number): SessionView | null {
+	view(sessionId: string, isWarm: (last: LastReplica) => boolean, now: number): Omit<SessionView, 'kvBytes'> | null {
 		const session = this.#sessions.get(sessionId);
 		if (session === undefined || this.#expired(session, now)) return null;
 		return {

@@ -23,6 +23,8 @@ export interface LastReplica {
 	readonly replicaId: string;
 	/** Of the engine that ran it: another one at the same place has nothing of it. */
 	readonly address: string;
+	/** Prompt and output of its last task there, which its slot held when that had ended; absent: it has not. */
+	readonly tokens?: number;
 }
 
 /** A session as a front keeps it. */
@@ -87,6 +89,8 @@ export interface SessionView {
 	readonly turns: number;
 	/** The engine that ran its last task is still there. */
 	readonly kvWarm: boolean;
+	/** What that task left in the cache there, at most: others may have made room in it since. Null: it runs yet, or nobody tells. */
+	readonly kvBytes: number | null;
 	readonly budget: BudgetLeft;
 }
 

@@ -12,6 +12,7 @@ import { TemplateError } from './chat-template.ts';
 import { GrammarError } from './grammar.ts';
 import type { LoadedModel } from './llama-model.ts';
 import { LlamaRun, type Slot } from './llama-run.ts';
+import { kvBytesPerToken } from './memory-estimate.ts';
 import { PrefillBudget } from './prefill-budget.ts';
 import { chooseSlot } from './slot-choice.ts';
 
@@ -223,6 +224,7 @@ function describe(loaded: LoadedModel): HostFacts {
 		samplerProfileVersion,
 		chatTemplate: loaded.prompts.template?.bounds() ?? null,
 		device: loaded.device,
+		...(loaded.context === null ? {} : { kvBytesPerToken: kvBytesPerToken(loaded.gguf.memory) }),
 		features:
 			loaded.context === null
 				? workloads

@@ -60,6 +60,8 @@ export interface HostFacts {
 	readonly samplerProfileVersion: string;
 	readonly chatTemplate: { readonly baseBytes: number; readonly perMessageBytes: number } | null;
 	readonly device: string;
+	/** Of the KV cache; absent: there is none. */
+	readonly kvBytesPerToken?: number;
 	readonly features: readonly string[];
 }
 

@@ -72,14 +72,13 @@ function useSession(parts: FrontParts, exchange: Exchange, operation: SessionOpe
 	);
 }
 
-function sessionJson({ sessionId, ttlMsRemaining, turns, kvWarm, budget }: SessionView) {
+function sessionJson({ sessionId, ttlMsRemaining, turns, kvWarm, kvBytes, budget }: SessionView) {
 	const left = rounded(budget);
 	return {
 		session_id: sessionId,
 		ttl_ms_remaining: ttlMsRemaining,
 		turns,
-		// No engine of this version tells how much of a slot's cache is whose.
-		kv_bytes: null,
+		kv_bytes: kvBytes,
 		kv_warmth: kvWarm,
 		tokens_budget_remaining: left.tokens,
 		time_budget_remaining_ms: left.timeMs,
