@@ -24,6 +24,7 @@ import type { ControlChange, ControlConfig } from './roles/control.ts';
 import type { EngineConfig } from './roles/engine.ts';
 import type { FrontConfig, FrontFacts, FrontInspection } from './roles/front.ts';
 import { rateMemory } from './transport/auth/rate-meter.ts';
+import { lockPort } from './transport/http/port-lock.ts';
 import { threadTelemetry } from './transport/telemetry/metrics.ts';
 import { addRetained, type MetricsSnapshot, renderMetrics } from './transport/telemetry/metrics-merge.ts';
 
@@ -72,6 +73,9 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 		fail = resolve;
 	});
 	const own = threadTelemetry({ thread: 'main', log, processDefaults: true, lagMs: mainLagMs });
+	const { listen } = started;
+	const lock = await lockPort(listen.hostname, listen.port, started.runtimeDir);
+	if (lock === null) throw portInUse(`${listen.hostname}:${listen.port}`);
 	const roll = openRoll(config.taskRollFd);
 	const rates = rateMemory(config.auth.keys.length);
 	let stopping = false;
@@ -117,6 +121,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 	const close = async (): Promise<void> => {
 		own.close();
 		await crew.stop();
+		lock.release();
 		roll?.destroy();
 	};
 	try {
