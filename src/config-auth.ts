@@ -1,8 +1,9 @@
 /**
- * `auth` and the addresses that go with it: the keys in their final form, and what may be bound and shared without them. Pure;
+ * `auth`, `tls` and the addresses that go with them: the keys in their final form, and what may be bound and shared without them. Pure;
  * part of loading the configuration.
  */
 import { isIP } from 'node:net';
+import { resolve } from 'node:path';
 import type { ConfigFile, KeyFile } from './config-schema.ts';
 
 export interface KeyConfig {
@@ -43,6 +44,14 @@ function keyConfig({ name, sha256, tenant, roles, rate }: KeyFile): KeyConfig {
 			tokensPerMinute: rate.tokens_per_minute ?? null,
 		},
 	};
+}
+
+/** Paths are those of the working directory. */
+export function resolveTls({ cert, key }: ConfigFile['tls'], cwd: string, problems: string[]): { cert: string; key: string } | null {
+	if (cert !== '' && key !== '') return { cert: resolve(cwd, cert), key: resolve(cwd, key) };
+	const [given, missing] = cert === '' ? ['key', 'cert'] : ['cert', 'key'];
+	if (cert !== key) problems.push(`tls.${given} is given, but tls.${missing} is not; TLS needs both`);
+	return null;
 }
 
 /** What is open to others needs keys. */

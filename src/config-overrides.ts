@@ -125,8 +125,9 @@ export function parseEnvironment(env: Readonly<Record<string, string | undefined
 		});
 	}
 	const http2 = env['ORCHD_PREFER_H2'];
-	if (http2 !== undefined && http2 !== '' && onOff('ORCHD_PREFER_H2', http2)) {
-		throw new ConfigError([`ORCHD_PREFER_H2 is ${http2}, but HTTP/2 is not available in this version; unset it`]);
+	if (http2 !== undefined && http2 !== '') {
+		const text = String(onOff('ORCHD_PREFER_H2', http2));
+		kept.push({ origin: 'ORCHD_PREFER_H2', target: targetOf({ pool: null, path: 'listen.http2' }), text });
 	}
 	return [...kept, ...regular];
 }

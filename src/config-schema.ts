@@ -263,6 +263,11 @@ export const configSchema = Type.Object(
 					'auto',
 					'Who speaks HTTP: uWebSockets.js, or node where its binary does not load (auto); one of them only',
 				),
+				http2: Type.Boolean({
+					default: false,
+					description: 'HTTP/2 beside HTTP/1.1 on the same port, by node: with TLS as the client asks, else with prior knowledge',
+					allowed: 'true or false',
+				}),
 				hosts: Type.Array(Type.String({ minLength: 1, maxLength: 255 }), {
 					default: [],
 					maxItems: 100,
@@ -277,6 +282,13 @@ export const configSchema = Type.Object(
 				}),
 			},
 			'Where the daemon listens',
+		),
+		tls: section(
+			{
+				cert: Type.String({ default: '', description: 'PEM file of the certificate and of those behind it; empty: no TLS' }),
+				key: Type.String({ default: '', description: 'PEM file of its key; both are read again when they change' }),
+			},
+			'TLS: both files or none',
 		),
 		auth: authSchema,
 		threads: section(
@@ -376,17 +388,7 @@ export type PoolFile = Static<typeof poolSchema>;
 export type KeyFile = Static<typeof keySchema>;
 
 /** Keys of the contract that this version does not have yet: told apart from slips of the pen. */
-export const laterKeys: readonly string[] = [
-	'listen.http2',
-	'listen.tls',
-	'tls',
-	'catalog',
-	'artifacts',
-	'store',
-	'pools.idle_ms',
-	'pools.pinned',
-	'pools.min_resident_ms',
-];
+export const laterKeys: readonly string[] = ['catalog', 'artifacts', 'store', 'pools.idle_ms', 'pools.pinned', 'pools.min_resident_ms'];
 
 export interface ConfigKey {
 	/** `sse.heartbeat_ms`, or relative to its pool: `queue.capacity`. */

@@ -7,7 +7,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { isAbsolute, join, resolve as resolvePath } from 'node:path';
 import { Value } from '@sinclair/typebox/value';
 import { type Document, LineCounter, parseDocument } from 'yaml';
-import { type AuthConfig, openWithoutKeys, resolveAuth } from './config-auth.ts';
+import { type AuthConfig, openWithoutKeys, resolveAuth, resolveTls } from './config-auth.ts';
 import { ConfigError, problemsOf, withOrigin } from './config-check.ts';
 import { applyOverride, isTree, type ParsedFlags, parseEnvironment, parseFlags, type Tree } from './config-overrides.ts';
 import { type Places, pathOf, placesIn } from './config-places.ts';
@@ -24,7 +24,10 @@ export interface DaemonConfig {
 		readonly host: 'auto' | 'uws' | 'node';
 		readonly hosts: readonly string[];
 		readonly corsOrigins: readonly string[];
+		readonly http2: boolean;
 	};
+	/** Paths; null: no TLS. */
+	readonly tls: { readonly cert: string; readonly key: string } | null;
 	readonly auth: AuthConfig;
 	readonly threads: { readonly front: number; readonly engine: number };
 	readonly pools: readonly PoolConfig[];
@@ -164,8 +167,17 @@ interface Around {
 /** Checks what a schema cannot say, and gives every value its final form. */
 function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: Around): DaemonConfig {
 	const problems: string[] = [];
-	const { host, hosts, cors_origins: corsOrigins } = file.listen;
-	const listen = { ...parseAddr(file.listen.addr, problems), host, hosts, corsOrigins };
+	const { hosts, cors_origins: corsOrigins, http2 } = file.listen;
+	if (http2 && file.listen.host === 'uws')
+		problems.push('listen.http2 is true, but listen.host is uws, which has no HTTP/2; use auto or node');
+	const listen = {
+		...parseAddr(file.listen.addr, problems),
+		host: http2 ? ('node' as const) : file.listen.host,
+		hosts,
+		corsOrigins,
+		http2,
+	};
+	const tls = resolveTls(file.tls, world.cwd, problems);
 	const auth = resolveAuth(file.auth, problems);
 	if (auth.keys.length === 0) problems.push(...openWithoutKeys(file.listen, listen.hostname));
 	const threads = {
@@ -188,6 +200,7 @@ function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: 
 	return {
 		configFile,
 		listen,
+		tls,
 		auth,
 		threads,
 		pools,

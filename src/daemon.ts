@@ -138,7 +138,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 	}
 	const front = crew.facts(firstFront) as ListeningFront;
 	const { hostname } = config.listen;
-	const url = `http://${hostname.includes(':') ? `[${hostname}]` : hostname}:${front.port}`;
+	const url = `${config.tls === null ? 'http' : 'https'}://${hostname.includes(':') ? `[${hostname}]` : hostname}:${front.port}`;
 	return {
 		url,
 		failed,
@@ -269,6 +269,8 @@ function frontConfig(config: DaemonConfig, rates: SharedArrayBuffer, front: numb
 			inflightBodyBytesMax: limits.inflightBodyBytes,
 			connectionsMax: limits.connections,
 			wsMessageBytesMax: limits.wsMessageBytes,
+			http2: listen.http2,
+			tls: config.tls,
 		},
 		options: {
 			bodyBytesMax: limits.bodyBytes,
@@ -281,6 +283,7 @@ function frontConfig(config: DaemonConfig, rates: SharedArrayBuffer, front: numb
 			hostname: listen.hostname,
 			hosts: listen.hosts,
 			corsOrigins: listen.corsOrigins,
+			secure: config.tls !== null,
 			auth: config.auth,
 			headerCountMax: limits.headerCount,
 			sse: { ...sse, watchersMax: limits.watchersPerKey },

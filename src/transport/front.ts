@@ -32,6 +32,8 @@ export interface FrontOptions extends ApiOptions {
 	/** Further names the daemon is reached by. */
 	readonly hosts: readonly string[];
 	readonly corsOrigins: readonly string[];
+	/** TLS. Default: none. */
+	readonly secure?: boolean;
 	readonly auth: AuthSettings;
 	readonly headerCountMax: number;
 	readonly sse: WatchersOptions;
@@ -83,6 +85,11 @@ export function buildFront(sources: FrontSources): Front {
 	const keys = new KeyRing(options.auth, (fingerprint) => {
 		telemetry.log('warn', 'key-unknown', { fingerprint, human: 'A request came with a key that is none of this daemon.' });
 	});
+
+	host.onCertificate = (problem) => {
+		if (problem === null) telemetry.log('info', 'certificate-loaded', { human: 'New connections get the certificate that has come.' });
+		else telemetry.log('warn', 'certificate-refused', { message: problem, human: 'The certificate that has come is not used.' });
+	};
 
 	const onBug = (where: string, correlationId: string | undefined, error: unknown): void => {
 		telemetry.count('http_bugs_total', {});

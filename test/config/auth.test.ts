@@ -52,3 +52,10 @@ test('an address that other machines can reach, and pages of any origin, need a 
 	assert.deepEqual(load([], 'listen: { cors_origins: ["https://app.example"] }').listen.corsOrigins, ['https://app.example']);
 	assert.match(refusal([], 'listen: { cors_origins: ["https://app.example/path"] }'), /cors_origins\[0\]/);
 });
+
+test('TLS is two files, found from the working directory, or none', () => {
+	assert.equal(load([]).tls, null);
+	assert.deepEqual(load([], 'tls: { cert: a.pem, key: /k/b.pem }').tls, { cert: '/srv/fox/a.pem', key: '/k/b.pem' });
+	assert.match(refusal([], 'tls: { cert: a.pem }'), /^tls\.cert is given, but tls\.key is not; TLS needs both$/);
+	assert.match(refusal([], 'tls: { key: a.pem }'), /^tls\.key is given, but tls\.cert is not/);
+});

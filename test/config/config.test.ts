@@ -13,7 +13,7 @@ import { builtinModel } from '../../src/config-pool.ts';
 import { globalKeys, parseBytes, poolKeys } from '../../src/config-schema.ts';
 import { load, refusal } from './loading.ts';
 
-const listening = { host: 'auto', hosts: [], corsOrigins: [] };
+const listening = { host: 'auto', hosts: [], corsOrigins: [], http2: false };
 
 /** What stands at `sse.heartbeat_ms` and the like in the loaded configuration. */
 function at(config: DaemonConfig, path: string): unknown {
@@ -100,7 +100,10 @@ test('the environment names that are kept from before still work', () => {
 	assert.equal(config.pools[0]?.queue.capacity, 7);
 	assert.deepEqual(config.sse, { heartbeatMs: 0, stallMs: 30_000, microbatchMs: 20 });
 	assert.equal(config.tasks.onDisconnect, 'cancel');
-	assert.match(refusal([], '', { ORCHD_PREFER_H2: '1' }), /HTTP\/2 is not available/);
+	const preferred = load([], undefined, { ORCHD_PREFER_H2: '1' }).listen;
+	assert.deepEqual([preferred.http2, preferred.host], [true, 'node']);
+	assert.match(refusal(['--listen.host', 'uws'], '', { ORCHD_PREFER_H2: '1' }), /listen\.http2 is true, but listen\.host is uws/);
+	assert.match(refusal([], 'listen: { http2: maybe }'), /^listen\.http2 is "maybe"; it must be true or false/);
 	assert.match(refusal([], '', { CANCEL_ON_DISCONNECT: 'maybe' }), /CANCEL_ON_DISCONNECT is "maybe"; it must be 1 or 0/);
 });
 
@@ -119,7 +122,7 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 		/^unknown key pools\[1\]\.modle; did you mean pools\[1\]\.model\?$/,
 	],
 	['an unknown section', [], 'listn: {}', {}, /^unknown key listn; did you mean listen\?$/],
-	['a key like no other', [], 'zebra: 1', {}, /^unknown key zebra; known here: listen, auth, threads, pools/],
+	['a key like no other', [], 'zebra: 1', {}, /^unknown key zebra; known here: listen, tls, auth, threads, pools/],
 	['a key of a later version', [], 'catalog: { fetch: true }', {}, /^catalog is not available in this version$/],
 	[
 		'a key of a later version inside a pool',

@@ -16,6 +16,7 @@ import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
 import type { Clock } from '../../src/transport/clock.ts';
 import { buildFront, type Front, type FrontOptions } from '../../src/transport/front.ts';
 import { chooseHost, type HostPreference } from '../../src/transport/http/choose-host.ts';
+import type { HttpHostOptions } from '../../src/transport/http/http-host.ts';
 import { type MetricsSnapshot, renderMetrics } from '../../src/transport/telemetry/metrics-merge.ts';
 import { decisionRecord } from '../serving/summaries.ts';
 import { FakeTask, standingAt } from './fake-task.ts';
@@ -157,6 +158,7 @@ export async function startFront(
 	preference: HostPreference = 'auto',
 	elsewhere: ActorRef<ElsewhereCommand> | null = null,
 	engineLogs: (system: ActorSystem) => ActorRef<ReadEngineLog> | null = () => null,
+	http: Partial<HttpHostOptions> = {},
 ): Promise<TestFront> {
 	const lines: LogLine[] = [];
 	const counted: string[] = [];
@@ -206,6 +208,7 @@ export async function startFront(
 			inflightBodyBytesMax: 10_000_000,
 			wsMessageBytesMax: 100_000,
 			connectionsMax: 1_000,
+			...http,
 		},
 		(where, error) => lines.push({ level: 'error', event: 'host-bug', fields: { where, error } }),
 	);
@@ -231,7 +234,7 @@ export async function startFront(
 		...(clock === undefined ? {} : { clock }),
 	});
 	const listening = await front.listen();
-	const url = `http://127.0.0.1:${listening.port}`;
+	const url = `${http.tls === undefined || http.tls === null ? 'http' : 'https'}://127.0.0.1:${listening.port}`;
 	const clients: RawClient[] = [];
 	return {
 		url,

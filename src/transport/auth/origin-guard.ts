@@ -14,6 +14,8 @@ export interface OriginGuardOptions {
 	readonly hosts: readonly string[];
 	/** Pages of these origins may use the daemon; `*`: of all. */
 	readonly corsOrigins: readonly string[];
+	/** TLS: the port that a URL leaves out is 443. Default: 80. */
+	readonly secure?: boolean;
 }
 
 /** Addresses that stand for all of the machine. */
@@ -43,7 +45,7 @@ export class OriginGuard {
 		const extra = options.hosts.map((host) => host.toLowerCase());
 		const withPort = extra.filter((host) => /:\d+$/.test(host));
 		const hosts = new Set([...names.map((name) => `${name}:${options.port}`), ...withPort]);
-		if (options.port === 80) for (const name of names) hosts.add(name);
+		if (options.port === (options.secure === true ? 443 : 80)) for (const name of names) hosts.add(name);
 		this.#hosts = hosts;
 		this.#anyPort = new Set(extra.filter((host) => !withPort.includes(host)));
 		this.#allowed = [...hosts, ...this.#anyPort].join(', ');

@@ -1,7 +1,8 @@
 /**
- * The port between our HTTP code and a server library. `uws-host.ts` and, later, `node-host.ts` implement it and pass one
+ * The port between our HTTP code and a server library. `uws-host.ts` and `node-host.ts` implement it and pass one
  * conformance suite. All calls on the front thread; no callback given here may throw.
  */
+import type { TlsFiles } from './certificate.ts';
 
 export interface HttpHostOptions {
 	readonly hostname: string;
@@ -16,11 +17,17 @@ export interface HttpHostOptions {
 	readonly wsMessageBytesMax: number;
 	/** Several front threads listen on the port together. Default: this one has it for itself, and a second daemon is refused. */
 	readonly shared?: boolean;
+	/** HTTP/2 beside HTTP/1.1 on the same port, where the library has it. Default: not. */
+	readonly http2?: boolean;
+	/** Default: no TLS. */
+	readonly tls?: TlsFiles | null;
 }
 
 export interface HttpHost {
 	/** `uws` or `node`: told in the start banner and logs. */
 	readonly name: 'uws' | 'node';
+	/** Told of each certificate that has come since the start: null, it is in use; else why it is not. Must not throw. */
+	onCertificate: (problem: string | null) => void;
 	/** Rejects with a `ListenError`. */
 	listen(handler: RequestHandler): Promise<{ readonly port: number }>;
 	/** No new connections; open requests go on, and each answer that begins from now on ends its connection. */
@@ -29,7 +36,7 @@ export interface HttpHost {
 	close(): void;
 }
 
-/** The address cannot be had. `code` is the system's: `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, … */
+/** The address cannot be had. `code` is the system's: `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, …; `ETLS`: the certificate cannot. */
 export class ListenError extends Error {
 	override readonly name = 'ListenError';
 	readonly code: string;

@@ -1,5 +1,5 @@
 /**
- * `HttpHost` over node's own server and `ws`, in the front thread that calls it: for platforms on which the binary of
+ * `HttpHost` over node's own servers and `ws`, in the front thread that calls it: for HTTP/2, for platforms on which the binary of
  * uWebSockets.js does not load, and for whoever prefers it. The same bodies, bounds and rules; about twice the CPU.
  *
  * What differs, for node's server decides it: pipelined requests wait for each other instead of ending the connection;
@@ -7,13 +7,14 @@
  * without a byte. One front thread: node 20 cannot share a port between threads.
  */
 import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
-import { type AddressInfo, Server as NetServer, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
+import { Http2Front } from './h2-server.ts';
 import type { BugReport, Header, HttpHost, HttpHostOptions, HttpRequest, RequestHandler } from './http-host.ts';
 import { IncomingBody } from './incoming-body.ts';
-import { listenError } from './listen-problems.ts';
-import { NodeResponseSink } from './node-response-sink.ts';
+import { NodeListener } from './node-listener.ts';
+import { NodeResponseSink, unsentMax } from './node-response-sink.ts';
 import { acceptWebSocket } from './node-websocket.ts';
 
 const slowHeadMs = 10_000;
@@ -24,15 +25,16 @@ const checkMs = 1_000;
 /** Node drops what is above without a word: more than any configured bound. */
 const headersMax = 2_000;
 const headBytesMax = 64 * 1024;
-/** What a response may hold that its socket has not taken before a write says so: more than one slice of a watcher. */
-const unsentMax = 128 * 1024;
 
 export class NodeHost implements HttpHost {
 	readonly name = 'node';
+	onCertificate: (problem: string | null) => void = () => undefined;
 	readonly #options: HttpHostOptions;
 	readonly #report: BugReport;
 	readonly #server: Server;
 	readonly #sockets: WebSocketServer;
+	readonly #h2: Http2Front | null;
+	#listener: NodeListener | null = null;
 	/** Headers of an upgrade that is being accepted. */
 	#upgradeHeaders: readonly Header[] = [];
 	#handler: RequestHandler | null = null;
@@ -54,11 +56,12 @@ export class NodeHost implements HttpHost {
 			noDelay: true,
 		});
 		this.#server.maxHeadersCount = headersMax;
-		this.#server.maxConnections = options.connectionsMax;
 		this.#server.on('request', (request, response) => this.#onRequest(request, response));
 		this.#server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
 			this.#onUpgrade(request, socket as Socket, head),
 		);
+		const bounds = { bodyBytesMax: options.bodyBytesMax, reserve: this.#reserve, slowBodyMs, keepAliveMs };
+		this.#h2 = options.http2 === true ? new Http2Front(bounds, () => this.#handler, report) : null;
 		this.#sockets = new WebSocketServer({
 			noServer: true,
 			maxPayload: options.wsMessageBytesMax,
@@ -74,30 +77,26 @@ export class NodeHost implements HttpHost {
 	/** Of the upgrade that is being accepted. */
 	#protocol: string | null = null;
 
-	listen(handler: RequestHandler): Promise<{ readonly port: number }> {
-		const { hostname, port } = this.#options;
+	async listen(handler: RequestHandler): Promise<{ readonly port: number }> {
 		if (this.#closed || this.#handler !== null) throw new Error('node host: listen works once, before close');
 		this.#handler = handler;
-		return new Promise((resolve, reject) => {
-			this.#server.once('error', (error: NodeJS.ErrnoException) => reject(listenError(error.code ?? 'UNKNOWN', hostname, port)));
-			this.#server.listen({ host: hostname, port, exclusive: true, backlog: 1024 }, () => {
-				resolve({ port: (this.#server.address() as AddressInfo).port });
-			});
-		});
+		const { hostname, port, connectionsMax, tls = null } = this.#options;
+		const onCertificate = (problem: string | null): void => this.onCertificate(problem);
+		this.#listener = new NodeListener({ hostname, port, connectionsMax, slowHeadMs, tls, onCertificate }, this.#server, this.#h2);
+		return this.#listener.listen();
 	}
 
 	stopListening(): void {
 		this.#stopping = true;
-		// Not the server's own: that one also ends idle connections, under the hands of clients that are about to send.
-		if (this.#server.listening) NetServer.prototype.close.call(this.#server);
+		this.#listener?.stop();
 	}
 
 	close(): void {
 		if (this.#closed) return;
 		this.#closed = true;
-		this.stopListening();
+		this.#stopping = true;
 		for (const socket of this.#sockets.clients) socket.terminate();
-		this.#server.closeAllConnections();
+		this.#listener?.close();
 	}
 
 	#onRequest(incoming: IncomingMessage, response: ServerResponse): void {

@@ -6,6 +6,8 @@ import type { ServerResponse } from 'node:http';
 import type { BugReport, Header, ResponseSink } from './http-host.ts';
 
 const bodiless: readonly number[] = [204, 304];
+/** What a response may hold that its socket has not taken before a write says so: more than one slice of a watcher. */
+export const unsentMax = 128 * 1024;
 
 export class NodeResponseSink implements ResponseSink {
 	onAborted: (() => void) | null = null;
@@ -57,7 +59,9 @@ export class NodeResponseSink implements ResponseSink {
 		if (this.#state !== 'started') return false;
 		if (bytes.length === 0) return !this.#full;
 		// The log's bytes may be forgotten, never changed: they can wait in the socket's queue as they are.
-		this.#full = !this.#response.write(bytes);
+		this.#response.write(bytes);
+		// Not as the socket has it: with TLS that is a quarter of a slice.
+		this.#full = this.#response.writableLength > unsentMax;
 		return !this.#full;
 	}
 

@@ -10,6 +10,7 @@
 import type { HttpResponse, TemplatedApp, HttpRequest as UwsRequest, us_listen_socket, us_socket_context_t } from 'uWebSockets.js';
 import { createRequire } from 'node:module';
 import { connect, createServer } from 'node:net';
+import { readCertificate, watchCertificate } from './certificate.ts';
 import {
 	type BugReport,
 	type HostChoice,
@@ -25,11 +26,14 @@ import { inUse, whyNot } from './listen-problems.ts';
 import { UwsResponseSink } from './response-sink.ts';
 import { type SocketData, uwsWebSocketBehavior } from './uws-websocket.ts';
 
+type UwsApp = TemplatedApp & {
+	listen(host: string, port: number, options: number, done: (socket: us_listen_socket | false) => void): unknown;
+};
+
 /** As it is at run time: the typings lack the four-argument `listen`. */
 interface UwsModule {
-	App(): TemplatedApp & {
-		listen(host: string, port: number, options: number, done: (socket: us_listen_socket | false) => void): unknown;
-	};
+	App(): UwsApp;
+	SSLApp(options: { readonly cert_file_name: string; readonly key_file_name: string }): UwsApp;
 	us_listen_socket_close(socket: us_listen_socket): void;
 	us_socket_local_port(socket: us_listen_socket): number;
 }
@@ -47,10 +51,13 @@ export function loadUwsHost(options: HttpHostOptions, report: BugReport): HostCh
 
 class UwsHost implements HttpHost {
 	readonly name = 'uws';
+	onCertificate: (problem: string | null) => void = () => undefined;
 	readonly #uws: UwsModule;
 	readonly #options: HttpHostOptions;
 	readonly #report: BugReport;
-	readonly #app: ReturnType<UwsModule['App']>;
+	/** The last one listens; those before it had an earlier certificate, and go on with the connections that they have. */
+	readonly #apps: UwsApp[] = [];
+	#stopWatching: () => void = () => undefined;
 	#handler: RequestHandler | null = null;
 	#listening: us_listen_socket | null = null;
 	#stopping = false;
@@ -63,20 +70,26 @@ class UwsHost implements HttpHost {
 		this.#uws = uws;
 		this.#options = options;
 		this.#report = report;
-		this.#app = uws.App();
-		this.#app.filter((response, change) => {
+	}
+
+	#newApp(): UwsApp {
+		const { tls = null, connectionsMax, wsMessageBytesMax } = this.#options;
+		const app = tls === null ? this.#uws.App() : this.#uws.SSLApp({ cert_file_name: tls.cert, key_file_name: tls.key });
+		app.filter((response, change) => {
 			this.#connections += Number(change) > 0 ? 1 : -1;
-			if (Number(change) > 0 && this.#connections > options.connectionsMax) response.close();
+			if (Number(change) > 0 && this.#connections > connectionsMax) response.close();
 		});
 		// A connection that has become a WebSocket is not told of any more when it ends.
 		const socketEnded = (): void => {
 			this.#connections -= 1;
 		};
-		this.#app.ws<SocketData>('/*', {
-			...uwsWebSocketBehavior(options.wsMessageBytesMax, report, socketEnded),
+		app.ws<SocketData>('/*', {
+			...uwsWebSocketBehavior(wsMessageBytesMax, this.#report, socketEnded),
 			upgrade: (response, request, context) => this.#onUpgrade(response, request, context),
 		});
-		this.#app.any('/*', (response, request) => this.#onRequest(response, request));
+		app.any('/*', (response, request) => this.#onRequest(response, request));
+		this.#apps.push(app);
+		return app;
 	}
 
 	async listen(handler: RequestHandler): Promise<{ readonly port: number }> {
@@ -89,17 +102,43 @@ class UwsHost implements HttpHost {
 			throw inUse(hostname, this.#options.port);
 		// A port that the library chooses itself is bound so that nobody can have it again soon.
 		const port = this.#options.port === 0 ? await freePort(hostname) : this.#options.port;
-		const socket = await new Promise<us_listen_socket | false>((resolve) => {
-			this.#app.listen(hostname, port, 0, (token) => resolve(token));
-		});
+		const { tls = null } = this.#options;
+		if (tls !== null) readCertificate(tls);
+		const socket = await this.#listenOn(port);
 		if (socket === false) throw await whyNot(hostname, port);
 		if (this.#closed) throw new Error('uws host: closed while it began to listen');
 		this.#listening = socket;
-		return { port: this.#uws.us_socket_local_port(socket) };
+		const bound = this.#uws.us_socket_local_port(socket);
+		if (tls !== null)
+			this.#stopWatching = watchCertificate(
+				tls,
+				() => void this.#takeOver(bound),
+				(problem) => this.onCertificate(problem),
+			);
+		return { port: bound };
+	}
+
+	#listenOn(port: number): Promise<us_listen_socket | false> {
+		return new Promise((resolve) => {
+			this.#newApp().listen(this.#options.hostname, port, 0, (token) => resolve(token));
+		});
+	}
+
+	/** An app has one certificate for its life: a new one listens beside it, and then alone. Open connections stay where they are. */
+	async #takeOver(port: number): Promise<void> {
+		const socket = await this.#listenOn(port);
+		const before = this.#listening;
+		if (socket === false || before === null || this.#closed) {
+			if (socket !== false && !this.#closed) this.#uws.us_listen_socket_close(socket);
+			return;
+		}
+		this.#listening = socket;
+		this.#uws.us_listen_socket_close(before);
 	}
 
 	stopListening(): void {
 		this.#stopping = true;
+		this.#stopWatching();
 		const socket = this.#listening;
 		this.#listening = null;
 		if (socket !== null && !this.#closed) this.#uws.us_listen_socket_close(socket);
@@ -109,8 +148,9 @@ class UwsHost implements HttpHost {
 		if (this.#closed) return;
 		this.#closed = true;
 		this.#stopping = true;
+		this.#stopWatching();
 		this.#listening = null;
-		this.#app.close();
+		for (const app of this.#apps) app.close();
 	}
 
 	#onRequest(response: HttpResponse, raw: UwsRequest): void {
