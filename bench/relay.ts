@@ -6,7 +6,8 @@
  * the engine's write to the client's read; gap in ms, the longest silence between two reads of a stream; CPU per token in µs of
  * the relay's processes alone, admission included (engine and load generator not counted, the latter shown apart); RSS in KiB a
  * stream, how much larger the relay is in the middle of the run than warm and idle, its logs included. `flat`: 64 streams as fast as they are
- * read, in tokens/s from the first to the last. Each subject first serves 512 short streams four times, unmeasured.
+ * read, in tokens/s from the first to the last. `steady`: the same CPU from when all streams run until the first ends, over the tokens
+ * read in that time; `CPU/stream`: what is left of the CPU, over the streams: their admission, their end. Each subject first serves 512 short streams four times, unmeasured.
  * Subjects are interleaved in each run; figures are medians over runs, with the median ratio to nginx of the same run. Not
  * measured: TLS, networks, prefill. Also: a token's delay includes the load generator's own queueing, the same for all.
  *
@@ -17,21 +18,13 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import type { LoadJob, LoadResult } from './relay/load.ts';
 import { measureStall, type StallResult } from './relay/stall.ts';
-import { type Column, figure, machine, median, report, table } from './report.ts';
+import { flatTable, pacedTable, passThroughWords, type Sample } from './relay/tables.ts';
+import { figure, machine, median, report } from './report.ts';
 import { Bench, benchEntry, cpuUs, residentBytes, type Subject } from './subjects.ts';
-
-interface Sample {
-	readonly subject: Subject['name'];
-	readonly streams: number;
-	readonly run: number;
-	/** Null where there is no relay. */
-	readonly relayCpuUsPerToken: number | null;
-	readonly residentKibPerStream: number | null;
-	readonly load: LoadResult;
-}
 
 interface Job {
 	readonly streams: number;
@@ -60,25 +53,39 @@ const warmRounds = Number(options.warm);
 const warmStreams = 512;
 const warmTokens = 25;
 const settleMs = 2_000;
+/** Between the last stream's start and the window in which a steady state is measured, and between that and the first end. */
+const edgeMs = 250;
 const flatStreams = 64;
 const flatRate = 1e9;
 /** Tokens that came 38 to 44 ms after they were sent are the mark of a delayed acknowledgement. */
 const fortyMsShareMax = 0.01;
 const stallBytesMax = 4 * 1024 * 1024;
 
-/** `onReady`: the load is about to begin. */
-async function load(job: LoadJob, onReady: () => void): Promise<LoadResult> {
+/** `onReady`: the load is about to begin; what it returns is asked for the tokens so far. */
+async function load(job: LoadJob, onReady: (tokens: () => Promise<number>) => void): Promise<LoadResult> {
 	const child = spawn(process.execPath, [benchEntry('load'), JSON.stringify(job)], { stdio: ['pipe', 'pipe', 'inherit'] });
-	let output = '';
-	child.stdout.setEncoding('utf8').on('data', (text: string) => {
-		if (output === '') {
-			onReady();
-			child.stdin.end('go');
+	const closed = once(child, 'close');
+	let result: LoadResult | null = null;
+	const asked: ((tokens: number) => void)[] = [];
+	const tokens = (): Promise<number> =>
+		new Promise((resolve) => {
+			asked.push(resolve);
+			child.stdin.write('tokens\n');
+		});
+	for await (const line of createInterface({ input: child.stdout })) {
+		if (line === 'ready') {
+			onReady(tokens);
+			child.stdin.write('go\n');
+			continue;
 		}
-		output += text;
-	});
-	await once(child, 'close');
-	return JSON.parse(output.slice(output.indexOf('\n') + 1)) as LoadResult;
+		const said = JSON.parse(line) as LoadResult;
+		const ask = asked.shift();
+		if (ask === undefined) result = said;
+		else ask(said.tokens);
+	}
+	await closed;
+	if (result === null) throw new Error('the load generator said nothing');
+	return result;
 }
 
 /** Of relays that are warm and serve nobody, by subject. */
@@ -86,17 +93,28 @@ const idleBytes = new Map<Subject, number>();
 
 async function measure(subject: Subject, { streams, run, tokens, seconds, spreadMs }: Job): Promise<Sample> {
 	const total = (of: (pid: number) => number): number => subject.relayPids().reduce((sum, pid) => sum + of(pid), 0);
-	let cpuBefore = 0;
 	const idle = idleBytes.get(subject) ?? Number.NaN;
+	let cpuBefore = 0;
 	let residentMiddle = idle;
-	let middle: NodeJS.Timeout | undefined;
-	const onReady = (): void => {
+	const window: { readonly cpu: number; readonly tokens: number }[] = [];
+	const timers: NodeJS.Timeout[] = [];
+	const onReady = (soFar: () => Promise<number>): void => {
 		cpuBefore = total(cpuUs);
-		middle = setTimeout(
-			() => {
-				residentMiddle = total(residentBytes);
-			},
-			(1 + seconds / 2) * 1000,
+		const look = async (): Promise<void> => {
+			const cpu = total(cpuUs);
+			window.push({ cpu, tokens: await soFar() });
+		};
+		// While all streams run: none is admitted, none ends.
+		if (seconds * 1000 > 2 * spreadMs) {
+			for (const at of [spreadMs + edgeMs, seconds * 1000 - edgeMs]) timers.push(setTimeout(() => void look(), at));
+		}
+		timers.push(
+			setTimeout(
+				() => {
+					residentMiddle = total(residentBytes);
+				},
+				spreadMs + seconds * 500,
+			),
 		);
 	};
 	const result = await load(
@@ -111,74 +129,22 @@ async function measure(subject: Subject, { streams, run, tokens, seconds, spread
 		},
 		onReady,
 	);
-	clearTimeout(middle);
-	const direct = subject.name === 'direct';
+	for (const timer of timers) clearTimeout(timer);
+	const relayed = subject.name !== 'direct';
+	const cpu = total(cpuUs) - cpuBefore;
+	const [first, last] = window;
+	const steady = first === undefined || last === undefined ? Number.NaN : (last.cpu - first.cpu) / (last.tokens - first.tokens);
 	return {
 		subject: subject.name,
 		streams,
 		run,
 		load: result,
-		relayCpuUsPerToken: direct ? null : (total(cpuUs) - cpuBefore) / result.tokens,
-		residentKibPerStream: direct ? null : (residentMiddle - idle) / 1024 / streams,
+		cpuUsPerToken: relayed ? cpu / result.tokens : null,
+		steadyCpuUsPerToken: relayed ? steady : null,
+		cpuUsPerStream: relayed ? (cpu - steady * result.tokens) / streams : null,
+		residentKibPerStream: relayed ? (residentMiddle - idle) / 1024 / streams : null,
 	};
 }
-
-/** One figure of a subject at a number of streams: its median, and the median of its ratios to nginx in the same runs. */
-function cell(samples: readonly Sample[], all: readonly Sample[], digits: number, of: (sample: Sample) => number): string {
-	const value = figure(median(samples.map(of)), digits);
-	if (samples[0]?.subject === 'nginx') return value;
-	const ratios = samples
-		.map((sample) => {
-			const nginx = all.find(({ subject, streams, run }) => subject === 'nginx' && streams === sample.streams && run === sample.run);
-			return nginx === undefined ? Number.NaN : of(sample) / of(nginx);
-		})
-		.filter((ratio) => Number.isFinite(ratio));
-	return ratios.length === 0 ? value : `${value} (${figure(median(ratios), 2)})`;
-}
-
-function tableOf(samples: readonly Sample[], figures: readonly (readonly [string, number, (sample: Sample) => number])[]): string {
-	const counts = [...new Set(samples.map((sample) => sample.streams))];
-	const rows = counts.flatMap((streams) =>
-		(['direct', 'nginx', 'orchestratord'] as const).map((name) => samples.filter((s) => s.streams === streams && s.subject === name)),
-	);
-	const sum = (group: readonly Sample[], of: (result: LoadResult) => number): string =>
-		figure(group.reduce((total, sample) => total + of(sample.load), 0));
-	const columns: Column<readonly Sample[]>[] = [
-		{ title: 'streams', cell: (group) => String(group[0]?.streams ?? '') },
-		{ title: 'relay', cell: (group) => group[0]?.subject ?? '' },
-		...figures.map(([title, digits, of]) => ({ title, cell: (group: readonly Sample[]) => cell(group, samples, digits, of) })),
-		{ title: '38-44 ms', cell: (group) => `${figure(median(group.map((sample) => sample.load.fortyMsShare)) * 100, 2)} %` },
-		{ title: 'lost', cell: (group) => sum(group, (result) => result.lost) },
-		{ title: 'repeated', cell: (group) => sum(group, (result) => result.repeated) },
-		{ title: 'errors', cell: (group) => sum(group, (result) => result.errors) },
-	];
-	return table(
-		rows.filter((group) => group.length > 0),
-		columns,
-	);
-}
-
-const at =
-	(of: (result: LoadResult) => readonly number[], index: number, unit = 1) =>
-	(sample: Sample): number =>
-		(of(sample.load)[index] ?? Number.NaN) / unit;
-const relayCpu = (sample: Sample): number => sample.relayCpuUsPerToken ?? Number.NaN;
-const loadCpu = (sample: Sample): number => sample.load.cpuUs / sample.load.tokens;
-const pacedFigures = [
-	['first token p50 ms', 2, at((load) => load.firstUs, 0, 1000)],
-	['delay p50 µs', 0, at((load) => load.delayUs, 0)],
-	['delay p90 µs', 0, at((load) => load.delayUs, 1)],
-	['delay p99 µs', 0, at((load) => load.delayUs, 2)],
-	['gap p99.9 ms', 1, at((load) => load.gapUs, 2, 1000)],
-	['CPU µs/token', 1, relayCpu],
-	['load CPU µs/token', 1, loadCpu],
-	['RSS KiB/stream', 1, (sample: Sample): number => sample.residentKibPerStream ?? Number.NaN],
-] as const;
-const flatFigures = [
-	['tokens/s', 0, (sample: Sample): number => sample.load.tokensPerS],
-	['CPU µs/token', 2, relayCpu],
-	['load CPU µs/token', 2, loadCpu],
-] as const;
 
 async function runs(subjects: readonly Subject[], jobs: readonly Omit<Job, 'run'>[], count: number): Promise<Sample[]> {
 	const samples: Sample[] = [];
@@ -198,17 +164,21 @@ async function runs(subjects: readonly Subject[], jobs: readonly Omit<Job, 'run'
 
 async function subjectsOf(bench: Bench, rate: number, streams: number, tokens: number): Promise<readonly Subject[]> {
 	const { upstream } = options;
-	if (upstream !== undefined) {
-		const direct = await bench.direct(rate, true);
-		const url = upstream === 'unix' ? `unix:${bench.socketPath}` : `http://127.0.0.1:${direct.port}`;
-		const most = Math.max(tokens, warmTokens);
-		return [direct, await bench.nginx(direct.port, true), await bench.relayOf(url, Math.max(streams, warmStreams), most)];
+	const most = Math.max(tokens, warmTokens);
+	if (upstream === undefined) {
+		const direct = await bench.direct(rate);
+		const ours = await bench.orchestratord(Math.max(streams, warmStreams), rate, most, { foreign: options.foreign });
+		return [direct, await bench.nginx(direct.port), ours];
 	}
-	const direct = await bench.direct(rate);
+	const direct = await bench.direct(rate, true);
+	const where = upstream === 'unix' ? bench.socketPath : direct.port;
+	const url = upstream === 'unix' ? `unix:${bench.socketPath}` : `http://127.0.0.1:${direct.port}`;
 	return [
 		direct,
-		await bench.nginx(direct.port),
-		await bench.orchestratord(Math.max(streams, warmStreams), rate, Math.max(tokens, warmTokens), { foreign: options.foreign }),
+		await bench.nginx(where, true),
+		await bench.haproxy(where),
+		await bench.passThrough(url),
+		await bench.relayOf(url, Math.max(streams, warmStreams), most),
 	];
 }
 
@@ -236,9 +206,10 @@ async function main(): Promise<void> {
 	}
 	const parts = [
 		`relay${options.upstream === undefined ? '' : `, of an engine over HTTP (${options.upstream})`}${options.foreign ? ', each stream watched on the front thread that does not run it' : ''}: ${rate} tokens/s a stream, ${seconds} s, ${count} runs, ${machine()}; in brackets the median ratio to nginx in the same run`,
-		tableOf(paced, pacedFigures),
+		pacedTable(paced),
 	];
-	if (flat.length > 0) parts.push(`flat out: ${flatStreams} streams of ${flatTokens} tokens`, tableOf(flat, flatFigures));
+	if (flat.length > 0) parts.push(`flat out: ${flatStreams} streams of ${flatTokens} tokens`, flatTable(flat));
+	if (options.upstream !== undefined) parts.push(passThroughWords([...paced, ...flat]));
 	if (stall !== null) {
 		parts.push(
 			`stalled readers: ${stall.readers} on a log of ${figure(stall.logBytes)} bytes for ${stall.seconds} s cost ${Math.round(stall.bytesPerReader / 1024)} KiB each (bound: ${stallBytesMax / 1024} KiB)`,

@@ -10,8 +10,11 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
+export const subjectNames = ['direct', 'nginx', 'haproxy', 'pass-through', 'orchestratord'] as const;
+export type SubjectName = (typeof subjectNames)[number];
+
 export interface Subject {
-	readonly name: 'direct' | 'nginx' | 'orchestratord';
+	readonly name: SubjectName;
 	readonly kind: 'sse' | 'openai' | 'tasks' | 'foreign';
 	readonly port: number;
 	/** The processes whose CPU counts as the relay's. */
@@ -87,21 +90,33 @@ export class Bench {
 	async direct(rate: number, openai = false): Promise<Subject> {
 		const engine = openai ? [benchEntry('openai-engine'), String(rate), this.socketPath] : [benchEntry('sse-engine'), String(rate)];
 		rmSync(this.socketPath, { force: true });
-		const child = this.#spawn(process.execPath, engine);
-		if (child.stdout === null) throw new Error('no stdout');
+		const { port } = await this.#program(engine);
+		return { name: 'direct', kind: openai ? 'openai' : 'sse', port, relayPids: () => [] };
+	}
+
+	/** A program of the bench that says its port when it listens. */
+	async #program(args: readonly string[]): Promise<{ readonly port: number; readonly pid: number }> {
+		const child = this.#spawn(process.execPath, args);
 		const port = await new Promise<number>((resolve, reject) => {
 			createInterface({ input: child.stdout as NodeJS.ReadableStream }).once('line', (line) => resolve(Number(JSON.parse(line).port)));
-			child.once('exit', () => reject(new Error('the direct engine ended')));
+			child.once('exit', () => reject(new Error(`${args[0]} has ended`)));
 		});
-		return { name: 'direct', kind: openai ? 'openai' : 'sse', port, relayPids: () => [] };
+		return { port, pid: child.pid ?? 0 };
+	}
+
+	/** Ours, with nothing between the two connections. */
+	async passThrough(url: string): Promise<Subject> {
+		const { port, pid } = await this.#program([benchEntry('pass-through'), url]);
+		return { name: 'pass-through', kind: 'openai', port, relayPids: () => [pid] };
 	}
 
 	get socketPath(): string {
 		return join(this.#folder, 'engine.sock');
 	}
 
-	/** `openai`: connections to the engine are kept, as ours are. */
-	async nginx(upstreamPort: number, openai = false): Promise<Subject> {
+	/** `openai`: connections to the engine are kept, as ours are. `upstream`: a port, or the path of a socket. */
+	async nginx(upstream: number | string, openai = false): Promise<Subject> {
+		const server = typeof upstream === 'number' ? `127.0.0.1:${upstream}` : `unix:${upstream}`;
 		const port = await freePort();
 		const config = join(this.#folder, 'nginx.conf');
 		writeFileSync(
@@ -110,7 +125,7 @@ export class Bench {
 events { worker_connections 8192; }
 http {
   access_log off;
-  upstream engine { server 127.0.0.1:${upstreamPort}; ${openai ? 'keepalive 512; keepalive_requests 100000;' : ''} }
+  upstream engine { server ${server}; ${openai ? 'keepalive 512; keepalive_requests 100000;' : ''} }
   server {
     listen 127.0.0.1:${port} backlog=2048;
     location / { proxy_pass http://engine; proxy_http_version 1.1; proxy_buffering off; proxy_set_header Connection ""; proxy_read_timeout 300s; }
@@ -122,6 +137,36 @@ http {
 		await answers(port, '/?tokens=1');
 		const master = child.pid ?? 0;
 		return { name: 'nginx', kind: openai ? 'openai' : 'sse', port, relayPids: () => childrenOf(master) };
+	}
+
+	/** With `option http-no-delay`: without it, it waits for more to send. */
+	async haproxy(upstream: number | string): Promise<Subject> {
+		const port = await freePort();
+		const config = join(this.#folder, 'haproxy.cfg');
+		const server = typeof upstream === 'number' ? `127.0.0.1:${upstream}` : `unix@${upstream}`;
+		writeFileSync(
+			config,
+			`global
+  maxconn 8192
+  nbthread 1
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 300s
+  timeout server 300s
+  option http-no-delay
+  http-reuse always
+frontend clients
+  bind 127.0.0.1:${port} backlog 2048
+  default_backend engine
+backend engine
+  server engine ${server}
+`,
+		);
+		const child = this.#spawn('haproxy', ['-q', '-db', '-f', config]);
+		await answers(port, '/?tokens=1');
+		const pid = child.pid ?? 0;
+		return { name: 'haproxy', kind: 'openai', port, relayPids: () => [pid] };
 	}
 
 	/**

@@ -1,10 +1,11 @@
 /**
  * The load generator: one process, N streams whose start times are fixed in advance (open loop, spread evenly over
- * `spreadMs`). Reads one `LoadJob` as JSON from argv, says `ready`, begins at the first byte of its stdin, prints one `LoadResult`. Bounded: it ends when all streams have ended, or
- * at its deadline, which counts as an error.
+ * `spreadMs`). Reads one `LoadJob` as JSON from argv, says `ready`, begins at the first line of its stdin and answers each other line with the number
+ * of tokens so far, prints one `LoadResult`. Bounded: it ends when all streams have ended, or at its deadline, which counts as an error.
  */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { createInterface } from 'node:readline';
 import { quantiles } from '../report.ts';
 import { ForeignWays } from './foreign.ts';
 import { newTally, nowUs, SseReader, type Tally } from './sse-reader.ts';
@@ -90,8 +91,10 @@ function openStream(job: LoadJob, ways: ForeignWays | null, tally: Tally, done: 
 async function run(job: LoadJob): Promise<void> {
 	const ways = job.kind === 'foreign' ? await ForeignWays.open(job.port, job.model, job.streams) : null;
 	process.stdout.write('ready\n');
-	await once(process.stdin, 'data');
+	const asked = createInterface({ input: process.stdin });
+	await once(asked, 'line');
 	const tally = newTally(job.streams * job.tokens + 1);
+	asked.on('line', () => process.stdout.write(`{"tokens":${tally.tokens}}\n`));
 	const cpuBefore = process.cpuUsage();
 	let left = job.streams;
 	let errors = 0;
