@@ -73,6 +73,24 @@ describe('a generation over HTTP', () => {
 		});
 	});
 
+	it('ends where the engine says so, though answers before it have ended in the same bytes', async () => {
+		const answer = (id: string): string => {
+			const said = (text: string, reason: string | null): string =>
+				chunk(`data: ${JSON.stringify({ id, choices: [{ index: 0, text, finish_reason: reason }] })}\n\n`);
+			return `${eventsHead}${said('a', null)}${said('b', null)}${said('', null)}${said('c', 'length')}${usage(3, 4)}${done}`;
+		};
+		for (const id of ['one', 'two', 'three']) {
+			server.answer = ({ socket }) => void socket.write(answer(id));
+			const task = await generate(port, replica, { input: raw('x') });
+			assert.deepEqual([task.text, task.end?.type, task.usage.tokensOut], ['abc', 'decode-ended', 4]);
+			assert.equal(task.end?.type === 'decode-ended' && task.end.finishReason, 'length');
+			assert.equal(
+				task.pieces.reduce((sum, { tokens }) => sum + tokens, 0),
+				4,
+			);
+		}
+	});
+
 	it('is told the same wherever its answer is cut', async () => {
 		for (let cut = 1; cut < whole.length; cut += 7) {
 			server.answer = ({ socket }) => {

@@ -9,6 +9,7 @@ import type { PromptInput, Sampling, ToolUse } from '../../actors/serving/task-r
 import {
 	type AnswerReader,
 	type AnswerSink,
+	shapeOf,
 	type ToolCallDelta,
 	type UpstreamAdapter,
 	type UpstreamCall,
@@ -19,6 +20,7 @@ import {
 } from '../upstream/adapter.ts';
 import { DeltaShape } from '../upstream/delta-shape.ts';
 import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../upstream/json-fields.ts';
+import type { JsonPath } from '../upstream/json-ranges.ts';
 import { UnknownAnswer } from '../upstream/upstream-generation.ts';
 
 export const openaiAdapter: UpstreamAdapter = {
@@ -128,9 +130,9 @@ export function openaiCall(target: UpstreamTarget, request: GenerateRequest, ext
 		...extra,
 	};
 	if (raw) {
-		return events('/v1/completions', { ...common, prompt: input.text }, new CompletionReader());
+		return events('/v1/completions', { ...common, prompt: input.text }, new CompletionReader(target));
 	}
-	return events('/v1/chat/completions', { ...common, ...chatBody(input) }, new ChatReader());
+	return events('/v1/chat/completions', { ...common, ...chatBody(input) }, new ChatReader(target));
 }
 
 /** A prompt that is to have its chat template is one turn of a user. */
@@ -187,6 +189,9 @@ function extendedSampling(sampling: Sampling): Fields {
 	};
 }
 
+/** Of each answer its own; nobody reads them. */
+export const openaiUnread: readonly JsonPath[] = [['id'], ['created']];
+
 /** What both streams have in common: usage, errors, `[DONE]`. */
 abstract class ChunkReader implements AnswerReader {
 	abstract readonly shape: DeltaShape | null;
@@ -215,7 +220,12 @@ abstract class ChunkReader implements AnswerReader {
 }
 
 class CompletionReader extends ChunkReader {
-	readonly shape = new DeltaShape(['choices', 0, 'text']);
+	readonly shape: DeltaShape;
+
+	constructor(target: UpstreamTarget) {
+		super();
+		this.shape = shapeOf(target, 'completion', () => new DeltaShape(['choices', 0, 'text'], [], openaiUnread));
+	}
 
 	protected choice(choice: Fields, to: AnswerSink): void {
 		const text = textOf(choice['text']);
@@ -225,15 +235,16 @@ class CompletionReader extends ChunkReader {
 
 /** Answer, thoughts and calls of a chat. */
 export class ChatReader extends ChunkReader {
-	/** By the name of the field that holds the text. */
-	readonly #shapes = {
-		content: new DeltaShape(['choices', 0, 'delta', 'content']),
-		reasoning_content: new DeltaShape(['choices', 0, 'delta', 'reasoning_content']),
-		reasoning: new DeltaShape(['choices', 0, 'delta', 'reasoning']),
-	};
+	readonly #target: UpstreamTarget;
 	/** Of the last delta that was read; a delta with more than one text, or a call, has none: each of its kind is to be read. */
-	shape: DeltaShape | null = this.#shapes.content;
+	shape: DeltaShape | null;
 	channel: PieceChannel = 0;
+
+	constructor(target: UpstreamTarget) {
+		super();
+		this.#target = target;
+		this.shape = this.#shapeWith('content');
+	}
 
 	protected choice(choice: Fields, to: AnswerSink): void {
 		const delta = fieldsOf(choice['delta']);
@@ -245,8 +256,13 @@ export class ChatReader extends ChunkReader {
 		if (content !== '') to.token(content, reasoning === '' ? 1 : 0);
 		for (const [position, call] of calls.entries()) to.toolCall(toolCallOf(call, position));
 		const alone = calls.length === 0 && (content === '' || reasoning === '');
-		this.shape = alone ? this.#shapes[reasoning === '' ? 'content' : reasoningField] : null;
+		this.shape = alone ? this.#shapeWith(reasoning === '' ? 'content' : reasoningField) : null;
 		this.channel = reasoning === '' ? 0 : pieceIsReasoning;
+	}
+
+	/** The text is in that field. */
+	#shapeWith(field: string): DeltaShape {
+		return shapeOf(this.#target, field, () => new DeltaShape(['choices', 0, 'delta', field], [], openaiUnread));
 	}
 }
 

@@ -49,8 +49,9 @@ export type EngineOptions = Readonly<Record<string, string | number | boolean | 
 /** Reads the answer to one request. */
 export interface AnswerReader {
 	/**
-	 * Where the text of a delta lies: deltas of one shape are read without a parse, each as one token. Null: all are parsed. Asked again
-	 * after each that was.
+	 * Where the text of a delta lies: deltas of one shape are read without a parse, each as one token. Learned from events of which
+	 * `read` tells one token and nothing else. One for all answers of an engine that look alike (`shapeOf`). Null: all are parsed. Asked
+	 * again after each that was.
 	 */
 	readonly shape: DeltaShape | null;
 	/** What the texts of that shape belong to. Default: the answer. */
@@ -152,6 +153,17 @@ export interface UpstreamAdapter {
 	): Promise<readonly { readonly id: number; readonly text: string }[] | null>;
 	/** What the engine says of an error, in the body of its answer: words for a person; null: nothing that may be repeated. */
 	problem(body: unknown): string | null;
+}
+
+const shapes = new WeakMap<UpstreamTarget, Map<string, DeltaShape>>();
+
+/** The shape of the answers of an engine on one path: made when it is first asked for, then the same for all of this thread. */
+export function shapeOf(target: UpstreamTarget, path: string, make: () => DeltaShape): DeltaShape {
+	const known = shapes.get(target) ?? new Map<string, DeltaShape>();
+	shapes.set(target, known);
+	const shape = known.get(path) ?? make();
+	known.set(path, shape);
+	return shape;
 }
 
 export type UpstreamAdapters = Readonly<Partial<Record<UpstreamEngine, UpstreamAdapter>>>;

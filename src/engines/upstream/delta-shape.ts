@@ -1,7 +1,8 @@
 /**
- * The shape of one engine's token events: everything but a text and a few numbers is the same from one to the next. Learned from
- * an event that was parsed; an event that has it is read without a parse, byte by byte along the literal parts. One that has it
- * not is parsed, and learned from in its turn. Once per token on a front thread: no strings, no allocation.
+ * The shapes of one engine's token events: everything but a text, a few numbers and what nobody reads is the same from one to the
+ * next. Learned from events that were parsed; an event that has one, with its field names and line ends, is found by its bytes,
+ * without a look for line ends and without a parse. One that has none is parsed, and learned from in its turn. Of an engine, not of
+ * a stream: what all streams compare with stays in the processor's caches. Once per token on a front thread: no strings, no allocation.
  *
  * An event that matches is what `JSON.parse` would have made of it, with the learned values in place of all that no hole names:
  * literal parts are compared whole, a text ends at its first quote that nothing escapes, and has no control characters; numbers
@@ -11,28 +12,51 @@ import { type JsonPath, rangesOf } from './json-ranges.ts';
 
 const quote = 0x22;
 const backslash = 0x5c;
+const lf = 0x0a;
+const wordBytes = 4;
+/** Streams differ in what was asked for; ends and beginnings are not learned from. */
+const formsMax = 4;
+
+/** Bytes that are the same in each event, to be compared four at a time. */
+interface Literal {
+	readonly bytes: Buffer;
+	/** Of `bytes` from its start on, in steps of four; what does not fill the last one is compared singly. */
+	readonly words: Int32Array;
+}
 
 interface Hole {
 	/** Index among the paths. */
 	readonly path: number;
 	readonly isText: boolean;
 	/** What stands before it, from the hole before on; with the opening quote of a text. */
-	readonly before: Buffer;
+	readonly before: Literal;
 }
+
+interface Form {
+	readonly holes: readonly Hole[];
+	readonly after: Literal;
+}
+
+const nothing = Buffer.alloc(0);
+/** The bytes that were matched last on this thread, a connection's buffer as a rule, and the view through which they are. */
+let viewed: Buffer = nothing;
+let view = new DataView(viewed.buffer, viewed.byteOffset, viewed.length);
 
 export class DeltaShape {
 	readonly #paths: readonly JsonPath[];
-	#holes: readonly Hole[] = [];
-	#after: Buffer = Buffer.alloc(0);
-	#learned = false;
+	/** That which matched last comes first. */
+	readonly #forms: Form[] = [];
 	/** Of the event that matched last: where the value of each path lies, by twos. Texts without their quotes. */
 	readonly #ranges: Int32Array;
 	/** Whether the text of the first path has an escape. */
 	escaped = false;
 
-	/** The first path names the text; the others numbers that change from event to event. */
-	constructor(text: JsonPath, numbers: readonly JsonPath[] = []) {
-		this.#paths = [text, ...numbers];
+	/**
+	 * The first path names the text, `numbers` numbers that change from event to event; `passed` texts and numbers that change and that
+	 * nobody reads, such as the id of an answer.
+	 */
+	constructor(text: JsonPath, numbers: readonly JsonPath[] = [], passed: readonly JsonPath[] = []) {
+		this.#paths = [text, ...numbers, ...passed];
 		this.#ranges = new Int32Array(2 * this.#paths.length);
 	}
 
@@ -44,72 +68,116 @@ export class DeltaShape {
 		return this.#ranges[1] as number;
 	}
 
-	/** From an event that is known to be JSON. Without a text in its place nothing is learned. */
-	learn(bytes: Buffer, start: number, end: number): void {
-		this.#learned = false;
-		const ranges = rangesOf(bytes, start, end, this.#paths);
+	/**
+	 * From an event that is known to be JSON and to say nothing but `text`, in `[start, end)`; with its line ends it lies in
+	 * `[frameStart, frameEnd)`. Where another text is in its place nothing is learned, nor from one that may not be over: behind a
+	 * carriage return a line feed may come.
+	 */
+	learn(text: string, bytes: Buffer, start: number, end: number, frameStart: number, frameEnd: number): void {
+		if (bytes[frameEnd - 1] !== lf) return;
 		const holes: { path: number; start: number; end: number; isText: boolean }[] = [];
+		const ranges = rangesOf(bytes, start, end, this.#paths);
+		const said = ranges[0] ?? null;
+		if (said === null || JSON.parse(bytes.toString('utf8', said.start, said.end)) !== text) return;
 		for (const [path, range] of ranges.entries()) {
 			if (range === null) continue;
-			const isText = path === 0;
-			if (isText !== (bytes[range.start] === quote)) continue;
+			const isText = bytes[range.start] === quote;
 			if (!isText && !isDigitOrMinus(bytes[range.start] as number)) continue;
 			holes.push({ path, isText, start: isText ? range.start + 1 : range.start, end: isText ? range.end - 1 : range.end });
 		}
-		if (!holes.some(({ isText }) => isText)) return;
 		holes.sort((a, b) => a.start - b.start);
-		let from = start;
-		this.#holes = holes.map(({ path, isText, ...hole }) => {
-			const before = Buffer.from(bytes.subarray(from, hole.start));
+		let from = frameStart;
+		const placed = holes.map(({ path, isText, ...hole }) => {
+			const before = literalOf(bytes.subarray(from, hole.start));
 			from = hole.end;
 			return { path, isText, before };
 		});
-		this.#after = Buffer.from(bytes.subarray(from, end));
-		this.#learned = true;
+		if (this.#forms.length === formsMax) this.#forms.pop();
+		this.#forms.unshift({ holes: placed, after: literalOf(bytes.subarray(from, frameEnd)) });
 	}
 
-	/** Whether the event has the shape; its values then lie where the ranges say. */
-	match(bytes: Buffer, start: number, end: number): boolean {
-		if (!this.#learned) return false;
+	/** Where the event at `start` ends, if it has a known shape and is whole before `end`: its values then lie where the ranges say. Else −1. */
+	frameEnd(bytes: Buffer, start: number, end: number): number {
+		if (bytes !== viewed) look(bytes);
+		const forms = this.#forms;
+		for (let index = 0; index < forms.length; index += 1) {
+			const form = forms[index] as Form;
+			const behind = this.#match(form, bytes, start, end);
+			if (behind < 0) continue;
+			if (index > 0) {
+				forms.splice(index, 1);
+				forms.unshift(form);
+			}
+			return behind;
+		}
+		return -1;
+	}
+
+	/** The number of a path, counted from 1, in the event that matched last; NaN where it has none. */
+	number(bytes: Buffer, path: number): number {
+		if (this.#forms[0]?.holes.some((hole) => hole.path === path && !hole.isText) !== true) return Number.NaN;
+		return Number(bytes.toString('latin1', this.#ranges[2 * path], this.#ranges[2 * path + 1]));
+	}
+
+	#match({ holes, after }: Form, bytes: Buffer, start: number, end: number): number {
 		let at = start;
-		for (let index = 0; index < this.#holes.length; index += 1) {
-			const { before, isText, path } = this.#holes[index] as Hole;
-			if (!isAt(bytes, at, end, before)) return false;
-			at += before.length;
-			const until = isText ? this.#behindText(bytes, at, end) : behindNumber(bytes, at, end);
-			if (until < 0) return false;
+		for (let index = 0; index < holes.length; index += 1) {
+			const { before, isText, path } = holes[index] as Hole;
+			if (!isAt(bytes, at, end, before)) return -1;
+			at += before.bytes.length;
+			const until = !isText ? behindNumber(bytes, at, end) : path === 0 ? this.#behindText(bytes, at, end) : behindText(bytes, at, end);
+			if (until < 0) return -1;
 			this.#ranges[2 * path] = at;
 			this.#ranges[2 * path + 1] = until;
 			at = until;
 		}
-		return end - at === this.#after.length && isAt(bytes, at, end, this.#after);
+		return isAt(bytes, at, end, after) ? at + after.bytes.length : -1;
 	}
 
-	/** The number of a path, counted from 1, in the event that matched last; NaN where the learned event had none. */
-	number(bytes: Buffer, path: number): number {
-		if (!this.#holes.some((hole) => hole.path === path)) return Number.NaN;
-		return Number(bytes.toString('latin1', this.#ranges[2 * path], this.#ranges[2 * path + 1]));
-	}
-
+	/** Of the text that is read. */
 	#behindText(bytes: Buffer, start: number, end: number): number {
+		const until = behindText(bytes, start, end);
 		this.escaped = false;
-		for (let at = start; at < end; at += 1) {
-			const byte = bytes[at] as number;
-			if (byte === quote) return at;
-			if (byte === backslash) {
-				this.escaped = true;
-				at = behindEscape(bytes, at, end) - 1;
-				if (at < 0) return -1;
-			} else if (byte < 0x20) return -1;
+		for (let at = start; at < until; at += 1) {
+			if (bytes[at] !== backslash) continue;
+			this.escaped = true;
+			break;
 		}
-		return -1;
+		return until;
 	}
 }
 
-function isAt(bytes: Buffer, at: number, end: number, part: Buffer): boolean {
+/** Where the text whose inside begins at `start` has its quote; −1: it has none, or is no text of JSON. */
+function behindText(bytes: Buffer, start: number, end: number): number {
+	for (let at = start; at < end; at += 1) {
+		const byte = bytes[at] as number;
+		if (byte === quote) return at;
+		if (byte === backslash) {
+			at = behindEscape(bytes, at, end) - 1;
+			if (at < 0) return -1;
+		} else if (byte < 0x20) return -1;
+	}
+	return -1;
+}
+
+function look(bytes: Buffer): void {
+	viewed = bytes;
+	view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+function literalOf(part: Buffer): Literal {
+	const bytes = Buffer.from(part);
+	const words = Int32Array.from({ length: Math.floor(bytes.length / wordBytes) }, (_, word) => bytes.readInt32LE(word * wordBytes));
+	return { bytes, words };
+}
+
+/** Of the bytes that are viewed. */
+function isAt(bytes: Buffer, at: number, end: number, { bytes: part, words }: Literal): boolean {
 	const { length } = part;
 	if (at + length > end) return false;
-	for (let index = 0; index < length; index += 1) if (bytes[at + index] !== part[index]) return false;
+	const count = words.length;
+	for (let word = 0; word < count; word += 1) if (view.getInt32(at + word * wordBytes, true) !== words[word]) return false;
+	for (let rest = count * wordBytes; rest < length; rest += 1) if (bytes[at + rest] !== part[rest]) return false;
 	return true;
 }
 

@@ -5,8 +5,13 @@
  */
 
 export interface EventSink {
-	/** Data of one event: `bytes[start, end)`, valid during the call. `name`: of its `event` field, '' without. */
-	onEvent(name: string, bytes: Buffer, start: number, end: number): void;
+	/** Where the event that begins at `at` ends, if it lies in `bytes` wholly and is known by its bytes; else −1. */
+	onFrame(bytes: Buffer, at: number, end: number): number;
+	/**
+	 * Data of one event: `bytes[start, end)`, valid during the call. `name`: of its `event` field, '' without. Where the whole event
+	 * lies in `bytes`, it lies in `bytes[frameStart, frameEnd)`; else `frameStart` is −1.
+	 */
+	onEvent(name: string, bytes: Buffer, start: number, end: number, frameStart: number, frameEnd: number): void;
 }
 
 /** More than any delta, and what an answer in one event may have. */
@@ -32,6 +37,8 @@ export class EventScanner {
 	#bytes: Buffer | null = null;
 	#start = 0;
 	#end = 0;
+	/** Where the event under way began in the bytes of this read; −1: in another's. */
+	#frameStart = 0;
 	#name = '';
 	/** The line before ended with CR: an LF behind it belongs to that. */
 	#behindCr = false;
@@ -48,38 +55,57 @@ export class EventScanner {
 			this.#behindCr = false;
 			if (bytes[at] === lf) at += 1;
 		}
+		let fresh = this.#idle;
+		this.#frameStart = fresh ? at : -1;
 		while (at < end) {
+			if (fresh) {
+				const frameEnd = this.#sink.onFrame(bytes, at, end);
+				if (frameEnd >= 0) {
+					at = frameEnd;
+					continue;
+				}
+				this.#frameStart = at;
+			}
 			const lineEnd = lineEndFrom(bytes, at, end);
 			if (lineEnd < 0) break;
-			if (this.#cutBytes > 0) this.#cutLine(bytes, at, lineEnd);
-			else this.#line(bytes, at, lineEnd);
-			at = lineEnd + 1;
-			if (bytes[lineEnd] === cr) {
-				if (at < end) at += bytes[at] === lf ? 1 : 0;
-				else this.#behindCr = true;
-			}
+			const crlf = bytes[lineEnd] === cr && lineEnd + 1 < end && bytes[lineEnd + 1] === lf;
+			const behind = crlf ? lineEnd + 2 : lineEnd + 1;
+			if (bytes[lineEnd] === cr && behind === end && !crlf) this.#behindCr = true;
+			if (this.#cutBytes > 0) fresh = this.#cutLine(bytes, at, lineEnd);
+			else fresh = this.#line(bytes, at, lineEnd, behind);
+			at = behind;
 		}
 		this.#keepData();
 		if (at < end) this.#keepCut(bytes, at, end);
 	}
 
+	/** Nothing of an event has come yet. */
+	get #idle(): boolean {
+		return this.#cutBytes === 0 && this.#data.length === 0 && this.#name === '' && !this.#first;
+	}
+
 	/** A line that came in parts. */
-	#cutLine(bytes: Buffer, start: number, end: number): void {
+	#cutLine(bytes: Buffer, start: number, end: number): boolean {
 		this.#cut.push(bytes.subarray(start, end));
 		const line = Buffer.concat(this.#cut);
 		this.#cut = [];
 		this.#cutBytes = 0;
-		this.#line(line, 0, line.length);
+		this.#frameStart = -1;
+		return this.#line(line, 0, line.length, -1);
 	}
 
-	#line(bytes: Buffer, from: number, end: number): void {
+	/** True: it was the last one of an event. */
+	#line(bytes: Buffer, from: number, end: number, behind: number): boolean {
 		let start = from;
 		if (this.#first) {
 			this.#first = false;
 			// A byte order mark.
 			if (end - start >= 3 && bytes[start] === 0xef && bytes[start + 1] === 0xbb && bytes[start + 2] === 0xbf) start += 3;
 		}
-		if (start === end) return this.#dispatch();
+		if (start === end) {
+			this.#dispatch(behind);
+			return true;
+		}
 		if (isField(bytes, start, end, dataField)) {
 			this.#keepData();
 			this.#bytes = bytes;
@@ -88,15 +114,17 @@ export class EventScanner {
 		} else if (isField(bytes, start, end, eventField)) {
 			this.#name = bytes.toString('utf8', valueAt(bytes, start + eventField.length, end), end);
 		}
+		return false;
 	}
 
-	#dispatch(): void {
+	/** `behind`: where the next event begins in this read. */
+	#dispatch(behind: number): void {
 		const name = this.#name;
 		this.#name = '';
 		if (this.#data.length === 0) {
 			const bytes = this.#bytes;
 			this.#bytes = null;
-			if (bytes !== null) this.#sink.onEvent(name, bytes, this.#start, this.#end);
+			if (bytes !== null) this.#sink.onEvent(name, bytes, this.#start, this.#end, this.#frameStart, behind);
 			return;
 		}
 		this.#keepData();
@@ -104,7 +132,7 @@ export class EventScanner {
 		this.#data = [];
 		this.#dataBytes = 0;
 		const data = Buffer.concat(parts);
-		this.#sink.onEvent(name, data, 0, data.length);
+		this.#sink.onEvent(name, data, 0, data.length, -1, -1);
 	}
 
 	/** What lies in bytes that will be written over, or has a line behind it. */

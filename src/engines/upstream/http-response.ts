@@ -57,7 +57,7 @@ export class ResponseReader {
 	/** Throws `ResponseError`. The connection is then of no more use. */
 	push(bytes: Buffer, start: number, end: number): void {
 		let at = start;
-		while (at < end) at = this.#step(bytes, at, end);
+		while (at < end) at = this.#state === 'chunk' ? this.#chunkBytes(bytes, at, end) : this.#step(bytes, at, end);
 	}
 
 	/** The connection has ended. Null: that is how this answer ends, or none was under way; else what is missing. */
@@ -75,14 +75,14 @@ export class ResponseReader {
 	#step(bytes: Buffer, at: number, end: number): number {
 		switch (this.#state) {
 			case 'chunk':
+				return this.#chunkBytes(bytes, at, end);
 			case 'length': {
 				const until = Math.min(end, at + this.#left);
 				this.#left -= until - at;
 				const whole = this.#left === 0;
-				const ofLength = this.#state === 'length';
-				if (whole) this.#state = ofLength ? 'head' : 'chunk-end';
+				if (whole) this.#state = 'head';
 				this.#sink.onBody(bytes, at, until);
-				if (whole && ofLength) this.#end();
+				if (whole) this.#end();
 				return until;
 			}
 			case 'until-close':
@@ -97,6 +97,21 @@ export class ResponseReader {
 			default:
 				return this.#textLine(bytes, at, end);
 		}
+	}
+
+	/** Of a chunk, as much as is there; with the CRLF behind it where all is there. */
+	#chunkBytes(bytes: Buffer, at: number, end: number): number {
+		const until = at + this.#left;
+		if (until > end) {
+			this.#left = until - end;
+			this.#sink.onBody(bytes, at, end);
+			return end;
+		}
+		const ended = until + 1 < end && bytes[until] === cr && bytes[until + 1] === lf;
+		this.#left = 0;
+		this.#state = ended ? 'chunk-line' : 'chunk-end';
+		this.#sink.onBody(bytes, at, until);
+		return ended ? until + 2 : until;
 	}
 
 	/** The CRLF behind a chunk; the next line begins behind it. */

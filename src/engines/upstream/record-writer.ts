@@ -8,19 +8,21 @@ const blockBytes = 256 * 1024;
 /** Of a record's text: its length is a u16. */
 const textBytesMax = 0xffff;
 const tokensMax = 255;
+/** So many bytes are copied sooner than the call of a copy is made. */
+const byHandMax = 64;
 const backslash = 0x5c;
+const nothing = Buffer.alloc(0);
 
 /** Where records lie until their messages are handled; a block is freed when nothing refers to it any more. */
 export class RecordBlocks {
 	block = Buffer.allocUnsafeSlow(blockBytes);
 	used = 0;
 
-	/** Room for so many bytes, at `used`. True: in the same block as before. */
-	reserve(bytes: number): boolean {
-		if (this.used + bytes <= this.block.length) return true;
+	/** Room for so many bytes, at `used`. */
+	reserve(bytes: number): void {
+		if (this.used + bytes <= this.block.length) return;
 		this.block = Buffer.allocUnsafeSlow(Math.max(blockBytes, bytes));
 		this.used = 0;
-		return false;
 	}
 }
 
@@ -30,7 +32,10 @@ export type OnRecords = (bytes: Buffer, start: number, end: number, count: numbe
 export class RecordWriter {
 	readonly #blocks: RecordBlocks;
 	readonly #tell: OnRecords;
+	/** The run under way: in its block, from its start to its end. */
+	#block: Buffer = nothing;
 	#start = 0;
+	#end = 0;
 	#count = 0;
 	/** The first half of a surrogate pair, whose other half is in the next delta; 0: none. */
 	#highHalf = 0;
@@ -77,7 +82,8 @@ export class RecordWriter {
 		const textAt = used + headBytes;
 		let out = textAt;
 		if (!escaped && this.#highHalf === 0) {
-			from.copy(block, out, start, end);
+			if (end - start > byHandMax) from.copy(block, out, start, end);
+			else for (let offset = 0; offset < end - start; offset += 1) block[out + offset] = from[start + offset] as number;
 			out += end - start;
 		} else out = this.#unescape(from, start, end, block, out);
 		// The first half of a pair, and nothing else.
@@ -85,7 +91,9 @@ export class RecordWriter {
 		const counted = Math.max(1, Math.min(tokensMax, this.#carried));
 		this.#carried = Math.max(0, this.#carried - counted);
 		this.tokens += counted;
-		block.writeUInt16LE(out - textAt, used);
+		const textBytes = out - textAt;
+		block[used] = textBytes & 0xff;
+		block[used + 1] = textBytes >> 8;
 		block[used + 2] = counted;
 		block[used + 3] = id < 0 ? channel : channel | pieceHasLogprob;
 		if (id >= 0) {
@@ -93,8 +101,7 @@ export class RecordWriter {
 			block.writeFloatLE(logprob, used + 8);
 		}
 		if (idBytes > 0) this.#writeIds(block, used, textAt - idBytes, counted);
-		blocks.used = out;
-		this.#count += 1;
+		this.#wrote(out);
 	}
 
 	/** Tokens so far, with those that wait for a text. */
@@ -102,14 +109,17 @@ export class RecordWriter {
 		return this.tokens + this.#carried;
 	}
 
-	/** Tells what was written since; before the message that follows it, and at the end of each read. */
+	/** Records that are not told yet. */
+	get count(): number {
+		return this.#count;
+	}
+
+	/** Tells what was written since; before the message that follows it. */
 	flush(): void {
 		const count = this.#count;
-		const { block, used } = this.#blocks;
-		const start = this.#start;
-		this.#start = used;
+		if (count === 0) return;
 		this.#count = 0;
-		if (count > 0) this.#tell(block, start, used, count);
+		this.#tell(this.#block, this.#start, this.#end, count);
 	}
 
 	/** Nothing more comes: half a character becomes the sign for a broken one, and tokens without text are told. */
@@ -125,9 +135,18 @@ export class RecordWriter {
 	/** Another generation may have written behind our last record, or the block may be full: a run ends there. */
 	#makeRoom(bytes: number): void {
 		const blocks = this.#blocks;
-		if (this.#count > 0 && blocks.used + bytes > blocks.block.length) this.flush();
 		blocks.reserve(bytes);
-		if (this.#count === 0) this.#start = blocks.used;
+		if (this.#count > 0 && (this.#block !== blocks.block || this.#end !== blocks.used)) this.flush();
+		if (this.#count > 0) return;
+		this.#block = blocks.block;
+		this.#start = blocks.used;
+	}
+
+	/** A record ends there. */
+	#wrote(end: number): void {
+		this.#blocks.used = end;
+		this.#end = end;
+		this.#count += 1;
 	}
 
 	/** Tokens that never got a text. */
@@ -142,8 +161,7 @@ export class RecordWriter {
 		block[used + 2] = counted;
 		block[used + 3] = 0;
 		if (idBytes > 0) this.#writeIds(block, used, used + recordHeadBytes, counted);
-		this.#blocks.used = used + recordHeadBytes + idBytes;
-		this.#count += 1;
+		this.#wrote(used + recordHeadBytes + idBytes);
 	}
 
 	/** Of the ids of the next record. Unless each of its tokens has one, it tells none. */

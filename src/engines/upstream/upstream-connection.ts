@@ -25,7 +25,8 @@ export interface ConnectionEvents {
 	onClosed(connection: UpstreamConnection): void;
 }
 
-const readBufferBytes = 64 * 1024;
+/** Of all plain connections of a thread: what was read is used up, or copied, before the next read of any of them. */
+const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
 export class UpstreamConnection {
 	readonly #events: ConnectionEvents;
@@ -91,8 +92,7 @@ export class UpstreamConnection {
 			socket.on('data', (bytes: Buffer) => this.#onRead(bytes, bytes.length));
 			return socket;
 		}
-		const buffer = Buffer.allocUnsafeSlow(readBufferBytes);
-		const onread = { buffer, callback: (length: number) => this.#onRead(buffer, length) };
+		const onread = { buffer: readBuffer, callback: (length: number) => this.#onRead(readBuffer, length) };
 		// Half-closed by us, it still tells when the engine closes its side.
 		return connectPlain({ ...where, onread, allowHalfOpen: false });
 	}

@@ -7,6 +7,7 @@ import type { PromptInput } from '../../actors/serving/task-request.ts';
 import { adapterOf, type PreparedCall, type UpstreamAdapters, type UpstreamCall, UpstreamProblem, type UpstreamTarget } from './adapter.ts';
 import { AskedGeneration, type ClosableGeneration } from './asked-generation.ts';
 import { type Endpoint, endpointOf } from './endpoint.ts';
+import { ReadBatch } from './read-batch.ts';
 import { RecordBlocks } from './record-writer.ts';
 import { parseUpstream } from './upstream-address.ts';
 import { upstreamClient } from './upstream-client.ts';
@@ -26,6 +27,7 @@ export class UpstreamDecodePort implements DecodePort {
 	/** By address. One whose settings have changed has another. */
 	readonly #upstreams = new Map<string, Upstream>();
 	readonly #blocks = new RecordBlocks();
+	readonly #batch = new ReadBatch();
 	readonly #running = new Set<ClosableGeneration>();
 
 	constructor(adapters: UpstreamAdapters) {
@@ -77,6 +79,7 @@ export class UpstreamDecodePort implements DecodePort {
 			call,
 			task,
 			blocks: this.#blocks,
+			batch: this.#batch,
 			send: (answer, fresh) => connections.send(bytes, answer, fresh),
 			problem: (said) => adapter.problem(said),
 			over: () => this.#running.delete(generation),

@@ -8,6 +8,7 @@
  *     └──any other head──► refused ──body read──► told
  * ```
  */
+import { performance } from 'node:perf_hooks';
 import type { ActorRef } from '../../actors/kernel/ref.ts';
 import {
 	type DecodeNews,
@@ -19,9 +20,10 @@ import {
 } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import { textParts } from '../wire/text-parts.ts';
-import type { AnswerSink, ToolCallDelta, UpstreamCall, UpstreamEngine } from './adapter.ts';
-import { EventScanner, EventTooLong } from './event-scan.ts';
+import type { AnswerReader, AnswerSink, ToolCallDelta, UpstreamCall, UpstreamEngine } from './adapter.ts';
+import { EventScanner, type EventSink, EventTooLong } from './event-scan.ts';
 import type { ResponseHeaders } from './http-response.ts';
+import type { ReadBatch, Reading } from './read-batch.ts';
 import { type RecordBlocks, RecordWriter } from './record-writer.ts';
 import type { AnswerEvents, UpstreamConnection } from './upstream-connection.ts';
 import { failureOf } from './upstream-errors.ts';
@@ -31,6 +33,7 @@ export interface GenerationPlace {
 	readonly call: UpstreamCall;
 	readonly task: ActorRef<DecodeNews>;
 	readonly blocks: RecordBlocks;
+	readonly batch: ReadBatch;
 	/** Opens, or uses again, a connection and sends the request. */
 	send(answer: AnswerEvents, fresh: boolean): UpstreamConnection;
 	/** What the engine says of an error; null: nothing that may be repeated. */
@@ -48,35 +51,50 @@ const unnoticed = 'the engine did not notice that its client left';
 const wordsMax = 300;
 const noText = Buffer.alloc(0);
 
-export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink {
-	readonly #place: GenerationPlace;
-	readonly #writer: RecordWriter;
-	readonly #scanner: EventScanner;
-	#connection: UpstreamConnection;
+export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink, EventSink, Reading {
+	// What each read and token looks at comes first: it lies together.
 	#state: 'asking' | 'reading' | 'refused' | 'leaving' | 'told' = 'asking';
+	/** In the batch of those that have read something. */
+	#waits = false;
+	readonly #isEvents: boolean;
+	#finishReason: FinishReason | null = null;
+	#failed: Failure | null = null;
+	readonly #scanner: EventScanner;
+	readonly #reader: AnswerReader;
+	readonly #writer: RecordWriter;
+	readonly #task: ActorRef<DecodeNews>;
+	readonly #batch: ReadBatch;
+	#firstAt: number | null = null;
+	#lastAt = 0;
+	#forsaken = false;
+	readonly #place: GenerationPlace;
+	#connection: UpstreamConnection;
 	#status = 0;
 	#retryAfter: string | null = null;
 	/** Of an answer that is not read as events. */
 	#body: Buffer[] = [];
 	#bodyBytes = 0;
 	#retried = false;
-	#forsaken = false;
-	#finishReason: FinishReason | null = null;
 	#enough = false;
-	#failed: Failure | null = null;
 	#vectors: readonly Float32Array[] | null = null;
 	#tokensIn = 0;
 	#tokensCached = 0;
 	#tokensOut: number | null = null;
 	readonly #askedAt = performance.now();
-	#firstAt: number | null = null;
-	#lastAt = 0;
+	/** What the event under way has told. */
+	#tokensRead = 0;
+	#textRead = '';
+	#otherRead = false;
 	#leaveTimer: NodeJS.Timeout | null = null;
 
 	constructor(place: GenerationPlace) {
 		this.#place = place;
+		this.#task = place.task;
+		this.#batch = place.batch;
+		this.#reader = place.call.reader;
+		this.#isEvents = place.call.answers === 'text/event-stream';
 		this.#writer = new RecordWriter(place.blocks, (bytes, start, end, count) => this.#tell({ type: 'pieces', bytes, start, end, count }));
-		this.#scanner = new EventScanner({ onEvent: (name, bytes, start, end) => this.#onEvent(name, bytes, start, end) });
+		this.#scanner = new EventScanner(this);
 		this.#connection = place.send(this, false);
 	}
 
@@ -85,6 +103,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 	cancel(): void {
 		if (this.#state === 'told' || this.#state === 'leaving') return;
 		if (this.#state === 'refused') return this.#connection.close('the task was cancelled');
+		this.#flush(performance.now());
 		this.#state = 'leaving';
 		this.#leave();
 	}
@@ -121,7 +140,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 
 	onBody(bytes: Buffer, start: number, end: number): void {
 		if (this.#state === 'leaving' || this.#state === 'told') return;
-		if (this.#state === 'reading' && this.#failed === null && this.#place.call.answers === 'text/event-stream') {
+		if (this.#state === 'reading' && this.#failed === null && this.#isEvents) {
 			try {
 				this.#scanner.push(bytes, start, end);
 			} catch (error) {
@@ -138,10 +157,18 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 
 	onReadEnd(): void {
 		if (this.#state !== 'reading') return;
-		this.#writer.flush();
+		if (this.#writer.count > 0 && !this.#waits) {
+			this.#waits = true;
+			this.#batch.add(this);
+		}
 		// What the engine has to say is said; it is not read on.
 		if (this.#failed !== null) this.#connection.close('its answer cannot be used');
 		else if (this.#enough && this.#leaveTimer === null) this.#leave();
+	}
+
+	tellRead(now: number): void {
+		this.#waits = false;
+		this.#flush(now);
 	}
 
 	onEnd(): void {
@@ -171,7 +198,6 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 			return;
 		}
 		if (this.#state === 'reading' && this.#finishReason !== null) return this.#atEnd();
-		this.#writer.flush();
 		const words = sent ? `the connection to the engine broke: ${why}` : `no connection to the engine: ${why}`;
 		this.#fail(this.#broken(words), sent ? 'unknown' : 'free', sent ? 'maybe' : 'no');
 	}
@@ -179,8 +205,10 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 	// ── what the answer says ─────────────────────────────────────────────────────────────────────────────────────
 
 	token(text: string, tokens = 1, id = -1, logprob = Number.NaN, channel: PieceChannel = 0): void {
+		this.#tokensRead += 1;
+		this.#textRead = text;
+		if (tokens !== 1) this.#otherRead = true;
 		if (this.#finishReason !== null || this.#failed !== null) return;
-		this.#timed();
 		const json = Buffer.from(JSON.stringify(text));
 		this.#writer.add(json, 1, json.length - 1, json.includes(0x5c), tokens, id, logprob, channel);
 	}
@@ -195,77 +223,91 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 	}
 
 	told(ids: readonly number[]): void {
+		if (ids.length > 1) this.#otherRead = true;
 		if (this.#finishReason !== null || this.#failed !== null) return;
 		for (const id of ids) this.#writer.willTell(id);
 	}
 
 	used({ tokensIn, tokensCached, tokensOut }: { tokensIn?: number; tokensCached?: number; tokensOut?: number }): void {
-		this.#tokensIn = count(tokensIn) ?? this.#tokensIn;
-		this.#tokensCached = count(tokensCached) ?? this.#tokensCached;
-		this.#tokensOut = count(tokensOut) ?? this.#tokensOut;
+		const [into, cached, out] = [this.#tokensIn, this.#tokensCached, this.#tokensOut];
+		this.#tokensIn = count(tokensIn) ?? into;
+		this.#tokensCached = count(tokensCached) ?? cached;
+		this.#tokensOut = count(tokensOut) ?? out;
+		if (this.#tokensIn !== into || this.#tokensCached !== cached || this.#tokensOut !== out) this.#otherRead = true;
 	}
 
 	ended(finishReason: FinishReason): void {
+		this.#otherRead = true;
 		this.#finishReason ??= finishReason;
 	}
 
 	enough(): void {
+		this.#otherRead = true;
 		this.#enough = true;
 	}
 
 	vectors(vectors: readonly Float32Array[]): void {
+		this.#otherRead = true;
 		this.#vectors = vectors;
 	}
 
 	failed(problem: Failure): void {
+		this.#otherRead = true;
 		if (this.#finishReason === null) this.#failed ??= problem;
 	}
 
-	#onEvent(name: string, bytes: Buffer, start: number, end: number): void {
-		if (this.#failed !== null) return;
-		const { reader } = this.#place.call;
+	/** The hot path: a delta of the known shape, once per token. */
+	onFrame(bytes: Buffer, at: number, end: number): number {
+		const reader = this.#reader;
 		const { shape } = reader;
-		if (shape?.match(bytes, start, end) === true && this.#finishReason === null) {
-			this.#timed();
-			const numbers = reader.numbers?.(shape, bytes);
-			if (numbers?.told !== undefined && numbers.told >= 0) this.#writer.willTell(numbers.told);
-			const { textStart, textEnd, escaped } = shape;
-			this.#writer.add(
-				bytes,
-				textStart,
-				textEnd,
-				escaped,
-				numbers?.tokens ?? 1,
-				numbers?.id ?? -1,
-				numbers?.logprob ?? Number.NaN,
-				reader.channel ?? 0,
-			);
-			return;
+		if (shape === null || this.#finishReason !== null || this.#failed !== null) return -1;
+		const frameEnd = shape.frameEnd(bytes, at, end);
+		const { textStart, textEnd, escaped } = shape;
+		// Without a text it may be a token or none: its reader knows.
+		if (frameEnd < 0 || textStart === textEnd) return -1;
+		const channel = reader.channel ?? 0;
+		if (reader.numbers === undefined) this.#writer.add(bytes, textStart, textEnd, escaped, 1, -1, Number.NaN, channel);
+		else {
+			const { tokens, id, logprob, told = -1 } = reader.numbers(shape, bytes);
+			if (told >= 0) this.#writer.willTell(told);
+			this.#writer.add(bytes, textStart, textEnd, escaped, tokens, id, logprob, channel);
 		}
+		return frameEnd;
+	}
+
+	onEvent(name: string, bytes: Buffer, start: number, end: number, frameStart: number, frameEnd: number): void {
+		if (this.#failed !== null) return;
+		const reader = this.#reader;
 		const data = bytes.toString('utf8', start, end);
 		const event = parsed(data);
 		if (event === undefined) {
 			if (reader.word?.(data, this) !== true) this.failed(this.#broken('the engine sent an event that is no JSON'));
 			return;
 		}
+		this.#tokensRead = 0;
+		this.#otherRead = false;
 		try {
 			reader.read(event, name, this);
 		} catch (error) {
 			if (!(error instanceof UnknownAnswer)) throw error;
 			this.failed(this.#broken(error.message));
 		}
-		reader.shape?.learn(bytes, start, end);
+		if (frameStart < 0 || this.#tokensRead !== 1 || this.#otherRead) return;
+		reader.shape?.learn(this.#textRead, bytes, start, end, frameStart, frameEnd);
 	}
 
-	#timed(): void {
-		this.#lastAt = performance.now();
-		this.#firstAt ??= this.#lastAt;
+	/** Tells what was read, as tokens of this moment. */
+	#flush(now: number): void {
+		if (this.#writer.count === 0) return;
+		this.#lastAt = now;
+		this.#firstAt ??= now;
+		this.#writer.flush();
 	}
 
 	/** The answer is whole. */
 	#atEnd(): void {
-		const { reader, answers } = this.#place.call;
-		if (this.#failed === null && answers === 'application/json') {
+		const reader = this.#reader;
+		if (this.#failed === null && !this.#isEvents) {
 			const body = parsed(Buffer.concat(this.#body).toString());
 			try {
 				if (body === undefined) this.failed(this.#broken('the engine sent what is no JSON'));
@@ -280,6 +322,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 		// Tokens of which no delta told: parts of a character, or the end itself. They are a piece without text.
 		const untold = (this.#tokensOut ?? 0) - this.#writer.counted;
 		if (untold > 0) this.#writer.add(noText, 0, 0, false, untold, -1, Number.NaN);
+		this.#flush(performance.now());
 		this.#writer.finish();
 		if (this.#finishReason === null) return this.#fail(this.#broken('the answer ended without its end'), 'free', 'maybe');
 		const usage = this.#usage();
@@ -311,6 +354,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 	}
 
 	#over(news: DecodeNews): void {
+		this.#flush(performance.now());
 		this.#state = 'told';
 		if (this.#leaveTimer !== null) clearTimeout(this.#leaveTimer);
 		this.#tell(news);
@@ -319,7 +363,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink 
 	}
 
 	#tell(news: DecodeNews): void {
-		if (!this.#forsaken) this.#place.task.tell(news);
+		if (!this.#forsaken) this.#task.tell(news);
 	}
 
 	#broken(words: string): Failure {

@@ -96,9 +96,9 @@ function vllmCall(target: UpstreamTarget, request: GenerateRequest, prompt: Vllm
 	// Calls come without the ids of their tokens: such a task does not go on elsewhere.
 	if (chat && input.kind === 'messages' && input.toolUse !== undefined) {
 		if (sampling.logprobs) return failure('INVALID_PARAMS', 'sampling.logprobs is given with tools; the engine does one of them');
-		return { path: '/v1/chat/completions', body, answers: 'text/event-stream', reader: new ChatReader() };
+		return { path: '/v1/chat/completions', body, answers: 'text/event-stream', reader: new ChatReader(target) };
 	}
-	const reader = new VllmReader({
+	const reader = new VllmReader(target, {
 		path: chat ? 'chat' : 'completion',
 		logprobs: sampling.logprobs,
 		tellIds,

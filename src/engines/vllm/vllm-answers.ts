@@ -7,7 +7,8 @@
  */
 import { pieceIsReasoning } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
-import type { AnswerReader, AnswerSink } from '../upstream/adapter.ts';
+import { openaiUnread } from '../openai/openai-adapter.ts';
+import { type AnswerReader, type AnswerSink, shapeOf, type UpstreamTarget } from '../upstream/adapter.ts';
 import { DeltaShape } from '../upstream/delta-shape.ts';
 import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../upstream/json-fields.ts';
 import { StopCutter } from '../upstream/stop-cutter.ts';
@@ -33,12 +34,13 @@ export class VllmReader implements AnswerReader {
 	readonly #options: ReadOptions;
 	readonly #cutter: StopCutter;
 
-	constructor(options: ReadOptions) {
+	constructor(target: UpstreamTarget, options: ReadOptions) {
 		this.#options = options;
 		const { path, logprobs, tellIds, stop, before } = options;
 		const text = path === 'chat' ? (['choices', 0, 'delta', 'content'] as const) : (['choices', 0, 'text'] as const);
 		// Where all is read of a token, or text may have to wait, every chunk is parsed.
-		this.shape = logprobs || stop.length > 0 ? null : new DeltaShape(text, tellIds ? [['choices', 0, 'token_ids', 0]] : []);
+		const make = (): DeltaShape => new DeltaShape(text, tellIds ? [['choices', 0, 'token_ids', 0]] : [], openaiUnread);
+		this.shape = logprobs || stop.length > 0 ? null : shapeOf(target, `${path} ${tellIds}`, make);
 		this.#cutter = new StopCutter(stop, tellIds, before);
 	}
 
