@@ -59,9 +59,15 @@ describe('a daemon under bad input', () => {
 		writeFileSync(lying, bytes);
 		daemon = await startDaemon({
 			config: {
+				// Short, for the one test of it.
+				sessions: { ttl_ms: 700 },
 				pools: [
 					slowPool('good'),
-					slowPool('stopped', { first_token_ms: 1500, idle_ms: 1500 }),
+					{
+						// Ten seconds of a task: on a busy machine a shorter one has ended before its host is stopped.
+						...slowPool('stopped', { first_token_ms: 10_000, idle_ms: 1500 }),
+						scripted: { prefill_tokens_per_s: 5000, decode_tokens_per_s: 100, tokens: 1000 },
+					},
 					{ id: 'cut', engine: 'llamacpp', model: `file:${cut}`, slots: 1 },
 					{ id: 'lying', engine: 'llamacpp', model: `file:${lying}`, slots: 1 },
 					{
@@ -147,6 +153,35 @@ describe('a daemon under bad input', () => {
 		}
 		await Promise.all([1, 2, 3, 4, 5].map(() => serves(daemon, 'scripted:stopped')));
 		assert.equal(hostOf(daemon, 'stopped'), host, 'it was not lost, only stopped for a while');
+	});
+
+	it('forgets a session that nobody has used for sessions.ttl_ms, which looking at it is not and a task is', async () => {
+		const id = crypto.randomUUID();
+		const look = async (): Promise<number | null> => {
+			const response = await fetch(`${daemon.url}/v2/sessions/${id}`);
+			const session = (await response.json()) as { ttl_ms_remaining?: number };
+			return response.status === 200 ? Number(session.ttl_ms_remaining) : null;
+		};
+		const gone = async (): Promise<void> => {
+			let last = Number.POSITIVE_INFINITY;
+			for (let left = await look(); left !== null; left = await look()) {
+				assert.ok(left <= last && left <= 700, `${left} ms left after ${last}`);
+				last = left;
+				await new Promise((resolve) => setTimeout(resolve, 25));
+			}
+			assert.ok(last < 500, `${last} ms were left, and it was gone`);
+		};
+		assert.equal(
+			(await postJson(daemon.url, '/v2/tasks', { model_ref: 'scripted:good', prompt: 'x', max_tokens: 2, session_id: id })).status,
+			202,
+		);
+		await gone();
+		// Two seconds of a task: longer than the ttl, and counted from its end.
+		const { task_id: long } = await submit(daemon.url, { model_ref: 'scripted:good', prompt: 'x', max_tokens: 150, session_id: id });
+		const watch = await Watch.open(daemon.url, long);
+		await watch.all();
+		assert.ok((await look()) !== null);
+		await gone();
 	});
 
 	it('makes one task of an id that comes many times at once, and refuses it with another body', async () => {

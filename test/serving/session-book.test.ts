@@ -146,6 +146,7 @@ test('a session is forgotten when nobody has used it for long, and the oldest wh
 	assert.deepEqual(there(1_100), ['busy', 'b']);
 	assert.ok(busy !== 'count-first' && 'lease' in busy);
 	book.over('busy', busy.lease as number, used(1), false, 1_200);
+	assert.equal(book.view('busy', warm, 1_300)?.ttlMsRemaining, 900, 'from the end of a task that took longer than that');
 	book.sweep(2_300);
 	assert.equal(book.size, 0);
 });

@@ -140,7 +140,11 @@ export class SessionBook {
 		this.#change(session);
 		if (task !== undefined) this.#noteSettled(session, task.taskId);
 		if (refused && session.turns === 0 && session.tasks.size === 0 && !session.budget.limited) this.forget(sessionId);
-		else this.#touch(sessionId, now);
+		else {
+			// Its life counts from the end of its last task, however long that was.
+			session.usedAt = now;
+			this.#touch(sessionId, now);
+		}
 	}
 
 	/** A task has left its slot for another, or could not reach its engine: what it has left of its reservation stays its own. */
