@@ -3,7 +3,7 @@
  *
  * Operations, µs of CPU: `admit` = a submission handled to its end (directory, decision, ETA, place, answer told); `dispatch` = a
  * settlement handled to its end (ledger, pace, the next task chosen and granted). With `--queued` tasks over eight pools, ten
- * tenants. `bytes` = heap of a waiting task, the bench's own part left out. Then one pool takes 100 000 tasks in bursts, as a
+ * tenants. `place` = where a newcomer would stand behind 100 000 tasks of so many tenants, read from the queue alone. `bytes` = heap of a waiting task, the bench's own part left out. Then one pool takes 100 000 tasks in bursts, as a
  * link delivers them, has half of them withdrawn and the rest run: delay of the event loop, ms. Not measured: the hops between
  * threads.
  *
@@ -30,6 +30,7 @@ import type {
 	TaskSummary,
 } from '../src/actors/serving/messages.ts';
 import type { PoolSpec } from '../src/actors/serving/pool-spec.ts';
+import { type QueueEntry, WaitingQueue } from '../src/actors/serving/queue.ts';
 import { threadLog } from '../src/transport/telemetry/logs.ts';
 import { threadTelemetry } from '../src/transport/telemetry/metrics.ts';
 import { figure, machine, quantiles, report, table } from './report.ts';
@@ -338,6 +339,31 @@ async function flood(count: number): Promise<{ readonly p999: number; readonly m
 	return { p999: delay.percentile(99.9) / 1e6 - 1, most: delay.max / 1e6 - 1, seconds: (performance.now() - from) / 1_000 };
 }
 
+/** µs for the place of a task that would come last, in a queue of 100 000 tasks, shared by tenants. */
+function placeUs(tenants: number): number {
+	const queue = new WaitingQueue<QueueEntry>(poolSpec('a').queue);
+	const one = (number: number, tenant: number): QueueEntry => ({
+		taskId: `${number}`,
+		priority: 'interactive',
+		tenant: `${tenant}`,
+		admittedAt: number,
+		deadlineAt: null,
+		bytes: 1,
+		workMs: 1,
+		cost: 1 + (number % 300),
+	});
+	for (let number = 0; number < 100_000; number += 1) queue.enqueue(one(number, number % tenants));
+	const last = one(100_000, 0);
+	const reads = Math.max(20, Math.round(20_000 / tenants));
+	const times = Array.from({ length: 9 }, () => {
+		const from = performance.now();
+		for (let read = 0; read < reads; read += 1) queue.placeFor(last);
+		return ((performance.now() - from) * 1_000) / reads;
+	});
+	return quantiles(times, [0.5])[0] ?? Number.NaN;
+}
+const places = [1, 10, 100, 1_000, 10_000].map((tenants) => ({ tenants, us: placeUs(tenants) }));
+
 const flooded = await flood(100_000);
 const text = [
 	`scheduling: ${figure(queued)} queued over 8 pools, ${machine()}`,
@@ -348,12 +374,17 @@ const text = [
 		{ title: 'p99', cell: (row) => at(row, 0.99) },
 		{ title: 'p99 without pauses of the collector', cell: (row) => at(row, 0.99, undisturbed()) },
 	]),
+	table(places, [
+		{ title: 'tenants that wait', cell: ({ tenants }) => figure(tenants) },
+		{ title: 'µs for a place behind 100 000 tasks', cell: ({ us }) => figure(us, 1) },
+	]),
 	`a waiting task: ${figure(bytes - bareBytes)} bytes beside its summary and its ref`,
 	`100 000 tasks into one pool, half of them cancelled, the rest run: event loop delayed p99.9 ${figure(flooded.p999, 1)} ms, at most ${figure(flooded.most, 1)} ms, ${figure(flooded.seconds, 1)} s in all`,
 ].join('\n\n');
 report('scheduling', text, options.json, {
 	rows: rows.map(({ what, costs }) => ({ what, us: costs.map(({ us }) => us) })),
 	bytes: bytes - bareBytes,
+	places,
 	flooded,
 });
 process.exit(0);

@@ -7,6 +7,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { after, before, describe, it } from 'node:test';
+import { checkOrder, submit, Watch } from './client.ts';
 import { binary, type Daemon, freePort, startDaemon } from './daemon.ts';
 
 interface Ran {
@@ -127,6 +128,24 @@ describe('the command line', () => {
 		const refused = await command(['pools', 'purge', 'demo', '--model', 'scripted:other', '--url', daemon.url]);
 		assert.equal(refused.code, 1);
 		assert.match(refused.err, /scripted:other.*\[NOT_FOUND\]/);
+	});
+
+	it('restarts a pool by force under a running task, which goes on with the new engine', async () => {
+		const { task_id: id } = await submit(daemon.url, { model_ref: 'scripted:slow', prompt: 'x' });
+		const watch = await Watch.open(daemon.url, id);
+		const seen = [...(await watch.until('token'))];
+		const refused = await command(['pools', 'purge', 'slow', '--no-drain', '--url', daemon.url]);
+		assert.deepEqual([refused.code, refused.out], [1, ''], refused.err);
+		assert.match(refused.err, /1 tasks run in slow; drain_first waits for them, force does not.*\[CONFLICT\]/);
+		const forced = await command(['pools', 'purge', 'slow', '--force', '--json', '--url', daemon.url]);
+		assert.equal(forced.code, 0, forced.err);
+		assert.equal((JSON.parse(forced.out) as Record<string, unknown>)['state'], 'ready');
+		const moved = (): boolean => seen.some(({ name, data }) => name === 'metrics' && data['phase'] === 'migrated');
+		while (!moved()) seen.push(...(await watch.until('token')));
+		await fetch(`${daemon.url}/v2/tasks/${id}`, { method: 'DELETE' });
+		seen.push(...(await watch.all()));
+		checkOrder(seen);
+		assert.deepEqual([seen.at(-1)?.name, seen.at(-1)?.data['finish_reason']], ['end', 'canceled']);
 	});
 
 	it('says what a daemon refuses, in its words', async () => {

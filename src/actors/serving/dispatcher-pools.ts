@@ -129,8 +129,12 @@ export class DispatcherPools {
 		const row = this.#rows.get(snapshot.poolId);
 		if (row === undefined) return null;
 		const before = row.view;
-		row.snapshot = { ...snapshot, draining: row.drainingUntil !== null };
-		row.view = { ...view, drainingUntil: row.drainingUntil, retiring: row.retiring !== 'no' };
+		const { drainingUntil } = row;
+		const retiring = row.retiring !== 'no';
+		// Made for us; what was ordered meanwhile the pool did not know yet.
+		row.snapshot = snapshot;
+		row.snapshot.draining = drainingUntil !== null;
+		row.view = view.drainingUntil === drainingUntil && view.retiring === retiring ? view : { ...view, drainingUntil, retiring };
 		if (row.retiring === 'emptying' && snapshot.tasks === 0 && received === row.sent) {
 			row.retiring = 'ending';
 			row.ref.tell({ type: 'end' });

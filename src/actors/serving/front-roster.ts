@@ -110,11 +110,14 @@ export class FrontRoster {
 function sameState(a: PoolView, b: PoolView): boolean {
 	if (a.state !== b.state || a.drainingUntil !== b.drainingUntil || a.replicas.length !== b.replicas.length) return false;
 	if (a.retiring !== b.retiring || a.model !== b.model || a.reloadingTo !== b.reloadingTo || a.lastError !== b.lastError) return false;
-	return a.replicas.every((replica, index) => {
-		const other = b.replicas[index];
-		if (replica.state !== other?.state || replica.lastError !== other.lastError) return false;
-		return replica.breaker === other.breaker && replica.facts?.address === other.facts?.address;
-	});
+	return (
+		a.replicas === b.replicas ||
+		a.replicas.every((replica, index) => {
+			const other = b.replicas[index];
+			if (replica.state !== other?.state || replica.lastError !== other.lastError) return false;
+			return replica.breaker === other.breaker && replica.facts?.address === other.facts?.address;
+		})
+	);
 }
 
 /** What they are told of now and then. */

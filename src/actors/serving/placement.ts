@@ -115,7 +115,8 @@ export function choose({ pools, considered, failure: problem }: Feasibility, job
 	const { mode, pinPoolId, preferPools, allowFallback } = job.placement;
 	const pinned = mode === 'pin' || pinPoolId !== null;
 	const feasible: Candidate[] = [];
-	for (const [index, { refusedFor, predictedEndMs }] of considered.entries()) {
+	for (let index = 0; index < considered.length; index += 1) {
+		const { refusedFor, predictedEndMs } = considered[index] as Considered;
 		const pool = pools[index];
 		if (pool !== undefined && refusedFor === null) feasible.push({ pool, endMs: predictedEndMs });
 	}

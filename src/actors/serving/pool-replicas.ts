@@ -6,7 +6,7 @@ import type { ActorRef } from '../kernel/ref.ts';
 import { CircuitBreaker } from './circuit-breaker.ts';
 import { type Failure, failure } from './failure.ts';
 import type { LeaseLedger } from './lease-ledger.ts';
-import type { EngineThreadCommand, ReplicaCommand, ReplicaFacts, ReplicaNews, ReplicaState } from './messages.ts';
+import type { EngineThreadCommand, PoolView, ReplicaCommand, ReplicaFacts, ReplicaNews, ReplicaState } from './messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
 
 export interface ReplicaRow {
@@ -45,6 +45,8 @@ export class PoolReplicas {
 	readonly #spec: PoolSpec;
 	readonly #engines: readonly string[];
 	#rows: readonly ReplicaRow[] = [];
+	/** As they were told last. */
+	#views: PoolView['replicas'] = [];
 
 	constructor(spec: PoolSpec, engines: readonly string[]) {
 		this.#spec = spec;
@@ -54,6 +56,14 @@ export class PoolReplicas {
 
 	get rows(): readonly ReplicaRow[] {
 		return this.#rows;
+	}
+
+	/** As others see them: the same list for as long as nothing of it has changed. */
+	get views(): PoolView['replicas'] {
+		const same =
+			this.#views.length === this.#rows.length && this.#views.every((view, index) => isAs(view, this.#rows[index] as ReplicaRow));
+		if (!same) this.#views = this.#rows.map(viewOf);
+		return this.#views;
 	}
 
 	/** There are to be so many: those with the lowest numbers. One that was asked to end has a successor once it is gone. */
@@ -199,6 +209,21 @@ export class PoolReplicas {
 		row.asked = null;
 		row.grantable = false;
 	}
+}
+
+function viewOf(row: ReplicaRow): PoolView['replicas'][number] {
+	return {
+		replicaId: row.replicaId,
+		state: row.state,
+		facts: row.state === 'ready' ? row.facts : null,
+		breaker: row.breaker.state,
+		lastError: row.lastError?.message ?? null,
+	};
+}
+
+function isAs(view: PoolView['replicas'][number], row: ReplicaRow): boolean {
+	if (view.replicaId !== row.replicaId || view.state !== row.state || view.breaker !== row.breaker.state) return false;
+	return view.facts === (row.state === 'ready' ? row.facts : null) && view.lastError === (row.lastError?.message ?? null);
 }
 
 function takesTasks(row: ReplicaRow): boolean {

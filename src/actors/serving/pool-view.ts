@@ -123,13 +123,7 @@ export function poolNews({
 			retiring: false,
 			reloadingTo,
 			lastError,
-			replicas: replicas.rows.map((row) => ({
-				replicaId: row.replicaId,
-				state: row.state,
-				facts: row.state === 'ready' ? row.facts : null,
-				breaker: row.breaker.state,
-				lastError: row.lastError?.message ?? null,
-			})),
+			replicas: replicas.views,
 		},
 	};
 }

@@ -6,9 +6,9 @@
  */
 export class SlotLevels {
 	/** When each slot comes free, ms from now, ascending; at least one. */
-	readonly #freeInMs: readonly number[];
+	readonly #freeInMs: Float64Array;
 	/** Work that fills all slots up to the level of each. */
-	readonly #workTo: readonly number[];
+	readonly #workTo: Float64Array;
 
 	readonly #belowLevelMs: number;
 
@@ -17,12 +17,16 @@ export class SlotLevels {
 	 * slot, on average.
 	 */
 	constructor(freeInMs: readonly number[], taskMs: number) {
-		this.#freeInMs = freeInMs.length === 0 ? [0] : freeInMs.toSorted((a, b) => a - b);
+		this.#freeInMs = Float64Array.from(freeInMs.length === 0 ? [0] : freeInMs).sort();
+		this.#workTo = new Float64Array(this.#freeInMs.length);
 		let work = 0;
-		this.#workTo = this.#freeInMs.map((at, index) => {
-			work += index * (at - (this.#freeInMs[index - 1] ?? at));
-			return work;
-		});
+		let before = this.#freeInMs[0] as number;
+		for (let index = 0; index < this.#freeInMs.length; index += 1) {
+			const at = this.#freeInMs[index] as number;
+			work += index * (at - before);
+			before = at;
+			this.#workTo[index] = work;
+		}
 		this.#belowLevelMs = (taskMs / 2) * (1 - 1 / this.#freeInMs.length);
 	}
 

@@ -7,6 +7,7 @@
  */
 import { IdempotencyIndex } from './idempotency.ts';
 import type { AboutTask, KnownTask, TaskClaimed } from './messages.ts';
+import { ShardedMap } from './sharded-map.ts';
 
 interface Entry {
 	readonly frontId: string;
@@ -17,7 +18,7 @@ interface Entry {
 }
 
 export class TaskHomes {
-	readonly #entries = new Map<string, Entry>();
+	readonly #entries = new ShardedMap<Entry>();
 	readonly #keys = new IdempotencyIndex();
 	/** Fronts that are lost and have no successor yet. */
 	readonly #lost = new Set<string>();
