@@ -205,7 +205,7 @@ interface Row {
 
 if (isMainThread) {
 	// The collector works as it does on the daemon's control thread (`src/daemon.ts`).
-	const worker = new Worker(new URL(import.meta.url), { argv: process.argv.slice(2), resourceLimits: { maxYoungGenerationSizeMb: 8 } });
+	const worker = new Worker(new URL(import.meta.url), { argv: process.argv.slice(2), resourceLimits: { maxYoungGenerationSizeMb: 4 } });
 	worker.once('exit', (code) => process.exit(code));
 	await new Promise(() => undefined);
 }

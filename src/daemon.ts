@@ -58,6 +58,8 @@ const threadSupervision: SupervisionSpec = {
 /** A front makes the most of short life; the others little. */
 const frontYoungMb = 24;
 const quietYoungMb = 8;
+/** What waits in queues survives: the less is collected at once, the shorter the others wait. */
+const controlYoungMb = 4;
 const settleLookMs = 50;
 const haltMs = 3_000;
 const mainLagMs = 1_000;
@@ -221,7 +223,7 @@ function threadSpecs(
 			entry: entry('control'),
 			peers: [...frontIds, 'engine-0'],
 			mayKill: true,
-			youngGenerationMb: quietYoungMb,
+			youngGenerationMb: controlYoungMb,
 			wanted: () => first()?.ok === true,
 			config: (epoch): ControlConfig => ({
 				epoch,
