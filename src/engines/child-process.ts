@@ -110,7 +110,14 @@ export interface ToolRun {
 /** Runs a program that says something and ends. Null: it is not there, or may not be run. Never rejects. */
 export function runTool({ command, args, env, timeoutMs, outputMax }: ToolSpec): Promise<ToolRun | null> {
 	return new Promise((resolve) => {
-		const child = spawnChild({ command, args, env, stdio: { stdin: 'ignore', output: 'pipe', status: false } });
+		let child: Child;
+		try {
+			child = spawnChild({ command, args, env, stdio: { stdin: 'ignore', output: 'pipe', status: false } });
+		} catch (error) {
+			// Most of what keeps a program from starting is told later, the rest is thrown.
+			if (!(error instanceof Error && 'code' in error)) throw error;
+			return resolve(null);
+		}
 		let late = false;
 		const deadline = setTimeout(() => {
 			late = true;

@@ -1,10 +1,11 @@
 /** A daemon that starts an engine which is not its own: served, read, lost and back, and never left behind. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { nvidiaTwoA40 } from '../fixtures/device-tools.ts';
 import { submit, textOf, Watch } from './client.ts';
 import { type Daemon, ended, startDaemon } from './daemon.ts';
 
@@ -25,6 +26,14 @@ function pool(more: Readonly<Record<string, unknown>> = {}) {
 		stop_ms: 200,
 		...more,
 	};
+}
+
+/** A folder for PATH with a tool that says what `nvidia-smi` says on a machine with two GPUs. */
+function twoGpus(dir: string): string {
+	const bin = join(dir, 'bin');
+	mkdirSync(bin);
+	writeFileSync(join(bin, 'nvidia-smi'), `#!/bin/sh\ncat <<'END'\n${nvidiaTwoA40}END\n`, { mode: 0o755 });
+	return `${bin}:${process.env['PATH'] ?? ''}`;
 }
 
 interface Line {
@@ -53,16 +62,21 @@ async function pidsOf(daemon: Daemon, start = 1): Promise<readonly number[]> {
 }
 
 describe('a daemon that starts an engine which is not its own', () => {
-	it('gives it a port, its model, devices and environment, serves from it, shows what it writes, starts it again when it ends, and ends it', async () => {
+	it('gives it a port, its model, devices and environment, serves from it, shows what it writes, measures its devices, starts it again when it ends, and ends it', async () => {
 		const dir = mkdtempSync(join(tmpdir(), 'orchd-engine-log-'));
 		const runtime = mkdtempSync(join(tmpdir(), 'orchd-run-'));
-		const daemon = await startDaemon({ config: { pools: [pool()], log: { dir } }, env: { XDG_RUNTIME_DIR: runtime } });
+		const env = { XDG_RUNTIME_DIR: runtime, PATH: twoGpus(dir) };
+		const daemon = await startDaemon({ config: { pools: [pool()], log: { dir } }, env });
 		const { task_id: id } = await submit(daemon.url, { model_ref: 'small', prompt: 'a prompt that no log of ours holds' });
 		assert.equal(textOf(await (await Watch.open(daemon.url, id)).all()), 'well done');
 		const lines = await linesOf(daemon, /^asked .*that no log of ours holds/);
 		assert.ok(lines.some(({ text }) => text === 'devices 1, wish granted 2'));
 		assert.doesNotMatch(daemon.output(), /that no log of ours holds|wish granted/);
 		assert.match(await (await fetch(`${daemon.url}/v2/pools/ours`)).text(), /"provider":"managed".*"device":"device 1"/);
+		const metrics = await (await fetch(`${daemon.url}/metrics`)).text();
+		const ofDevice = (metric: string): readonly string[] =>
+			metrics.split('\n').flatMap((line) => (line.startsWith(`${metric}{`) ? [line.replace(/^.*,device="(\d)"\} /, '$1: ')] : []));
+		assert.deepEqual([ofDevice('gpu_utilization'), ofDevice('vram_used_bytes')], [['1: 0.87'], [`1: ${30_210 * 2 ** 20}`]]);
 		const before = await pidsOf(daemon);
 		const { task_id: deadly } = await submit(daemon.url, { model_ref: 'small', prompt: 'die' });
 		assert.equal((await (await Watch.open(daemon.url, deadly)).all()).at(-1)?.name, 'error');
