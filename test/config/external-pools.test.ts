@@ -30,6 +30,7 @@ test('a section of an engine holds what is said of that engine alone', () => {
 	const options = (more: string): unknown => load([], `pools: [{ ${pool}, ${more} }]`).pools[0]?.upstream?.options;
 	assert.deepEqual(options('engine: vllm, vllm: { sleep: true }'), { task: 'generate', priority_scheduling: false, sleep: true });
 	assert.deepEqual(options('engine: vllm'), {});
+	assert.deepEqual(options('engine: triton, triton: {}'), { text: 'auto' });
 	assert.match(refusal([], `pools: [{ ${pool}, engine: openai, vllm: {} }]`), /^pools\[0\]\.vllm is set, .*belongs to engine: vllm$/);
 	assert.match(refusal([], `pools: [{ ${pool}, engine: vllm, vllm: { slep: true } }]`), /did you mean pools\[0\]\.vllm\.sleep/);
 	assert.match(refusal([], `pools: [{ ${pool}, engine: vllm, vllm: { task: x } }]`), /vllm\.task is "x"; .*generate, embed/);
@@ -60,7 +61,7 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 		[],
 		'pools: [{ id: a, engine: scripted, provider: external, url: "http://x" }]',
 		{},
-		/^pools\[0\]\.engine is scripted; with provider: external it is one of vllm, tgi, openai/,
+		/^pools\[0\]\.engine is scripted; with provider: external it is one of vllm, tgi, triton, openai/,
 	],
 	...['ftp://x', 'http://user:secret@x', 'http://x?a=b', 'unix:relative', 'x'].map(
 		(url) =>

@@ -28,6 +28,10 @@ export interface EnginePromises {
 	readonly resume: Promised;
 	/** The same for a chat. */
 	readonly resumeChat: Promised;
+	/** It takes messages, and has a template for them. */
+	readonly chats: Promised;
+	/** It marks the end of an answer: one that breaks off where it might have ended is told from one that has ended. */
+	readonly marksEnd: Promised;
 	/** It counts a prompt before it takes it. */
 	readonly counts: Promised;
 	readonly tokenizes: Promised;
@@ -47,6 +51,8 @@ export const allPromised: EnginePromises = {
 	logprobs: true,
 	resume: true,
 	resumeChat: true,
+	chats: true,
+	marksEnd: true,
 	counts: true,
 	tokenizes: true,
 	refusesBeyondSlots: true,

@@ -45,7 +45,8 @@ const common: BodyFields = {
 	'stream_options?': isObject,
 	'max_tokens?': isCount,
 	'seed?': Number.isSafeInteger,
-	'temperature?': isBetween(0, 100),
+	// Above 2 it is refused: seen of v0.32.0.
+	'temperature?': isBetween(0, 2),
 	// vllm/sampling_params.py, _verify_args: top_p in (0, 1], top_k −1 or above, min_p in [0, 1], repetition_penalty above 0.
 	'top_p?': (value) => isBetween(0, 1)(value) && value !== 0,
 	'top_k?': (value) => isEither(isOneOf(-1), (each) => isCount(each) && each !== 0)(value),
