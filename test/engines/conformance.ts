@@ -69,7 +69,7 @@ export interface EngineUnderTest {
 }
 
 /** The small models that there are repeat themselves here, up to any length: a quick engine must not be done before it is stopped. */
-const endless = { prompt: 'a a a a a a a a', maxTokens: 900 } as const;
+export const endless = { prompt: 'a a a a a a a a', maxTokens: 900 } as const;
 
 function toldBy(pieces: readonly SeenPiece[]): { readonly text: string; readonly ids: readonly number[] } {
 	return { text: pieces.map(({ text }) => text).join(''), ids: pieces.flatMap(({ ids }) => ids) };

@@ -1,5 +1,6 @@
 /** What a real engine says of itself when it is asked directly, past every adapter: how much it works on, and a whole answer in one piece. */
 import assert from 'node:assert/strict';
+import type { RealEngineKit } from './real-engine-kits.ts';
 
 async function bodyOf(url: string, request?: unknown): Promise<string> {
 	const post = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(request) };
@@ -17,11 +18,16 @@ function sumOf(metrics: string, names: readonly string[]): number {
 		.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
 }
 
-/** Requests that it works on or has waiting. Null: it does not say. */
-export async function busyOf(engine: string, url: string): Promise<number | null> {
-	if (engine === 'vllm') return sumOf(await bodyOf(`${url}/metrics`), ['vllm:num_requests_running', 'vllm:num_requests_waiting']);
-	if (engine !== 'llama-server') return null;
-	return sumOf(await bodyOf(`${url}/metrics`), ['llamacpp:requests_processing', 'llamacpp:requests_deferred']);
+const busyNames: Readonly<Record<RealEngineKit['name'], readonly string[]>> = {
+	'llama-server': ['llamacpp:requests_processing', 'llamacpp:requests_deferred'],
+	vllm: ['vllm:num_requests_running', 'vllm:num_requests_waiting'],
+	// Of `triton_model.py`: Triton itself counts only what it has not handed to its model yet.
+	triton: ['model_requests_running'],
+};
+
+/** Requests that it works on or has waiting, by its metrics. */
+export async function busyOf(engine: RealEngineKit['name'], accounts: string): Promise<number> {
+	return sumOf(await bodyOf(`${accounts}/metrics`), busyNames[engine]);
 }
 
 export interface WholeAnswer {
@@ -32,8 +38,12 @@ export interface WholeAnswer {
 }
 
 /** Not streamed, over the path of the OpenAI API that has no template. Null: it has none. */
-export async function wholeAnswer(engine: string, url: string, request: Readonly<Record<string, unknown>>): Promise<WholeAnswer | null> {
-	if (engine !== 'vllm' && engine !== 'llama-server') return null;
+export async function wholeAnswer(
+	engine: RealEngineKit['name'],
+	url: string,
+	request: Readonly<Record<string, unknown>>,
+): Promise<WholeAnswer | null> {
+	if (engine === 'triton') return null;
 	const { data } = JSON.parse(await bodyOf(`${url}/v1/models`)) as { data: readonly { id: string }[] };
 	const answer = JSON.parse(await bodyOf(`${url}/v1/completions`, { model: data[0]?.id, ...request })) as {
 		choices: readonly { text: string; finish_reason: string }[];

@@ -72,11 +72,17 @@ export async function run(command: readonly string[], withinMs: number, env: Rea
 	});
 }
 
+type Tool = { readonly ok: true; readonly uv: string; readonly python: string } | { readonly ok: false; readonly why: string };
+
+/** Once for all: an index that cannot be reached is not waited for again. */
+let installerTried: Promise<Tool> | null = null;
+
 /** A string: why it cannot be had. */
 export async function install(set: PackageSet): Promise<Installed | string> {
 	const cache = cacheFolder();
 	mkdirSync(cache, { recursive: true });
-	const uv = await tool(cache);
+	installerTried ??= tool(cache);
+	const uv = await installerTried;
 	if (!uv.ok) return uv.why;
 	const folder = join(cache, set.name);
 	const asked = JSON.stringify([set.packages, set.flags, set.overrides]);
@@ -97,7 +103,7 @@ export async function install(set: PackageSet): Promise<Installed | string> {
 	return site.code === 0 ? { folder, python, site: site.output.trim() } : `its Python does not run: ${lastLine(site.output)}`;
 }
 
-async function tool(cache: string): Promise<{ ok: true; uv: string; python: string } | { ok: false; why: string }> {
+async function tool(cache: string): Promise<Tool> {
 	const system = 'python3';
 	const version = await run([system, '-c', 'import sys, venv; print(sys.version_info >= (3, 11))'], toolWithinMs);
 	if (version.output.trim() !== 'True') return { ok: false, why: 'there is no Python 3.11 or newer with venv' };

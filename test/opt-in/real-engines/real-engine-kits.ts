@@ -2,10 +2,11 @@
  * The real engines that can be had: packages, how one is made ready, how it is started, what it says its version is. One that needs no
  * more than these packages can be added here; those that cannot be had are listed with the reason, for what `run.ts` prints.
  */
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { packageRoot } from '../../../src/config-root.ts';
 import { type Installed, install, type PackageSet, run } from './packages.ts';
+import { modelConfigs } from './triton-models.ts';
 
 export interface Ports {
 	readonly main: number;
@@ -13,7 +14,7 @@ export interface Ports {
 }
 
 export interface RealEngineKit {
-	readonly name: 'llama-server' | 'vllm';
+	readonly name: 'llama-server' | 'vllm' | 'triton';
 	readonly packages: PackageSet;
 	/** The adapters whose suites are run against it, each with a process of its own. */
 	readonly suites: readonly RealSuite[];
@@ -24,11 +25,13 @@ export interface RealEngineKit {
 	command(installed: Installed, ports: Ports): { readonly words: readonly string[]; readonly env?: Readonly<Record<string, string>> };
 	/** Answers 200 once it is ready. */
 	readonly ready: string;
+	/** The port of its metrics. */
+	readonly metrics: keyof Ports;
 	readonly readyWithinMs: number;
 }
 
 export interface RealSuite {
-	readonly adapter: 'vllm' | 'openai';
+	readonly adapter: 'llamacpp' | 'vllm' | 'triton' | 'openai';
 	/** What the engine calls the model, where it has several. */
 	readonly model: string | null;
 	readonly withinMs: number;
@@ -53,7 +56,10 @@ export function llamaServerCommand(installed: Installed): string {
 const llamaServer: RealEngineKit = {
 	name: 'llama-server',
 	packages: { name: 'llama-server', packages: [llamaPackage], withinMs: 240_000 },
-	suites: [{ adapter: 'openai', model: null, withinMs: 240_000 }],
+	suites: [
+		{ adapter: 'llamacpp', model: null, withinMs: 240_000 },
+		{ adapter: 'openai', model: null, withinMs: 240_000 },
+	],
 	prepare(installed) {
 		const command = llamaServerCommand(installed);
 		writeFileSync(command, `#!/bin/sh\nexec '${installed.python}' '${join(sources, 'llama_server.py')}' "$@"\n`);
@@ -71,6 +77,7 @@ const llamaServer: RealEngineKit = {
 		],
 	}),
 	ready: '/health',
+	metrics: 'main',
 	readyWithinMs: 60_000,
 };
 
@@ -114,10 +121,69 @@ const vllm: RealEngineKit = {
 		},
 	}),
 	ready: '/health',
+	metrics: 'main',
 	readyWithinMs: 420_000,
 };
 
-export const realEngineKits: readonly RealEngineKit[] = [llamaServer, vllm];
+const triton: RealEngineKit = {
+	name: 'triton',
+	packages: {
+		name: 'triton',
+		packages: ['nvidia-pytriton==0.7.0', 'numpy==1.26.4', llamaPackage],
+		flags: ['--no-deps'],
+		withinMs: 240_000,
+	},
+	suites: [
+		{ adapter: 'triton', model: 'vllm_model', withinMs: 240_000 },
+		{ adapter: 'triton', model: 'tensorrt_llm_bls', withinMs: 240_000 },
+	],
+	prepare({ folder, site }) {
+		const server = join(site, 'pytriton/tritonserver');
+		const backend = join(folder, 'backends/python');
+		const python = /python(\d+\.\d+)/.exec(site)?.[1] ?? '';
+		mkdirSync(backend, { recursive: true });
+		for (const file of ['backends/python/libtriton_python.so', 'backends/python/triton_python_backend_utils.py'])
+			copyFileSync(join(server, file), join(backend, file.split('/').at(-1) ?? ''));
+		const stub = join(backend, 'triton_python_backend_stub');
+		copyFileSync(join(server, 'python_backend_stubs', python, 'triton_python_backend_stub'), stub);
+		chmodSync(stub, 0o755);
+		chmodSync(join(server, 'bin/tritonserver'), 0o755);
+		const models = join(folder, 'models');
+		rmSync(models, { recursive: true, force: true });
+		for (const [name, config] of Object.entries(modelConfigs)) {
+			mkdirSync(join(models, name, '1'), { recursive: true });
+			copyFileSync(join(sources, 'triton_model.py'), join(models, name, '1/model.py'));
+			writeFileSync(join(models, name, 'config.pbtxt'), config);
+		}
+		return Promise.resolve();
+	},
+	async version({ python }, url) {
+		const { version } = (await (await fetch(`${url}/v2`)).json()) as { version: string };
+		return `Triton ${version} (of nvidia-pytriton ${await packageVersion(python, 'nvidia-pytriton')}), its Python backend over llama.cpp`;
+	},
+	command: ({ folder, site }, { main, second }) => ({
+		words: [
+			...[join(site, 'pytriton/tritonserver/bin/tritonserver'), '--backend-directory', join(folder, 'backends')],
+			...['--model-repository', join(folder, 'models'), '--http-address', '127.0.0.1', '--http-port', String(main)],
+			...['--allow-grpc=false', '--metrics-port', String(second)],
+		],
+		env: {
+			...libraries(site),
+			PATH: `${join(folder, 'bin')}:${process.env['PATH'] ?? ''}`,
+			PYTHONPATH: site,
+			TRITON_MODEL_GGUF: gguf,
+		},
+	}),
+	ready: '/v2/health/ready',
+	metrics: 'second',
+	readyWithinMs: 120_000,
+};
+
+function libraries(site: string): Readonly<Record<string, string>> {
+	return { LD_LIBRARY_PATH: join(site, 'nvidia_pytriton.libs') };
+}
+
+export const realEngineKits: readonly RealEngineKit[] = [llamaServer, vllm, triton];
 
 /** Engines with an adapter that no package index has, and why. */
 export const notToBeHad: Readonly<Record<string, string>> = {

@@ -6,20 +6,14 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { conformance, type EngineUnderTest } from '../../engines/conformance.ts';
 import { lookAt, upstreamSettings } from '../../engines/upstream-world.ts';
-import { realChecks } from './real-checks.ts';
-import type { RealSuite } from './real-engine-kits.ts';
+import { realChecks, type Told } from './real-checks.ts';
 import { promisesOf } from './real-promises.ts';
-
-interface Told extends Pick<RealSuite, 'adapter' | 'model'> {
-	readonly engine: string;
-	readonly url: string;
-	readonly pid: number;
-}
 
 const told = process.env['REAL_ENGINE'];
 
 if (told !== undefined) {
-	const { engine, adapter, model, url, pid } = JSON.parse(told) as Told;
+	const kit = JSON.parse(told) as Told;
+	const { engine, adapter, model, url, pid } = kit;
 	const start = async (): Promise<EngineUnderTest> => {
 		const looked = await lookAt(upstreamSettings(adapter, url, { model }));
 		assert.ok(looked.replica !== null, JSON.stringify(looked.failure));
@@ -31,7 +25,7 @@ if (told !== undefined) {
 		};
 	};
 	const promises = promisesOf(engine, adapter);
-	describe(`${engine} as it is, by the adapter ${adapter}`, () => realChecks(start, engine, url, promises));
+	describe(`${engine} as it is, by the adapter ${adapter}`, () => realChecks(start, kit, promises));
 	// Ends with the end of its process.
 	describe(`${engine} by the adapter ${adapter}`, () => conformance(start, promises));
 }

@@ -1,5 +1,6 @@
 /** What the suites ask of each real engine by each adapter, and why less than all: the reason is printed beside what is left out. */
 import { allPromised, type EnginePromises, type Promised } from '../../engines/conformance.ts';
+import type { RealEngineKit } from './real-engine-kits.ts';
 
 export interface RealPromises extends EnginePromises {
 	/** It notices that its client left before its first token. */
@@ -20,7 +21,11 @@ const openai: EnginePromises = {
 	embeds: 'the API does not say whether a model does',
 };
 
-const late = 'llama-server looks for its client only when no other request has had a token for a second';
+/** Of engines that learn of it with the first token, or later. */
+const late: Readonly<Partial<Record<RealEngineKit['name'], string>>> = {
+	'llama-server': 'it looks for its client only when no other request has had a token for a second',
+	triton: 'it does not read from a client that waits for its answer',
+};
 
 const vllm: EnginePromises = {
 	...allPromised,
@@ -29,6 +34,27 @@ const vllm: EnginePromises = {
 	refusesBeyondSlots: 'what is too much waits in the engine',
 };
 
-export function promisesOf(engine: string, adapter: string): RealPromises {
-	return { ...(adapter === 'vllm' ? vllm : openai), noticesEarly: engine === 'llama-server' ? late : true };
+const llamacpp: EnginePromises = {
+	...allPromised,
+	aloneOrTogether: 'results of batches of other sizes may differ',
+	tokensInAtStart: 'the count comes with the end',
+	resumeChat: 'the chat path names no token ids',
+	refusesBeyondSlots: 'what is too much waits in the engine',
+};
+
+const noTokenizer = 'Triton has no tokenizer, and names no token ids';
+const triton: EnginePromises = {
+	...openai,
+	logprobs: noTokenizer,
+	resume: noTokenizer,
+	resumeChat: noTokenizer,
+	counts: noTokenizer,
+	tokenizes: noTokenizer,
+	embeds: true,
+};
+
+const byAdapter = { llamacpp, vllm, triton, openai } as const;
+
+export function promisesOf(engine: RealEngineKit['name'], adapter: keyof typeof byAdapter): RealPromises {
+	return { ...byAdapter[adapter], noticesEarly: late[engine] ?? true };
 }

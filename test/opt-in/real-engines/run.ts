@@ -9,8 +9,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { packageRoot } from '../../../src/config-root.ts';
+import { upstreamAdapters } from '../../../src/engines/upstream-adapters.ts';
 import { freePort } from '../../e2e/daemon.ts';
 import { endGroup, type Installed } from './packages.ts';
+import type { Told } from './real-checks.ts';
 import { installKit, llamaServerCommand, notToBeHad, type RealEngineKit, type RealSuite, realEngineKits } from './real-engine-kits.ts';
 
 const linesKept = 40;
@@ -26,6 +28,8 @@ function seconds(from: number): string {
 
 interface Running {
 	readonly url: string;
+	/** Where its metrics are. */
+	readonly accounts: string;
 	readonly child: ChildProcess;
 	/** The end of what it wrote. */
 	readonly lines: readonly string[];
@@ -55,7 +59,8 @@ async function start(kit: RealEngineKit, installed: Installed): Promise<Running>
 			({ ok }) => ok,
 			() => false,
 		);
-		if (ready) return { url, child, lines };
+		const accounts = kit.metrics === 'second' ? `http://127.0.0.1:${ports.second}` : url;
+		if (ready) return { url, accounts, child, lines };
 		const why = child.exitCode !== null ? `it ended with ${child.exitCode}` : performance.now() > until ? 'it is not ready in time' : null;
 		if (why !== null) {
 			endGroup(child.pid, 'SIGKILL');
@@ -91,10 +96,10 @@ async function runSuite(kit: RealEngineKit, installed: Installed, suite: RealSui
 	let passed = false;
 	try {
 		running = await start(kit, installed);
-		const { url, child, lines } = running;
+		const { url, accounts, child, lines } = running;
 		what = `${await kit.version(installed, url)}, adapter ${suite.adapter}${suite.model === null ? '' : `, model ${suite.model}`}`;
 		say(`\n${what}: ready after ${seconds(from)}`);
-		const told = { engine: kit.name, adapter: suite.adapter, model: suite.model, url, pid: child.pid };
+		const told: Told = { engine: kit.name, adapter: suite.adapter, model: suite.model, url, accounts, pid: child.pid ?? 0 };
 		passed = await runTests('real-engine', suite.withinMs, { REAL_ENGINE: JSON.stringify(told) });
 		if (!passed) say(`the end of what ${kit.name} wrote:\n${lines.join('\n')}`);
 	} catch (error) {
@@ -125,6 +130,10 @@ for (const kit of kits) {
 	}
 	say(`\n${kit.name}: there after ${seconds(from)}`);
 	for (const suite of kit.suites) {
+		if (upstreamAdapters[suite.adapter] === undefined) {
+			summary.push(`not run against the real engine: ${kit.name}: there is no adapter ${suite.adapter}`);
+			continue;
+		}
 		const started = performance.now();
 		tell(started, await runSuite(kit, installed, suite));
 	}
