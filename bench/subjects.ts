@@ -110,6 +110,16 @@ export class Bench {
 		return { name: 'pass-through', kind: 'openai', port, relayPids: () => [pid] };
 	}
 
+	/** A program of `bench/` that prints the port that it listens on. */
+	async program(name: string, args: readonly string[]): Promise<{ readonly port: number; readonly pid: number }> {
+		const child = this.#spawn(process.execPath, [join(here, `${name}${extension}`), ...args]);
+		const port = await new Promise<number>((resolve, reject) => {
+			createInterface({ input: child.stdout as NodeJS.ReadableStream }).once('line', (line) => resolve(Number(JSON.parse(line).port)));
+			child.once('exit', () => reject(new Error(`${name} ended`)));
+		});
+		return { port, pid: child.pid ?? 0 };
+	}
+
 	get socketPath(): string {
 		return join(this.#folder, 'engine.sock');
 	}
