@@ -22,6 +22,8 @@ export interface TaskHeaders {
 	readonly correlationId: string;
 	readonly idempotencyKey: string | undefined;
 	readonly principal: Principal;
+	/** Its client cannot name it again but by an idempotency key: without one there is nothing that its body would be compared with. */
+	readonly nameless?: boolean;
 }
 
 const idempotencyKeyMax = 128;
@@ -73,7 +75,7 @@ export function taskRequestOf(value: unknown, headers: TaskHeaders, defaults: Ta
 			disconnectGraceMs: defaults.disconnectGraceMs,
 			idempotencyKey: headers.idempotencyKey ?? null,
 			named: body.task_id !== undefined || headers.idempotencyKey !== undefined,
-			bodyHash: bodyHash(body, 'task_id'),
+			bodyHash: headers.nameless === true && headers.idempotencyKey === undefined ? '' : bodyHash(body, 'task_id'),
 		},
 	};
 }
@@ -94,10 +96,15 @@ function unfitting(body: TaskBody): string | null {
 		return 'sampling.json_object is given beside sampling.json_schema or sampling.grammar; at most one is allowed';
 	if (schema !== undefined && grammar !== undefined)
 		return 'sampling.json_schema and sampling.grammar are both given; at most one is allowed';
-	if (schema !== undefined && deeperThan(schema, jsonDepthMax)) {
-		return `sampling.json_schema is nested more than ${jsonDepthMax} deep, the most that is allowed`;
-	}
-	return null;
+	const deep = [
+		['sampling.json_schema', schema] as const,
+		['template_args', body.template_args] as const,
+		...(body.messages ?? []).map(
+			({ content }, index) => [`messages[${index}].content`, Array.isArray(content) ? content : undefined] as const,
+		),
+		...(body.tools ?? []).map((tool, index) => [`tools[${index}].function.parameters`, tool.function.parameters] as const),
+	].find(([, value]) => value !== undefined && deeperThan(value, jsonDepthMax));
+	return deep === undefined ? null : `${deep[0]} is nested more than ${jsonDepthMax} deep, the most that is allowed`;
 }
 
 function keyProblem(key: string | undefined): string | null {

@@ -31,7 +31,9 @@ const stopText = Type.String({ maxLength: 1024, secret: true });
 export const extensionSchema = strict(
 	{
 		priority: task.priority,
-		deadline_ms: task.deadline_ms,
+		deadline_ms: Type.Optional(
+			Type.Number({ maximum: 2_147_483_647, description: 'The task must have ended so long after its admission' }),
+		),
 		session_id: task.session_id,
 		tenant: task.tenant,
 		engine: task.engine,

@@ -95,7 +95,7 @@ function tasksOf(parts: FrontParts, exchange: Exchange, { bodies, n, path }: Gen
 				taskId: choice === 0 ? request.taskId : parts.taskIds.next(),
 				seed: (request.seed + choice) % (seedMax + 1),
 				idempotencyKey: idempotencyKey === null || tasks.length === 0 ? idempotencyKey : `${idempotencyKey} ${tasks.length}`,
-				bodyHash: `${request.bodyHash} ${path} ${bodies.length} ${n}`,
+				bodyHash: request.bodyHash === '' ? '' : `${request.bodyHash} ${path} ${bodies.length} ${n}`,
 			});
 		}
 	}
@@ -108,6 +108,7 @@ export function nativeRequest(parts: FrontParts, exchange: Exchange, body: TaskB
 		correlationId: exchange.correlationId,
 		idempotencyKey: exchange.request.header('idempotency-key'),
 		principal: exchange.principal,
+		nameless: true,
 	});
 	return request.ok ? { ok: true, value: { ...request.value, disconnectGraceMs: 0 } } : request;
 }
