@@ -17,6 +17,7 @@ const benches: readonly (readonly [string, readonly string[]])[] = [
 	['relay', ['--streams', '2000', '--seconds', '5', '--runs', '1', '--flat', '0', '--no-stall']],
 	['relay', ['--foreign', '--streams', '1,64,512', '--seconds', '5', '--runs', '3', '--flat', '10000']],
 	['relay', ['--upstream', 'tcp', '--streams', '1,64,512', '--seconds', '5', '--runs', '9']],
+	['chat', []],
 	['wire', []],
 	['threads', []],
 	['kernel', []],

@@ -22,12 +22,6 @@ export interface GenerationRequest {
 	readonly echo: readonly string[] | null;
 }
 
-/** Null is what many clients send for what they do not say. */
-export function withoutNulls(value: unknown): unknown {
-	if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-	return Object.fromEntries(Object.entries(value).filter(([, each]) => each !== null));
-}
-
 export function chatRequest(body: ChatBody): Parsed<GenerationRequest> {
 	const {
 		response_format: format,

@@ -13,17 +13,16 @@ import { budgetHeaders } from '../budgets.ts';
 import { httpStatus } from '../errors.ts';
 import { watchersFull } from '../events.ts';
 import { checkerOf } from '../field-problems.ts';
+import { foreignHandler, nativeRequest } from '../foreign-body.ts';
 import type { FrontParts } from '../front-parts.ts';
-import { type Parsed, parseJsonBody } from '../json-body.ts';
-import type { TaskBody } from '../schemas.ts';
+import type { Parsed } from '../json-body.ts';
 import { seedMax } from '../schemas.ts';
-import { admissionClosed, refusedHere, requestFrom } from '../submit.ts';
-import { leaveGroup, openGroup, whenEnded } from '../task-group.ts';
+import { whenEnded } from '../task-group.ts';
 import { eventsExpired } from '../task-lookup.ts';
 import { taskIdHeader, timingHeaders } from '../task-timing.ts';
 import type { AnswerContext } from './answer-context.ts';
 import { ChatDialect } from './chat-dialect.ts';
-import { chatRequest, completionRequest, type GenerationRequest, withoutNulls } from './chat-request.ts';
+import { chatRequest, completionRequest, type GenerationRequest } from './chat-request.ts';
 import { chatBodySchema, completionBodySchema } from './chat-schemas.ts';
 import { CompletionDialect } from './completion-dialect.ts';
 import { wholeChat, wholeCompletion } from './whole-answer.ts';
@@ -46,39 +45,16 @@ export function completionsHandler(parts: FrontParts): Handler {
 }
 
 function generationHandler(parts: FrontParts, read: (json: unknown) => Parsed<GenerationRequest>): Handler {
-	return (exchange) => {
-		const arrivedAt = parts.clock.now();
-		const closed = admissionClosed(parts, exchange.correlationId);
-		if (closed !== null) {
-			exchange.fail(closed);
-			return null;
-		}
-		const refuse = (why: Failure): void => exchange.fail(refusedHere(parts, exchange.correlationId, why));
-		const take = (body: Buffer): void => {
-			const json = parseJsonBody(body);
-			if (!json.ok) return refuse(json.failure);
-			const request = read(withoutNulls(json.value));
-			if (!request.ok) return refuse(request.failure);
-			const crowded = request.value.stream ? watchersFull(parts, exchange.principal) : null;
-			if (crowded !== null) return refuse(crowded);
-			const tasks = tasksOf(parts, exchange, request.value);
-			if (!tasks.ok) return refuse(tasks.failure);
-			openGroup(parts, tasks.value, (opened) => {
-				exchange.guarded(() => {
-					if (!opened.ok) return exchange.fail(opened.failure);
-					if (exchange.sink.closed) return leaveGroup(opened.tasks);
-					answer(parts, exchange, {
-						request: request.value,
-						tasks: opened.tasks,
-						arrivedAt,
-						now: () => parts.clock.now(),
-						wallNow: () => parts.clock.wallNow(),
-					});
-				});
-			});
-		};
-		return exchange.body(take, parts.options.bodyBytesMax, (why) => refusedHere(parts, exchange.correlationId, why));
-	};
+	return foreignHandler(parts, {
+		read,
+		tasks(exchange, request) {
+			const crowded = request.stream ? watchersFull(parts, exchange.principal) : null;
+			return crowded === null ? tasksOf(parts, exchange, request) : { ok: false, failure: crowded };
+		},
+		answer(exchange, request, tasks, arrivedAt) {
+			answer(parts, exchange, { request, tasks, arrivedAt, now: () => parts.clock.now(), wallNow: () => parts.clock.wallNow() });
+		},
+	});
 }
 
 /** A task for each answer. The first has the client's idempotency key, the others names that follow from it. */
@@ -100,17 +76,6 @@ function tasksOf(parts: FrontParts, exchange: Exchange, { bodies, n, path }: Gen
 		}
 	}
 	return { ok: true, value: tasks };
-}
-
-/** A native request of a client of another API: cancelled the moment that it leaves. */
-export function nativeRequest(parts: FrontParts, exchange: Exchange, body: TaskBody): Parsed<TaskRequest> {
-	const request = requestFrom(parts, body, {
-		correlationId: exchange.correlationId,
-		idempotencyKey: exchange.request.header('idempotency-key'),
-		principal: exchange.principal,
-		nameless: true,
-	});
-	return request.ok ? { ok: true, value: { ...request.value, disconnectGraceMs: 0 } } : request;
 }
 
 function answer(parts: FrontParts, exchange: Exchange, context: AnswerContext): void {

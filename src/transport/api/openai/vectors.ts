@@ -2,20 +2,19 @@
  * `POST /v1/embeddings` in the shape of OpenAI, `POST /v1/rerank` in that of Jina and Cohere: a task each, answered when it has ended. On the front
  * thread.
  */
-import type { Failure } from '../../../actors/serving/failure.ts';
 import type { TaskView } from '../../../actors/serving/task-directory.ts';
 import type { Handler } from '../../http/application.ts';
 import { httpStatus } from '../errors.ts';
 import { checkerOf } from '../field-problems.ts';
+import { foreignHandler, nativeRequest } from '../foreign-body.ts';
 import type { FrontParts } from '../front-parts.ts';
-import { type Parsed, parseJsonBody, refused } from '../json-body.ts';
+import { type Parsed, refused } from '../json-body.ts';
 import type { TaskBody } from '../schemas.ts';
-import { admissionClosed, refusedHere } from '../submit.ts';
-import { leaveGroup, openGroup, whenEnded } from '../task-group.ts';
+import { whenEnded } from '../task-group.ts';
 import { timingHeaders } from '../task-timing.ts';
-import { extendedBody, withoutNulls } from './chat-request.ts';
+import { extendedBody } from './chat-request.ts';
 import { type EmbeddingsBody, embeddingsBodySchema, type RerankBody, rerankBodySchema } from './chat-schemas.ts';
-import { nativeRequest, problemOf } from './completions.ts';
+import { problemOf } from './completions.ts';
 
 const checkEmbeddings = checkerOf(embeddingsBodySchema);
 const checkRerank = checkerOf(rerankBodySchema);
@@ -34,40 +33,23 @@ function vectorsHandler<B>(
 	taskOf: (body: B) => TaskBody,
 	answerOf: (body: B, vectors: readonly Float32Array[], task: TaskView) => Parsed<object>,
 ): Handler {
-	return (exchange) => {
-		const arrivedAt = parts.clock.now();
-		const closed = admissionClosed(parts, exchange.correlationId);
-		if (closed !== null) {
-			exchange.fail(closed);
-			return null;
-		}
-		const refuse = (why: Failure): void => exchange.fail(refusedHere(parts, exchange.correlationId, why));
-		const take = (bytes: Buffer): void => {
-			const json = parseJsonBody(bytes);
-			if (!json.ok) return refuse(json.failure);
-			const body = check(withoutNulls(json.value));
-			if (!body.ok) return refuse(body.failure);
-			const request = nativeRequest(parts, exchange, taskOf(body.value));
-			if (!request.ok) return refuse(request.failure);
-			openGroup(parts, [request.value], (opened) => {
-				exchange.guarded(() => {
-					if (!opened.ok) return exchange.fail(opened.failure);
-					const { tasks } = opened;
-					if (exchange.sink.closed) return leaveGroup(tasks);
-					whenEnded(parts, exchange, tasks, () => {
-						const timing = timingHeaders(tasks, arrivedAt, parts.clock.now());
-						const [task] = tasks as [TaskView];
-						const problem = problemOf(tasks);
-						const answer: Parsed<object> =
-							problem === null ? answerOf(body.value, task.vectors ?? [], task) : { ok: false, failure: problem };
-						if (answer.ok) exchange.json(httpStatus.ok, answer.value, timing);
-						else exchange.fail(answer.failure, timing);
-					});
-				});
+	return foreignHandler(parts, {
+		read: check,
+		tasks(exchange, body) {
+			const request = nativeRequest(parts, exchange, taskOf(body));
+			return request.ok ? { ok: true, value: [request.value] } : request;
+		},
+		answer(exchange, body, tasks, arrivedAt) {
+			whenEnded(parts, exchange, tasks, () => {
+				const timing = timingHeaders(tasks, arrivedAt, parts.clock.now());
+				const [task] = tasks as [TaskView];
+				const problem = problemOf(tasks);
+				const answer: Parsed<object> = problem === null ? answerOf(body, task.vectors ?? [], task) : { ok: false, failure: problem };
+				if (answer.ok) exchange.json(httpStatus.ok, answer.value, timing);
+				else exchange.fail(answer.failure, timing);
 			});
-		};
-		return exchange.body(take, parts.options.bodyBytesMax, (why) => refusedHere(parts, exchange.correlationId, why));
-	};
+		},
+	});
 }
 
 function embeddingTask({ model, input, orchestratord }: EmbeddingsBody): TaskBody {
