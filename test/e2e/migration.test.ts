@@ -22,7 +22,7 @@ async function seenByAll(url: string, bodies: readonly Readonly<Record<string, u
 	return Promise.all(watches.map(async (watch) => [watch, await watch.until('token')] as const));
 }
 
-const fifty = { prefill_tokens_per_s: 1_000_000, decode_tokens_per_s: 40, tokens: 60 };
+const fifty = { prefill_tokens_per_s: 1_000_000, decode_tokens_per_s: 20, tokens: 60 };
 const eighty = { prefill_tokens_per_s: 1_000_000, decode_tokens_per_s: 100, tokens: 80 };
 const same = { engine: 'scripted', model: 'scripted:same', slots: 1, scripted: eighty };
 

@@ -80,6 +80,11 @@ const post = async (body: unknown, headers: Record<string, string> = {}, path = 
 	refusalOf(await postJson(daemon.url, path, body, headers));
 const wantsEvents = { accept: 'text/event-stream' };
 
+/** OpenAI paths have the same envelope in one of theirs. */
+function unwrapped({ body, ...refusal }: Refusal): Refusal {
+	return { ...refusal, body: body['error'] as Json };
+}
+
 async function rejected(message: Json): Promise<Refusal> {
 	const ref = `r${++refs}`;
 	socket.say({ ...message, ref });
@@ -154,7 +159,8 @@ const provoked: Readonly<Record<FailureCode, Provoked | string>> = {
 			const { task_id: id } = await submit(daemon.url, { model_ref: 'reject', prompt: 'x' });
 			await (await Watch.open(daemon.url, id)).until('token');
 		},
-		inStream: () => ({ model_ref: 'reject', prompt: 'x', deadline_ms: 60 }),
+		// Long enough to be let in on a busy machine.
+		inStream: () => ({ model_ref: 'reject', prompt: 'x', deadline_ms: 400 }),
 	},
 	UNAUTHORIZED: {
 		status: 401,
@@ -183,8 +189,8 @@ const provoked: Readonly<Record<FailureCode, Provoked | string>> = {
 			'GET events': () => get(`/v2/tasks/${crypto.randomUUID()}/events`),
 			'ws watch': () => rejected({ op: 'watch', task_id: crypto.randomUUID() }),
 			'GET a pool': () => get('/v2/pools/nobody'),
-			'GET /v1/replicasets': () => get('/v1/replicasets'),
-			'POST /v1/replicasets': () => post({}, {}, '/v1/replicasets'),
+			'GET /v1/replicasets': async () => unwrapped(await get('/v1/replicasets')),
+			'POST /v1/replicasets': async () => unwrapped(await post({}, {}, '/v1/replicasets')),
 		},
 	},
 	CONFLICT: { status: 409, retriable: false, refused: () => ({ ...plain, task_id: known, prompt: 'another' }) },
