@@ -11,6 +11,7 @@ import { packageRoot } from '../config-root.ts';
 import type { DeviceProbe } from '../engines/devices.ts';
 import { type Acceleration, accelerate, accelerations } from './accelerate.ts';
 import { banner, type DaemonFacts } from './banner.ts';
+import { addBench } from './bench/bench-flags.ts';
 import { reloadConfig } from './config-command.ts';
 import { daemonClient } from './daemon-client.ts';
 import { type CpuFacts, listDevices, unusedDevices } from './devices-command.ts';
@@ -95,6 +96,7 @@ function commands(effects: CliEffects, terminal: Terminal, flags: ParsedFlags | 
 	addRun(program, terminal, done);
 	addTasks(program, terminal, done);
 	addPools(program, terminal, done);
+	addBench(program, terminal, done);
 	addDevices(program, effects, terminal, done);
 	addConfig(program, effects, terminal, flags, done);
 	addKeys(program, terminal);
