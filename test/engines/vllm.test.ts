@@ -5,7 +5,7 @@ import { pieceIsReasoning } from '../../src/actors/serving/decode.ts';
 import type { UpstreamSettings } from '../../src/engines/upstream/upstream-settings.ts';
 import { pieceBytes } from '../../src/engines/vllm/vocabulary-text.ts';
 import { allPromised, conformance, type EnginePromises } from './conformance.ts';
-import { raw } from './decode-world.ts';
+import { begin, raw } from './decode-world.ts';
 import { FakeVllm, type FakeVllmOptions } from './fakes/fake-vllm.ts';
 import { LookedWorld } from './looked-world.ts';
 import { upstreamConformance } from './upstream-conformance.ts';
@@ -100,6 +100,43 @@ describe('vLLM', () => {
 			} finally {
 				world.fake.merged = 1;
 			}
+		});
+
+		it('tells more tokens in one chunk than a piece can count, with the ids of all', async () => {
+			const options = { maxTokens: 400, tellIds: true } as const;
+			const alone = await world.run(options);
+			world.fake.merged = 300;
+			try {
+				const { pieces, text, tokens } = await world.run(options);
+				assert.deepEqual([text, tokens], [alone.text, 400]);
+				assert.ok(pieces.every((piece) => piece.ids.length === piece.tokens));
+				assert.deepEqual(
+					pieces.flatMap(({ ids }) => ids),
+					alone.pieces.flatMap(({ ids }) => ids),
+				);
+			} finally {
+				world.fake.merged = 1;
+			}
+		});
+
+		it('is not begun with while its tokenizer is asked: a cancel is done at once, and what goes wrong there has begun nothing', async () => {
+			const long = { input: raw('a'.repeat(3_000)), maxTokens: 10, ctx: 2_048 } as const;
+			const generated = (): number => world.fake.server.asked.filter(({ path }) => path.endsWith('completions')).length;
+			const before = generated();
+			for (const leave of ['cancel', 'abandon'] as const) {
+				world.fake.server.fault({ kind: 'bytes', bytes: '', ending: 'hold' }, /tokenize/);
+				const task = begin(world.looked.port, world.replica, long);
+				task.generation?.[leave]();
+				task.generation?.[leave]();
+				assert.equal(task.end?.type, leave === 'cancel' ? 'decode-cancelled' : undefined);
+				assert.equal(world.looked.port.inFlight, 0);
+			}
+			world.fake.server.fault({ kind: 'status', status: 500 }, /tokenize/);
+			const { end } = await world.run(long);
+			assert.ok(end?.type === 'decode-failed');
+			assert.deepEqual([end.failure.code, end.began, end.slot], ['WORKER_RESET', 'no', 'free']);
+			assert.equal((await world.run(long)).failure?.code, 'INVALID_PARAMS', 'it does not fit');
+			assert.equal(generated(), before);
 		});
 
 		it('makes no more than fits, where a task names no limit', async () => {

@@ -48,7 +48,8 @@ export class VllmReader implements AnswerReader {
 		shape: DeltaShape,
 		bytes: Buffer,
 	): { readonly tokens: number; readonly id: number; readonly logprob: number; readonly told: number } {
-		const told = this.#options.tellIds ? shape.number(bytes, 1) : -1;
+		if (!this.#options.tellIds) return untold;
+		const told = shape.number(bytes, 1);
 		return { tokens: 1, id: -1, logprob: Number.NaN, told: Number.isNaN(told) ? -1 : told };
 	}
 
@@ -93,6 +94,8 @@ export class VllmReader implements AnswerReader {
 		this.#cutter.push(text, Math.max(1, tokens), id, logprob, this.#options.tellIds ? ids : [], to);
 	}
 }
+
+const untold = { tokens: 1, id: -1, logprob: Number.NaN, told: -1 };
 
 /** Tokens as `token_id:5`, of either path. */
 function scoresOf(logprobs: Fields): readonly { readonly id: number; readonly logprob: number }[] {
