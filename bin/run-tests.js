@@ -1,12 +1,13 @@
 /**
  * `npm test`: runs node's test runner over the built test files, of which Node 20 wants a list. A file is run only while
  * its source exists, so that a stale build never adds tests. Suites under `test/opt-in` run only when named. What the whole run
- * prints is searched for the key that end-to-end clients send: a daemon inside a test logs here too.
+ * prints, and all that the daemons of end-to-end tests print, is searched for the keys, prompts and outputs that their clients plant.
  *
  *   node bin/run-tests.js [part of a path …]
  */
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -46,24 +47,31 @@ if (sources.length === 0 || missing.length > 0) {
 
 // One more than the two cores that it is made for: half of all files wait most of their time.
 const flags = ['--test', '--test-reporter=spec', '--test-concurrency=3', '--test-timeout=170000'];
-/** Begins `plantedKey` of `test/e2e/leaks.ts`. */
-const planted = Buffer.from('planted-key-');
-const child = spawn(process.execPath, [...flags, ...built], { cwd: root, stdio: ['inherit', 'pipe', 'pipe'] });
-let leaked = false;
+/** Begin what `test/e2e/leaks.ts` plants: keys, prompts (and outputs that repeat them), keys of engines elsewhere. */
+const planted = ['planted-key-', 'planted-prompt-', 'planted-token-'];
+const longest = Math.max(...planted.map((each) => each.length));
+const holds = (text) => planted.find((each) => text.includes(each));
+/** What the daemons of all tests print, which their tests keep there. */
+const logs = mkdtempSync(join(tmpdir(), 'orchestratord-run-'));
+const env = { ...process.env, PLANTED_LOGS: logs };
+const child = spawn(process.execPath, [...flags, ...built], { cwd: root, env, stdio: ['inherit', 'pipe', 'pipe'] });
+let leaked;
 for (const [from, to] of [
 	[child.stdout, process.stdout],
 	[child.stderr, process.stderr],
 ]) {
-	let tail = Buffer.alloc(0);
+	let tail = '';
 	from.on('data', (bytes) => {
 		to.write(bytes);
-		const seen = Buffer.concat([tail, bytes]);
-		leaked ||= seen.includes(planted);
-		tail = seen.subarray(Math.max(0, seen.length - planted.length + 1));
+		const seen = tail + bytes.toString('latin1');
+		leaked ??= holds(seen);
+		tail = seen.slice(-longest);
 	});
 }
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
 child.on('close', (code, signal) => {
-	if (leaked) process.stderr.write(`this run printed a planted key (${planted}…): some daemon logs what clients send\n`);
-	process.exitCode = leaked || signal !== null ? 1 : (code ?? 1);
+	for (const file of readdirSync(logs)) leaked ??= holds(readFileSync(join(logs, file), 'latin1'));
+	rmSync(logs, { recursive: true });
+	if (leaked !== undefined) process.stderr.write(`this run printed what begins with ${leaked}: some daemon logs what it must not\n`);
+	process.exitCode = leaked !== undefined || signal !== null ? 1 : (code ?? 1);
 });

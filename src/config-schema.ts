@@ -351,6 +351,10 @@ export const configSchema = Type.Object(
 					default: 100_000,
 					description: 'Connections open at once; shared by the front threads',
 				}),
+				header_ms: milliseconds(10_000, 'How long a request head may take; over uWebSockets.js it is cut after 10 s without a byte', {
+					minimum: 100,
+				}),
+				body_ms: milliseconds(60_000, 'How long a request body may take, from its first bytes to its last', { minimum: 100 }),
 				ws_message_bytes: bytes('4MiB', 'Longest message of a WebSocket'),
 				watchers_per_key: Type.Integer({
 					minimum: 1,

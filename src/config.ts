@@ -46,6 +46,8 @@ export interface DaemonConfig {
 		readonly inflightBodyBytes: number;
 		readonly headerCount: number;
 		readonly connections: number;
+		readonly headerMs: number;
+		readonly bodyMs: number;
 		readonly wsMessageBytes: number;
 		readonly watchersPerKey: number;
 	};
@@ -219,6 +221,8 @@ function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: 
 			inflightBodyBytes: parseBytes(file.limits.inflight_body_bytes),
 			headerCount: file.limits.header_count,
 			connections: file.limits.connections,
+			headerMs: file.limits.header_ms,
+			bodyMs: file.limits.body_ms,
 			wsMessageBytes: parseBytes(file.limits.ws_message_bytes),
 			watchersPerKey: file.limits.watchers_per_key,
 		},

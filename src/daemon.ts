@@ -271,6 +271,8 @@ function frontConfig(config: DaemonConfig, rates: SharedArrayBuffer, front: numb
 			inflightBodyBytesMax: limits.inflightBodyBytes,
 			connectionsMax: limits.connections,
 			wsMessageBytesMax: limits.wsMessageBytes,
+			headMs: limits.headerMs,
+			bodyMs: limits.bodyMs,
 			http2: listen.http2,
 			tls: config.tls,
 		},

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { assertNothingLeaked } from './leaks.ts';
+import { assertNothingLeaked, keepForRunner } from './leaks.ts';
 
 export const repository = fileURLToPath(new URL('../../..', import.meta.url));
 export const binary = join(repository, 'bin/orchestratord.js');
@@ -147,6 +147,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 				clearTimeout(force);
 			}
 			rmSync(folder, { recursive: true, force: true });
+			keepForRunner(output);
 			assertNothingLeaked(output);
 			return child.exitCode;
 		},

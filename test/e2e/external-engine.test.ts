@@ -7,6 +7,9 @@ import { describe, it } from 'node:test';
 import { chunk, eventsHead, RawUpstream } from '../engines/raw-upstream.ts';
 import { pieces, submit, textOf, Watch } from './client.ts';
 import { startDaemon } from './daemon.ts';
+import { planted } from './leaks.ts';
+
+const upstreamKey = planted('token');
 
 const models = JSON.stringify({ object: 'list', data: [{ id: 'big-model', object: 'model', max_model_len: 4_096 }] });
 const json = (body: string): string => `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
@@ -28,7 +31,7 @@ describe('a daemon whose engine is elsewhere', () => {
 		};
 		const daemon = await startDaemon({
 			config: { pools: [{ id: 'up', engine: 'openai', provider: 'external', url, slots: 1, key_env: 'UPSTREAM_KEY' }] },
-			env: { UPSTREAM_KEY: 'sk-very-secret' },
+			env: { UPSTREAM_KEY: upstreamKey },
 		});
 		try {
 			const { task_id: id } = await submit(daemon.url, { model_ref: 'up', prompt: 'count' });
@@ -38,7 +41,7 @@ describe('a daemon whose engine is elsewhere', () => {
 				pieces(seen).map(({ i }) => i),
 				[0, 1, 2],
 			);
-			assert.ok(server.asked.every(({ head }) => head.includes('\r\nauthorization: Bearer sk-very-secret')));
+			assert.ok(server.asked.every(({ head }) => head.includes(`\r\nauthorization: Bearer ${upstreamKey}`)));
 			assert.equal(JSON.parse(server.asked.at(-1)?.body ?? '{}').model, 'big-model');
 
 			const { task_id: endless } = await submit(daemon.url, { model_ref: 'up', prompt: 'for ever' });

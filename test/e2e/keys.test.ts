@@ -4,17 +4,18 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import { createServer } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { postJson, Watch } from './client.ts';
 import { binary, type Daemon, startDaemon } from './daemon.ts';
 import { FrontConnection } from './front-connection.ts';
-import { remember } from './leaks.ts';
+import { planted, remember } from './leaks.ts';
 
 type Json = Record<string, unknown>;
 
 function newKey(): string {
-	const key = `orchd-${randomBytes(32).toString('base64url')}`;
+	const key = planted('key');
 	remember('a key', key);
 	return key;
 }
@@ -22,12 +23,12 @@ function newKey(): string {
 const keys = { anna: newKey(), ben: newKey(), boss: newKey(), slow: newKey() };
 const digestOf = (key: string): string => createHash('sha256').update(key).digest('hex');
 const as = (name: keyof typeof keys): Record<string, string> => ({ authorization: `Bearer ${keys[name]}` });
-const task = { model_ref: 'scripted:demo', prompt: 'one two three', max_tokens: 2 };
+const task = { model_ref: 'scripted:demo', prompt: planted('prompt'), max_tokens: 2 };
 
 describe('a daemon with keys', () => {
 	let daemon: Daemon;
 	before(async () => {
-		const scripted = { prefill_tokens_per_s: 1e6, decode_tokens_per_s: 200, tokens: 100 };
+		const scripted = { prefill_tokens_per_s: 1e6, decode_tokens_per_s: 200, tokens: 100, text: 'echo' };
 		daemon = await startDaemon({
 			fronts: 2,
 			config: {
@@ -124,5 +125,35 @@ describe('a daemon with keys', () => {
 		assert.equal(answer.status, 401);
 		await answer.body?.cancel();
 		await daemon.said(new RegExp(`"fingerprint":"${digestOf(unknown).slice(0, 6)}"`));
+	});
+
+	it('fetches nothing that a task or a pool is told to (server-side request forgery), and no client may tell a pool', async () => {
+		let asked = 0;
+		const server = createServer((socket) => {
+			asked += 1;
+			socket.destroy();
+		});
+		await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+		const { port } = server.address() as { port: number };
+		const refs = [
+			`http://127.0.0.1:${port}/m.gguf`,
+			`https://127.0.0.1:${port}/m.gguf`,
+			`oci://127.0.0.1:${port}/m:latest`,
+			'file:///etc/passwd',
+			'http://169.254.169.254/',
+		];
+		for (const ref of refs) {
+			for (const name of ['anna', 'boss'] as const) {
+				const answer = await postJson(daemon.url, '/v2/tasks', { ...task, model_ref: ref }, as(name));
+				assert.ok([400, 404].includes(answer.status), `${ref}: ${answer.status}`);
+				const told = await postJson(daemon.url, '/v2/pools/demo/reload', { new_model_ref: ref }, as(name));
+				// For an operator it is tried, and fails in the engine: this daemon fetches no models.
+				assert.ok((name === 'anna' ? [403] : [202, 400, 409]).includes(told.status), `${ref}: ${await told.text()}`);
+			}
+			const worker = { pool_id: 'demo', replica_id: 'x', engine: 'openai', url: ref, slots: 1 };
+			assert.equal((await postJson(daemon.url, '/v2/workers/register', worker, as('boss'))).status, 403);
+		}
+		server.close();
+		assert.equal(asked, 0);
 	});
 });

@@ -3,9 +3,26 @@
  * when it stops, whatever its test was about.
  */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { appendFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 /** Sent with every request. No daemon may repeat it; the runner of the tests searches all that they print for its beginning. */
 export const plantedKey = 'planted-key-5c1f0e2d9b';
+
+/**
+ * Of what else must be in no log, one of each kind is marked so that the runner knows it in the logs of all daemons of a run: keys
+ * of the daemon, prompts, outputs (an engine that echoes its prompt), keys of engines elsewhere.
+ */
+export function planted(kind: 'key' | 'prompt' | 'token'): string {
+	return `planted-${kind}-${randomBytes(16).toString('hex')}`;
+}
+
+/** What a daemon printed, for the runner, which looks through all of them in the end. */
+export function keepForRunner(output: string): void {
+	const folder = process.env['PLANTED_LOGS'];
+	if (folder !== undefined) appendFileSync(join(folder, `${process.pid}.log`), output);
+}
 
 /** Long enough that no line of a daemon holds it by chance. */
 const windowLength = 24;

@@ -38,6 +38,20 @@ test('every line of the semantics names tests that exist', () => {
 	);
 });
 
+test('every attack of the threat model names tests that exist', () => {
+	const [, attacks = ''] = readText('docs/security.md').split('\n## Attacks\n');
+	const [listed = ''] = attacks.split('\n## ');
+	const each = listed.split(/\n(?=- )/).slice(1);
+	assert.ok(each.length > 10);
+	none(each.filter((attack) => !attack.includes('`: ')).map((attack) => `docs/security.md: "${attack.slice(0, 80)}" names no test`));
+	const proofs = [...listed.matchAll(/`(test\/[\w./-]+\.ts)`: ([^\n]+)/g)];
+	none(
+		proofs
+			.filter(([, file = '', name = '']) => !hasTest(file, name.trim()))
+			.map(([, file, name]) => `docs/security.md names a test that is not in ${file}: ${name}`),
+	);
+});
+
 function hasTest(file: string, name: string): boolean {
 	if (!existsSync(join(root, file))) return false;
 	const escaped = name.replaceAll("'", "\\'");

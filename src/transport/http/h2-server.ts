@@ -24,6 +24,7 @@ export interface Http2Bounds {
 	readonly bodyBytesMax: number;
 	/** Room for bytes of bodies among all that are being received. */
 	readonly reserve: (bytes: number) => boolean;
+	readonly bodyMs: number;
 	/** Without a byte for so long a body is cut. */
 	readonly slowBodyMs: number;
 	/** A connection without requests is kept for so long. */
@@ -97,7 +98,10 @@ export class Http2Front {
 				stream.resume();
 				return;
 			}
-			body = new IncomingBody(receiver, this.#bounds.bodyBytesMax, this.#bounds.reserve);
+			body = new IncomingBody(receiver, this.#bounds.bodyBytesMax, this.#bounds.reserve, {
+				bodyMs: this.#bounds.bodyMs,
+				cut: () => sink.abort(),
+			});
 			this.#collect(stream, headers, body, (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0, sink);
 		} catch (error) {
 			this.#report('request handler', error);

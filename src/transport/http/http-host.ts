@@ -17,6 +17,10 @@ export interface HttpHostOptions {
 	readonly wsMessageBytesMax: number;
 	/** Several front threads listen on the port together. Default: this one has it for itself, and a second daemon is refused. */
 	readonly shared?: boolean;
+	/** How long a body may take from its first bytes to its last. Default: a minute. */
+	readonly bodyMs?: number;
+	/** How long a head may take, where the library lets us say. Default: 10 s. */
+	readonly headMs?: number;
 	/** HTTP/2 beside HTTP/1.1 on the same port, where the library has it. Default: not. */
 	readonly http2?: boolean;
 	/** Default: no TLS. */
@@ -35,6 +39,8 @@ export interface HttpHost {
 	/** Ends everything, now. Callable at any time, also twice, also from inside a callback. */
 	close(): void;
 }
+
+export const bodyMsDefault = 60_000;
 
 /** The address cannot be had. `code` is the system's: `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, …; `ETLS`: the certificate cannot. */
 export class ListenError extends Error {

@@ -4,6 +4,14 @@
  */
 import type { BodyReceiver } from './http-host.ts';
 
+/** A body that goes on and on, a few bytes at a time, holds room that others want. */
+export interface SlowBody {
+	/** From its first bytes to its last. */
+	readonly bodyMs: number;
+	/** Ends its connection, which abandons the body. */
+	readonly cut: () => void;
+}
+
 export class IncomingBody {
 	readonly #receiver: BodyReceiver;
 	readonly #bytesMax: number;
@@ -11,9 +19,12 @@ export class IncomingBody {
 	#parts: Buffer[] = [];
 	#bytes = 0;
 	#done = false;
+	readonly #slow: SlowBody;
+	#timer: NodeJS.Timeout | null = null;
 
 	/** `reserve`: room for so many more bytes among all bodies in flight; false when there is none. A negative number gives back. */
-	constructor(receiver: BodyReceiver, bytesMax: number, reserve: (bytes: number) => boolean) {
+	constructor(receiver: BodyReceiver, bytesMax: number, reserve: (bytes: number) => boolean, slow: SlowBody) {
+		this.#slow = slow;
 		this.#receiver = receiver;
 		this.#bytesMax = bytesMax;
 		this.#reserve = reserve;
@@ -29,6 +40,7 @@ export class IncomingBody {
 			return this.#receiver.onBody(chunk);
 		}
 		if (!this.#reserve(bytes)) return this.refuse('no-room');
+		if (!last) this.#timer ??= setTimeout(this.#slow.cut, this.#slow.bodyMs).unref();
 		this.#bytes += bytes;
 		this.#parts.push(Buffer.from(chunk));
 		if (!last) return;
@@ -45,6 +57,7 @@ export class IncomingBody {
 
 	abandon(): void {
 		this.#done = true;
+		if (this.#timer !== null) clearTimeout(this.#timer);
 		this.#parts = [];
 		this.#reserve(-this.#bytes);
 		this.#bytes = 0;

@@ -11,7 +11,15 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { Http2Front } from './h2-server.ts';
-import type { BugReport, Header, HttpHost, HttpHostOptions, HttpRequest, RequestHandler } from './http-host.ts';
+import {
+	type BugReport,
+	bodyMsDefault,
+	type Header,
+	type HttpHost,
+	type HttpHostOptions,
+	type HttpRequest,
+	type RequestHandler,
+} from './http-host.ts';
 import { IncomingBody } from './incoming-body.ts';
 import { NodeListener } from './node-listener.ts';
 import { NodeResponseSink, unsentMax } from './node-response-sink.ts';
@@ -47,7 +55,7 @@ export class NodeHost implements HttpHost {
 		this.#options = options;
 		this.#report = report;
 		this.#server = createServer({
-			headersTimeout: slowHeadMs,
+			headersTimeout: options.headMs ?? slowHeadMs,
 			requestTimeout: 0,
 			keepAliveTimeout: keepAliveMs,
 			connectionsCheckingInterval: checkMs,
@@ -60,7 +68,13 @@ export class NodeHost implements HttpHost {
 		this.#server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) =>
 			this.#onUpgrade(request, socket as Socket, head),
 		);
-		const bounds = { bodyBytesMax: options.bodyBytesMax, reserve: this.#reserve, slowBodyMs, keepAliveMs };
+		const bounds = {
+			bodyBytesMax: options.bodyBytesMax,
+			bodyMs: options.bodyMs ?? bodyMsDefault,
+			reserve: this.#reserve,
+			slowBodyMs,
+			keepAliveMs,
+		};
 		this.#h2 = options.http2 === true ? new Http2Front(bounds, () => this.#handler, report) : null;
 		this.#sockets = new WebSocketServer({
 			noServer: true,
@@ -80,9 +94,9 @@ export class NodeHost implements HttpHost {
 	async listen(handler: RequestHandler): Promise<{ readonly port: number }> {
 		if (this.#closed || this.#handler !== null) throw new Error('node host: listen works once, before close');
 		this.#handler = handler;
-		const { hostname, port, connectionsMax, tls = null } = this.#options;
+		const { hostname, port, connectionsMax, tls = null, headMs = slowHeadMs } = this.#options;
 		const onCertificate = (problem: string | null): void => this.onCertificate(problem);
-		this.#listener = new NodeListener({ hostname, port, connectionsMax, slowHeadMs, tls, onCertificate }, this.#server, this.#h2);
+		this.#listener = new NodeListener({ hostname, port, connectionsMax, slowHeadMs: headMs, tls, onCertificate }, this.#server, this.#h2);
 		return this.#listener.listen();
 	}
 
@@ -113,7 +127,10 @@ export class NodeHost implements HttpHost {
 				incoming.resume();
 				return;
 			}
-			const collected = new IncomingBody(receiver, this.#options.bodyBytesMax, this.#reserve);
+			const collected = new IncomingBody(receiver, this.#options.bodyBytesMax, this.#reserve, {
+				bodyMs: this.#options.bodyMs ?? bodyMsDefault,
+				cut: () => sink.abort(),
+			});
 			body = collected;
 			this.#collect(incoming, collected, sink);
 		} catch (error) {

@@ -13,6 +13,7 @@ import { connect, createServer } from 'node:net';
 import { readCertificate, watchCertificate } from './certificate.ts';
 import {
 	type BugReport,
+	bodyMsDefault,
 	type HostChoice,
 	type HttpHost,
 	type HttpHostOptions,
@@ -163,10 +164,14 @@ class UwsHost implements HttpHost {
 		});
 		try {
 			const request = copyOf(method, raw, response);
+			if (unsureLength(request)) return sink.abort();
 			const receiver = this.#handler?.onRequest(request, sink) ?? null;
 			// a response that has ended may not be touched any more: the library drains its body
 			if (receiver === null || sink.closed) return;
-			const incoming = new IncomingBody(receiver, this.#options.bodyBytesMax, this.#reserve);
+			const incoming = new IncomingBody(receiver, this.#options.bodyBytesMax, this.#reserve, {
+				bodyMs: this.#options.bodyMs ?? bodyMsDefault,
+				cut: () => sink.abort(),
+			});
 			body = incoming;
 			if (Number(request.header('content-length')) > this.#options.bodyBytesMax) incoming.refuse('too-large');
 			if (sink.closed) return;
@@ -214,6 +219,18 @@ function upgrade(response: HttpResponse, request: HttpRequest, acceptance: WebSo
 		for (const [name, value] of acceptance.headers) response.writeHeader(name, value);
 		response.upgrade<SocketData>({ acceptance, live: null }, key, acceptance.protocol ?? '', extensions, context);
 	});
+}
+
+/**
+ * Where the request ends is not certain (RFC 9112, 6.3), and the library makes a choice of its own: of two lengths it takes the
+ * first, and every encoding for chunked. Whoever passed the request on may have chosen otherwise, so that what is behind it could be
+ * a request of somebody else's making: the connection ends here.
+ */
+function unsureLength(request: HttpRequest): boolean {
+	const length = request.header('content-length');
+	const encoding = request.header('transfer-encoding');
+	if (length !== undefined && !/^\d{1,15}$/.test(length)) return true;
+	return encoding !== undefined && (length !== undefined || encoding.toLowerCase() !== 'chunked');
 }
 
 /** The library's request dies with the handler. */
