@@ -204,7 +204,7 @@ function modelFile(model: string | undefined, path: string, problems: string[]):
 }
 
 /** Engines that can be spoken to over HTTP: those with an adapter. */
-export const externalEngines: readonly PoolFile['engine'][] = ['vllm', 'tgi', 'triton', 'openai'];
+export const externalEngines: readonly PoolFile['engine'][] = ['llamacpp', 'vllm', 'tgi', 'triton', 'openai'];
 
 /** A key in it would be shown. */
 function isEngineUrl(url: string): boolean {

@@ -188,7 +188,10 @@ function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: 
 	};
 
 	const coresLeft = Math.max(1, world.cores - threads.front);
-	const computing = file.pools.reduce((sum, pool) => sum + (pool.engine === 'llamacpp' ? pool.replicas : 0), 0);
+	const computing = file.pools.reduce(
+		(sum, pool) => sum + (pool.engine === 'llamacpp' && pool.provider === 'embedded' ? pool.replicas : 0),
+		0,
+	);
 	const room: ThreadRoom = { most: coresLeft, share: Math.max(1, Math.floor(coresLeft / Math.max(1, computing))) };
 	const pools = file.pools.map((pool, index) =>
 		resolvePool(pool, { path: `pools[${index}]`, hasScript: withScript[index] === true, room, world, problems }),

@@ -61,7 +61,7 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 		[],
 		'pools: [{ id: a, engine: scripted, provider: external, url: "http://x" }]',
 		{},
-		/^pools\[0\]\.engine is scripted; with provider: external it is one of vllm, tgi, triton, openai/,
+		/^pools\[0\]\.engine is scripted; with provider: external it is one of llamacpp, vllm, tgi, triton, openai/,
 	],
 	...['ftp://x', 'http://user:secret@x', 'http://x?a=b', 'unix:relative', 'x'].map(
 		(url) =>

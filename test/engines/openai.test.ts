@@ -84,9 +84,38 @@ describe('an OpenAI endpoint', () => {
 		assert.deepEqual([failure?.code, /messages only/.test(failure?.message ?? '')], ['INVALID_PARAMS', true]);
 		await generate(looked.port, looked.replica, { maxTokens: 2, sampling: { repeatPenalty: 1.5 } });
 		const body = JSON.parse(fake.server.asked.at(-1)?.body ?? '{}') as Record<string, unknown>;
-		assert.deepEqual([body['repetition_penalty'], body['repeat_penalty']], [1.5, 1.5]);
+		assert.deepEqual([body['repetition_penalty'], body['repeat_penalty']], [undefined, 1.5]);
 		looked.close();
 		await fake.server.close();
+	});
+
+	it('is sent what only some engines have where its models are of such an engine, under their names; else a task that needs it is refused', async () => {
+		for (const [ownedBy, sampling, extra] of [
+			['vllm', { topK: 5, minP: 0.5, repeatPenalty: 1.5 }, { top_k: 5, min_p: 0.5, repetition_penalty: 1.5 }],
+			['llamacpp', { topK: 0, repeatPenalty: 1.5 }, { top_k: 0, min_p: 0, repeat_penalty: 1.5, presence_penalty: 0, frequency_penalty: 0 }],
+			['system', { topK: 5 }, {}],
+			['system', { minP: 0.5 }, null],
+			['system', { repeatPenalty: 1.5 }, null],
+		] as const) {
+			const fake = new FakeOpenai();
+			fake.ownedBy = ownedBy;
+			const looked = await lookAt(upstreamSettings('openai', await fake.server.listen()));
+			assert.ok(looked.replica !== null);
+			const task = await generate(looked.port, looked.replica, { prompt: 'Once', maxTokens: 2, seed: 3, sampling });
+			const known = {
+				model: 'gpt-fake',
+				stream: true,
+				stream_options: { include_usage: true },
+				max_tokens: 2,
+				seed: 3,
+				temperature: 0,
+				top_p: 1,
+			};
+			if (extra === null) assert.match(task.failure?.message ?? '', /the OpenAI API has none/);
+			else assert.deepEqual(JSON.parse(fake.server.asked.at(-1)?.body ?? ''), { ...known, ...extra, prompt: 'Once' });
+			looked.close();
+			await fake.server.close();
+		}
 	});
 
 	it('is read the same when each delta hides its length', async () => {

@@ -6,6 +6,7 @@
 import { type FinishReason, type GenerateRequest, type PieceChannel, pieceIsReasoning } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PromptInput, Sampling, ToolUse } from '../../actors/serving/task-request.ts';
+import { llamaSampling } from '../llamacpp/llama-server-requests.ts';
 import {
 	type AnswerReader,
 	type AnswerSink,
@@ -27,7 +28,7 @@ export const openaiAdapter: UpstreamAdapter = {
 	call: (target, request) => openaiCall(target, request, {}),
 	async look(client, model) {
 		const { id, ctx, ownedBy } = await listedModel(client, model);
-		return openaiFacts(id, ctx, { found: { extended: extendedBy.has(ownedBy ?? '') } });
+		return openaiFacts(id, ctx, { found: { extended: extendedBy.has(ownedBy ?? ''), llama: ownedBy === 'llamacpp' } });
 	},
 	busy: () => Promise.resolve(null),
 	count: () => Promise.resolve(null),
@@ -113,6 +114,8 @@ export function openaiCall(target: UpstreamTarget, request: GenerateRequest, ext
 		return failure('INVALID_PARAMS', 'sampling.grammar is given; the engine takes none');
 	}
 	const extended = target.engine !== 'openai' || target.found['extended'] === true;
+	// By its own API, or as an OpenAI endpoint.
+	const llama = target.engine === 'llamacpp' || target.found['llama'] === true;
 	const beyond = sampling.minP > 0 ? 'min_p' : sampling.repeatPenalty === 1 ? null : 'repeat_penalty';
 	if (!extended && beyond !== null) return failure('INVALID_PARAMS', `sampling.${beyond} is given; the OpenAI API has none`);
 	const raw = input.kind === 'prompt' && input.raw;
@@ -126,7 +129,7 @@ export function openaiCall(target: UpstreamTarget, request: GenerateRequest, ext
 		max_tokens: request.maxTokens,
 		seed: request.seed,
 		...openaiSampling(sampling),
-		...(extended ? extendedSampling(sampling) : {}),
+		...(llama ? llamaSampling(sampling) : extended ? extendedSampling(sampling) : {}),
 		...extra,
 	};
 	if (raw) {
@@ -184,8 +187,7 @@ function extendedSampling(sampling: Sampling): Fields {
 	return {
 		...(sampling.topK > 0 ? { top_k: sampling.topK } : {}),
 		...(sampling.minP > 0 ? { min_p: sampling.minP } : {}),
-		// The second is llama-server's word.
-		...(sampling.repeatPenalty === 1 ? {} : { repetition_penalty: sampling.repeatPenalty, repeat_penalty: sampling.repeatPenalty }),
+		...(sampling.repeatPenalty === 1 ? {} : { repetition_penalty: sampling.repeatPenalty }),
 	};
 }
 

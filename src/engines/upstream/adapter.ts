@@ -123,10 +123,13 @@ export interface UpstreamClient {
 /** Words for a person, without a key or a part of a request. */
 export class UpstreamProblem extends Error {
 	readonly failure: Failure;
+	/** Of the answer; null: there was none. */
+	readonly status: number | null;
 
-	constructor(failure: Failure) {
+	constructor(failure: Failure, status: number | null = null) {
 		super(failure.message);
 		this.failure = failure;
+		this.status = status;
 	}
 }
 

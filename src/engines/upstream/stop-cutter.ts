@@ -13,7 +13,8 @@ export class StopCutter {
 	/** `before`: the text that it goes on behind. */
 	constructor(stop: readonly string[], tellIds = false, before = '') {
 		const emit = (text: string, tokens: number, id: number, logprob: number, ids: readonly number[] | null): void => {
-			if (ids !== null) this.#to?.told(ids);
+			// Of some tokens no id may be known: nobody could go on behind them.
+			if (ids !== null && !ids.includes(-1)) this.#to?.told(ids);
 			this.#to?.token(text, tokens, id, logprob);
 		};
 		this.#assembler = stop.length === 0 ? null : new PieceAssembler(stop, emit, tellIds);

@@ -47,7 +47,8 @@ export function upstreamClient({
 			if (answer.statusCode < 200 || answer.statusCode > 299) {
 				await answer.body.dump();
 				const retryAfter = answer.headers['retry-after'];
-				throw new UpstreamProblem(failureOf(answer.statusCode, engine, typeof retryAfter === 'string' ? retryAfter : null, Date.now()));
+				const problem = failureOf(answer.statusCode, engine, typeof retryAfter === 'string' ? retryAfter : null, Date.now());
+				throw new UpstreamProblem(problem, answer.statusCode);
 			}
 			return await textOf(answer.body);
 		} catch (error) {

@@ -177,7 +177,8 @@ class UpstreamLife implements EngineLife {
 			modelDigest: null,
 			modelName: found.model,
 			address: formatUpstream(target),
-			slots,
+			// More would wait in the engine, where nobody sees them.
+			slots: Math.min(slots, found.slots ?? slots),
 			ctx: Math.min(ctx ?? found.ctx ?? defaultCtx, found.ctx ?? Number.POSITIVE_INFINITY),
 			workloads: found.workloads,
 			samplerProfileVersion: `${engine}-${found.engineVersion}`,

@@ -126,6 +126,7 @@ export const resultSchema = Type.Object({
 		Type.Array(Type.Object({ token: text, id: Type.Optional(Type.Integer()), logprob: Type.Optional(Type.Number()) })),
 	),
 	vectors: Type.Optional(Type.Array(Type.Array(Type.Number()))),
+	scores: Type.Optional(Type.Array(Type.Number(), { description: 'Of each text of a rerank, in the order of the inputs' })),
 });
 
 const decision = Type.Object({

@@ -66,6 +66,8 @@ function answer(exchange: Exchange, task: TaskView, parts: FrontParts): void {
 }
 
 function outputOf(task: TaskView): Record<string, unknown> {
+	// One number a text, in the order of the inputs.
+	if (task.vectors !== null && task.request.workload === 'rerank') return { scores: task.vectors.map(([score]) => score) };
 	if (task.vectors !== null) return { vectors: task.vectors.map((vector) => [...vector]) };
 	const { text, reasoning, toolCalls, logprobs } = answerOf(task.log);
 	return {

@@ -75,12 +75,15 @@ export interface Next {
 	readonly logprob: number;
 }
 
-/** `seed`: null where the most likely token is taken. The same tokens before it are followed by the same. */
-export function nextToken(before: readonly number[], seed: number | null): Next {
+/**
+ * `seed`: null where the most likely token is taken. The same tokens before it are followed by the same. `whole`: none is a part of a
+ * character.
+ */
+export function nextToken(before: readonly number[], seed: number | null, whole = false): Next {
 	const open = openCharacter(before);
 	if (open !== null) return { id: open, logprob: -0.125 };
 	const hash = hashOf(before, seed ?? 0);
-	const character = bytewise[hash % 11];
+	const character = whole ? undefined : bytewise[hash % 11];
 	const id = character === undefined ? firstWord + (hash % words.length) : (character[0] as number);
 	return { id, logprob: -((hash >>> 8) % 1000) / 512 };
 }

@@ -31,7 +31,7 @@ export class FakeServer {
 	readonly #server: Server;
 	readonly #routes = new Map<string, Handler>();
 	readonly #sockets = new Set<Socket>();
-	readonly #faults: { readonly fault: Fault; readonly where: RegExp }[] = [];
+	readonly #faults: { readonly fault: Fault; readonly befalls: (request: FakeRequest) => boolean }[] = [];
 	readonly asked: FakeRequest[] = [];
 	/** To each of them, in the same order. */
 	readonly answers: FakeExchange[] = [];
@@ -43,6 +43,8 @@ export class FakeServer {
 	splits: readonly number[] = [];
 	/** What every request must have, beside what HTTP asks for; null: no key is wanted. */
 	key: string | null = null;
+	/** Paths that need no key. */
+	readonly keyless = new Set<string>();
 	/** The engine's own answer to a request for which it has no route, or no key. */
 	refuse: (exchange: FakeExchange, status: 401 | 404) => void = (exchange, status) => exchange.json(status, {});
 
@@ -70,9 +72,9 @@ export class FakeServer {
 		this.#routes.set(`${method} ${path}`, handler);
 	}
 
-	/** Befalls the next request to such a path, once. */
-	fault(fault: Fault, where: RegExp = /./): void {
-		this.#faults.push({ fault, where });
+	/** Befalls the next such request, once. */
+	fault(fault: Fault, which: RegExp | ((request: FakeRequest) => boolean) = /./): void {
+		this.#faults.push({ fault, befalls: which instanceof RegExp ? ({ path }) => which.test(path) : which });
 	}
 
 	/** Connections that are open. */
@@ -114,7 +116,7 @@ export class FakeServer {
 			const request = reader.push(bytes);
 			if (request === null) return;
 			if (exchange !== null && !exchange.over) this.stray(`${request.path} was asked for before the answer before it was whole`);
-			exchange = new FakeExchange(socket, this.#takeFault(request.path), this.splits);
+			exchange = new FakeExchange(socket, this.#takeFault(request), this.splits);
 			this.#answer(exchange, request);
 		});
 	}
@@ -123,14 +125,15 @@ export class FakeServer {
 		this.asked.push(request);
 		this.answers.push(exchange);
 		if (exchange.spoiled) return;
-		if (this.key !== null && request.headers.get('authorization') !== `Bearer ${this.key}`) return this.refuse(exchange, 401);
+		const keyed = this.key !== null && !this.keyless.has(request.path);
+		if (keyed && request.headers.get('authorization') !== `Bearer ${this.key}`) return this.refuse(exchange, 401);
 		const handler = this.#routes.get(`${request.method} ${request.path}`);
 		if (handler !== undefined) return handler(exchange, request);
 		this.refuse(exchange, 404);
 	}
 
-	#takeFault(path: string): Fault | null {
-		const at = this.#faults.findIndex(({ where }) => where.test(path));
+	#takeFault(request: FakeRequest): Fault | null {
+		const at = this.#faults.findIndex(({ befalls }) => befalls(request));
 		return at < 0 ? null : (this.#faults.splice(at, 1)[0]?.fault ?? null);
 	}
 }

@@ -10,6 +10,8 @@ export interface FakeWork {
 	readonly stop: readonly string[];
 	/** Null: greedy. */
 	readonly seed: number | null;
+	/** The only slot that will do; absent: any. */
+	readonly slot?: number;
 	/** It has a slot: prefill begins. */
 	begun?(slot: number): void;
 	/** `text`: what may be told now, '' while a character or a stop string may still become whole. */
@@ -48,6 +50,8 @@ export interface FakeSlotsOptions {
 	readonly slots: number;
 	/** After so many tokens a text is at its end. */
 	readonly endsAfter?: number;
+	/** No token is a part of a character. */
+	readonly whole?: boolean;
 	/** Between two steps; 0: as fast as the loop turns. */
 	readonly stepMs?: number;
 }
@@ -57,14 +61,16 @@ export class FakeSlots {
 	readonly #queue: FakeWork[] = [];
 	readonly #endsAfter: number;
 	readonly #stepMs: number;
+	readonly #whole: boolean;
 	#timer: NodeJS.Timeout | NodeJS.Immediate | null = null;
 	/** While set, what has a slot makes no token. */
 	held = false;
 
-	constructor({ slots, endsAfter = 500, stepMs = 0 }: FakeSlotsOptions) {
+	constructor({ slots, endsAfter = 500, stepMs = 0, whole = false }: FakeSlotsOptions) {
 		this.#slots = Array.from({ length: slots }, () => null);
 		this.#endsAfter = endsAfter;
 		this.#stepMs = stepMs;
+		this.#whole = whole;
 	}
 
 	get busy(): number {
@@ -79,7 +85,6 @@ export class FakeSlots {
 		return this.#slots[slot] !== null;
 	}
 
-	/** `slot`: no other will do. */
 	add(work: FakeWork): void {
 		this.#queue.push(work);
 		this.#begin();
@@ -101,7 +106,8 @@ export class FakeSlots {
 
 	#begin(): void {
 		for (const [slot, running] of this.#slots.entries()) {
-			const work = running === null ? this.#queue.shift() : undefined;
+			const at = running === null ? this.#queue.findIndex((each) => each.slot === undefined || each.slot === slot) : -1;
+			const [work] = at < 0 ? [] : this.#queue.splice(at, 1);
 			if (work === undefined) continue;
 			this.#slots[slot] = { work, ids: [...work.prompt], made: 0, bytes: Buffer.alloc(0), told: 0 };
 			work.begun?.(slot);
@@ -135,7 +141,7 @@ export class FakeSlots {
 	#advance(running: Running): FakeEnd | null {
 		const { work, ids } = running;
 		if (running.made >= work.maxTokens) return this.#ends(running, 'length', '');
-		const { id, logprob } = running.made >= this.#endsAfter ? { id: endOfText, logprob: 0 } : nextToken(ids, work.seed);
+		const { id, logprob } = running.made >= this.#endsAfter ? { id: endOfText, logprob: 0 } : nextToken(ids, work.seed, this.#whole);
 		running.made += 1;
 		if (id === endOfText || id === beginOfText) return this.#ends(running, 'end-of-text', '');
 		ids.push(id);
