@@ -23,20 +23,14 @@ export interface Score {
 }
 
 /** `server_task_result_cmpl_partial::to_json_non_oaicompat`. */
-export function partialOf(
-	content: string,
-	id: number,
-	slot: number,
-	predicted: number,
-	evaluated: number,
-	scores: readonly Score[] | null,
-): unknown {
+export function partialOf(content: string, id: number, predicted: number, evaluated: number, scores: readonly Score[] | null): unknown {
 	return {
 		index: 0,
 		content,
 		tokens: [id],
 		stop: false,
-		id_slot: slot,
+		// Only the last event names the slot.
+		id_slot: -1,
 		tokens_predicted: predicted,
 		tokens_evaluated: evaluated,
 		// `completion_token_output::probs_vector_to_json`
@@ -121,14 +115,20 @@ function chunkTail(id: string, model: string): Readonly<Record<string, unknown>>
 /** GET /props, README.md: abridged to what a client may look at. */
 export function propsOf(slots: number, ctx: number, template: string): unknown {
 	return {
-		default_generation_settings: { id: 0, id_task: -1, n_ctx: ctx, speculative: false, is_processing: false, params: {}, prompt: '' },
+		default_generation_settings: { params: {}, n_ctx: ctx },
 		total_slots: slots,
 		model_alias: 'fake.gguf',
+		model_ftype: 'Q8_0',
 		model_path: '/models/fake.gguf',
-		modalities: { vision: false, audio: false },
+		modalities: { vision: false, video: false, audio: false },
+		media_marker: '<__media__>',
+		endpoint_slots: true,
+		endpoint_props: false,
+		endpoint_metrics: true,
 		chat_template: template,
 		bos_token: '<s>',
 		eos_token: '</s>',
+		chat_template_caps: {},
 		build_info: buildInfo,
 		is_sleeping: false,
 	};

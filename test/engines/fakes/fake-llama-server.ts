@@ -173,7 +173,7 @@ export class FakeLlamaServer {
 		let cached = 0;
 		const partial = (text: string, id: number, logprob: number, made: number): void => {
 			const score = { id, token: text, bytes: [...Buffer.from(text)], logprob };
-			exchange.event(dataOf(partialOf(text, id, slot, made, prompt.length, wantsScores ? [score] : null)));
+			exchange.event(dataOf(partialOf(text, id, made, prompt.length, wantsScores ? [score] : null)));
 		};
 		this.#generate(exchange, body, prompt, Number(body['n_predict'] ?? -1), {
 			begun: (taken, inCache) => {
