@@ -81,13 +81,16 @@ export function realChecks(start: () => Promise<EngineUnderTest>, { engine: name
 				undefined,
 			);
 		await freed('waiting', waiting, slots, promises.noticesEarly);
-		await freed('decode', running.shift(), slots - 1, true);
-		await freed('decode', running.shift(), slots - 2, true);
-		const early = begin(engine.port, engine.replica, { ...endless, prompt: 'a b '.repeat(200), maxTokens: 400, kvHint: 'cold' });
-		while ((await busyOf(name, accounts)) < slots - 1 && early.end === null) assert.equal(early.pieces.length, 0);
-		await freed('prefill', early, slots - 2, promises.noticesEarly);
 		for (const task of running) task.generation?.cancel();
 		await Promise.all(running.map((task) => task.hasEnded()));
+		for (let round = 0; round < 2; round += 1) {
+			const task = begin(engine.port, engine.replica, endless);
+			await task.hasPieces(1);
+			await freed('decode', task, 0, true);
+		}
+		const early = begin(engine.port, engine.replica, { ...endless, prompt: 'a b '.repeat(200), maxTokens: 400, kvHint: 'cold' });
+		while ((await busyOf(name, accounts)) === 0) assert.equal(early.end, null);
+		await freed('prefill', early, 0, promises.noticesEarly);
 	});
 
 	it('refuses a prompt beyond its context with INVALID_PARAMS, and serves the next', async () => {
