@@ -391,6 +391,28 @@ describe('the official OpenAI client', () => {
 		assert.equal((await patient).choices[0]?.finish_reason, 'length');
 	});
 
+	it('attaches with an idempotency key to the stream that runs, from its first chunk, or waits for the whole of it', async () => {
+		const request = { model: 'scripted:slow', messages: ask('once'), max_tokens: 30 };
+		const keyed = { headers: { 'Idempotency-Key': 'running' } };
+		const first = await client.chat.completions.create({ ...request, stream: true }, keyed);
+		const chunks: ChatCompletionChunk[] = [];
+		let others: Promise<[ChatCompletionChunk[], OpenAI.ChatCompletion]> | null = null;
+		for await (const each of first) {
+			chunks.push(each);
+			// It runs, and says something already.
+			if (chunks.length !== 3) continue;
+			others = Promise.all([
+				client.chat.completions.create({ ...request, stream: true }, keyed).then(collect),
+				client.chat.completions.create(request, keyed),
+			]);
+		}
+		const [second, whole] = await (others as NonNullable<typeof others>);
+		assert.deepEqual([second[0]?.id, whole.id], [chunks[0]?.id, chunks[0]?.id]);
+		assert.deepEqual([textOf(second), whole.choices[0]?.message.content], [textOf(chunks), textOf(chunks)]);
+		assert.equal(whole.usage?.completion_tokens, 30);
+		await isFree('slow');
+	});
+
 	it('may say what is ours alone', async () => {
 		const extended = { model: 'scripted:demo', messages: ask('x'), orchestratord: { priority: 'batch', output_mode: 'tagged' } };
 		const { data, response } = await client.chat.completions

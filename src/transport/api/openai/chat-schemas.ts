@@ -200,7 +200,9 @@ export const completionBodySchema = strict(
 		),
 		echo: Type.Optional(Type.Boolean({ default: false, description: 'Puts the prompt before the answer' })),
 		best_of: Type.Optional(Type.Integer({ minimum: 1, maximum: choicesMax, description: 'Only as many as n' })),
-		suffix: Type.Optional(Type.Literal('', { description: 'Not available', allowed: 'absent: no engine here fills in before a suffix' })),
+		suffix: Type.Optional(
+			Type.Literal('', { description: 'Not available', secret: true, allowed: 'absent: no engine here fills in before a suffix' }),
+		),
 	},
 	'A raw prompt, in the shape of OpenAI',
 );
