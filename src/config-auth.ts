@@ -12,7 +12,12 @@ export interface KeyConfig {
 	readonly sha256: string;
 	readonly tenant: string;
 	readonly roles: readonly ('client' | 'operator' | 'worker')[];
-	readonly rate: { readonly requestsPerMinute: number | null; readonly burst: number; readonly tokensPerMinute: number | null };
+	readonly rate: {
+		readonly requestsPerMinute: number | null;
+		readonly burst: number;
+		readonly tokensPerMinute: number | null;
+		readonly tokensBudget: number | null;
+	};
 }
 
 export interface AuthConfig {
@@ -31,7 +36,7 @@ export function resolveAuth({ keys, public_metrics: publicMetrics }: ConfigFile[
 	return { keys: resolved, publicMetrics };
 }
 
-function keyConfig({ name, sha256, tenant, roles, rate }: KeyFile): KeyConfig {
+function keyConfig({ name, sha256, tenant, roles, rate, budgets }: KeyFile): KeyConfig {
 	const requestsPerMinute = rate.requests_per_minute ?? null;
 	return {
 		name,
@@ -42,6 +47,7 @@ function keyConfig({ name, sha256, tenant, roles, rate }: KeyFile): KeyConfig {
 			requestsPerMinute,
 			burst: rate.burst ?? Math.max(1, Math.ceil(requestsPerMinute ?? 1)),
 			tokensPerMinute: rate.tokens_per_minute ?? null,
+			tokensBudget: budgets.tokens ?? null,
 		},
 	};
 }

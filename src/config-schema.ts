@@ -236,6 +236,12 @@ const keySchema = Type.Object(
 			},
 			'How fast it may come',
 		),
+		budgets: section(
+			{
+				tokens: Type.Optional(Type.Integer({ ...atLeastOne, description: 'Prompts and answers together, for as long as the daemon runs' })),
+			},
+			'What it may use in all',
+		),
 	},
 	{ additionalProperties: false, description: 'An API key' },
 );
@@ -392,7 +398,16 @@ export type PoolFile = Static<typeof poolSchema>;
 export type KeyFile = Static<typeof keySchema>;
 
 /** Keys of the contract that this version does not have yet: told apart from slips of the pen. */
-export const laterKeys: readonly string[] = ['catalog', 'artifacts', 'store', 'pools.idle_ms', 'pools.pinned', 'pools.min_resident_ms'];
+export const laterKeys: readonly string[] = [
+	'auth.keys.budgets.time_ms',
+	'auth.keys.budgets.cost',
+	'catalog',
+	'artifacts',
+	'store',
+	'pools.idle_ms',
+	'pools.pinned',
+	'pools.min_resident_ms',
+];
 
 export interface ConfigKey {
 	/** `sse.heartbeat_ms`, or relative to its pool: `queue.capacity`. */

@@ -14,14 +14,16 @@ test('a key is a name and a digest; the rest has defaults', () => {
 				sha256: digest,
 				tenant: 'default',
 				roles: ['client'],
-				rate: { requestsPerMinute: null, burst: 1, tokensPerMinute: null },
+				rate: { requestsPerMinute: null, burst: 1, tokensPerMinute: null, tokensBudget: null },
 			},
 		],
 		publicMetrics: false,
 	});
-	const [limited] = load([], key(', tenant: t, roles: [operator, worker], rate: { requests_per_minute: 90, tokens_per_minute: 5 }')).auth
-		.keys;
-	assert.deepEqual(limited?.rate, { requestsPerMinute: 90, burst: 90, tokensPerMinute: 5 });
+	const [limited] = load(
+		[],
+		key(', tenant: t, roles: [operator, worker], rate: { requests_per_minute: 90, tokens_per_minute: 5 }, budgets: { tokens: 9 }'),
+	).auth.keys;
+	assert.deepEqual(limited?.rate, { requestsPerMinute: 90, burst: 90, tokensPerMinute: 5, tokensBudget: 9 });
 	assert.deepEqual(limited?.roles, ['operator', 'worker']);
 	assert.equal(load(['--auth.public-metrics', 'true'], key()).auth.publicMetrics, true);
 	const env = { ORCHD_AUTH_KEYS: `[{ name: env, sha256: "${'AB'.repeat(32)}" }]` };

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { type KeyRate, RateMeter, rateMemory } from '../../src/transport/auth/rate-meter.ts';
 
-const noRate: KeyRate = { requestsPerMinute: null, burst: 1, tokensPerMinute: null };
+const noRate: KeyRate = { requestsPerMinute: null, burst: 1, tokensPerMinute: null, tokensBudget: null };
 
 class World {
 	now = 1_000_000;
@@ -106,4 +106,46 @@ test('one that tokens refuse has not used up a request; a look takes nothing; ot
 	assert.equal(world.take(60), 59_000);
 	assert.equal(world.take(1), 'taken');
 	for (let n = 0; n < 100; n++) for (const name of ['other', 'unknown', null]) assert.equal(meter?.take(name, 1_000_000), null);
+});
+
+test('a token budget is reserved at once and settled by what was used: tasks beside each other never use more, on any front', () => {
+	fc.assert(
+		fc.property(
+			fc.integer({ min: 1, max: 2_000 }),
+			fc.array(
+				fc.record({
+					front: fc.nat(2),
+					most: fc.integer({ min: 0, max: 500 }),
+					part: fc.double({ min: 0, max: 1, noNaN: true }),
+					ends: fc.boolean(),
+				}),
+				{ maxLength: 100 },
+			),
+			(tokensBudget, tasks) => {
+				const { meters } = new World({ tokensBudget, requestsPerMinute: 6_000_000, burst: 1_000 }, 3);
+				const running: { most: number; used: number }[] = [];
+				let used = 0;
+				for (const { front, most, part, ends } of tasks) {
+					const reserved = running.reduce((sum, each) => sum + each.most, 0);
+					const refused = meters[front]?.take('k', most) ?? null;
+					assert.equal(refused?.policyLabel, used + reserved + most > tokensBudget ? 'budget.tokens' : undefined);
+					if (refused === null) running.push({ most, used: Math.floor(most * part) });
+					const ended = ends ? running.shift() : undefined;
+					if (ended === undefined) continue;
+					used += ended.used;
+					meters[(front + 1) % 3]?.giveBack('k', ended.most - ended.used);
+				}
+				assert.ok(used <= tokensBudget);
+			},
+		),
+	);
+});
+
+test('what a budget refuses has taken nothing of the rates', () => {
+	const world = new World({ requestsPerMinute: 60, burst: 1, tokensPerMinute: 600, tokensBudget: 100 });
+	const [meter] = world.meters;
+	for (let n = 0; n < 20; n++) assert.equal(meter?.take('k', 101)?.policyLabel, 'budget.tokens');
+	assert.equal(world.take(100), 'taken');
+	world.now += 1_000;
+	assert.match(meter?.take('k', 1)?.message ?? '', /has 0 left; the task needs up to 1$/);
 });

@@ -1,6 +1,6 @@
 /**
- * What a front asks before a task costs anything: the rate of its key, in requests and in tokens. A port; the limit itself is of
- * the whole daemon, whichever front a request came to.
+ * What a front asks before a task costs anything: the rate of its key, in requests and in tokens, and what its key may use in all. A
+ * port; the limits are of the whole daemon, whichever front a request came to.
  */
 import { bytesPerToken } from './eta.ts';
 import { type Failure } from './failure.ts';
@@ -9,7 +9,7 @@ import { inputBytes, outputTokensMax } from './prompt-bounds.ts';
 import type { TaskRequest } from './task-request.ts';
 
 export interface RateLimit {
-	/** Takes one request and `tokens` of the key's rate, or says why not. Of a request without a key: null. */
+	/** Takes one request and `tokens` of the key's rate and budget, or says why not. Of a request without a key: null. */
 	take(keyName: string | null, tokens: number): Failure | null;
 	/** What `take` would say; takes nothing. */
 	check(keyName: string | null, tokens: number): Failure | null;
