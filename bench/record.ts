@@ -26,6 +26,7 @@ const benches: readonly (readonly [string, readonly string[]])[] = [
 	['kernel', []],
 	['event-log', []],
 	['cancel', []],
+	['disconnect', []],
 	['eta', []],
 	['scheduling', []],
 	['lifecycle', []],

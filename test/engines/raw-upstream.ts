@@ -2,7 +2,7 @@
  * A server that answers with the bytes that a test gives it, and tells what it was asked: the other side of an engine's HTTP
  * connection, without anything of an HTTP library.
  */
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { createServer, type Server, type Socket } from 'node:net';
 
@@ -17,6 +17,7 @@ export interface Asked {
 
 export class RawUpstream {
 	readonly #server: Server;
+	readonly #came = new EventEmitter();
 	readonly asked: Asked[] = [];
 	connections = 0;
 	/** Ends of connections, in order. */
@@ -33,6 +34,11 @@ export class RawUpstream {
 		else this.#server.listen(where);
 		await once(this.#server, 'listening');
 		return typeof where === 'string' ? `unix:${where}` : `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+	}
+
+	/** So many requests have come in all. */
+	async hasBeenAsked(times: number): Promise<void> {
+		while (this.asked.length < times) await once(this.#came, 'asked');
 	}
 
 	async close(): Promise<void> {
@@ -58,6 +64,7 @@ export class RawUpstream {
 			const asked = { head: seen.slice(0, headEnd), body: seen.slice(headEnd + 4, headEnd + 4 + length), socket, connection };
 			seen = seen.slice(headEnd + 4 + length);
 			this.asked.push(asked);
+			this.#came.emit('asked');
 			this.answer(asked);
 		});
 	}

@@ -167,6 +167,26 @@ describe('a generation over HTTP', () => {
 		assert.match(task.end.failure.message, /no connection to the engine: ECONNREFUSED/);
 	});
 
+	it('gives a connection that does not come up its time, TLS included', async () => {
+		const { url } = JSON.parse(replica.address.slice('upstream:'.length)) as { url: string };
+		const task = await generate(port, at(url.replace('http:', 'https:'), null, 60));
+		assert.ok(task.end?.type === 'decode-failed');
+		assert.deepEqual([task.end.began, task.end.slot], ['no', 'free']);
+		assert.match(task.end.failure.message, /no connection to the engine: no connection within 60 ms/);
+	});
+
+	it('uses a connection that was kept, and another where none is', async () => {
+		const held: (() => void)[] = [];
+		server.answer = ({ socket }) => void held.push(() => socket.write(whole));
+		const both = [generate(port, replica), generate(port, replica)];
+		await server.hasBeenAsked(2);
+		for (const answer of held) answer();
+		await Promise.all(both);
+		server.answer = ({ socket }) => void socket.write(whole);
+		for (let again = 0; again < 3; again += 1) assert.equal((await generate(port, replica)).text, 'ab"\n');
+		assert.equal(server.connections, 2);
+	});
+
 	it('asks again, once and on a new connection, when a kept one turns out to be closed', async () => {
 		server.answer = ({ socket }) => void socket.write(whole);
 		await generate(port, replica);
