@@ -3,11 +3,13 @@
  * else. Pure.
  */
 import type { TSchema } from '@sinclair/typebox';
-import type { FailureCode } from '../../actors/serving/failure.ts';
+import { type FailureCode, failure } from '../../actors/serving/failure.ts';
 import type { Handler } from '../http/application.ts';
 import type { Route } from '../http/routes.ts';
-import { httpStatus, statusFor } from './errors.ts';
+import { envelopeOf, httpStatus, statusFor } from './errors.ts';
+import { examples, failureMessages } from './examples.ts';
 import { openaiErrorSchema } from './openai/answer-schemas.ts';
+import { openaiError } from './openai/openai-errors.ts';
 import type { QueryField, QueryFields } from './query.ts';
 import { envelopeSchema } from './response-schemas.ts';
 import { published } from './schemas.ts';
@@ -31,6 +33,10 @@ export interface DocumentedRoute extends Route<Handler> {
 	readonly doc: OperationDoc;
 }
 
+/** What any operation may be answered with, whatever it is: by the guard of the door, or because of a bug. */
+const always: readonly FailureCode[] = ['UNAUTHORIZED', 'FORBIDDEN', 'INTERNAL'];
+const correlationId = '7c2bb683-850b-4896-a2ad-154de83c1453';
+
 export function openApiOf(routes: readonly DocumentedRoute[], apiVersion: string): unknown {
 	const paths: Record<string, Record<string, unknown>> = {};
 	for (const route of routes) {
@@ -48,15 +54,20 @@ export function openApiOf(routes: readonly DocumentedRoute[], apiVersion: string
 		},
 		servers: [{ url: '/' }],
 		paths,
-		components: { schemas: { Error: envelopeSchema, OpenAiError: openaiErrorSchema } },
+		components: {
+			schemas: { Error: envelopeSchema, OpenAiError: openaiErrorSchema },
+			securitySchemes: { bearer: { type: 'http', scheme: 'bearer' }, key: { type: 'apiKey', in: 'header', name: 'X-API-Key' } },
+		},
+		// Where no keys are configured none is needed.
+		security: [{}, { bearer: [] }, { key: [] }],
 	});
 }
 
-function operationOf({ path, doc }: DocumentedRoute): unknown {
+function operationOf({ method, path, doc }: DocumentedRoute): unknown {
 	const success = httpStatus[doc.success];
-	const error = { $ref: `#/components/schemas/${path.startsWith('/v1/') ? 'OpenAiError' : 'Error'}` };
+	const example = examples[`${method} ${path}`];
 	const statuses = new Map<number, FailureCode[]>();
-	for (const code of doc.failures) statuses.set(statusFor(code), [...(statuses.get(statusFor(code)) ?? []), code]);
+	for (const code of new Set([...doc.failures, ...always])) statuses.set(statusFor(code), [...(statuses.get(statusFor(code)) ?? []), code]);
 	return {
 		summary: doc.summary,
 		parameters: [
@@ -69,25 +80,44 @@ function operationOf({ path, doc }: DocumentedRoute): unknown {
 			})),
 			...Object.entries(doc.headers ?? {}).map(([name, description]) => ({ name, in: 'header', description, schema: { type: 'string' } })),
 		],
-		...(doc.body === undefined ? {} : { requestBody: { required: true, content: { 'application/json': { schema: doc.body } } } }),
+		...(doc.body === undefined
+			? {}
+			: { requestBody: { required: true, content: { 'application/json': { schema: doc.body, example: example?.body } } } }),
 		responses: {
-			[success]: { description: 'Success', ...contentOf(doc.answer, doc.streams) },
+			[success]: { description: 'Success', ...contentOf(doc.answer, example?.answer, doc.streams) },
 			...Object.fromEntries(
 				[...statuses].map(([status, codes]) => [
 					status,
-					{ description: codes.join(', '), content: { 'application/json': { schema: error } } },
+					{ description: codes.join(', '), content: { 'application/json': failureContent(path, codes) } },
 				]),
 			),
 		},
 	};
 }
 
-function contentOf(answer: OperationDoc['answer'], streams = false): Readonly<Record<string, unknown>> {
+function failureContent(path: string, codes: readonly FailureCode[]): unknown {
+	const isOpenAi = path.startsWith('/v1/');
+	const shown = (code: FailureCode): unknown => {
+		const envelope = envelopeOf(failure(code, failureMessages[code]), correlationId);
+		return { value: isOpenAi ? openaiError(envelope) : envelope };
+	};
+	return {
+		schema: { $ref: `#/components/schemas/${isOpenAi ? 'OpenAiError' : 'Error'}` },
+		examples: Object.fromEntries(codes.map((code) => [code, shown(code)])),
+	};
+}
+
+function contentOf(answer: OperationDoc['answer'], example: unknown, streams = false): Readonly<Record<string, unknown>> {
 	if (answer === undefined) return {};
 	const { contentType } = answer as { readonly contentType?: unknown };
-	if (typeof contentType === 'string') return { content: { [contentType]: { schema: { type: 'string' } } } };
+	if (typeof contentType === 'string') {
+		return { content: { [contentType]: { schema: { type: contentType === 'application/json' ? 'object' : 'string' } } } };
+	}
 	return {
-		content: { 'application/json': { schema: answer }, ...(streams ? { 'text/event-stream': { schema: { type: 'string' } } } : {}) },
+		content: {
+			'application/json': { schema: answer, example },
+			...(streams ? { 'text/event-stream': { schema: { type: 'string' } } } : {}),
+		},
 	};
 }
 
