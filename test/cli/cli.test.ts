@@ -15,7 +15,7 @@ import { type CliEffects, runCli } from '../../src/cli/cli.ts';
 import { mayRestart } from '../../src/cli/exit-codes.ts';
 import { drainPool, listPools, poolHealth, purgePool, reloadPool, undrainPool } from '../../src/cli/pools-command.ts';
 import { checkModelFiles } from '../../src/cli/preflight.ts';
-import { nativeBinaryMissing, portInUse } from '../../src/cli/problem.ts';
+import { nativeBinaryMissing, Problem, portInUse } from '../../src/cli/problem.ts';
 import { cancel, explain, list } from '../../src/cli/tasks-command.ts';
 import { terminalOf } from '../../src/cli/terminal.ts';
 import { type DaemonConfig, loadConfig } from '../../src/config.ts';
@@ -377,4 +377,17 @@ test('a new key is printed alone, and its lines make a daemon know it', async ()
 	assert.deepEqual([known?.name, known?.sha256, known?.tenant, known?.roles], ['ci', sha256, 'team-a', ['client', 'operator']]);
 	assert.notEqual((await cli('keys', 'new')).out, out);
 	assert.equal((await cli('keys', 'new', '--role', 'admin')).code, 2);
+});
+
+test('a daemon that wants a key is told apart from one that refuses, with where the key comes from', async () => {
+	const message = 'a key is needed, as Authorization: Bearer … or X-API-Key: …';
+	const { client } = fakeDaemon({ 'GET /v2/pools': () => json(401, { code: 'UNAUTHORIZED', message, retriable: false }) });
+	await assert.rejects(listPools(client, false, fakeTerminal()), (error) => {
+		assert.ok(error instanceof Problem);
+		assert.deepEqual(
+			[error.message, error.advice, error.exitCode],
+			[`${message} [UNAUTHORIZED]`, 'this command line takes its key from ORCHD_API_KEY', 1],
+		);
+		return true;
+	});
 });

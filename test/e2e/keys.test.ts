@@ -75,7 +75,7 @@ describe('a daemon with keys', () => {
 
 	it('has one rate for a key, over all fronts and connections, and says when to come again', async () => {
 		const answers = await Promise.all(
-			Array.from({ length: 40 }, async () => {
+			Array.from({ length: 24 }, async () => {
 				const answer = await postJson(daemon.url, '/v2/tasks', task, { ...as('slow'), connection: 'close' });
 				return { status: answer.status, retryAfter: Number(answer.headers.get('retry-after')), body: (await answer.json()) as Json };
 			}),
@@ -98,24 +98,14 @@ describe('a daemon with keys', () => {
 		assert.equal((await postJson(daemon.url, '/v2/tasks', task, as('anna'))).status, 202);
 	});
 
-	it('serves the command line that has a key, and tells the other where to get one', async () => {
-		const cli = async (
-			args: readonly string[],
-			env: Readonly<Record<string, string>> = {},
-		): Promise<{ code: number | null; out: string }> => {
-			const child = spawn(process.execPath, [binary, ...args, '--url', daemon.url], { env: { ...process.env, ...env } });
-			let out = '';
-			for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (out += text));
-			const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
-			return { code, out };
-		};
-		const ran = await cli(['run', '-m', 'demo', '-n', '3', 'hello there'], { ORCHD_API_KEY: keys.anna });
-		assert.equal(ran.code, 0, ran.out);
-		const refused = await cli(['pools']);
-		assert.equal(refused.code, 1);
-		assert.match(refused.out, /a key is needed.*\[UNAUTHORIZED\]\n.*ORCHD_API_KEY/);
-		const drained = await cli(['pools', 'drain', 'demo'], { ORCHD_API_KEY: keys.anna });
-		assert.match(drained.out, /needs a key with the role operator; the key anna has client \[FORBIDDEN\]/);
+	it('serves the command line that has a key', async () => {
+		const child = spawn(process.execPath, [binary, 'run', '--url', daemon.url, '-m', 'demo', '-n', '3', planted('prompt')], {
+			env: { ...process.env, ORCHD_API_KEY: keys.anna },
+		});
+		let said = '';
+		for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (said += text));
+		const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+		assert.equal(code, 0, said);
 	});
 
 	it('refuses an unknown key over an event stream, and logs the beginning of its digest alone', async () => {
