@@ -1,5 +1,6 @@
 /** One pool of the configuration: what its file says, checked and in its final form. Main thread and CLI; reads keys of engines. */
-import { isAbsolute, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
+import { formatModelRef, parseModelRef } from './actors/catalog/model-ref.ts';
 import type { World } from './config.ts';
 import { engineOptions } from './config-engine-options.ts';
 import { type ManagedConfig, noManaged, resolveManaged } from './config-managed.ts';
@@ -192,14 +193,14 @@ function modelFile(model: string | undefined, path: string, problems: string[]):
 	if (model === undefined || model === 'builtin' || model === builtinModel) {
 		return { model: builtinModel, modelPath: join(packageRoot(), 'models', 'tiny-chat.gguf') };
 	}
-	const file = /^file:(?:\/\/(?=\/))?(.+)$/.exec(model)?.[1];
-	if (file !== undefined && isAbsolute(file)) return { model: `file:${file}`, modelPath: file };
-	if (file !== undefined) problems.push(`${path} is ${JSON.stringify(model)}; file: needs an absolute path, as in file:/models/name.gguf`);
-	else if (/^(hf|https?|s3|oci|sha256):/.test(model))
-		problems.push(`${path} is ${JSON.stringify(model)}; fetching models is not available in this version, use file:/absolute/path.gguf`);
-	else if (model.startsWith('scripted:')) problems.push(`${path} is ${JSON.stringify(model)}; that needs engine: scripted`);
-	else
-		problems.push(`${path} is ${JSON.stringify(model)}; write a file as file:/absolute/path.gguf, or leave it out for the built-in model`);
+	const parsed = parseModelRef(model);
+	if (parsed.ok && parsed.ref.kind === 'file') return { model: formatModelRef(parsed.ref), modelPath: parsed.ref.path };
+	const is = `${path} is ${JSON.stringify(model)}`;
+	if (model.startsWith('scripted:')) problems.push(`${is}; that needs engine: scripted`);
+	else if (!parsed.ok) problems.push(`${is}; ${parsed.problem}`);
+	else if (parsed.ref.kind !== 'alias')
+		problems.push(`${is}; fetching models is not available in this version, use file:/absolute/path.gguf`);
+	else problems.push(`${is}; write a file as file:/absolute/path.gguf, or leave it out for the built-in model`);
 	return { model, modelPath: '' };
 }
 

@@ -154,7 +154,7 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 	['an empty list of pools', [], 'pools: []', {}, /^pools is \[\]; it must be a list of at least one pool$/],
 	['a pool without an id', [], 'pools: [{ slots: 1 }]', {}, /^pools\[0\]\.id is missing; it must be letters/],
 	['two pools of one name', [], 'pools: [{ id: a }, { id: A }]', {}, /^pools\[1\]\.id is "A", as is that of pools\[0\]; ids must differ$/],
-	['a path instead of a reference', [], 'pools: [{ id: a, model: /m/x.gguf }]', {}, /write a file as file:\/absolute\/path\.gguf/],
+	['a path instead of a reference', [], 'pools: [{ id: a, model: /m/x.gguf }]', {}, /did you mean file:\/m\/x\.gguf\?/],
 	['a relative file reference', [], 'pools: [{ id: a, model: "file:x.gguf" }]', {}, /file: needs an absolute path/],
 	['a model to fetch', [], 'pools: [{ id: a, model: "hf:org/repo" }]', {}, /fetching models is not available in this version/],
 	[

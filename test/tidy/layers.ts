@@ -24,6 +24,7 @@ const threads = /^src\/actors\/threads\//;
  */
 const servingFace =
 	/^src\/actors\/serving\/(messages|decode|engine-life|failure|task-request|task-directory|event-log-view|prompt-bounds|rate-limit|[a-z-]+-(schema|view|messages))\.ts$/;
+const catalog = /^src\/actors\/catalog\//;
 const serving = /^src\/actors\/serving\//;
 const transport = /^src\/transport\//;
 const engines = /^src\/engines\//;
@@ -31,7 +32,7 @@ const config = /^src\/config[a-z-]*\.ts$/;
 const cli = /^src\/cli\//;
 const client = /^src\/client\//;
 /** Pure functions over words that know nothing of us. The words of a command are checked by the configuration and filled in by engines. */
-const words = /^src\/(nearest|command-words)\.ts$/;
+const words = /^src\/(nearest|command-words|actors\/catalog\/model-ref)\.ts$/;
 
 /** What a device is, as data and words: people are told of devices, too. The probe that looks comes to the command line through `CliEffects`. */
 const deviceWords = /^src\/engines\/devices\.ts$/;
@@ -60,6 +61,14 @@ export const layers: readonly Layer[] = [
 		node: [],
 		packages: ['@sinclair/typebox'],
 		instead: 'tell an ActorRef or define a port here; clocks, timers and randomness come from ctx',
+	},
+	{
+		name: 'actors/catalog',
+		holds: catalog,
+		imports: [kernel, servingFace, catalog, words],
+		node: ['fs', 'fs/promises', 'crypto', 'path'],
+		packages: ['@sinclair/typebox', 'lmdb'],
+		instead: 'pass it in: what a file holds is read by an engine, threads are started by a role',
 	},
 	{
 		name: 'transport',

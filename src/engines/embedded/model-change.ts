@@ -3,7 +3,7 @@
  * header only; the digest is taken as the file is loaded. On the engine thread.
  */
 import { statSync } from 'node:fs';
-import { isAbsolute } from 'node:path';
+import { parseModelRef } from '../../actors/catalog/model-ref.ts';
 import type { ModelChange } from '../../actors/serving/engine-life.ts';
 import { type FailureCode, failure } from '../../actors/serving/failure.ts';
 import type { EmbeddedSettings } from './embedded-settings.ts';
@@ -11,10 +11,15 @@ import { checkGguf } from './gguf-check.ts';
 import { GgufError } from './gguf-header.ts';
 
 export function withModelFile(settings: EmbeddedSettings, model: string): ModelChange {
-	const path = /^file:(?:\/\/(?=\/))?(.+)$/.exec(model)?.[1];
-	if (path === undefined || !isAbsolute(path)) {
-		return refused('INVALID_PARAMS', `new_model_ref is ${JSON.stringify(model)}; write a file as file:/absolute/path.gguf`);
+	const parsed = parseModelRef(model);
+	if (!parsed.ok) return refused('INVALID_PARAMS', `new_model_ref is ${JSON.stringify(model)}; ${parsed.problem}`);
+	if (parsed.ref.kind !== 'file') {
+		return refused(
+			'INVALID_PARAMS',
+			`new_model_ref is ${JSON.stringify(model)}; fetching models is not available in this version, write a file as file:/absolute/path.gguf`,
+		);
 	}
+	const { path } = parsed.ref;
 	try {
 		if (!statSync(path).isFile()) return refused('INVALID_PARAMS', `${path} is not a regular file`);
 		const { contextLength } = checkGguf(path);
