@@ -351,6 +351,7 @@ function placeUs(tenants: number): number {
 		bytes: 1,
 		workMs: 1,
 		cost: 1 + (number % 300),
+		costAtStart: 1 + (number % 100),
 	});
 	for (let number = 0; number < 100_000; number += 1) queue.enqueue(one(number, number % tenants));
 	const last = one(100_000, 0);

@@ -28,6 +28,7 @@ import type {
 import type { ConfigurePools } from '../../src/actors/serving/pool-messages.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 import { SessionNotes } from '../../src/actors/serving/session-notes.ts';
+import { servedMs } from '../../src/actors/serving/tokens-served.ts';
 import { FakeEngines } from './fake-engine.ts';
 import { Recorder } from './front-world.ts';
 import { poolSpec, summary, taskClaim } from './summaries.ts';
@@ -169,6 +170,20 @@ export class TestTask {
 		assert.ok(this.lease);
 		const { poolId, epoch, id } = this.lease;
 		this.world.tell({ type: 'tokens-served', poolId, served: [epoch, id, tokens] });
+	}
+
+	/** From now on until it ends, as its front does: every 200 ms what its engine has made by then. */
+	tellServed(): void {
+		const { host } = this.world;
+		const { prefillMs, decodeMs, tokensOut } = this.work;
+		const startedAt = host.now();
+		const tell = (): void => {
+			if (this.state !== 'running') return;
+			const decodedMs = Math.max(0, host.now() - startedAt - prefillMs);
+			this.servedSoFar(Math.floor(Math.min(1, decodedMs / decodeMs) * tokensOut));
+			host.setTimer(servedMs, tell);
+		};
+		host.setTimer(servedMs, tell);
 	}
 
 	/** The engine is done with it, and it with its lease: settled and gone in one turn, as a Task is. */

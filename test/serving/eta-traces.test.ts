@@ -52,6 +52,7 @@ function coverage(arrivals: readonly Arrival[], slots: number): { readonly p90: 
 				const prefillMs = tokensIn * msPerPromptToken;
 				const decodeMs = arrival.heldMs === null ? tokensOut * msPerToken(running) : Math.max(1, arrival.heldMs - prefillMs);
 				task.work = { tokensIn, tokensOut, prefillMs, decodeMs };
+				task.tellServed();
 				host.setTimer(prefillMs + decodeMs, () => {
 					running -= 1;
 					task.finish();

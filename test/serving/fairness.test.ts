@@ -41,7 +41,10 @@ class Tenant {
 		task.runMs = (tokensIn / 10 + tokensOut) * msPerToken;
 		task.work = { tokensIn, tokensOut, prefillMs: (tokensIn / 10) * msPerToken, decodeMs: tokensOut * msPerToken };
 		// A task that was granted at once has its end still to be set.
-		if (task.state === 'running') this.#world.host.setTimer(task.runMs, () => task.state === 'running' && task.finish());
+		if (task.state === 'running') {
+			this.#world.host.setTimer(task.runMs, () => task.state === 'running' && task.finish());
+			task.tellServed();
+		} else task.onGranted = () => task.tellServed();
 		this.tasks.push(task);
 		return task;
 	}
@@ -111,7 +114,12 @@ function quietWaits(floods: boolean): { readonly waits: number[]; readonly servi
 			const task = tenant.submit();
 			const submittedAt = host.now();
 			if (task.state === 'running') waits.push(0);
-			else task.onGranted = () => void waits.push(host.now() - submittedAt);
+			else {
+				task.onGranted = () => {
+					waits.push(host.now() - submittedAt);
+					task.tellServed();
+				};
+			}
 			host.setTimer(-Math.log(1 - random.next()) * everyMs, next);
 		};
 		host.setTimer(random.next() * everyMs, next);
@@ -146,10 +154,12 @@ test('a tenant is charged for its prompts when they start, also for those that i
 	world.assertQuiet();
 });
 
-test('an answer that grows beyond what was foreseen is charged as it is served, not when it ends', () => {
-	const world = ControlWorld.ready({ settings: { slots: 2 } });
+test('an answer is charged as it is served: neither when it is only foreseen nor when it ends', () => {
+	const world = ControlWorld.ready({ settings: { slots: 3 }, maxTokensOut: 400 });
+	const third = world.submit('third', { tenant: 'third', promptTokens: 100 });
 	const endless = world.submit('endless', { tenant: 'greedy', promptTokens: 10, maxTokens: 4, expectedTokens: 4 });
-	const other = world.submit('other', { tenant: 'modest', promptTokens: 10, maxTokens: 16, expectedTokens: 16 });
+	// Of which nothing is made yet.
+	const other = world.submit('other', { tenant: 'modest', promptTokens: 10, maxTokens: 400, expectedTokens: 400 });
 	for (const [id, tenant] of [
 		['next', 'greedy'],
 		['after', 'modest'],
@@ -160,10 +170,11 @@ test('an answer that grows beyond what was foreseen is charged as it is served, 
 	// Of a lease that nobody holds, and of less than was told before.
 	world.tell({ type: 'tokens-served', poolId: endless.poolId, served: [1, 99, 1_000] });
 	endless.servedSoFar(3);
-	other.finish();
+	third.finish();
 	world.host.advance(1);
-	assert.deepEqual(world.granted, ['endless', 'other', 'after']);
+	assert.deepEqual(world.granted, ['third', 'endless', 'other', 'after']);
+	other.finish();
 	endless.finish();
 	world.host.advance(1);
-	assert.deepEqual(world.granted, ['endless', 'other', 'after', 'next']);
+	assert.deepEqual(world.granted, ['third', 'endless', 'other', 'after', 'next']);
 });

@@ -53,7 +53,7 @@ class Books {
 		const told = { predictedStartMs: 0, predictedEndMs: 0, toldPosition: 0, toldAt: 0, startMs: 0, enqueuedAt: 0, serviceMs: 1 };
 		const terms = { lease: null, outputCap: null, wallCapMs: null, budget: null, replicaId: null, held: null };
 		const ref = this.#system.edge<PlacementNews>(() => undefined);
-		const places = { taskId, tenant, priority, admittedAt, deadlineAt, bytes, workMs: 1, cost: 1 };
+		const places = { taskId, tenant, priority, admittedAt, deadlineAt, bytes, workMs: 1, cost: 1, costAtStart: 1 };
 		const waiting: Waiting = { ...places, ...told, terms, ref, summary: { ...summary(taskId), ...rest } };
 		this.state.queue.enqueue(waiting);
 		this.state.tasks.waits(waiting);

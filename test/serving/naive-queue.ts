@@ -52,7 +52,7 @@ export class NaiveQueue {
 	start(taskId: string): Charge {
 		const row = this.#rows.find(({ entry }) => entry.taskId === taskId);
 		if (row === undefined) throw new Error('not there');
-		const { tenant, cost } = row.entry;
+		const { tenant, costAtStart: cost } = row.entry;
 		const tenants = this.#classes[row.class];
 		const counter = tenants.counters.get(tenant) ?? 0;
 		tenants.reached = Math.max(tenants.reached, counter);

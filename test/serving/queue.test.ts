@@ -9,7 +9,18 @@ import { NaiveQueue } from './naive-queue.ts';
 const bounds: QueueBounds = { capacity: 1_000, bytesMax: 1_000_000, batchMaxWaitMs: 100, order: 'fifo' };
 
 function entry(taskId: string, more: Partial<QueueEntry> = {}): QueueEntry {
-	return { taskId, priority: 'interactive', tenant: 'a', admittedAt: 0, deadlineAt: null, bytes: 1, workMs: 10, cost: 10, ...more };
+	return {
+		taskId,
+		priority: 'interactive',
+		tenant: 'a',
+		admittedAt: 0,
+		deadlineAt: null,
+		bytes: 1,
+		workMs: 10,
+		cost: 10,
+		costAtStart: more.cost ?? 10,
+		...more,
+	};
 }
 
 const idsOf = (queue: WaitingQueue<QueueEntry>): string[] => [...queue].map(({ taskId }) => taskId);
@@ -27,6 +38,7 @@ const step = fc.oneof(
 			bytes: fc.nat(50),
 			workMs: fc.nat(50),
 			cost: fc.integer({ min: 1, max: 20 }),
+			costAtStart: fc.nat(20),
 		}),
 	},
 	{ weight: 1, arbitrary: fc.record({ kind: fc.constant('remove' as const), which }) },

@@ -2,10 +2,9 @@
  * One class of a queue: fair between tenants by tokens, in each tenant's own order. Pure.
  *
  * Each tenant has a virtual token counter; the tenant with the smallest goes next and is charged for its task (Sheng et al.,
- * "Fairness in Serving Large Language Models", OSDI 2024, VTC with length prediction): prompt and predicted output when the
- * task gets its slot, output beyond that as it is served, what was predicted in vain when it ends. So many slots that come free
- * at once do not all go to whoever had the smallest counter before. A tenant that comes back after it had nothing waiting
- * is lifted, so that nobody saves up: to where the last task was dispatched from (Goyal, Vin, Cheng, "Start-time Fair
+ * "Fairness in Serving Large Language Models", OSDI 2024): its prompt when the task gets its slot, output as it is served. Nobody
+ * is charged for what is only foreseen; that is what places in the queue are foreseen by. A tenant that comes back after it had
+ * nothing waiting is lifted, so that nobody saves up: to where the last task was dispatched from (Goyal, Vin, Cheng, "Start-time Fair
  * Queueing", SIGCOMM 1996), so that it need not wait for another turn of those that were there.
  *
  * Lines with waiting tasks are a binary heap by (counter, first task). A task's tag is its tenant's counter and the cost of
@@ -79,7 +78,7 @@ export class FairClass<E extends QueueEntry> {
 		this.#charge(line, cost);
 	}
 
-	/** A task of the tenant that has a slot goes on beyond what was foreseen. */
+	/** A task of the tenant that has a slot was served more. */
 	served(tenant: string, more: number): void {
 		this.#charge(this.#line(tenant), more);
 	}

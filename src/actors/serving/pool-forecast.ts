@@ -30,21 +30,26 @@ export class PoolForecast {
 		return this.#pace.leftMs(this.#work(summary), depth, heldMs);
 	}
 
-	/** Tokens that its tenant is charged when it starts: a whole number, at least 1. */
+	/** Tokens that its tenant is charged when it starts, whatever becomes of it. */
+	costAtStart(summary: TaskSummary): number {
+		return Math.ceil(this.#work(summary).promptTokens);
+	}
+
+	/** Tokens that it will come to: a whole number, at least 1. */
 	cost(summary: TaskSummary): number {
 		const work = this.#work(summary);
-		return Math.max(1, Math.ceil(work.promptTokens) + Math.ceil(this.#pace.tokensOut(work)));
+		return Math.max(1, this.costAtStart(summary) + Math.ceil(this.#pace.tokensOut(work)));
 	}
 
 	/** What it has come to at least, when so many tokens were served. */
 	costSoFar(summary: TaskSummary, tokensOut: number): number {
-		return Math.ceil(this.#work(summary).promptTokens) + tokensOut;
+		return this.costAtStart(summary) + tokensOut;
 	}
 
-	/** What it came to. The prompt counts whatever became of it; a slot that was not used at all, nothing. */
-	costInTruth(summary: TaskSummary, { outcome, tokensIn, tokensOut }: Settlement): number {
-		if (outcome === 'unused') return 0;
-		return (tokensIn > 0 ? tokensIn : Math.ceil(this.#work(summary).promptTokens)) + tokensOut;
+	/** What it came to. The prompt counts whatever became of it; where no engine could be reached, nothing. */
+	costInTruth(summary: TaskSummary, { outcome, reason, tokensIn, tokensOut }: Settlement): number {
+		if (outcome === 'unused' && reason === 'unreachable') return 0;
+		return (tokensIn > 0 ? tokensIn : this.costAtStart(summary)) + tokensOut;
 	}
 
 	/** Of a task that came now. `startMs`: as the slots alone would have it, before the correction by what is usual. */

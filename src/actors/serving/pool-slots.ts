@@ -111,7 +111,7 @@ export class PoolSlots {
 		return true;
 	}
 
-	/** What is beyond the answer that was foreseen is charged as it comes, and not only when it ends. */
+	/** Answers are charged as they come, not when they end. */
 	served(leases: readonly number[]): void {
 		const { tasks, queue, forecast } = this.#pool;
 		for (let at = 0; at + 2 < leases.length; at += 3) {
@@ -185,7 +185,7 @@ export class PoolSlots {
 			});
 		}
 		const slots = lease.exclusive ? (replicas.facts?.slots ?? 1) : 1;
-		const charge: Charge = { tenant: summary.tenant, class: summary.priority, cost: forecast.cost(summary) };
+		const charge: Charge = { tenant: summary.tenant, class: summary.priority, cost: forecast.costAtStart(summary) };
 		if (tasks.holding(lease) === undefined) queue.adopt(charge);
 		const depth = this.#pool.depthOfNext();
 		const startedAt = ctx.now();
@@ -260,7 +260,7 @@ export class PoolSlots {
 		if (replicas.exhaustedUntil !== null) this.#offers.all();
 	}
 
-	/** Nobody will ever say what it came to: its tenant pays what was foreseen. */
+	/** Nobody will ever say what it came to: its tenant pays what it was charged for it. */
 	#forget(key: string): void {
 		const { tasks, queue, sessions, replicas, ctx } = this.#pool;
 		const running = tasks.ended(key);

@@ -171,6 +171,7 @@ class Pool implements Behavior<PoolMessage> {
 			deadlineAt: summary.deadlineAt,
 			begun: summary.resume !== null,
 			cost: forecast.cost(summary),
+			costAtStart: forecast.costAtStart(summary),
 			bytes: summary.queuedBytes,
 			// A strict task takes all slots of its replica for as long.
 			workMs: serviceMs * (summary.strict ? (replicas.facts?.slots ?? 1) : 1),

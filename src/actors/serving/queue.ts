@@ -29,8 +29,10 @@ export interface QueueEntry {
 	readonly workMs: number;
 	/** It has had a slot, and its watchers a part of the answer: it is not dropped. */
 	readonly begun?: boolean;
-	/** Tokens that its tenant is charged when it starts, as predicted; a whole number, at least 1. */
+	/** Tokens that it will come to, as predicted: those that wait behind it are foreseen by them. A whole number, at least 1. */
 	readonly cost: number;
+	/** Of these, what its tenant is charged when it starts: those of its prompt. */
+	readonly costAtStart: number;
 }
 
 export interface QueueBounds {
@@ -152,11 +154,11 @@ export class WaitingQueue<E extends QueueEntry> {
 		return entry;
 	}
 
-	/** A waiting task gets a slot: it leaves, and its tenant is charged. */
+	/** A waiting task gets a slot: it leaves, and its tenant is charged for its prompt. */
 	start(taskId: string): Charge {
 		const node = this.#byTask.get(taskId)?.node;
 		if (node === undefined) throw new Error(`task ${taskId} is not queued`);
-		const { tenant, cost } = node.entry;
+		const { tenant, costAtStart: cost } = node.entry;
 		const waitedIn = waitsIn(node);
 		// Charged while it is still in its line: what the class has reached is what it is dispatched at.
 		this.#classes[waitedIn].started(tenant, cost);
@@ -169,7 +171,7 @@ export class WaitingQueue<E extends QueueEntry> {
 		this.#classes[charge.class].started(charge.tenant, charge.cost);
 	}
 
-	/** It has come to so many tokens by now: what was not foreseen is charged. */
+	/** It has come to so many tokens by now: what was made since it was told last is charged. */
 	served(charge: Charge, cost: number): void {
 		if (cost <= charge.cost) return;
 		this.#classes[charge.class].served(charge.tenant, cost - charge.cost);
