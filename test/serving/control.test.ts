@@ -110,6 +110,20 @@ test('drop-lru makes room by the oldest batch task, which is told', () => {
 	world.assertQuiet();
 });
 
+test('nobody is dropped for a task that would have no room all the same', () => {
+	const world = ControlWorld.ready({ settings: { slots: 1 }, ...queueOf({ bytesMax: 100, fullPolicy: 'drop-lru' }) });
+	world.submit('running', { queuedBytes: 1 }, 10);
+	world.submit('interactive', { queuedBytes: 60 }, 10);
+	const batch = world.submit('batch', { priority: 'batch', queuedBytes: 30 }, 10);
+	const large = world.submit('large', { priority: 'batch', queuedBytes: 50 });
+	assert.equal(large.only('refused').failure.code, 'QUEUE_FULL_DROP_LRU');
+	assert.equal(batch.state, 'queued');
+	assert.equal(world.submit('fits', { priority: 'batch', queuedBytes: 40 }, 10).state, 'queued');
+	assert.equal(batch.only('refused').failure.code, 'QUEUE_FULL_DROP_LRU');
+	world.host.advance(100);
+	world.assertQuiet();
+});
+
 test('a preview foretells what a submission would hear, and leaves nothing behind', () => {
 	const world = ControlWorld.ready();
 	assert.deepEqual(world.preview().type, 'would-queue');
@@ -269,6 +283,24 @@ test('a task id that is in the queue already is refused, and the one in the queu
 	running?.finish();
 	world.host.run();
 	waiting?.finish();
+	world.assertQuiet();
+});
+
+test('who waits hears with its new place how likely it is in time, as it is by now', () => {
+	const world = ControlWorld.ready({ settings: { slots: 1 } });
+	world.submit('measured', {}, 160);
+	world.host.advance(200);
+	const [running, next] = world.submitAll(2);
+	const late = world.submit('late', { deadlineAt: world.host.now() + 2_050 });
+	assert.equal(late.only('queued').onTimeProbability, 1);
+	world.host.advance(1_500);
+	running?.finish();
+	world.host.advance(510);
+	assert.equal(late.only('standing-changed').onTimeProbability, 0);
+	for (const task of [next, late]) {
+		task?.finish();
+		world.host.run();
+	}
 	world.assertQuiet();
 });
 

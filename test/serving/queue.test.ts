@@ -2,7 +2,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type Charge, type QueueBounds, type QueueEntry, type QueueMark, victimOf, WaitingQueue } from '../../src/actors/serving/queue.ts';
+import {
+	type Charge,
+	type FullPolicy,
+	type QueueBounds,
+	type QueueEntry,
+	type QueueMark,
+	victimsFor,
+	WaitingQueue,
+} from '../../src/actors/serving/queue.ts';
 import type { PriorityClass } from '../../src/actors/serving/task-request.ts';
 import { NaiveQueue } from './naive-queue.ts';
 
@@ -128,7 +136,7 @@ for (const order of ['fifo', 'deadline'] as const) {
 				assert.deepEqual(walked, places);
 				for (const priority of ['interactive', 'batch'] as const) {
 					assert.equal(queue.depth(priority), expected.filter((each) => each.priority === priority).length);
-					assert.equal(queue.oldest(priority)?.taskId, naive.oldest(priority)?.taskId);
+					assert.equal(queue.droppable(priority).next().value?.taskId, naive.oldest(priority)?.taskId);
 				}
 			}),
 			{ numRuns: 300 },
@@ -182,7 +190,11 @@ test('a batch task that has waited its time goes on as an interactive task that 
 	assert.deepEqual(idsOf(queue), ['before', 'after', 'batch']);
 	queue.age(100);
 	assert.deepEqual(idsOf(queue), ['before', 'batch', 'after']);
-	assert.deepEqual([queue.depth('batch'), queue.oldest('batch')?.taskId], [1, 'batch'], 'it is dropped as the batch task that it is');
+	assert.deepEqual(
+		[queue.depth('batch'), queue.droppable('batch').next().value?.taskId],
+		[1, 'batch'],
+		'it is dropped as the batch task that it is',
+	);
 	assert.deepEqual(queue.start('before'), { tenant: 'a', class: 'interactive', cost: 10 });
 	assert.equal(queue.start('batch').class, 'interactive');
 });
@@ -210,20 +222,32 @@ test('capacity and bytes both bound it, and a task is in it once', () => {
 });
 
 test('who is dropped for a newcomer: nobody, the oldest batch task, or the oldest of all for an interactive one', () => {
-	const queue = new WaitingQueue<QueueEntry>(bounds);
+	const queue = new WaitingQueue<QueueEntry>({ ...bounds, capacity: 2 });
 	queue.enqueue(entry('i1', { admittedAt: 0 }));
 	queue.enqueue(entry('i2', { admittedAt: 1 }));
-	const victim = (policy: Parameters<typeof victimOf>[0], newcomer: PriorityClass): string | undefined =>
-		victimOf(policy, queue, newcomer)?.taskId;
+	const victims = (policy: FullPolicy, newcomer: PriorityClass, bytes = 1): string[] | undefined =>
+		victimsFor(policy, queue, newcomer, bytes)?.map(({ taskId }) => taskId);
+	const victim = (policy: FullPolicy, newcomer: PriorityClass): string | undefined => {
+		const dropped = victims(policy, newcomer);
+		assert.ok(dropped === undefined || dropped.length === 1);
+		return dropped?.[0];
+	};
 	assert.deepEqual(
 		[victim('drop-lru', 'interactive'), victim('drop-lru', 'batch'), victim('shed-low-priority', 'interactive')],
 		['i1', undefined, undefined],
 	);
+	queue.bounds = { ...bounds, capacity: 4, bytesMax: 10 };
 	queue.enqueue(entry('b1', { priority: 'batch', admittedAt: 2 }));
 	queue.enqueue(entry('b2', { priority: 'batch', admittedAt: 3 }));
 	assert.deepEqual([victim('drop-lru', 'interactive'), victim('drop-lru', 'batch')], ['b1', 'b1']);
 	assert.deepEqual([victim('shed-low-priority', 'interactive'), victim('shed-low-priority', 'batch')], ['b1', undefined]);
 	assert.deepEqual([victim('reject', 'interactive'), victim('reject', 'batch')], [undefined, undefined]);
+	assert.deepEqual(victims('drop-lru', 'batch', 8), ['b1', 'b2'], 'as many as it takes');
+	assert.deepEqual(victims('drop-lru', 'batch', 9), undefined, 'and nobody where all of them would not do');
+	assert.deepEqual(victims('drop-lru', 'interactive', 9), ['b1', 'b2', 'i1']);
+	assert.deepEqual(victims('shed-low-priority', 'interactive', 9), undefined);
+	queue.remove('b1');
+	assert.deepEqual(victims('shed-low-priority', 'batch', 1), [], 'nobody where there is room');
 });
 
 test('its depth stays logarithmic: work in a queue of 100 000 touches few entries', () => {

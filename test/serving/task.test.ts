@@ -143,8 +143,9 @@ test('watchers are called for a change of standing or phase, and see that it cha
 		version = task.standingVersion;
 		seen.push([task.log.lastSeq, task.phase, task.standing?.position]);
 	});
-	world.control.tell('a', { type: 'standing-changed', standing: standingOf(1) });
+	world.control.tell('a', { type: 'standing-changed', standing: standingOf(1), onTimeProbability: 0.5 });
 	world.run();
+	assert.equal(task.onTimeProbability, 0.5);
 	world.control.grant('a');
 	world.run();
 	world.decode.generations[0]?.pieces({ text: 'x' });

@@ -254,7 +254,7 @@ export type PlacementNews =
 	  }
 	/** Its session has a token budget: the prompt is to be counted, and the task submitted again. */
 	| { readonly type: 'count-first' }
-	| { readonly type: 'standing-changed'; readonly standing: QueueStanding }
+	| { readonly type: 'standing-changed'; readonly standing: QueueStanding; readonly onTimeProbability: number | null }
 	| {
 			readonly type: 'granted';
 			readonly lease: Lease;

@@ -40,7 +40,8 @@ export class PoolStandings {
 			waiting.toldPosition = place.position;
 			waiting.toldAt = now;
 			this.#told += 1;
-			waiting.ref.tell({ type: 'standing-changed', standing: forecast.standingAt(waiting.priority, place, waiting.serviceMs, levels) });
+			const standing = forecast.standingAt(waiting.priority, place, waiting.serviceMs, levels);
+			waiting.ref.tell({ type: 'standing-changed', standing, onTimeProbability: forecast.onTime(waiting.summary, standing, now) });
 		});
 		// The rest goes behind what waits.
 		if (next !== null && ctx.self.tell({ type: 'standings-due', from: next }) === 'accepted') return;

@@ -18,7 +18,7 @@ import { PoolStandings } from './pool-standings.ts';
 import { type PoolOptions, PoolState } from './pool-state.ts';
 import type { Waiting } from './pool-tasks.ts';
 import { paceOf, poolNews } from './pool-view.ts';
-import { victimOf } from './queue.ts';
+import { victimsFor } from './queue.ts';
 
 /** A preview, but for what the Dispatcher decided. */
 type Foreseen = PlacementPreview extends infer P ? (P extends PlacementPreview ? Omit<P, 'decision'> : never) : never;
@@ -234,10 +234,10 @@ class Pool implements Behavior<PoolMessage> {
 	/** Null: there is room for it; perhaps others were dropped. */
 	#makeRoom(summary: TaskSummary): Failure | null {
 		const { queue, refusals, telemetry, spec, sessions, news } = this.#pool;
-		while (!queue.hasRoom(summary.queuedBytes)) {
-			telemetry.backpressure();
-			const victim = victimOf(spec.queue.fullPolicy, queue, summary.priority);
-			if (victim === undefined) return refusals.full(summary, queue, this.#pool.retryAfterMs());
+		const victims = victimsFor(spec.queue.fullPolicy, queue, summary.priority, summary.queuedBytes);
+		if (victims?.length !== 0) telemetry.backpressure();
+		if (victims === null) return refusals.full(summary, queue, this.#pool.retryAfterMs());
+		for (const victim of victims) {
 			this.#pool.dequeue(victim);
 			sessions.left(victim);
 			telemetry.dropped(victim.summary);
@@ -307,7 +307,7 @@ class Pool implements Behavior<PoolMessage> {
 		const now = ctx.now();
 		const late = this.#whyTooLate(summary, now);
 		if (late !== null) return { type: 'would-refuse', failure: late };
-		if (!queue.hasRoom(summary.queuedBytes) && victimOf(spec.queue.fullPolicy, queue, summary.priority) === undefined) {
+		if (victimsFor(spec.queue.fullPolicy, queue, summary.priority, summary.queuedBytes) === null) {
 			return { type: 'would-refuse', failure: refusals.full(summary, queue, this.#pool.retryAfterMs()) };
 		}
 		const serviceMs = forecast.serviceMs(summary, this.#pool.depthOfNext());

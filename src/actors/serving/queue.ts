@@ -67,18 +67,38 @@ export interface QueueMark {
 export type FullPolicy = 'reject' | 'drop-lru' | 'shed-low-priority';
 
 /**
- * Whom the policy drops for a newcomer: the oldest batch task, else (`drop-lru`, for an interactive newcomer) the oldest.
- * Undefined: nobody may be dropped. A batch newcomer never drops an interactive task.
+ * Whom the policy drops so that a newcomer has room, none where there is some: the oldest batch tasks, then (`drop-lru`, for an
+ * interactive newcomer) the oldest others. Null: all who may be dropped would not do, so nobody is. A batch newcomer never drops
+ * an interactive task.
  */
-export function victimOf<E extends QueueEntry>(policy: FullPolicy, queue: WaitingQueue<E>, newcomer: PriorityClass): E | undefined {
-	switch (policy) {
-		case 'reject':
-			return undefined;
-		case 'shed-low-priority':
-			return newcomer === 'interactive' ? queue.oldest('batch') : undefined;
-		case 'drop-lru':
-			return queue.oldest('batch') ?? (newcomer === 'interactive' ? queue.oldest('interactive') : undefined);
+export function victimsFor<E extends QueueEntry>(
+	policy: FullPolicy,
+	queue: WaitingQueue<E>,
+	newcomer: PriorityClass,
+	bytes: number,
+): readonly E[] | null {
+	if (queue.hasRoom(bytes)) return [];
+	const classes = droppedFor(policy, newcomer);
+	const sum = (of: (priority: PriorityClass) => number): number => classes.reduce((total, priority) => total + of(priority), 0);
+	// Nobody is gone through for a newcomer that is too large for what all of them hold.
+	const all = { count: sum((priority) => queue.depth(priority)), bytes: sum((priority) => queue.bytesOf(priority)) };
+	if (!queue.hasRoom(bytes, all)) return null;
+	const victims: E[] = [];
+	const without = { count: 0, bytes: 0 };
+	for (const priority of classes) {
+		for (const victim of queue.droppable(priority)) {
+			victims.push(victim);
+			without.count += 1;
+			without.bytes += victim.bytes;
+			if (queue.hasRoom(bytes, without)) return victims;
+		}
 	}
+	return null;
+}
+
+function droppedFor(policy: FullPolicy, newcomer: PriorityClass): readonly PriorityClass[] {
+	if (policy === 'reject' || (policy === 'shed-low-priority' && newcomer === 'batch')) return [];
+	return policy === 'drop-lru' && newcomer === 'interactive' ? ['batch', 'interactive'] : ['batch'];
 }
 
 export class WaitingQueue<E extends QueueEntry> {
@@ -119,9 +139,14 @@ export class WaitingQueue<E extends QueueEntry> {
 		return this.#arrivals[priority].length;
 	}
 
-	/** Whether one more of this size would be within bounds. */
-	hasRoom(bytes: number): boolean {
-		return this.length < this.bounds.capacity && this.#bytes + bytes <= this.bounds.bytesMax;
+	/** Held by those that asked for a class. */
+	bytesOf(priority: PriorityClass): number {
+		return this.#arrivals[priority].bytes;
+	}
+
+	/** Whether one more of this size would be within bounds, were some not there. */
+	hasRoom(bytes: number, without: { readonly count: number; readonly bytes: number } = nobody): boolean {
+		return this.length - without.count < this.bounds.capacity && this.#bytes - without.bytes + bytes <= this.bounds.bytesMax;
 	}
 
 	/** Bounds are the caller's to ask (`hasRoom`). A task that is there already is a bug. */
@@ -204,12 +229,11 @@ export class WaitingQueue<E extends QueueEntry> {
 		return this.#placeIn(entry.priority, this.#classes[entry.priority].aheadOfNew(entry.tenant, key));
 	}
 
-	/** The one that came first of a class, of those that may be dropped. */
-	oldest(priority: PriorityClass): E | undefined {
+	/** Those of a class that may be dropped, the one that came first first. Nothing may change before it is through or given up. */
+	*droppable(priority: PriorityClass): Generator<E, undefined> {
 		for (let seat = this.#arrivals[priority].first; seat !== null; seat = seat.behind) {
-			if (seat.node.entry.begun !== true) return seat.node.entry;
+			if (seat.node.entry.begun !== true) yield seat.node.entry;
 		}
-		return undefined;
 	}
 
 	/** All, next first. Nothing may change before it is through or given up. */
@@ -292,9 +316,10 @@ interface Seat<E> {
 }
 
 /** In order of arrival: the first is the oldest. */
-class Arrivals<E> {
+class Arrivals<E extends QueueEntry> {
 	first: Seat<E> | null = null;
 	length = 0;
+	bytes = 0;
 	#last: Seat<E> | null = null;
 
 	add(seat: Seat<E>): void {
@@ -303,9 +328,11 @@ class Arrivals<E> {
 		else this.#last.behind = seat;
 		this.#last = seat;
 		this.length += 1;
+		this.bytes += seat.node.entry.bytes;
 	}
 
-	remove({ before, behind }: Seat<E>): void {
+	remove({ before, behind, node }: Seat<E>): void {
+		this.bytes -= node.entry.bytes;
 		if (before === null) this.first = behind;
 		else before.behind = behind;
 		if (behind === null) this.#last = before;
@@ -313,6 +340,8 @@ class Arrivals<E> {
 		this.length -= 1;
 	}
 }
+
+const nobody = { count: 0, bytes: 0 };
 
 /** The class that it waits in: its own, or `interactive` once it has aged. */
 function waitsIn<E extends QueueEntry>({ entry, twin }: LineNode<E>): PriorityClass {

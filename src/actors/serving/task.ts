@@ -122,8 +122,9 @@ class Task implements Behavior<TaskMessage> {
 			case 'count-first':
 				return this.#admission.countFirst();
 			case 'standing-changed':
-				if (this.#record.state === 'queued') this.#record.wait(message.standing);
-				return;
+				if (this.#record.state !== 'queued') return;
+				this.#record.onTimeProbability = message.onTimeProbability;
+				return this.#record.wait(message.standing);
 			case 'granted':
 				return this.#onGranted(message);
 			case 'refused':
