@@ -164,6 +164,13 @@ export class TaskRecord implements TaskView {
 		this.wait(this.standing);
 	}
 
+	/** Its pool has looked at it again. */
+	standsAt({ standing, onTimeProbability }: Extract<PlacementNews, { type: 'standing-changed' }>): void {
+		if (this.state !== 'queued') return;
+		this.onTimeProbability = onTimeProbability;
+		this.wait(standing);
+	}
+
 	/** Until its next token, one that has left a slot is told as that. */
 	wait(standing: QueueStanding | null): void {
 		this.state = 'queued';

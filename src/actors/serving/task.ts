@@ -122,9 +122,7 @@ class Task implements Behavior<TaskMessage> {
 			case 'count-first':
 				return this.#admission.countFirst();
 			case 'standing-changed':
-				if (this.#record.state !== 'queued') return;
-				this.#record.onTimeProbability = message.onTimeProbability;
-				return this.#record.wait(message.standing);
+				return this.#record.standsAt(message);
 			case 'granted':
 				return this.#onGranted(message);
 			case 'refused':
