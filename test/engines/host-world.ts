@@ -3,7 +3,6 @@
  * the caller's own process, where a test can look inside.
  */
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -141,13 +140,13 @@ export async function hostProcess(role: 'scripted-host' | 'llama-host', settings
 
 async function listening(child: Child): Promise<void> {
 	if (child.status === null) throw new Error('no status pipe');
-	const lines = createInterface({ input: child.status });
-	for (;;) {
-		const [line] = (await once(lines, 'line')) as [string];
+	// Several lines may come in one read: none of them may be missed.
+	for await (const line of createInterface({ input: child.status })) {
 		const status = JSON.parse(line) as HostStatus;
 		if (status.type === 'listening') return;
 		if (status.type === 'failed') throw new Error(status.failure.message);
 	}
+	throw new Error('the host closed its status pipe before it listened');
 }
 
 /** What a host says of itself. */
