@@ -54,7 +54,7 @@ describe('thoughts and calls of an OpenAI endpoint', () => {
 		delta({ content: '!', ...call(0, { name: 'add', arguments: '' }, 'c2') }),
 		delta(call(0, { arguments: '{"a":' })),
 		delta(call(0, { arguments: '1}' })),
-		delta({ content: 'ed' }),
+		delta({ content: 'ed', reasoning: 'So' }),
 		delta({}, 'tool_calls'),
 	];
 
@@ -66,7 +66,7 @@ describe('thoughts and calls of an OpenAI endpoint', () => {
 			};
 			const task = await ask();
 			const said = (channel: number): string[] => task.pieces.filter((piece) => piece.channel === channel).map(({ text }) => text);
-			assert.equal(said(pieceIsReasoning).join(''), 'Hm, "so.');
+			assert.equal(said(pieceIsReasoning).join(''), 'Hm, "so.So');
 			assert.equal(said(0).join(''), 'I add!!ed');
 			assert.deepEqual(
 				said(pieceIsToolCall).map((text) => JSON.parse(text) as unknown),
@@ -78,6 +78,8 @@ describe('thoughts and calls of an OpenAI endpoint', () => {
 				],
 			);
 			assert.ok(task.end?.type === 'decode-ended' && task.end.finishReason === 'tool_calls');
+			// A delta is a token, whatever it holds: ten of these have some text.
+			assert.deepEqual([task.tokens, task.usage.tokensOut], [10, 10]);
 		}
 	});
 

@@ -43,6 +43,15 @@ describe('a generation over HTTP', () => {
 		await server.close();
 	});
 
+	it('counts a delta once, however long its text is', async () => {
+		const long = '\u{1f600}"x'.repeat(40_000);
+		server.answer = ({ socket }) => void socket.write(`${eventsHead}${delta('a')}${delta(long)}${last('stop')}${usage(3, 2)}${done}`);
+		const task = await generate(port, replica);
+		assert.equal(task.text, `a${long}`);
+		assert.ok(task.pieces.length > 3, 'no record is as long');
+		assert.deepEqual([task.tokens, task.usage.tokensOut], [2, 2]);
+	});
+
 	it('is asked for as the API says, with its key, and told as it was answered', async () => {
 		server.answer = ({ socket }) => void socket.write(whole);
 		const { authority } = { authority: /\d+$/.exec(JSON.parse(replica.address.slice('upstream:'.length)).url)?.[0] };

@@ -268,15 +268,17 @@ test('chunks stay within what was reserved, or within twice the frames where tho
 	);
 });
 
-test('a record that runs over its range, or counts no token, is refused and what came before is kept', () => {
+test('a record that runs over its range, or has neither a token nor a text, is refused and what came before is kept', () => {
 	const good = pieceRecords([{ text: 'a' }, { text: 'bc' }]);
 	for (const end of [good.end - 1, good.end - 2, good.end - 3, good.end + 1]) {
 		const log = new EventLog(4096);
 		assert.equal(log.appendPieces({ ...good, end }), false);
 		assert.equal(log.pieces, end > good.end ? 2 : 1);
 	}
-	const uncounted = pieceRecords([{ text: 'a', n: 0 }]);
-	assert.equal(new EventLog(4096).appendPieces(uncounted), false);
+	assert.equal(new EventLog(4096).appendPieces(pieceRecords([{ text: '', n: 0 }])), false);
+	const further = new EventLog(4096);
+	assert.equal(further.appendPieces(pieceRecords([{ text: 'a' }, { text: 'b', n: 0 }])), true);
+	assert.deepEqual([further.pieces, further.tokens], [2, 1], 'a further part of a token');
 });
 
 test('nothing can be logged behind the terminal event', () => {

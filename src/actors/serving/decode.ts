@@ -48,7 +48,7 @@ export interface Resume {
 /**
  * A run of pieces in one byte range. Layout of a record, little-endian, records packed back to back:
  * ```
- *  u16 textBytes · u8 tokens (model tokens in the piece, ≥ 1) · u8 flags (1 = id and logprob follow, 2 = ids follow,
+ *  u16 textBytes · u8 tokens (model tokens in the piece; 0: those of the one before it) · u8 flags (1 = id and logprob follow, 2 = ids follow,
  *  4 = reasoning, 8 = of a tool call; neither: the answer's text)
  *  [ u32 tokenId · f32 logprob ] · [ u32 id of each token ] · textBytes of UTF-8, never split inside a character
  * ```

@@ -30,11 +30,12 @@ export function tokenFrameBytesMax(textBytes: number): number {
 	return frameOverheadMax + 6 * textBytes;
 }
 
-/** Bytes of the record at `at`, or 0 when it does not lie wholly before `end` or counts no token. */
+/** Bytes of the record at `at`, or 0 when it does not lie wholly before `end`, or has neither a token nor a text. */
 export function recordBytes(from: Buffer, at: number, end: number): number {
 	if (at + recordHeadBytes > end) return 0;
-	const bytes = recordTextAt(from, at) + ((from[at] as number) | ((from[at + 1] as number) << 8));
-	return at + bytes > end || from[at + 2] === 0 ? 0 : bytes;
+	const textBytes = (from[at] as number) | ((from[at + 1] as number) << 8);
+	const bytes = recordTextAt(from, at) + textBytes;
+	return at + bytes > end || (from[at + 2] === 0 && textBytes === 0) ? 0 : bytes;
 }
 
 /**

@@ -254,9 +254,11 @@ export class ChatReader extends ChunkReader {
 		const reasoningField = textOf(delta['reasoning_content']) === null ? 'reasoning' : 'reasoning_content';
 		const reasoning = textOf(delta[reasoningField]) ?? '';
 		const calls = listOf(delta['tool_calls']);
+		// A delta is a token, whatever it holds.
 		if (reasoning !== '') to.token(reasoning, 1, -1, Number.NaN, pieceIsReasoning);
 		if (content !== '') to.token(content, reasoning === '' ? 1 : 0);
-		for (const [position, call] of calls.entries()) to.toolCall(toolCallOf(call, position));
+		for (const [position, call] of calls.entries())
+			to.toolCall(toolCallOf(call, position), position === 0 && content === '' && reasoning === '' ? 1 : 0);
 		const alone = calls.length === 0 && (content === '' || reasoning === '');
 		this.shape = alone ? this.#shapeWith(reasoning === '' ? 'content' : reasoningField) : null;
 		this.channel = reasoning === '' ? 0 : pieceIsReasoning;

@@ -88,8 +88,9 @@ export class RecordWriter {
 		} else out = this.#unescape(from, start, end, block, out);
 		// The first half of a pair, and nothing else.
 		if (out === textAt) return;
-		const counted = Math.max(1, Math.min(tokensMax, this.#carried));
-		this.#carried = Math.max(0, this.#carried - counted);
+		// None of them is left for a further part of a text, or a second text of one delta.
+		const counted = Math.min(tokensMax, this.#carried);
+		this.#carried -= counted;
 		this.tokens += counted;
 		const textBytes = out - textAt;
 		block[used] = textBytes & 0xff;

@@ -9,13 +9,19 @@ export class StopCutter {
 	readonly #assembler: PieceAssembler | null;
 	#to: AnswerSink | null = null;
 	#stopped = false;
+	/** The assembler counts a token for each text; so many had none. */
+	#owed = 0;
+	#untold = 0;
 
 	/** `before`: the text that it goes on behind. */
 	constructor(stop: readonly string[], tellIds = false, before = '') {
 		const emit = (text: string, tokens: number, id: number, logprob: number, ids: readonly number[] | null): void => {
 			// Of some tokens no id may be known: nobody could go on behind them.
 			if (ids !== null && !ids.includes(-1)) this.#to?.told(ids);
-			this.#to?.token(text, tokens, id, logprob);
+			const less = Math.min(this.#owed, tokens);
+			this.#owed -= less;
+			this.#untold += less;
+			this.#to?.token(text, tokens - less, id, logprob);
 		};
 		this.#assembler = stop.length === 0 ? null : new PieceAssembler(stop, emit, tellIds);
 		if (before !== '') this.#assembler?.resume([before]);
@@ -28,6 +34,10 @@ export class StopCutter {
 		if (this.#assembler === null) {
 			to.told(ids);
 			return to.token(text, tokens, id, logprob);
+		}
+		if (tokens === 0) {
+			if (text === '') return;
+			this.#owed += 1;
 		}
 		for (let token = 0; token < tokens - 1; token += 1) this.#assembler.push('', -1, Number.NaN, ids[token]);
 		this.#stopped = this.#assembler.push(text, id, logprob, ids[tokens - 1]);
@@ -47,6 +57,6 @@ export class StopCutter {
 
 	/** The answer is whole. Tokens of a stop string are not counted, as in our own engine; the others' usage has them. */
 	finish(to: AnswerSink): void {
-		if (this.#stopped && this.#assembler !== null) to.used({ tokensOut: this.#assembler.tokensOut });
+		if (this.#stopped && this.#assembler !== null) to.used({ tokensOut: this.#assembler.tokensOut - this.#untold });
 	}
 }
