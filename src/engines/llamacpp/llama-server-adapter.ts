@@ -9,7 +9,7 @@ import { chatBody, openaiCall, problemIn } from '../openai/openai-adapter.ts';
 import type { PreparedCall, UpstreamAdapter, UpstreamCall, UpstreamClient, UpstreamTarget } from '../upstream/adapter.ts';
 import { fieldsOf, listOf, textOf } from '../upstream/json-fields.ts';
 import { roomBehind, surelyFits } from '../upstream/prompt-room.ts';
-import { ScoreReader } from '../vllm/vllm-answers.ts';
+import { ScoreReader } from '../upstream/score-reader.ts';
 import { StopMatcher } from '../wire/stop-matcher.ts';
 import { LlamaReader } from './llama-server-answers.ts';
 import { busyLlamaServer, lookAtLlamaServer, piecesOf } from './llama-server-facts.ts';

@@ -6,7 +6,7 @@ import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
 import { chatBody, unknownModel } from '../openai/openai-adapter.ts';
-import { type UpstreamAdapter, type UpstreamCall, type UpstreamClient, UpstreamProblem } from '../upstream/adapter.ts';
+import { type UpstreamAdapter, type UpstreamCall, type UpstreamClient, UpstreamProblem, type UpstreamTarget } from '../upstream/adapter.ts';
 import { countOf, type Fields, fieldsOf, listOf, textOf } from '../upstream/json-fields.ts';
 import { metricSum } from '../upstream/metrics-text.ts';
 import { roomBehind, surelyFits } from '../upstream/prompt-room.ts';
@@ -14,11 +14,11 @@ import { GenerateReader, TgiChatReader } from './tgi-answers.ts';
 import { beyondTgi, generateBody, tgiChatBody } from './tgi-requests.ts';
 
 export const tgiAdapter: UpstreamAdapter = {
-	call: (_target, request) => tgiCall(request, request.maxTokens, null),
-	prepare(client, _target, request) {
+	call: (target, request) => tgiCall(target, request, request.maxTokens, null),
+	prepare(client, target, request) {
 		// One that is cut in the middle of a token never says how long its prompt was.
 		const counts = request.workload === 'completion' && (request.sampling.stop.length > 0 || !surelyFits(request));
-		return counts ? countedCall(client, request) : null;
+		return counts ? countedCall(client, target, request) : null;
 	},
 	async look(client, model) {
 		await client.text('/health');
@@ -59,10 +59,10 @@ export const tgiAdapter: UpstreamAdapter = {
 	},
 };
 
-async function countedCall(client: UpstreamClient, request: GenerateRequest): Promise<UpstreamCall | Failure> {
+async function countedCall(client: UpstreamClient, target: UpstreamTarget, request: GenerateRequest): Promise<UpstreamCall | Failure> {
 	const tokens = await tokensIn(client, request.input);
 	const room = tokens === null ? request.maxTokens : roomBehind(request, tokens);
-	return typeof room === 'number' ? tgiCall(request, room, tokens) : room;
+	return typeof room === 'number' ? tgiCall(target, request, room, tokens) : room;
 }
 
 async function tokensIn(client: UpstreamClient, input: PromptInput): Promise<number | null> {
@@ -76,7 +76,7 @@ function lengthOf(tokens: unknown): number | null {
 	return Array.isArray(tokens) ? tokens.length : null;
 }
 
-function tgiCall(request: GenerateRequest, maxTokens: number, tokens: number | null): UpstreamCall | Failure {
+function tgiCall(target: UpstreamTarget, request: GenerateRequest, maxTokens: number, tokens: number | null): UpstreamCall | Failure {
 	const { input, workload, sampling } = request;
 	if (workload !== 'completion' || input.kind === 'inputs')
 		return failure('INVALID_PARAMS', `workload is ${workload}; TGI makes text only`);
@@ -87,8 +87,12 @@ function tgiCall(request: GenerateRequest, maxTokens: number, tokens: number | n
 		? ([
 				'/generate_stream',
 				generateBody(input.text, request, maxTokens),
-				new GenerateReader(sampling.stop, sampling.logprobs, tokens),
+				new GenerateReader(target, sampling.stop, sampling.logprobs, tokens),
 			] as const)
-		: (['/v1/chat/completions', tgiChatBody(chatBody(input), request, maxTokens), new TgiChatReader(sampling.stop, tokens)] as const);
+		: ([
+				'/v1/chat/completions',
+				tgiChatBody(chatBody(input), request, maxTokens),
+				new TgiChatReader(target, sampling.stop, tokens),
+			] as const);
 	return { path, body, answers: 'text/event-stream', reader };
 }

@@ -4,7 +4,8 @@
  * cut here. Errors come as events, with 200. Front threads.
  */
 import { type Failure, failure } from '../../actors/serving/failure.ts';
-import type { AnswerReader, AnswerSink } from '../upstream/adapter.ts';
+import { openaiUnread } from '../openai/openai-adapter.ts';
+import { type AnswerReader, type AnswerSink, shapeOf, type UpstreamTarget } from '../upstream/adapter.ts';
 import { DeltaShape } from '../upstream/delta-shape.ts';
 import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../upstream/json-fields.ts';
 import { StopCutter } from '../upstream/stop-cutter.ts';
@@ -19,11 +20,12 @@ export class GenerateReader implements AnswerReader {
 	/** Of the prompt, where it was counted. */
 	readonly #tokensIn: number | null;
 
-	constructor(stop: readonly string[], logprobs: boolean, tokensIn: number | null) {
+	constructor(target: UpstreamTarget, stop: readonly string[], logprobs: boolean, tokensIn: number | null) {
 		this.#logprobs = logprobs;
 		this.#cutter = new StopCutter(stop);
 		this.#tokensIn = tokensIn;
-		this.shape = stop.length > 0 ? null : new DeltaShape(['token', 'text'], [['token', 'id'], ['token', 'logprob'], ['index']]);
+		const make = (): DeltaShape => new DeltaShape(['token', 'text'], [['token', 'id'], ['token', 'logprob'], ['index']]);
+		this.shape = stop.length > 0 ? null : shapeOf(target, 'generate', make);
 	}
 
 	numbers(shape: DeltaShape, bytes: Buffer): { readonly tokens: number; readonly id: number; readonly logprob: number } {
@@ -54,11 +56,12 @@ export class TgiChatReader implements AnswerReader {
 	/** Of the prompt, where it was counted. */
 	readonly #tokensIn: number | null;
 
-	constructor(stop: readonly string[], tokensIn: number | null) {
+	constructor(target: UpstreamTarget, stop: readonly string[], tokensIn: number | null) {
 		this.#cutter = new StopCutter(stop);
 		this.#tokensIn = tokensIn;
 		// It says of each chunk when that was made.
-		this.shape = stop.length > 0 ? null : new DeltaShape(['choices', 0, 'delta', 'content'], [['created']]);
+		const make = (): DeltaShape => new DeltaShape(['choices', 0, 'delta', 'content'], [], openaiUnread);
+		this.shape = stop.length > 0 ? null : shapeOf(target, 'chat', make);
 	}
 
 	read(event: unknown, _name: string, to: AnswerSink): void {

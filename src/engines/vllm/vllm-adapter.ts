@@ -17,7 +17,8 @@ import {
 import { countOf, fieldsOf, textOf } from '../upstream/json-fields.ts';
 import { metricSum } from '../upstream/metrics-text.ts';
 import { surelyFits } from '../upstream/prompt-room.ts';
-import { ScoreReader, VllmReader } from './vllm-answers.ts';
+import { ScoreReader } from '../upstream/score-reader.ts';
+import { VllmReader } from './vllm-answers.ts';
 import { askedPrompt, namedTokens, tokenizeBody, type VllmPrompt } from './vllm-prompt.ts';
 import { chatLogprobs, commonBody, completionLogprobs, foundOf, type VllmFound } from './vllm-requests.ts';
 import { tellsTokenIds } from './vllm-version.ts';

@@ -1,6 +1,6 @@
 /**
  * What vLLM answers: chunks of `/v1/completions` and `/v1/chat/completions` as `completion_stream_generator` and
- * `chat_completion_stream_generator` write them, and scores of `/rerank`. Front threads.
+ * `chat_completion_stream_generator` write them. Front threads.
  *
  * A chunk is one step of the engine, with one token as a rule; with more, where the server was slower than its model or guesses tokens
  * ahead. Texts lag behind their tokens where a character is not whole: such tokens count with the next text.
@@ -89,9 +89,11 @@ export class VllmReader implements AnswerReader {
 		if (text === '' && tokens === 0 && (Array.isArray(choice['token_ids']) || choice['finish_reason'] !== null)) return;
 		const thoughts = textOf(delta['reasoning_content']) ?? textOf(delta['reasoning']) ?? '';
 		// Behind thoughts nobody can go on: the raw path does not tell them from the answer. So they are without ids.
-		if (thoughts !== '') to.token(thoughts, Math.max(1, tokens), id, logprob, pieceIsReasoning);
-		if (thoughts !== '' && text === '') return;
-		this.#cutter.push(text, Math.max(1, tokens), id, logprob, this.#options.tellIds ? ids : [], to);
+		const counted = Math.max(1, tokens);
+		if (thoughts === '') return this.#cutter.push(text, counted, id, logprob, this.#options.tellIds ? ids : [], to);
+		// Where a text stands beside them, the last token is its own.
+		to.token(thoughts, text === '' ? counted : counted - 1, id, logprob, pieceIsReasoning);
+		if (text !== '') this.#cutter.push(text, 1, id, logprob, [], to);
 	}
 }
 
@@ -113,36 +115,6 @@ function scoresOf(logprobs: Fields): readonly { readonly id: number; readonly lo
 		if (id === undefined) throw new UnknownAnswer('the engine names a token by another thing than its id');
 		return { id: Number(id), logprob: numberOf(value) ?? Number.NaN };
 	});
-}
-
-/** Scores of texts, each the one number of a vector, in the order of the inputs. */
-export class ScoreReader implements AnswerReader {
-	readonly shape = null;
-	readonly #inputs: number;
-
-	constructor(inputs: number) {
-		this.#inputs = inputs;
-	}
-
-	read(event: unknown, _name: string, to: AnswerSink): void {
-		const answer = fieldsOf(event);
-		readUsage(answer['usage'], 0, to);
-		const scores = new Map<number, number>();
-		for (const each of listOf(answer['results'])) {
-			const { index, relevance_score: value } = fieldsOf(each) as Fields & { index?: unknown; relevance_score?: unknown };
-			const at = countOf(index);
-			const score = numberOf(value);
-			if (at === undefined || score === null) throw new UnknownAnswer('the engine sent a score without a number or an index');
-			scores.set(at, score);
-		}
-		const vectors = Array.from({ length: this.#inputs }, (_, at) => scores.get(at)).map((score) => {
-			if (score === undefined) throw new UnknownAnswer('the engine sent another number of scores than it was asked for');
-			return Float32Array.of(score);
-		});
-		to.vectors(vectors);
-		to.used({ tokensOut: 0 });
-		to.ended('stop');
-	}
 }
 
 function readUsage(value: unknown, resumed: number, to: AnswerSink): void {
