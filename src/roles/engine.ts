@@ -80,7 +80,7 @@ runRole<EngineConfig, null>(
 				onOutput: ({ poolId, replicaId }, source, text) => logs.add(poolId, { at: Date.now(), replicaId, source, text }),
 				onLine: (replicaId, line) => telemetry.log('debug', 'engine-line', { replica_id: replicaId, message: line }),
 			});
-		const elsewhere = new UpstreamDriver({ adapters: upstreamAdapters, port: new UpstreamDecodePort(upstreamAdapters) });
+		const elsewhere = new UpstreamDriver({ adapters: upstreamAdapters, port: new UpstreamDecodePort(upstreamAdapters), telemetry });
 		const files =
 			config.logDir === null
 				? null

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { silentTelemetry } from '../../src/actors/kernel/telemetry.ts';
 import type { LifeNews } from '../../src/actors/serving/engine-life.ts';
 import { LogFiles } from '../../src/engines/managed/log-files.ts';
 import { ManagedDriver } from '../../src/engines/managed/managed-driver.ts';
@@ -23,7 +24,7 @@ after(() => port.close());
 const lines: string[] = [];
 const driver = new ManagedDriver({
 	adapters: upstreamAdapters,
-	upstream: new UpstreamDriver({ adapters: upstreamAdapters, port }),
+	upstream: new UpstreamDriver({ adapters: upstreamAdapters, port, telemetry: silentTelemetry }),
 	reaper: new URL(`../../src/roles/reaper${built}`, import.meta.url),
 	childEnv: { PATH: '/usr/bin:/bin' },
 	devices: () => [],

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { allPromised, conformance, type EnginePromises } from './conformance.ts';
 import { raw } from './decode-world.ts';
-import { FakeTriton, type FakeTritonOptions, type TritonKind } from './fakes/fake-triton.ts';
+import { FakeTriton, type FakeTritonOptions } from './fakes/fake-triton.ts';
 import { LookedWorld } from './looked-world.ts';
 import { upstreamConformance } from './upstream-conformance.ts';
 import { upstreamSettings } from './upstream-world.ts';
@@ -27,34 +27,33 @@ const unmarked: EnginePromises = { ...promises, marksEnd: 'the end of a text is 
 const triton = (options: FakeTritonOptions = {}, text = 'auto'): LookedWorld<FakeTriton> =>
 	new LookedWorld('triton', new FakeTriton(options), { model: options.kind ?? 'ensemble', options: { text } });
 
-for (const [kind, promised] of [
-	['vllm_model', promises],
-	['tensorrt_llm_bls', unmarked],
-] as const satisfies readonly (readonly [TritonKind, EnginePromises])[]) {
-	describe(`Triton with ${kind}`, () => {
-		conformance(() => triton({ kind, slots: 4, stepMs: 1 }).underTest(), promised);
+describe('Triton with tensorrt_llm_bls', () => {
+	conformance(() => triton({ kind: 'tensorrt_llm_bls', slots: 4, stepMs: 1 }).underTest(), unmarked);
+});
 
-		upstreamConformance({
-			promises: promised,
-			start: () => new FakeTriton({ kind, slots: 2, endsAfter: 60 }),
-			settings: (url, key) => upstreamSettings('triton', url, { key, model: kind, slots: 2 }),
-			facts: {
-				engine: 'triton',
-				engineVersion: '2.60.0',
-				modelName: kind,
-				slots: 2,
-				workloads: ['completion'],
-				features: kind === 'vllm_model' ? [] : ['json_schema', 'grammar'],
-				chatTemplate: null,
-				modelDigest: null,
-			},
-			generates: /generate_stream$/,
-			looks: /ready$/,
-			error: (_status, quoted) => JSON.stringify({ error: `Bad: ${quoted}` }),
-			loading: { kind: 'status', status: 400 },
-		});
+describe('Triton with vllm_model', () => {
+	conformance(() => triton({ kind: 'vllm_model', slots: 4, stepMs: 1 }).underTest(), promises);
+
+	upstreamConformance({
+		promises,
+		start: () => new FakeTriton({ kind: 'vllm_model', slots: 2, endsAfter: 60 }),
+		settings: (url, key) => upstreamSettings('triton', url, { key, model: 'vllm_model', slots: 2 }),
+		facts: {
+			engine: 'triton',
+			engineVersion: '2.60.0',
+			modelName: 'vllm_model',
+			slots: 2,
+			workloads: ['completion'],
+			features: [],
+			chatTemplate: null,
+			modelDigest: null,
+		},
+		generates: /generate_stream$/,
+		looks: /ready$/,
+		error: (_status, quoted) => JSON.stringify({ error: `Bad: ${quoted}` }),
+		loading: { kind: 'status', status: 400 },
 	});
-}
+});
 
 describe('Triton', () => {
 	it('is asked for what the model has inputs for, in the names of its backend', async () => {
@@ -117,6 +116,16 @@ describe('Triton', () => {
 			assert.equal(failure?.code, 'INVALID_PARAMS');
 			assert.match(failure.message, words);
 		}
+		await world.close();
+	});
+
+	it('says how full its KV cache is, where its metrics are at the same address', async () => {
+		const world = triton();
+		world.fake.blocks = [1_560, 6_240];
+		await world.start();
+		assert.deepEqual(world.replica.features, ['json_schema', 'grammar']);
+		assert.equal(world.replica.tellsKvUsage, true);
+		await world.looked.hasKvUsage(0.25);
 		await world.close();
 	});
 

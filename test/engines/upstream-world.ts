@@ -1,4 +1,5 @@
 /** An engine over HTTP as the daemon has it, for tests: looked at until it is ready, with the port that its tasks go through. */
+import { silentTelemetry, type Telemetry } from '../../src/actors/kernel/telemetry.ts';
 import type { LifeNews } from '../../src/actors/serving/engine-life.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
 import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
@@ -30,13 +31,25 @@ export interface Looked {
 	readonly failure: Failure | null;
 	/** Asks which leases it works on, of those that nobody holds. */
 	audit(revoked: readonly string[]): Promise<readonly string[]>;
+	/** The gauge of its KV cache has been set to that. */
+	hasKvUsage(value: number): Promise<void>;
 	close(): void;
 }
 
 /** Looks at an engine until it is ready or given up. */
-export async function lookAt(settings: UpstreamSettings): Promise<Looked> {
+export async function lookAt(settings: UpstreamSettings, lookEveryMs = 5_000): Promise<Looked> {
 	const port = new UpstreamDecodePort(upstreamAdapters);
-	const driver = new UpstreamDriver({ adapters: upstreamAdapters, port });
+	const kvUsage: number[] = [];
+	const seen: (() => void)[] = [];
+	const telemetry: Telemetry = {
+		...silentTelemetry,
+		gauge(metric, labels, value) {
+			if (metric !== 'kv_cache_usage_ratio' || labels['replica_id'] !== 'up-0') return;
+			kvUsage.push(value);
+			for (const resolve of seen.splice(0)) resolve();
+		},
+	};
+	const driver = new UpstreamDriver({ adapters: upstreamAdapters, port, telemetry, lookEveryMs });
 	const waiting: ((news: LifeNews) => void)[] = [];
 	const next = (): Promise<LifeNews> =>
 		new Promise((resolve) => {
@@ -63,6 +76,9 @@ export async function lookAt(settings: UpstreamSettings): Promise<Looked> {
 			const told = await answer;
 			if (told.type !== 'life-audited') throw new Error(`not audited: ${told.type}`);
 			return told.busyLeases;
+		},
+		async hasKvUsage(value) {
+			while (!kvUsage.includes(value)) await new Promise<void>((resolve) => seen.push(resolve));
 		},
 		close() {
 			life.stop();

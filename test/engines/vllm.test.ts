@@ -155,6 +155,11 @@ describe('vLLM', () => {
 			await task;
 		});
 
+		it('says how full its KV cache is', async () => {
+			assert.equal(world.replica.tellsKvUsage, true);
+			await world.looked.hasKvUsage(0.25);
+		});
+
 		it('tells thoughts apart, and no ids of them: nobody can go on behind them', async () => {
 			const said = (delta: object, reason: string | null = null): string =>
 				`data: ${JSON.stringify({ choices: [{ index: 0, delta, finish_reason: reason, token_ids: [300] }] })}\n\n`;
@@ -162,17 +167,20 @@ describe('vLLM', () => {
 				said({ role: 'assistant', content: '' }),
 				said({ reasoning_content: 'Hm' }),
 				said({ reasoning: '.' }),
+				said({ reasoning_content: '..', content: 'Well' }),
 				said({ content: 'Yes' }, 'stop'),
 			];
 			const bytes = `HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n${deltas.join('')}data: [DONE]\n\n`;
 			world.fake.server.fault({ kind: 'bytes', bytes, ending: 'close' }, /completions/);
 			const task = await world.run({ input: { kind: 'messages', messages: [{ role: 'user', content: 'x' }] }, tellIds: true });
 			assert.deepEqual(
-				task.pieces.map(({ text, channel, ids }) => [text, channel, ids.length]),
+				task.pieces.map(({ text, channel, ids, tokens }) => [text, channel, ids.length, tokens]),
 				[
-					['Hm', pieceIsReasoning, 0],
-					['.', pieceIsReasoning, 0],
-					['Yes', 0, 1],
+					['Hm', pieceIsReasoning, 0, 1],
+					['.', pieceIsReasoning, 0, 1],
+					['..', pieceIsReasoning, 0, 0],
+					['Well', 0, 0, 1],
+					['Yes', 0, 1, 1],
 				],
 			);
 		});

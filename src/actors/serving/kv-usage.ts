@@ -26,7 +26,7 @@ export class KvUsage {
 		this.#shown = new Map();
 		for (const { poolId, engine, replicas } of pools) {
 			for (const { replicaId, facts } of replicas) {
-				if (facts === null) continue;
+				if (facts === null || facts.tellsKvUsage === true) continue;
 				const labels = { engine, engine_version: facts.engineVersion, pool_id: poolId, replica_id: replicaId };
 				this.#shown.set(`${replicaId} ${facts.engineVersion}`, labels);
 				this.#telemetry.gauge('kv_cache_usage_ratio', labels, (tokens.get(replicaId) ?? 0) / (facts.slots * facts.ctx));

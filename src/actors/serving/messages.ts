@@ -17,6 +17,8 @@ export interface Lease {
 	readonly poolId: string;
 	readonly replicaId: string;
 	readonly exclusive: boolean;
+	/** Of the replica, for an engine that lets its client name one; absent: the engine chooses. */
+	readonly slot?: number;
 }
 
 /** What a running replica is, as it told at readiness. */
@@ -41,6 +43,8 @@ export interface ReplicaFacts {
 	readonly device: string;
 	/** Of the KV cache; absent: the engine does not tell. */
 	readonly kvBytesPerToken?: number;
+	/** It says how full its KV cache is, so nobody has to count. */
+	readonly tellsKvUsage?: true;
 	/** Features that a request may need: `grammar`, `json_schema`, `logprobs`, `embedding`, … */
 	readonly features: readonly string[];
 }

@@ -6,7 +6,7 @@ import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { UpstreamAdapter, UpstreamCall, UpstreamTarget } from '../upstream/adapter.ts';
 import { fieldsOf, textOf } from '../upstream/json-fields.ts';
-import { metricSum } from '../upstream/metrics-text.ts';
+import { metricSum, vllmKvUsage } from '../upstream/metrics-text.ts';
 import { TritonReader } from './triton-answers.ts';
 import { foundModel, loadedModel, modelFacts, pathOf, ready } from './triton-model.ts';
 import { beyondTriton, featuresOf, tritonBody } from './triton-requests.ts';
@@ -38,6 +38,15 @@ export const tritonAdapter: UpstreamAdapter = {
 		return running === null
 			? metricSum(text, 'nv_trt_llm_request_metrics', 'request_type="active"')
 			: running + (metricSum(text, 'vllm:num_requests_waiting') ?? 0);
+	},
+	async kvUsage(client) {
+		const text = (await client.text('/metrics')) ?? '';
+		const ofVllm = vllmKvUsage(text);
+		if (ofVllm !== null) return ofVllm;
+		const [used, max] = ['used', 'max'].map((type) =>
+			metricSum(text, 'nv_trt_llm_kv_cache_block_metrics', `kv_cache_block_type="${type}"`),
+		);
+		return typeof used === 'number' && typeof max === 'number' && max > 0 ? used / max : null;
 	},
 	count: () => Promise.resolve(null),
 	tokenize: () => Promise.resolve(null),

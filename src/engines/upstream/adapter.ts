@@ -146,6 +146,8 @@ export interface UpstreamAdapter {
 	rest?(client: UpstreamClient, options: EngineOptions): Promise<void>;
 	/** Requests that the engine works on or has waiting; null: it does not say. */
 	busy(client: UpstreamClient): Promise<number | null>;
+	/** How full its KV cache is, 0 to 1; null, or no such question: it does not say. */
+	kvUsage?(client: UpstreamClient): Promise<number | null>;
 	/** Tokens of a prompt, as the engine takes it; null: it cannot say. */
 	count(client: UpstreamClient, target: UpstreamTarget, input: PromptInput): Promise<number | null>;
 	/** Null: it cannot say. */

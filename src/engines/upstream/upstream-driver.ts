@@ -3,6 +3,7 @@
  * on looking. What it started it would have to end; this one starts nothing.
  */
 import type { ActorRef } from '../../actors/kernel/ref.ts';
+import type { Labels, Telemetry } from '../../actors/kernel/telemetry.ts';
 import type { DecodeNews, GenerateRequest, Generation } from '../../actors/serving/decode.ts';
 import type { EngineDriver, EngineLife, LifeNews, ModelChange } from '../../actors/serving/engine-life.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
@@ -25,6 +26,8 @@ export interface UpstreamDriverOptions {
 	readonly adapters: UpstreamAdapters;
 	/** Of this thread, for self-tests. */
 	readonly port: UpstreamDecodePort;
+	/** Gets what engines say of their KV caches. */
+	readonly telemetry: Telemetry;
 	readonly lookEveryMs?: number;
 	/** For its first token, ms. */
 	readonly selfTestWithinMs?: number;
@@ -66,6 +69,8 @@ class UpstreamLife implements EngineLife {
 	#timer: NodeJS.Timeout | null = null;
 	#selfTest: Generation | null = null;
 	#unwell = 0;
+	/** Of its KV cache, where it tells. */
+	#kvLabels: Labels | null = null;
 	#isReady = false;
 	#ended = false;
 	/** Since when each lease is asked about, where the engine does not say what it is busy with. */
@@ -104,14 +109,16 @@ class UpstreamLife implements EngineLife {
 		try {
 			await this.#adapter.rouse?.(this.#client, this.#settings.options ?? {});
 			const facts = await this.#adapter.look(this.#client, this.#settings.model, this.#settings.options ?? {});
-			if (!this.#ended) this.#test(this.#factsOf(facts));
+			const kvUsage = await this.#kvUsage();
+			const told = kvUsage === null ? {} : { tellsKvUsage: true as const };
+			if (!this.#ended) this.#test({ ...this.#factsOf(facts), ...told }, kvUsage);
 		} catch (error) {
 			this.#end(problemOf(error));
 		}
 	}
 
 	/** One greedy token, by the way of any task. */
-	#test(facts: ReplicaFacts): void {
+	#test(facts: ReplicaFacts, kvUsage: number | null): void {
 		const withinMs = this.#options.selfTestWithinMs ?? selfTestDefaultMs;
 		const failed = (why: string): void =>
 			this.#end(failure('POOL_UNREADY', `the engine is up, but failed its self-test of one token: ${why}`));
@@ -119,17 +126,22 @@ class UpstreamLife implements EngineLife {
 		this.#selfTest = this.#options.port.start(facts, selfTest(facts), {
 			tell: (news: DecodeNews) => {
 				if (news.type === 'decode-failed') failed(news.failure.message);
-				if (news.type === 'decode-ended' || news.type === 'embedded') this.#ready(facts);
+				if (news.type === 'decode-ended' || news.type === 'embedded') this.#ready(facts, kvUsage);
 				return 'accepted';
 			},
 		});
 	}
 
-	#ready(facts: ReplicaFacts): void {
+	#ready(facts: ReplicaFacts, kvUsage: number | null): void {
 		if (this.#ended) return;
 		if (this.#timer !== null) clearTimeout(this.#timer);
 		this.#selfTest = null;
 		this.#isReady = true;
+		if (kvUsage !== null) {
+			const { engine, engineVersion, poolId, replicaId } = facts;
+			this.#kvLabels = { engine, engine_version: engineVersion, pool_id: poolId, replica_id: replicaId };
+			this.#showKvUsage(kvUsage);
+		}
 		this.#replica.tell({ type: 'life-ready', facts });
 		this.#lookSoon();
 	}
@@ -142,11 +154,27 @@ class UpstreamLife implements EngineLife {
 		try {
 			await this.#adapter.look(this.#client, this.#settings.model, this.#settings.options ?? {});
 			this.#unwell = 0;
+			if (this.#kvLabels !== null) this.#showKvUsage(await this.#kvUsage());
 		} catch (error) {
 			this.#unwell += 1;
 			if (this.#unwell >= unwellMax) return this.#end(problemOf(error));
 		}
 		if (!this.#ended && this.#isReady) this.#lookSoon();
+	}
+
+	/** What is not told, or cannot be asked for now, makes nobody unwell. */
+	async #kvUsage(): Promise<number | null> {
+		try {
+			return (await this.#adapter.kvUsage?.(this.#client)) ?? null;
+		} catch (error) {
+			if (!(error instanceof UpstreamProblem)) throw error;
+			return null;
+		}
+	}
+
+	#showKvUsage(ratio: number | null): void {
+		if (this.#kvLabels === null || ratio === null) return;
+		this.#options.telemetry.gauge('kv_cache_usage_ratio', this.#kvLabels, Math.max(0, Math.min(1, ratio)));
 	}
 
 	async #audit(revoked: readonly string[]): Promise<void> {
@@ -192,6 +220,8 @@ class UpstreamLife implements EngineLife {
 		if (this.#ended) return;
 		this.#ended = true;
 		if (this.#timer !== null) clearTimeout(this.#timer);
+		this.#showKvUsage(0);
+		this.#kvLabels = null;
 		this.#selfTest?.abandon();
 		this.#replica.tell({ type: 'life-ended', failure: { ...why, engine: this.#spec.engine, poolId: this.#spec.poolId } });
 	}

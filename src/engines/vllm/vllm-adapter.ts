@@ -15,7 +15,7 @@ import {
 	type UpstreamTarget,
 } from '../upstream/adapter.ts';
 import { countOf, fieldsOf, textOf } from '../upstream/json-fields.ts';
-import { metricSum } from '../upstream/metrics-text.ts';
+import { metricSum, vllmKvUsage } from '../upstream/metrics-text.ts';
 import { surelyFits } from '../upstream/prompt-room.ts';
 import { ScoreReader } from '../upstream/score-reader.ts';
 import { VllmReader } from './vllm-answers.ts';
@@ -60,6 +60,9 @@ export const vllmAdapter: UpstreamAdapter = {
 		const text = await client.text('/metrics');
 		const running = text === null ? null : metricSum(text, 'vllm:num_requests_running');
 		return text === null || running === null ? null : running + (metricSum(text, 'vllm:num_requests_waiting') ?? 0);
+	},
+	async kvUsage(client) {
+		return vllmKvUsage((await client.text('/metrics')) ?? '');
 	},
 	async count(client, target, input) {
 		const body = tokenizeBody(target.model, input);

@@ -47,7 +47,7 @@ export const metricSpecs: readonly MetricSpec[] = [
 	counter('catalog_verifications_total', 'Model files that were checked against their digests.', ['result', 'reason', 'engine']),
 	counter('placement_decisions_total', 'Decisions where a task goes, previews included.', ['outcome', 'pinned', 'fallback']),
 	gauge('queue_depth', 'Tasks that wait for a slot.', [...pool, 'priority']),
-	gauge('kv_cache_usage_ratio', 'Part of the KV cache that running tasks use, 0 to 1.', replica),
+	gauge('kv_cache_usage_ratio', 'Part of the KV cache that is in use, 0 to 1: as the engine says, else by its running tasks.', replica),
 	gauge('gpu_utilization', 'Part of the time that a device was busy, 0 to 1.', [...replica, 'device'], 'max'),
 	gauge('vram_used_bytes', 'Device memory in use, in bytes.', [...replica, 'device'], 'max'),
 	gauge('model_state', '1 for the state that a model is in, else 0.', ['model_id', 'state'], 'max'),

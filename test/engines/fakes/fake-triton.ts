@@ -72,6 +72,8 @@ export class FakeTriton {
 	readonly #fields: BodyFields;
 	/** Whether its model is loaded. */
 	loaded = true;
+	/** tensorrtllm_backend, README.md, "Triton Metrics": blocks in use, of so many. Null: metrics are at their own port, as a rule. */
+	blocks: readonly [number, number] | null = null;
 
 	constructor({ slots = 4, stepMs = 0, endsAfter = 500, kind = 'ensemble', without = [], ...options }: FakeTritonOptions = {}) {
 		this.model = kind;
@@ -86,6 +88,14 @@ export class FakeTriton {
 		this.server.on('GET', '/v2/health/live', (exchange) => exchange.answer(200, {}, ''));
 		this.server.on('GET', '/v2/health/ready', state);
 		this.server.on('GET', `/v2/models/${kind}/ready`, state);
+		this.server.on('GET', '/metrics', (exchange) => {
+			if (this.blocks === null) return exchange.answer(404, {}, '');
+			const lines = ['used', 'max'].map(
+				(type, at) =>
+					`nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="${type}",model="tensorrt_llm",version="1"} ${this.blocks?.[at]}\n`,
+			);
+			exchange.answer(200, { 'content-type': 'text/plain; charset=utf-8' }, lines.join(''));
+		});
 		// Server metadata of the KServe protocol, `required_api.md`
 		this.server.on('GET', '/v2', (exchange) =>
 			exchange.json(200, { name: 'triton', version: '2.60.0', extensions: ['model_repository', 'generate'] }),
