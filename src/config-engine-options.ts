@@ -1,4 +1,4 @@
-/** Sections of a pool that belong to one engine over HTTP: `vllm`, `triton`. Main thread and CLI. Pure. */
+/** Sections of a pool that belong to one engine over HTTP: `llamacpp`, `vllm`, `triton`. Main thread and CLI. Pure. */
 import { Type } from '@sinclair/typebox';
 import type { PoolFile } from './config-schema.ts';
 
@@ -9,7 +9,20 @@ function choice<const T extends readonly string[]>(values: T, defaultValue: T[nu
 	return Type.Unsafe<T[number]>(Type.String({ enum: [...values], pattern, default: defaultValue, description }));
 }
 
-export const vllmSection = Type.Optional(
+const llamacppSection = Type.Optional(
+	Type.Object(
+		{
+			session_slots: Type.Boolean({
+				default: true,
+				description:
+					'Tasks of a session ask for the slot that has its prompt; false: the server chooses for all, as it must where others use it too',
+			}),
+		},
+		{ additionalProperties: false, description: 'Settings of engine: llamacpp, where it is a llama-server' },
+	),
+);
+
+const vllmSection = Type.Optional(
 	Type.Object(
 		{
 			task: choice(['generate', 'embed', 'rerank'], 'generate', 'What its model does'),
@@ -20,7 +33,7 @@ export const vllmSection = Type.Optional(
 	),
 );
 
-export const tritonSection = Type.Optional(
+const tritonSection = Type.Optional(
 	Type.Object(
 		{
 			text: choice(
@@ -33,7 +46,8 @@ export const tritonSection = Type.Optional(
 	),
 );
 
-export const optionSections = ['vllm', 'triton'] as const;
+export const engineSections = { llamacpp: llamacppSection, vllm: vllmSection, triton: tritonSection };
+export const optionSections = ['llamacpp', 'vllm', 'triton'] as const;
 
 /** Of the pool's engine; what belongs to another is refused. */
 export function engineOptions(pool: PoolFile, path: string, problems: string[]): Readonly<Record<string, string | boolean>> {
@@ -41,7 +55,16 @@ export function engineOptions(pool: PoolFile, path: string, problems: string[]):
 		if (pool[name] !== undefined && pool.engine !== name)
 			problems.push(`${path}.${name} is set, but ${path}.engine is ${pool.engine}; it belongs to engine: ${name}`);
 	}
+	if (pool.llamacpp !== undefined && pool.engine === 'llamacpp' && pool.provider === 'embedded')
+		problems.push(`${path}.llamacpp is set, but ${path}.provider is embedded; it belongs to a llama-server`);
 	if (pool.vllm?.sleep === true && pool.provider !== 'external')
 		problems.push(`${path}.vllm.sleep is true, but ${path}.provider is ${pool.provider}; an engine that we start ends when it is not used`);
-	return pool.engine === 'vllm' ? { ...pool.vllm } : pool.engine === 'triton' ? { ...pool.triton } : {};
+	switch (pool.engine) {
+		case 'llamacpp':
+		case 'vllm':
+		case 'triton':
+			return { ...pool[pool.engine] };
+		default:
+			return {};
+	}
 }

@@ -3,7 +3,7 @@
  * loader validates against, and where flags and environment names come from. No I/O, no defaults anywhere else.
  */
 import { type Static, type TSchema, Type } from '@sinclair/typebox';
-import { tritonSection, vllmSection } from './config-engine-options.ts';
+import { engineSections } from './config-engine-options.ts';
 
 const bytesPattern = '^[0-9]+(\\.[0-9]+)? ?(B|[kK]B|MB|GB|[kK]iB|MiB|GiB)?$';
 
@@ -198,8 +198,7 @@ export const poolSchema = Type.Object(
 		),
 		residency: oneOf(['always', 'on_demand'], 'always', 'When the model is loaded'),
 		scripted,
-		vllm: vllmSection,
-		triton: tritonSection,
+		...engineSections,
 	},
 	{ additionalProperties: false, description: 'One engine, one model, one device mask, one queue' },
 );

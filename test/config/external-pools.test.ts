@@ -30,6 +30,11 @@ test('a section of an engine holds what is said of that engine alone', () => {
 	const options = (more: string): unknown => load([], `pools: [{ ${pool}, ${more} }]`).pools[0]?.upstream?.options;
 	assert.deepEqual(options('engine: vllm, vllm: { sleep: true }'), { task: 'generate', priority_scheduling: false, sleep: true });
 	assert.deepEqual(options('engine: vllm'), {});
+	assert.deepEqual(options('engine: llamacpp, llamacpp: { session_slots: false }'), { session_slots: false });
+	assert.match(
+		refusal([], 'pools: [{ id: a, engine: llamacpp, model: "file:/m.gguf", llamacpp: {} }]'),
+		/provider is embedded; it belongs to a llama-server/,
+	);
 	assert.deepEqual(options('engine: triton, triton: {}'), { text: 'auto' });
 	assert.match(refusal([], `pools: [{ ${pool}, engine: openai, vllm: {} }]`), /^pools\[0\]\.vllm is set, .*belongs to engine: vllm$/);
 	assert.match(refusal([], `pools: [{ ${pool}, engine: vllm, vllm: { slep: true } }]`), /did you mean pools\[0\]\.vllm\.sleep/);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
+import type { EngineOptions } from '../../src/engines/upstream/adapter.ts';
 import { allPromised, conformance, type EnginePromises, type EngineUnderTest } from './conformance.ts';
 import { begin, count, generate, type RequestOptions, raw, type SeenTask, tokenize } from './decode-world.ts';
 import { type FakeLlamaOptions, FakeLlamaServer } from './fakes/fake-llama-server.ts';
@@ -27,9 +28,9 @@ interface LookedAt {
 	close(): Promise<void>;
 }
 
-async function lookedAt(options: FakeLlamaOptions = {}, slots = 4): Promise<LookedAt> {
+async function lookedAt(options: FakeLlamaOptions = {}, slots = 4, set: EngineOptions = {}, lookEveryMs?: number): Promise<LookedAt> {
 	const fake = new FakeLlamaServer(options);
-	const looked = await lookAt(upstreamSettings('llamacpp', await fake.server.listen(), { slots }));
+	const looked = await lookAt(upstreamSettings('llamacpp', await fake.server.listen(), { slots, options: set }), lookEveryMs);
 	const { port, replica } = looked;
 	if (replica === null) throw new Error(JSON.stringify(looked.failure));
 	return {
@@ -119,6 +120,35 @@ describe('llama-server', () => {
 		await run({ prompt: 'Once upon a time', maxTokens: 2, strict: true, lease });
 		assert.deepEqual([body()['cache_prompt'], body()['id_slot']], [false, 0]);
 		await close();
+	});
+
+	it('is asked for the slot that the lease of a session names, by either path, unless it is to choose', async () => {
+		const { run, body, close } = await lookedAt({ whole: true });
+		const lease = { epoch: 1, id: 901, poolId: 'up', replicaId: 'up-0', exclusive: false, slot: 2 };
+		await run({ prompt: 'Once upon a time', maxTokens: 2, lease });
+		// The lowest that is idle is what the fake would have chosen.
+		const { usage } = await run({ prompt: 'Once upon a time the fox', maxTokens: 2, lease });
+		assert.ok(usage.tokensCached >= 4);
+		assert.deepEqual([body()['cache_prompt'], body()['id_slot']], [true, 2]);
+		await run({ input: message('Once'), maxTokens: 2, lease });
+		assert.equal(body('/v1/chat/completions')['id_slot'], 2);
+		await close();
+		const chooses = await lookedAt({ whole: true }, 4, { session_slots: false });
+		await chooses.run({ prompt: 'Once upon a time', maxTokens: 2, lease });
+		assert.equal(chooses.body()['id_slot'], undefined);
+		await chooses.close();
+	});
+
+	it('has a KV cache whose use is told where the server tells it, as older ones do', async () => {
+		const { fake, looked, replica, close } = await lookedAt({ metricsPath: true, kvUsage: 0.25 }, 4, {}, 5);
+		assert.equal(replica.tellsKvUsage, true);
+		await looked.hasKvUsage(0.25);
+		fake.kvUsage = 0.5;
+		await looked.hasKvUsage(0.5);
+		await close();
+		const untold = await lookedAt({ metricsPath: true });
+		assert.equal(untold.replica.tellsKvUsage, undefined);
+		await untold.close();
 	});
 
 	it('tells the ids of tokens as far as a character of several tokens, and counts all of them', async () => {

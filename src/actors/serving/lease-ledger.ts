@@ -11,6 +11,7 @@
  */
 import { leaseKey } from './engine-life.ts';
 import type { Lease } from './messages.ts';
+import { SessionSlots } from './session-slots.ts';
 
 export type LeaseState = 'granted' | 'quarantined' | 'void';
 
@@ -30,6 +31,7 @@ interface ReplicaSlots {
 	inUse: number;
 	quarantined: number;
 	exclusive: boolean;
+	readonly named: SessionSlots;
 	/** Audits sent and answered: answers come in the order of the questions. */
 	asked: number;
 	answered: number;
@@ -50,7 +52,15 @@ export class LeaseLedger {
 	/** A fresh engine. One that was there before must have been dropped. */
 	addReplica(replicaId: string, slots: number): void {
 		if (this.#replicas.has(replicaId)) throw new Error(`${replicaId} is in the ledger already`);
-		this.#replicas.set(replicaId, { slots, inUse: 0, quarantined: 0, exclusive: false, asked: 0, answered: 0 });
+		this.#replicas.set(replicaId, {
+			slots,
+			inUse: 0,
+			quarantined: 0,
+			exclusive: false,
+			named: new SessionSlots(slots),
+			asked: 0,
+			answered: 0,
+		});
 	}
 
 	has(replicaId: string): boolean {
@@ -81,13 +91,15 @@ export class LeaseLedger {
 	}
 
 	/** The caller has made sure that there is room. */
-	grant(replicaId: string, taskId: string, exclusive: boolean): Lease {
+	grant(replicaId: string, taskId: string, exclusive: boolean, sessionId: string | null = null): Lease {
 		const replica = this.#replicas.get(replicaId);
 		if (replica === undefined || this.free(replicaId) < 1 || (exclusive && replica.inUse > 0))
 			throw new Error(`no slot of ${replicaId} for ${taskId}`);
 		this.#lastId += 1;
-		const lease: Lease = { epoch: this.#epoch, id: this.#lastId, poolId: this.#poolId, replicaId, exclusive };
-		this.#hold(lease, taskId, replica);
+		const slot = exclusive ? null : replica.named.choose(sessionId);
+		const named = slot === null ? {} : { slot };
+		const lease: Lease = { epoch: this.#epoch, id: this.#lastId, poolId: this.#poolId, replicaId, exclusive, ...named };
+		this.#hold(lease, taskId, replica, sessionId);
 		return lease;
 	}
 
@@ -107,10 +119,11 @@ export class LeaseLedger {
 		return true;
 	}
 
-	#hold(lease: Lease, taskId: string, replica: ReplicaSlots): void {
+	#hold(lease: Lease, taskId: string, replica: ReplicaSlots, sessionId: string | null = null): void {
 		const slots = lease.exclusive ? replica.slots : 1;
 		replica.inUse += slots;
 		if (lease.exclusive) replica.exclusive = true;
+		replica.named.hold(lease.slot ?? null, sessionId);
 		this.#leases.set(leaseKey(lease), { lease, taskId, slots, state: 'granted', quarantinedAt: 0 });
 	}
 
@@ -130,6 +143,7 @@ export class LeaseLedger {
 		replica.inUse -= held.slots;
 		if (held.state === 'quarantined') replica.quarantined -= held.slots;
 		if (held.lease.exclusive) replica.exclusive = false;
+		replica.named.free(held.lease.slot ?? null);
 		return true;
 	}
 
@@ -217,8 +231,21 @@ export class LeaseLedger {
 			if (quarantined !== replica.quarantined)
 				return `${replicaId}: ${replica.quarantined} slots in quarantine, leases hold ${quarantined}`;
 			if (replica.inUse > replica.slots) return `${replicaId}: ${replica.inUse} slots in use of ${replica.slots}`;
+			const named = this.#namedDrift(replicaId, replica.named);
+			if (named !== null) return `${replicaId}: ${named}`;
 		}
 		return null;
+	}
+
+	#namedDrift(replicaId: string, named: SessionSlots): string | null {
+		const slots: number[] = [];
+		let unnamed = 0;
+		for (const { lease, state } of this.#leases.values()) {
+			if (lease.replicaId !== replicaId || state === 'void') continue;
+			if (lease.slot === undefined) unnamed += 1;
+			else slots.push(lease.slot);
+		}
+		return named.drift(slots, unnamed);
 	}
 
 	/** As the leases themselves say. */

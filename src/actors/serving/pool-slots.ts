@@ -80,7 +80,7 @@ export class PoolSlots {
 		if (facts === null) return false;
 		const { summary, terms, ref, serviceMs } = waiting;
 		const { timeouts } = spec;
-		const lease = ledger.grant(row.replicaId, waiting.taskId, summary.strict);
+		const lease = ledger.grant(row.replicaId, waiting.taskId, summary.strict, summary.sessionId);
 		const delivery = ref.tell({
 			type: 'granted',
 			lease,

@@ -8,6 +8,7 @@ import type { PromptInput } from '../../actors/serving/task-request.ts';
 import { chatBody, openaiCall, problemIn } from '../openai/openai-adapter.ts';
 import type { PreparedCall, UpstreamAdapter, UpstreamCall, UpstreamClient, UpstreamTarget } from '../upstream/adapter.ts';
 import { fieldsOf, listOf, textOf } from '../upstream/json-fields.ts';
+import { metricMean } from '../upstream/metrics-text.ts';
 import { roomBehind, surelyFits } from '../upstream/prompt-room.ts';
 import { ScoreReader } from '../upstream/score-reader.ts';
 import { StopMatcher } from '../wire/stop-matcher.ts';
@@ -19,7 +20,7 @@ export const llamaServerAdapter: UpstreamAdapter = {
 	call(target, request) {
 		const { input, maxTokens } = request;
 		if (input.kind !== 'prompt' || !input.raw) return otherCall(target, request);
-		return completionCall(request, { text: input.text, maxTokens, before: '' });
+		return completionCall(target, request, { text: input.text, maxTokens, before: '' });
 	},
 	prepare(client, target, request) {
 		const { workload, resume, sampling, input } = request;
@@ -30,6 +31,9 @@ export const llamaServerAdapter: UpstreamAdapter = {
 	},
 	look: lookAtLlamaServer,
 	busy: busyLlamaServer,
+	async kvUsage(client) {
+		return metricMean((await client.text('/metrics')) ?? '', ['llamacpp:kv_cache_usage_ratio']);
+	},
 	async count(client, _target, input) {
 		return input.kind === 'inputs' || hasImages(input) ? null : countedTokens(client, await promptText(client, input));
 	},
@@ -40,18 +44,18 @@ export const llamaServerAdapter: UpstreamAdapter = {
 };
 
 /** Raw prompts, and what the server has made one of with its template. */
-function completionCall(request: GenerateRequest, prompt: LlamaPrompt): UpstreamCall {
+function completionCall(target: UpstreamTarget, request: GenerateRequest, prompt: LlamaPrompt): UpstreamCall {
 	const { sampling, tellIds, resume } = request;
 	// Text that the server holds back for a stop string lags behind its ids: then the stop strings are ours to cut.
 	const cutsStops = tellIds && sampling.stop.length > 0;
-	const reader = new LlamaReader({
+	const reader = new LlamaReader(target, {
 		logprobs: sampling.logprobs,
 		tellIds,
 		stop: cutsStops ? sampling.stop : [],
 		before: prompt.before,
 		resumed: resume?.ids.length ?? 0,
 	});
-	return { path: '/completion', body: completionBody(request, prompt, cutsStops), answers: 'text/event-stream', reader };
+	return { path: '/completion', body: completionBody(target, request, prompt, cutsStops), answers: 'text/event-stream', reader };
 }
 
 function otherCall(target: UpstreamTarget, request: GenerateRequest): UpstreamCall | Failure {
@@ -62,7 +66,10 @@ function otherCall(target: UpstreamTarget, request: GenerateRequest): UpstreamCa
 	}
 	if (workload === 'embedding') return openaiCall(target, request, {});
 	if (sampling.logprobs) return failure('INVALID_PARAMS', 'sampling.logprobs is given with tools or images; the engine does one of them');
-	return openaiCall(target, request, { ...slotFields(request), ...(sampling.grammar === null ? {} : { grammar: sampling.grammar }) });
+	return openaiCall(target, request, {
+		...slotFields(target, request),
+		...(sampling.grammar === null ? {} : { grammar: sampling.grammar }),
+	});
 }
 
 /** The prompt counted, and what is left of the answer behind the tokens of another slot. */
@@ -81,7 +88,7 @@ async function preparedCall(client: UpstreamClient, target: UpstreamTarget, requ
 	if (resume !== null && made >= maxTokens) return { ended: 'length', tokensIn };
 	const before = resume === null || sampling.stop.length === 0 ? '' : await textOfIds(client, resume.ids);
 	if (new StopMatcher(sampling.stop).feed(before) !== null) return { ended: 'stop', tokensIn };
-	return completionCall(request, { text, maxTokens: maxTokens - made, before });
+	return completionCall(target, request, { text, maxTokens: maxTokens - made, before });
 }
 
 function hasImages(input: PromptInput): boolean {

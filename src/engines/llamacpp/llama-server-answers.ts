@@ -7,7 +7,7 @@
  * nobody could go on behind the ids that were told, so no more are.
  */
 import { failure } from '../../actors/serving/failure.ts';
-import type { AnswerReader, AnswerSink } from '../upstream/adapter.ts';
+import { type AnswerReader, type AnswerSink, shapeOf, type UpstreamTarget } from '../upstream/adapter.ts';
 import { DeltaShape } from '../upstream/delta-shape.ts';
 import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../upstream/json-fields.ts';
 import { StopCutter } from '../upstream/stop-cutter.ts';
@@ -39,12 +39,13 @@ export class LlamaReader implements AnswerReader {
 	#predicted = 0;
 	#tellIds: boolean;
 
-	constructor(options: LlamaReadOptions) {
+	constructor(target: UpstreamTarget, options: LlamaReadOptions) {
 		this.#options = options;
 		const { logprobs, stop, before, tellIds } = options;
 		this.#tellIds = tellIds;
 		// Where all is read of a token, or text may have to wait, every event is parsed.
-		this.shape = logprobs || stop.length > 0 ? null : new DeltaShape(['content'], [['tokens', 0], ['tokens_predicted']]);
+		const make = (): DeltaShape => new DeltaShape(['content'], [['tokens', 0], ['tokens_predicted']]);
+		this.shape = logprobs || stop.length > 0 ? null : shapeOf(target, `completion ${tellIds}`, make);
 		this.#stops = new StopCutter(stop, tellIds, before);
 	}
 

@@ -5,7 +5,7 @@
 import { failure } from '../../actors/serving/failure.ts';
 import type { Workload } from '../../actors/serving/task-request.ts';
 import { listedModel } from '../openai/openai-adapter.ts';
-import { type UpstreamClient, type UpstreamFacts, UpstreamProblem } from '../upstream/adapter.ts';
+import { type EngineOptions, type UpstreamClient, type UpstreamFacts, UpstreamProblem } from '../upstream/adapter.ts';
 import { countOf, fieldsOf, listOf, textOf } from '../upstream/json-fields.ts';
 import { metricSum } from '../upstream/metrics-text.ts';
 
@@ -14,7 +14,7 @@ const paths: Readonly<Record<Workload, string>> = { completion: '/completion', e
 /** What a server was started for, by what tells one start from another. */
 const known = new WeakMap<UpstreamClient, { readonly of: string; readonly workloads: readonly Workload[] }>();
 
-export async function lookAtLlamaServer(client: UpstreamClient, model: string | null): Promise<UpstreamFacts> {
+export async function lookAtLlamaServer(client: UpstreamClient, model: string | null, options: EngineOptions): Promise<UpstreamFacts> {
 	await client.text('/health');
 	const props = fieldsOf(await client.json('GET', '/props'));
 	const build = textOf(props['build_info']);
@@ -35,7 +35,7 @@ export async function lookAtLlamaServer(client: UpstreamClient, model: string | 
 		workloads,
 		features: generates ? ['json_schema', 'grammar', 'logprobs', 'tools', ...(sees ? ['images'] : []), 'logit_bias', 'resume'] : [],
 		chatTemplate: generates && (textOf(props['chat_template']) ?? '') !== '',
-		found: {},
+		found: { sessionSlots: options['session_slots'] !== false },
 	};
 }
 

@@ -4,6 +4,7 @@
  */
 import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import type { Sampling } from '../../actors/serving/task-request.ts';
+import type { UpstreamTarget } from '../upstream/adapter.ts';
 import type { Fields } from '../upstream/json-fields.ts';
 
 /** Beyond OpenAI's fields, under the names of either path. */
@@ -18,15 +19,13 @@ export function llamaSampling(sampling: Sampling): Fields {
 }
 
 /**
- * Which slot, and whether what it holds of the prompt may be used. As a rule the server chooses: it knows which slot has most of a prompt,
- * of all that came before, and brings back what it has put away; a slot that we named would bypass both, and might be busy while others
- * are idle. A strict task has the server to itself, so it is always the same slot.
+ * Which slot, and whether what it holds of the prompt may be used. A task of a session has the one that its lease names, if it names one: the
+ * server waits for a slot that is asked for, so none is that may be busy. For any other the server chooses: it knows which slot has most of a
+ * prompt. A strict task has the server to itself, so it is always the same slot.
  */
-export function slotFields({ strict, kvHint, lease }: GenerateRequest): Fields {
-	return {
-		cache_prompt: !strict && kvHint === 'reuse',
-		...(strict && lease.exclusive ? { id_slot: 0 } : {}),
-	};
+export function slotFields({ found }: UpstreamTarget, { strict, kvHint, lease }: GenerateRequest): Fields {
+	const slot = strict && lease.exclusive ? 0 : found['sessionSlots'] === false ? undefined : lease.slot;
+	return { cache_prompt: !strict && kvHint === 'reuse', ...(slot === undefined ? {} : { id_slot: slot }) };
 }
 
 /** What of a prompt was asked of the server before. */
@@ -38,7 +37,7 @@ export interface LlamaPrompt {
 }
 
 /** `cutsStops`: stop strings are ours to cut, so that each text is that of its tokens. */
-export function completionBody(request: GenerateRequest, prompt: LlamaPrompt, cutsStops: boolean): Fields {
+export function completionBody(target: UpstreamTarget, request: GenerateRequest, prompt: LlamaPrompt, cutsStops: boolean): Fields {
 	const { sampling, resume, tellIds } = request;
 	const { jsonObject, grammar, logprobs, stop, logitBias } = sampling;
 	const jsonSchema = sampling.jsonSchema ?? (jsonObject === true ? { type: 'object' } : null);
@@ -57,6 +56,6 @@ export function completionBody(request: GenerateRequest, prompt: LlamaPrompt, cu
 		...(logitBias === undefined ? {} : { logit_bias: logitBias }),
 		...(logprobs ? { n_probs: 1 } : {}),
 		...(tellIds ? { return_tokens: true } : {}),
-		...slotFields(request),
+		...slotFields(target, request),
 	};
 }

@@ -29,6 +29,7 @@ export interface FakeLlamaOptions extends FakeServerOptions, Partial<FakeSlotsOp
 	readonly slotsPath?: boolean;
 	/** With `--metrics`. */
 	readonly metricsPath?: boolean;
+	readonly kvUsage?: number;
 }
 
 /** POST /completion, "Options"; those that some client may send. */
@@ -81,12 +82,15 @@ export class FakeLlamaServer {
 	readonly #mode: FakeLlamaOptions['mode'];
 	/** What each slot holds. */
 	readonly #held: (readonly number[])[];
+	/** `llamacpp:kv_cache_usage_ratio`: "KV-cache usage. 1 means 100 percent usage", README.md of b5000; later builds have none. */
+	kvUsage: number | null;
 	#answers = 0;
 
 	constructor(options: FakeLlamaOptions = {}) {
 		const { slots = 4, ctx = 2_048, mode = 'completion', slotsPath = true, metricsPath = false } = options;
 		this.server = new FakeServer(options);
 		this.slots = new FakeSlots({ ...options, slots });
+		this.kvUsage = options.kvUsage ?? null;
 		this.#ctx = ctx;
 		this.#count = slots;
 		this.#mode = mode;
@@ -146,7 +150,8 @@ export class FakeLlamaServer {
 
 	#metrics(exchange: FakeExchange): void {
 		const text = `# TYPE llamacpp:requests_processing gauge\nllamacpp:requests_processing ${this.slots.busy}\nllamacpp:requests_deferred ${this.slots.waiting}\n`;
-		exchange.answer(200, { 'content-type': 'text/plain; version=0.0.4' }, text);
+		const kv = this.kvUsage === null ? '' : `# TYPE llamacpp:kv_cache_usage_ratio gauge\nllamacpp:kv_cache_usage_ratio ${this.kvUsage}\n`;
+		exchange.answer(200, { 'content-type': 'text/plain; version=0.0.4' }, text + kv);
 	}
 
 	/** POST /tokenize, README.md. */

@@ -22,7 +22,11 @@ export interface Told extends Pick<RealSuite, 'adapter' | 'model'> {
 	readonly pid: number;
 }
 
-export function realChecks(start: () => Promise<EngineUnderTest>, { engine: name, url, accounts }: Told, promises: RealPromises): void {
+export function realChecks(
+	start: () => Promise<EngineUnderTest>,
+	{ engine: name, adapter, url, accounts }: Told,
+	promises: RealPromises,
+): void {
 	let engine: EngineUnderTest;
 	before(async () => {
 		engine = await start();
@@ -91,6 +95,32 @@ export function realChecks(start: () => Promise<EngineUnderTest>, { engine: name
 		const early = begin(engine.port, engine.replica, { ...endless, prompt: 'a b '.repeat(200), maxTokens: 400, kvHint: 'cold' });
 		while ((await busyOf(name, accounts)) === 0) assert.equal(early.end, null);
 		await freed('prefill', early, 0, promises.noticesEarly);
+	});
+
+	it('finds the prompts of sessions that begin alike in the slots that are named for them', async (test) => {
+		if (adapter !== 'llamacpp') return test.skip('it lets nobody name a slot');
+		const turns = 4;
+		const shareCached = async (named: boolean): Promise<number> => {
+			const begins = `${named ? 'Tom' : 'Ben'} and Lily went to the park. `.repeat(8);
+			const said = Array.from({ length: engine.replica.slots }, (_, session) => `${begins}Day ${session}. `);
+			let [cached, all] = [0, 0];
+			for (let turn = 0; turn < turns; turn += 1) {
+				for (const [slot, prompt] of said.entries()) {
+					const lease = { epoch: 1, id: 1_000 + slot, poolId: 'up', replicaId: 'up-0', exclusive: false, ...(named ? { slot } : {}) };
+					const task = await generate(engine.port, engine.replica, { prompt, maxTokens: 16, lease });
+					said[slot] = `${prompt}${task.text} Then ${slot}. `;
+					if (turn === 0) continue;
+					cached += task.usage.tokensCached;
+					all += task.usage.tokensIn;
+				}
+			}
+			return cached / all;
+		};
+		const [chosen, named] = [await shareCached(false), await shareCached(true)];
+		test.diagnostic(
+			`of later turns ${(100 * named).toFixed(0)} % of the prompt was held, ${(100 * chosen).toFixed(0)} % where the server chooses`,
+		);
+		assert.ok(named > 0.8, 'each finds its own');
 	});
 
 	it('refuses a prompt beyond its context with INVALID_PARAMS, and serves the next', async () => {
