@@ -49,6 +49,7 @@ function poolSpec(poolId: string): PoolSpec {
 		aliases: ['default'],
 		devices: null,
 		replicas: 2,
+		workers: false,
 		maxTokensOut: 1_024,
 		queue: {
 			capacity: 200_000,

@@ -56,6 +56,8 @@ export interface PoolConfig {
 	/** Compute threads of one replica. */
 	readonly cpuThreads: number;
 	readonly replicas: number;
+	/** Whether external engines may register themselves. */
+	readonly workers: boolean;
 	/** Tasks that decode at once in one replica. */
 	readonly slots: number;
 	/** Tokens a slot holds; null: the smaller of the model's and `defaultCtx`. */
@@ -139,7 +141,8 @@ export function resolvePool(pool: PoolFile, { path, hasScript, room, world, prob
 		aliases: pool.aliases,
 		devices: pool.devices ?? null,
 		cpuThreads: typeof pool.cpu_threads === 'number' ? pool.cpu_threads : autoThreads,
-		replicas: Math.max(pool.replicas, upstream?.urls.length ?? 1),
+		replicas: replicasOf(pool, upstream),
+		workers: pool.workers,
 		slots: pool.slots,
 		ctx: pool.ctx ?? null,
 		maxTokensOut: Math.min(pool.max_tokens_out, pool.ctx ?? pool.max_tokens_out),
@@ -182,6 +185,11 @@ export function resolvePool(pool: PoolFile, { path, hasScript, room, world, prob
 	};
 }
 
+/** One a url; none at first where workers are to register. */
+function replicasOf(pool: PoolFile, upstream: { readonly urls: readonly string[] } | null): number {
+	return upstream?.urls.length === 0 ? 0 : Math.max(pool.replicas, upstream?.urls.length ?? 1);
+}
+
 function scriptedModel(pool: PoolFile, path: string, problems: string[]): string {
 	const model = pool.model ?? `scripted:${pool.id}`;
 	if (!model.startsWith('scripted:'))
@@ -221,7 +229,7 @@ function resolveUpstream(pool: PoolFile, path: string, world: PoolAround['world'
 		problems.push(`${path}.engine is ${pool.engine}; with provider: external it is one of ${externalEngines.join(', ')}`);
 	}
 	const urls = pool.url === undefined ? [] : [pool.url].flat();
-	if (urls.length === 0)
+	if (urls.length === 0 && !pool.workers)
 		problems.push(`${path}.url is missing; provider: external needs the address of the engine, such as http://127.0.0.1:8000`);
 	for (const url of urls) {
 		if (!isEngineUrl(url))
@@ -268,6 +276,7 @@ function noUpstream(pool: PoolFile, path: string, problems: string[]): void {
 				: `${path}.engine is ${pool.engine}, which is not available in this version`,
 		);
 	}
+	if (pool.workers) problems.push(`${path}.workers is true, but ${path}.provider is ${pool.provider}; it belongs to provider: external`);
 	for (const key of ['url', 'key_env', 'key_file'] as const) {
 		if (pool[key] !== undefined)
 			problems.push(

@@ -4,52 +4,7 @@
  */
 import { type Static, type TSchema, Type } from '@sinclair/typebox';
 import { engineSections } from './config-engine-options.ts';
-
-const bytesPattern = '^[0-9]+(\\.[0-9]+)? ?(B|[kK]B|MB|GB|[kK]iB|MiB|GiB)?$';
-
-/** A whole number of bytes, or a string such as `256MiB`. */
-function bytes(defaultValue: string, description: string) {
-	return Type.Union([Type.Integer({ minimum: 0 }), Type.String({ pattern: bytesPattern })], {
-		default: defaultValue,
-		description,
-		allowed: 'bytes as a whole number, or a size such as 512KiB, 256MiB, 1GiB',
-	});
-}
-
-function milliseconds(defaultValue: number, description: string, range: { minimum?: number; maximum?: number } = {}) {
-	return Type.Integer({ minimum: 0, maximum: 2_147_483_647, ...range, default: defaultValue, description });
-}
-
-function section<T extends Record<string, TSchema>>(properties: T, description: string) {
-	return Type.Object(properties, { additionalProperties: false, default: {}, description });
-}
-
-function oneOf<const T extends readonly string[]>(values: T, defaultValue: T[number] | undefined, description: string) {
-	return Type.Unsafe<T[number]>(
-		Type.String({
-			enum: [...values],
-			pattern: `^(${values.join('|')})$`,
-			description,
-			...(defaultValue === undefined ? {} : { default: defaultValue }),
-		}),
-	);
-}
-
-function autoOr(minimum: number, maximum: number, description: string) {
-	return Type.Union([Type.Literal('auto'), Type.Integer({ minimum, maximum })], {
-		default: 'auto',
-		description,
-		allowed: `auto, or a whole number from ${minimum} to ${maximum}`,
-	});
-}
-
-/** A command line, or its words. */
-function words(description: string) {
-	return Type.Union([Type.String({ minLength: 1 }), Type.Array(Type.String(), { minItems: 1, maxItems: 1_000 })], {
-		description,
-		allowed: 'a command line, or a list of its words',
-	});
-}
+import { autoOr, bytes, milliseconds, oneOf, section, words } from './config-fields.ts';
 
 const idPattern = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$';
 
@@ -152,6 +107,10 @@ export const poolSchema = Type.Object(
 				allowed: 'http://host:port, https://host or unix:/path/to.sock, or a list of these',
 			}),
 		),
+		workers: Type.Boolean({
+			default: false,
+			description: 'Whether external engines may register themselves here, with a key of the role worker; then url may be left out',
+		}),
 		command: Type.Optional(words('Command of a managed engine, with macros such as {port} and {model}; there is no shell')),
 		preset: Type.Optional(oneOf(['llama-server', 'vllm', 'tgi', 'triton'], undefined, 'A managed engine that needs no command')),
 		args: Type.Optional(words('What is added to the command of a preset')),

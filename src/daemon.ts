@@ -339,6 +339,7 @@ function poolSpec(pool: PoolConfig): PoolSpec {
 		aliases: pool.aliases,
 		devices: pool.devices,
 		replicas: pool.replicas,
+		workers: pool.workers,
 		maxTokensOut: pool.maxTokensOut,
 		queue: pool.queue,
 		timeouts: pool.timeouts,

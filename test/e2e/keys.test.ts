@@ -20,7 +20,7 @@ function newKey(): string {
 	return key;
 }
 
-const keys = { anna: newKey(), ben: newKey(), boss: newKey(), slow: newKey() };
+const keys = { anna: newKey(), ben: newKey(), boss: newKey(), slow: newKey(), rack: newKey(), hop: newKey() };
 const digestOf = (key: string): string => createHash('sha256').update(key).digest('hex');
 const as = (name: keyof typeof keys): Record<string, string> => ({ authorization: `Bearer ${keys[name]}` });
 const task = { model_ref: 'scripted:demo', prompt: planted('prompt'), max_tokens: 2 };
@@ -32,19 +32,52 @@ describe('a daemon with keys', () => {
 		daemon = await startDaemon({
 			fronts: 2,
 			config: {
-				pools: [{ id: 'demo', engine: 'scripted', model: 'scripted:demo', slots: 4, scripted }],
+				pools: [
+					{ id: 'demo', engine: 'scripted', model: 'scripted:demo', slots: 4, scripted },
+					{
+						id: 'racks',
+						engine: 'openai',
+						provider: 'external',
+						workers: true,
+						model: 'scripted:demo',
+						key_env: 'RACK_KEY',
+						aliases: ['far'],
+					},
+				],
 				auth: {
 					keys: [
 						{ name: 'anna', sha256: digestOf(keys.anna), tenant: 'a' },
 						{ name: 'ben', sha256: digestOf(keys.ben), tenant: 'b' },
 						{ name: 'boss', sha256: digestOf(keys.boss), roles: ['operator'] },
+						{ name: 'hop', sha256: digestOf(keys.hop), tenant: 'h' },
+						{ name: 'rack', sha256: digestOf(keys.rack), roles: ['worker'] },
 						{ name: 'slow', sha256: digestOf(keys.slow), tenant: 's', rate: { requests_per_minute: 1, burst: 7 } },
 					],
 				},
 			},
+			env: { RACK_KEY: keys.hop },
+			// One pool has nobody yet.
+			ready: /"event":"replica-ready".*"pool_id":"demo"/,
 		});
 	});
 	after(() => daemon.stop());
+
+	it('takes an engine that registers itself with the key of a worker, and serves from it', async () => {
+		// Any OpenAI endpoint will do: this daemon is one.
+		const worker = { pool_id: 'racks', replica_id: 'rack-7', engine: 'openai', url: daemon.url, slots: 2 };
+		const refused = await postJson(daemon.url, '/v2/workers/register', { ...worker, url: 'http://me:secret@10.0.0.7' }, as('rack'));
+		assert.deepEqual([refused.status, ((await refused.json()) as Json)['code']], [400, 'INVALID_PARAMS']);
+		for (let times = 0; times < 2; times += 1) {
+			const answer = await postJson(daemon.url, '/v2/workers/register', worker, as('rack'));
+			assert.deepEqual([answer.status, await answer.json()], [202, { pool_id: 'racks', replica_id: 'rack-7', slots: 2 }]);
+		}
+		await daemon.said(/"event":"replica-ready".*"replica_id":"rack-7"/);
+		const answer = await postJson(daemon.url, '/v2/tasks', { ...task, model_ref: 'far', max_tokens: 3 }, as('anna'));
+		const { task_id: id, pool_id: poolId } = (await answer.json()) as { task_id: string; pool_id: string };
+		assert.equal(poolId, 'racks');
+		const result = (await (await fetch(`${daemon.url}/v2/tasks/${id}/result`, { headers: as('anna') })).json()) as Json;
+		assert.deepEqual([result['tokens_out'], result['finish_reason'], result['replica_id']], [3, 'length', 'rack-7']);
+	});
 
 	it('keeps tenants apart, whichever front has the task and whichever is asked', async () => {
 		const connections = [

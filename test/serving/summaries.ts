@@ -66,6 +66,7 @@ export function poolSpec(more: Partial<PoolSpec> = {}): PoolSpec {
 		aliases: ['default'],
 		devices: null,
 		replicas: 1,
+		workers: false,
 		maxTokensOut: 64,
 		queue: { capacity: 256, bytesMax: 1 << 28, fullPolicy: 'reject', batchMaxWaitMs: 60_000, order: 'fifo', preemption: 'off' },
 		migration: 'on',

@@ -24,6 +24,7 @@ export const spec: PoolSpec = {
 	aliases: ['default'],
 	devices: null,
 	replicas: 1,
+	workers: false,
 	maxTokensOut: 32,
 	queue: { capacity: 1000, bytesMax: 1 << 28, fullPolicy: 'reject', batchMaxWaitMs: 60_000, order: 'fifo', preemption: 'off' },
 	migration: 'on',

@@ -87,6 +87,7 @@ export function drawPlan(seed: number): Plan {
 			aliases: ['default'],
 			devices: null,
 			replicas: upTo(2),
+			workers: false,
 			maxTokensOut: 64,
 			queue: {
 				capacity: one(256, 20, upTo(6)),

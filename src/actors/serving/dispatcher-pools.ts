@@ -11,7 +11,7 @@
 import type { ActorContext } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
 import { failure } from './failure.ts';
-import type { DispatcherCommand, EngineThreadCommand, PoolView, TaskSummary } from './messages.ts';
+import type { DispatcherCommand, EngineThreadCommand, PoolControlled, PoolOperation, PoolView, TaskSummary } from './messages.ts';
 import type { OwnSnapshot, PoolSnapshot } from './placement.ts';
 import { pool } from './pool.ts';
 import type { PoolMessage, PoolNews } from './pool-messages.ts';
@@ -185,12 +185,8 @@ export class DispatcherPools {
 			replyTo.tell({ type: 'pool-controlled', failure: failure('NOT_FOUND', 'there is no such pool; /v2/pools lists them') });
 			return;
 		}
-		if (operation.kind === 'reload' || operation.kind === 'purge') {
-			const order =
-				operation.kind === 'reload'
-					? ({ type: 'reload', model: operation.model, replyTo } as const)
-					: ({ type: 'purge', operation, replyTo } as const);
-			if (row.ref.tell(order) === 'accepted') return;
+		if (operation.kind !== 'drain' && operation.kind !== 'undrain') {
+			if (row.ref.tell(orderOf(operation, replyTo)) === 'accepted') return;
 			const words = `${poolId} has more to do than it can take`;
 			replyTo.tell({ type: 'pool-controlled', failure: failure('POOL_UNREADY', words, { retryAfterMs: 1_000 }) });
 			return;
@@ -215,5 +211,20 @@ export class DispatcherPools {
 		row.snapshot = { ...row.snapshot, draining: deadlineAt !== null };
 		row.view = { ...row.view, drainingUntil: deadlineAt };
 		this.#options.changed();
+	}
+}
+
+/** What the pool itself sees to. */
+function orderOf(
+	operation: Exclude<PoolOperation, { readonly kind: 'drain' | 'undrain' }>,
+	replyTo: ActorRef<PoolControlled>,
+): Extract<PoolMessage, { readonly type: 'reload' | 'purge' | 'register' }> {
+	switch (operation.kind) {
+		case 'reload':
+			return { type: 'reload', model: operation.model, replyTo };
+		case 'purge':
+			return { type: 'purge', operation, replyTo };
+		case 'register':
+			return { type: 'register', operation, replyTo };
 	}
 }

@@ -225,7 +225,9 @@ export type PoolOperation =
 	/** Its replicas are given another model, one after the other. */
 	| { readonly kind: 'reload'; readonly model: string }
 	/** Each of its engines is ended and started anew, and what it held in its caches is gone. `models` may only name its own. */
-	| { readonly kind: 'purge'; readonly models: readonly string[]; readonly drainFirst: boolean; readonly force: boolean };
+	| { readonly kind: 'purge'; readonly models: readonly string[]; readonly drainFirst: boolean; readonly force: boolean }
+	/** A worker offers itself as a replica. Again with the same: nothing changes. */
+	| { readonly kind: 'register'; readonly replicaId: string; readonly engine: EngineKind; readonly worker: Worker };
 
 /** Answer to `control-pool`: it is under way, or why it is not. */
 export interface PoolControlled {
@@ -325,6 +327,15 @@ export interface ReplicaSpec {
 	readonly model: string;
 	/** The pool's part of the configuration, as validated. */
 	readonly settings: unknown;
+	/** It has registered itself, and says where it is and how much it takes; absent: it is one of the configuration. */
+	readonly worker?: Worker;
+}
+
+/** An engine that somebody else runs and that has registered itself. */
+export interface Worker {
+	/** `http://…` or `https://…`. */
+	readonly url: string;
+	readonly slots: number;
 }
 
 /** Pool → Replica. */

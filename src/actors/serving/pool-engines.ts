@@ -15,6 +15,9 @@ import type { PoolState } from './pool-state.ts';
 const startAgainMs = 1_000;
 /** Before an engine thread that has said nothing of a model is asked again. */
 const verifyAgainMs = 2_000;
+/** A worker that has failed so often in a row is taken out: about three minutes. */
+const workerFailuresMax = 8;
+const workersMax = 1_024;
 
 export class PoolEngines {
 	readonly #pool: PoolState;
@@ -43,7 +46,8 @@ export class PoolEngines {
 		for (const row of replicas.rows) {
 			const target = this.#engines.get(row.home);
 			if (target === undefined || row.engine !== null || row.state === 'stopped') continue;
-			const replica = { replicaId: row.replicaId, poolId, engine, model, settings };
+			const { replicaId, worker } = row;
+			const replica = { replicaId, poolId, engine, model, settings, ...(worker === null ? {} : { worker }) };
 			if (target.tell({ type: 'start-replica', replica, replyTo: ctx.self }) === 'accepted') row.engine = target;
 			else ctx.setTimer('start-replicas', startAgainMs, { type: 'start-replicas-due' });
 		}
@@ -108,6 +112,8 @@ export class PoolEngines {
 		reload.failed(row, news.failure.message);
 		if (served && row.breaker.died(now)) this.#slots.tripped(row, news.failure.message);
 		this.#slots.loseLeases(row, news.failure.message);
+		// It comes back by registering again.
+		if (row.worker !== null && row.ending === 'no' && row.failuresInRow >= workerFailuresMax) row.ending = 'idle';
 		if (replicas.state === 'failed') this.#offers.all();
 	}
 
@@ -182,6 +188,23 @@ export class PoolEngines {
 		if (news.type === 'model-verified') reload.verified({ ref: news.model, settings: news.settings });
 		else if (reload.refused(news.model, news.failure.message)) telemetry.reload('warn', `${spec.poolId}: ${reload.problem}.`);
 		if (reload.verifying === null) ctx.cancelTimer('verify');
+	}
+
+	register({ operation, replyTo }: Extract<PoolCommand, { type: 'register' }>): void {
+		const { replicas, refusals, spec, telemetry } = this.#pool;
+		const { replicaId, engine, worker } = operation;
+		const known = replicas.find(replicaId);
+		let problem: Failure | null = null;
+		if (!spec.workers || spec.engine !== engine) problem = refusals.noWorker(engine);
+		else if (known !== undefined && (known.worker?.url !== worker.url || known.worker.slots !== worker.slots || known.ending !== 'no'))
+			problem = refusals.otherWorker(replicaId);
+		else if (known === undefined && replicas.rows.length >= workersMax) problem = refusals.tooManyWorkers(workersMax);
+		if (problem === null && known === undefined) {
+			replicas.join(replicaId, worker);
+			telemetry.configured(`${replicaId} has registered for ${spec.poolId}, with ${worker.slots} slots.`);
+			this.startAll();
+		}
+		replyTo.tell({ type: 'pool-controlled', failure: problem });
 	}
 
 	purge({ operation, replyTo }: Extract<PoolCommand, { type: 'purge' }>): void {

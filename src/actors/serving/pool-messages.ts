@@ -50,6 +50,11 @@ export type PoolCommand =
 	| { readonly type: 'end' }
 	| { readonly type: 'drain'; readonly deadlineAt: number }
 	| { readonly type: 'undrain' }
+	| {
+			readonly type: 'register';
+			readonly operation: Extract<PoolOperation, { kind: 'register' }>;
+			readonly replyTo: ActorRef<PoolControlled>;
+	  }
 	| { readonly type: 'purge'; readonly operation: Extract<PoolOperation, { kind: 'purge' }>; readonly replyTo: ActorRef<PoolControlled> }
 	| { readonly type: 'reload'; readonly model: string; readonly replyTo: ActorRef<PoolControlled> }
 	| {

@@ -82,6 +82,21 @@ export class PoolRefusals {
 		return failure('CONFLICT', words, this.#where);
 	}
 
+	noWorker(engine: string): Failure {
+		const { poolId, workers, engine: own } = this.#spec;
+		if (!workers) return failure('INVALID_PARAMS', `pool_id is ${poolId}, which takes no workers (pools.workers)`, this.#where);
+		return failure('INVALID_PARAMS', `engine is ${engine}; ${poolId} has ${own}`, this.#where);
+	}
+
+	otherWorker(replicaId: string): Failure {
+		const words = `replica_id is ${replicaId}, a replica with another url or other slots, or one that is being taken out; register another id`;
+		return failure('CONFLICT', words, this.#where);
+	}
+
+	tooManyWorkers(most: number): Failure {
+		return failure('INVALID_PARAMS', `${this.#spec.poolId} has ${most} replicas, the most that it takes`, this.#where);
+	}
+
 	noEngineThread(retryAfterMs: number): Failure {
 		return failure('POOL_UNREADY', `nobody can look at a model for ${this.#spec.poolId} right now`, { ...this.#where, retryAfterMs });
 	}

@@ -6,11 +6,13 @@ import type { ActorRef } from '../kernel/ref.ts';
 import { CircuitBreaker } from './circuit-breaker.ts';
 import { type Failure, failure } from './failure.ts';
 import type { LeaseLedger } from './lease-ledger.ts';
-import type { EngineThreadCommand, PoolView, ReplicaCommand, ReplicaFacts, ReplicaNews, ReplicaState } from './messages.ts';
+import type { EngineThreadCommand, PoolView, ReplicaCommand, ReplicaFacts, ReplicaNews, ReplicaState, Worker } from './messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
 
 export interface ReplicaRow {
 	readonly replicaId: string;
+	/** It has registered itself; null: it is one of the configuration. */
+	readonly worker: Worker | null;
 	/**
 	 * Name of the engine thread that runs it, whenever it runs: a new control thread need not know where its predecessor started
 	 * it, and never starts it twice.
@@ -70,21 +72,33 @@ export class PoolReplicas {
 	fit(count: number): void {
 		for (let index = 0; index < count; index += 1) {
 			const row = this.find(`${this.#spec.poolId}-${index}`);
-			if (row === undefined) this.#rows = [...this.#rows, this.#newRow(index)];
+			if (row === undefined) this.#add(`${this.#spec.poolId}-${index}`, this.#engines[index % this.#engines.length] ?? '', null);
 			else if (row.ending === 'idle') row.ending = 'no';
 		}
 		const wanted = new Set(Array.from({ length: count }, (_, index) => `${this.#spec.poolId}-${index}`));
-		for (const row of this.#rows) if (!wanted.has(row.replicaId) && row.ending === 'no') row.ending = 'idle';
+		for (const row of this.#rows) {
+			if (row.worker === null && !wanted.has(row.replicaId) && row.ending === 'no') row.ending = 'idle';
+		}
+	}
+
+	endAll(): void {
+		for (const row of this.#rows) if (row.ending === 'no') row.ending = 'idle';
+	}
+
+	/** One that has registered itself. */
+	join(replicaId: string, worker: Worker): void {
+		this.#add(replicaId, this.#engines[this.#rows.length % this.#engines.length] ?? '', worker);
 	}
 
 	remove(row: ReplicaRow): void {
 		this.#rows = this.#rows.filter((each) => each !== row);
 	}
 
-	#newRow(index: number): ReplicaRow {
-		return {
-			replicaId: `${this.#spec.poolId}-${index}`,
-			home: this.#engines[index % this.#engines.length] ?? '',
+	#add(replicaId: string, home: string, worker: Worker | null): void {
+		const row: ReplicaRow = {
+			replicaId,
+			worker,
+			home,
 			engine: null,
 			ref: null,
 			state: 'starting',
@@ -101,6 +115,7 @@ export class PoolReplicas {
 			leaving: false,
 			ending: 'no',
 		};
+		this.#rows = [...this.#rows, row];
 	}
 
 	find(replicaId: string): ReplicaRow | undefined {

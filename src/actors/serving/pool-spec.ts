@@ -13,6 +13,8 @@ export interface PoolSpec {
 	/** Null: whatever the engine sees. */
 	readonly devices: readonly number[] | null;
 	readonly replicas: number;
+	/** Whether others may register themselves. */
+	readonly workers: boolean;
 	readonly maxTokensOut: number;
 	readonly queue: {
 		readonly capacity: number;
@@ -70,6 +72,10 @@ export class LivePoolSpec implements PoolSpec {
 
 	get devices(): readonly number[] | null {
 		return this.#now.devices;
+	}
+
+	get workers(): boolean {
+		return this.#now.workers;
 	}
 
 	get replicas(): number {

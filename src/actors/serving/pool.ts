@@ -99,7 +99,7 @@ class Pool implements Behavior<PoolMessage> {
 				return;
 			case 'end':
 				this.#ending = true;
-				this.#pool.replicas.fit(0);
+				this.#pool.replicas.endAll();
 				return;
 			case 'drain':
 				return this.#onDrain(message.deadlineAt);
@@ -113,6 +113,8 @@ class Pool implements Behavior<PoolMessage> {
 				return this.#engines.reload(message);
 			case 'purge':
 				return this.#engines.purge(message);
+			case 'register':
+				return this.#engines.register(message);
 			case 'use-engine':
 				return this.#engines.use(message);
 			case 'start-replicas-due':

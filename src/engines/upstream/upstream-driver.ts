@@ -83,7 +83,7 @@ class UpstreamLife implements EngineLife {
 		this.#options = options;
 		this.#adapter = adapterOf(options.adapters, settings.engine);
 		const number = Number(/-(\d+)$/.exec(spec.replicaId)?.[1] ?? 0);
-		this.#url = settings.urls[number % settings.urls.length] ?? '';
+		this.#url = spec.worker?.url ?? settings.urls[number % settings.urls.length] ?? '';
 		this.#client = upstreamClient({ ...settings, url: this.#url });
 		void this.#begin();
 	}
@@ -195,7 +195,8 @@ class UpstreamLife implements EngineLife {
 	}
 
 	#factsOf(found: UpstreamFacts): ReplicaFacts {
-		const { engine, key, slots, ctx, defaultCtx, connectMs } = this.#settings;
+		const { engine, key, ctx, defaultCtx, connectMs } = this.#settings;
+		const slots = this.#spec.worker?.slots ?? this.#settings.slots;
 		const target: UpstreamTarget = { engine, url: this.#url, key, model: found.model, connectMs, found: found.found };
 		return {
 			replicaId: this.#spec.replicaId,

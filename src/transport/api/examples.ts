@@ -222,7 +222,7 @@ export const examples: Readonly<Record<string, OperationExample>> = {
 	'POST /v2/pools/{id}/purge': { body: { drain_first: true }, answer: { pool_id: 'stories', purging: true } },
 	'POST /v2/workers/register': {
 		body: { pool_id: 'workers', replica_id: 'rack-7', engine: 'openai', url: 'http://10.0.0.7:8000', slots: 16 },
-		answer: { pool_id: 'workers', purging: false },
+		answer: { pool_id: 'workers', replica_id: 'rack-7', slots: 16 },
 	},
 	'GET /v2/meta/capabilities': {
 		answer: {

@@ -250,13 +250,13 @@ function poolRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 			method: 'POST',
 			path: '/v2/workers/register',
 			access: 'worker',
-			handler: registerHandler(),
+			handler: registerHandler(parts),
 			doc: {
-				summary: 'A worker offers itself; always with a token',
+				summary: 'A worker joins a pool as a replica; always with a key of the role worker. The same again changes nothing',
 				body: registerBodySchema,
 				success: 'accepted',
-				answer: answers.poolPurgedSchema,
-				failures: ['UNAUTHORIZED', 'FORBIDDEN'],
+				answer: answers.workerRegisteredSchema,
+				failures: ['INVALID_PARAMS', 'UNAUTHORIZED', 'FORBIDDEN', 'NOT_FOUND', 'CONFLICT', 'POOL_UNREADY'],
 			},
 		},
 		{

@@ -11,12 +11,13 @@ import { httpStatus } from './errors.ts';
 import { checkerOf } from './field-problems.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
 import { type Parsed, parseJsonBody } from './json-body.ts';
-import { drainBodySchema, purgeBodySchema, reloadBodySchema, undrainBodySchema } from './schemas.ts';
+import { drainBodySchema, purgeBodySchema, registerBodySchema, reloadBodySchema, undrainBodySchema } from './schemas.ts';
 
 const controlMs = 5_000;
 const drainDefaultMs = 30_000;
 const checkDrain = checkerOf(drainBodySchema);
 const checkPurge = checkerOf(purgeBodySchema);
+const checkRegister = checkerOf(registerBodySchema);
 const checkReload = checkerOf(reloadBodySchema);
 const checkUndrain = checkerOf(undrainBodySchema);
 
@@ -67,11 +68,23 @@ export function purgeHandler(parts: FrontParts): Handler {
 }
 
 /** Only with a key of the role worker, which the route asks for: nobody else may name an address that tasks are sent to. */
-export function registerHandler(): Handler {
-	return (exchange) => {
-		exchange.fail(failure('POOL_UNAVAILABLE', 'pools of this version take no replicas but their own', { retriable: false }));
-		return null;
-	};
+export function registerHandler(parts: FrontParts): Handler {
+	return withBody(parts, (exchange, json) => {
+		const body = checkRegister(json);
+		if (!body.ok) return exchange.fail(body.failure);
+		const { pool_id: poolId, replica_id: replicaId, engine, url, slots } = body.value;
+		if (!isWorkerUrl(url)) {
+			const words = 'url must be http://host:port or https://host, without a name, a key or a query';
+			return exchange.fail(failure('INVALID_PARAMS', words));
+		}
+		control(parts, exchange, { kind: 'register', replicaId, engine, worker: { url, slots } }, { replica_id: replicaId, slots }, poolId);
+	});
+}
+
+function isWorkerUrl(url: string): boolean {
+	if (!URL.canParse(url)) return false;
+	const { protocol, username, password, search, hash } = new URL(url);
+	return (protocol === 'http:' || protocol === 'https:') && username + password + search + hash === '';
 }
 
 /** No body is an empty object. */
@@ -84,10 +97,15 @@ function withBody(parts: FrontParts, use: (exchange: Exchange, json: unknown) =>
 		}, parts.options.bodyBytesMax);
 }
 
-function control(parts: FrontParts, exchange: Exchange, operation: PoolOperation, answer: Readonly<Record<string, unknown>>): void {
+function control(
+	parts: FrontParts,
+	exchange: Exchange,
+	operation: PoolOperation,
+	answer: Readonly<Record<string, unknown>>,
+	poolId = exchange.params['id'] ?? '',
+): void {
 	const dispatcher = parts.dispatcher();
 	if (dispatcher === null) return exchange.fail(unanswered('the scheduler', 'closed'));
-	const poolId = exchange.params['id'] ?? '';
 	const { correlationId } = exchange;
 	askFrom<PoolControlled>(
 		parts,

@@ -248,6 +248,7 @@ export const configReloadedSchema = Type.Object({
 });
 
 export const poolPurgedSchema = Type.Object({ pool_id: text, purging: Type.Boolean() });
+export const workerRegisteredSchema = Type.Object({ pool_id: text, replica_id: text, slots: count });
 export const poolReloadedSchema = Type.Object({ pool_id: text, new_model_ref: text });
 
 export const poolLogSchema = Type.Object({

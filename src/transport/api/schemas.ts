@@ -316,7 +316,11 @@ export const purgeBodySchema = strict(
 export const registerBodySchema = strict(
 	{
 		pool_id: text(64, 'Pool that the worker serves'),
-		replica_id: text(128, 'Its name'),
+		replica_id: Type.String({
+			pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$',
+			description: 'Its name',
+			allowed: 'letters, digits, ".", "_" and "-", at most 128, beginning with a letter or digit',
+		}),
 		engine: oneOf(engineKinds, 'What it runs'),
 		url: text(2048, 'Where it answers'),
 		slots: count(65_536, 'Tasks at once'),
