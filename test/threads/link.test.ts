@@ -1,8 +1,10 @@
 /** Links between two actor systems, over a port whose batches take simulated time: order, credits, refs, watches, loss. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { Signal } from '../../src/actors/kernel/behavior.ts';
+import { RealHost } from '../../src/actors/kernel/real-host.ts';
 import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import { SimHost, SimWorld } from '../../src/actors/kernel/sim-host.ts';
 import { ActorSystem } from '../../src/actors/kernel/system.ts';
@@ -97,6 +99,36 @@ describe('a link', () => {
 			Array.from({ length: 50 }, (_, n) => n),
 		);
 		assert.deepEqual(question, { type: 'question', n: 0, replyTo: a.sink });
+	});
+
+	it('carries what several callbacks of one pass of the event loop tell as one batch', async () => {
+		const posted: WireBatch[] = [];
+		const port: LinkPort = { post: (batch) => posted.push(batch), onBatch: null, onClosed: null, close() {} };
+		const peers: Peer[] = [];
+		new Link(new ActorSystem(new RealHost()), port, {
+			incarnation: 1,
+			names: {},
+			urgent: new Set(),
+			onPeer: (peer) => peers.push(peer),
+			onLost() {},
+		});
+		const names: WireBatch = { incarnation: 1, items: [{ kind: 'names', names: { sink: 5 } }], ordinary: 0, urgent: 0 };
+		port.onBatch?.(names);
+		const sink = (peers[0] as Peer).remote<Note>('sink');
+		await turn();
+		posted.length = 0;
+		for (let n = 0; n < 5; n += 1) {
+			sink.tell({ type: 'note', n });
+			// All that a callback has deferred runs before the next one begins.
+			await Promise.resolve();
+			await new Promise<void>((resolve) => process.nextTick(resolve));
+		}
+		assert.equal(posted.length, 0);
+		await turn();
+		assert.deepEqual(
+			posted.map(({ items }) => items.length),
+			[5],
+		);
 	});
 
 	it('refuses at its window, gives credit back, and loses or reorders nothing over any bursts', () => {

@@ -14,7 +14,7 @@ export interface Host {
 	random(): number;
 	/** Runs `turn` soon, after the current callback: a microtask on the real host. */
 	defer(turn: () => void): void;
-	/** Runs `turn` after pending I/O had its chance: used when a turn's budget is spent. */
+	/** Runs `turn` after pending I/O had its chance: used when a turn's budget is spent, and for what many turns share. */
 	yieldThen(turn: () => void): void;
 	setTimer(delayMs: number, fire: () => void): TimerHandle;
 	clearTimer(handle: TimerHandle): void;

@@ -21,7 +21,7 @@ export type WireItem =
 	/** Refs by name, told once. */
 	| { readonly kind: 'names'; readonly names: Readonly<Record<string, number>> };
 
-/** All that one thread has for another at the end of a turn. */
+/** All that one thread has for another at the end of a pass of its event loop. */
 export interface WireBatch {
 	/** Of the connection: batches of an older one are dropped. */
 	readonly incarnation: number;

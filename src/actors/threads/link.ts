@@ -1,7 +1,7 @@
 /**
- * A link between the actor systems of two threads. All that one turn has for the other thread leaves as one batch; credits
- * bound what is under way; a ref crosses only in the field `replyTo`, as an address. Lives on each of the two threads, one
- * half each; knows nothing of what the messages mean.
+ * A link between the actor systems of two threads. All that the turns of one pass of the event loop have for the other thread
+ * leaves as one batch, for to wake a thread costs more than what it is told; credits bound what is under way; a ref crosses only
+ * in the field `replyTo`, as an address. Lives on each of the two threads, one half each; knows nothing of what the messages mean.
  *
  * Credits: each direction has a window of ordinary messages and a reserve for urgent ones, so that what ends things (a
  * settlement, a withdrawal) is never refused because of what begins them. They come back with the next batch of the other
@@ -127,14 +127,14 @@ export class Link implements ForeignCarrier {
 		this.#flushSoon();
 	}
 
-	/** After the turn that is running, or the callback if there is none. */
+	/** Once the other callbacks of this pass have had their turns: what they tell goes with it. */
 	#flushSoon(): void {
 		if (this.#flushDue) return;
 		this.#flushDue = true;
-		this.#system.host.defer(() => this.#flush());
+		this.#system.host.yieldThen(this.#flush);
 	}
 
-	#flush(): void {
+	readonly #flush = (): void => {
 		this.#flushDue = false;
 		if (this.#lost) return;
 		const batch: WireBatch = {
@@ -148,7 +148,7 @@ export class Link implements ForeignCarrier {
 		this.#urgentOwed = 0;
 		this.batchesSent += 1;
 		this.#port.post(batch);
-	}
+	};
 
 	#onBatch(batch: WireBatch): void {
 		if (this.#lost) return;

@@ -205,20 +205,22 @@ export class HostConnection {
 		return this.#lastStream;
 	}
 
-	/** All frames of a turn leave in one write. False: the frame is longer than any host takes. */
+	/** All frames of what the event loop had to run leave in one write. False: the frame is longer than any host takes. */
 	#send(kind: number, stream: number, payload: () => void): boolean {
 		this.#outbox.begin(kind, stream);
 		payload();
 		const fits = this.#outbox.end();
 		if (!this.#flushScheduled) {
 			this.#flushScheduled = true;
-			queueMicrotask(() => {
-				this.#flushScheduled = false;
-				this.#flush();
-			});
+			setImmediate(this.#flushDue);
 		}
 		return fits;
 	}
+
+	readonly #flushDue = (): void => {
+		this.#flushScheduled = false;
+		this.#flush();
+	};
 
 	/** Behind a socket that is full, or not welcome yet, frames wait in the outbox. */
 	#flush(): void {
