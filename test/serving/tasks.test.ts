@@ -36,6 +36,26 @@ test('events are kept for the retention, then the id is known as expired', () =>
 	assert.equal(world.host.world.timers, 0);
 });
 
+test('tasks that are due one soon after the other are forgotten together, and the directory hears of them at once', () => {
+	const world = new FrontWorld(1, { retentionMs: 1000 });
+	for (const id of ['a', 'b', 'c']) {
+		world.running(id).generation.end();
+		world.run();
+		world.host.advance(20);
+	}
+	world.host.advance(1000 - 60);
+	assert.deepEqual(
+		['a', 'b', 'c'].map((id) => world.registry.lookup(id).found),
+		['expired', 'task', 'task'],
+	);
+	world.host.advance(100);
+	assert.deepEqual(
+		world.control.of('tasks-forgotten').map(({ expired }) => expired),
+		[['a'], ['b', 'c']],
+	);
+	world.assertAtRest();
+});
+
 test('events that somebody still reads are kept beyond the retention, unless their room is needed', () => {
 	const world = new FrontWorld(1, { retentionMs: 1000 });
 	const { generation, task } = world.running('a');

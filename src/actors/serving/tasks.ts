@@ -69,6 +69,8 @@ const claimMs = 5000;
 /** Tasks that have ended, in one message to a new control thread. */
 const reportedAtOnce = 500;
 const sendAgainMs = 200;
+/** Between two looks for tasks that are due to be forgotten: those of a while are one message to the directory, not one each. */
+const forgetEveryMs = 100;
 
 export function tasks(options: TasksOptions): Setup<TasksMessage> {
 	return (ctx) => new Tasks(ctx, options);
@@ -348,8 +350,8 @@ class Tasks implements Behavior<TasksMessage> {
 		const next = this.#registry.forgetDue(now);
 		// One task more than may be kept makes the oldest due before its time.
 		if (next === null || (this.#forgetAt !== null && this.#forgetAt <= next)) return;
-		this.#forgetAt = next;
-		this.#ctx.setTimer('forget', next - now, { type: 'forget-due' });
+		this.#forgetAt = Math.max(next, now + forgetEveryMs);
+		this.#ctx.setTimer('forget', this.#forgetAt - now, { type: 'forget-due' });
 	}
 
 	/** To the directory of all tasks. A new control thread hears of what there is, not of what there was. */
