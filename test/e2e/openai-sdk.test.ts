@@ -3,17 +3,9 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import OpenAI, { APIError, APIUserAbortError, BadRequestError, ConflictError, NotFoundError, RateLimitError } from 'openai';
 import type { ChatCompletionChunk, ChatCompletionMessageParam, ChatCompletionTool } from 'openai/resources/chat/completions';
-import { chunk, eventsHead, RawUpstream } from '../engines/raw-upstream.ts';
-import { type Daemon, startDaemon } from './daemon.ts';
-
-const models = JSON.stringify({ object: 'list', data: [{ id: 'remote', object: 'model', max_model_len: 4_096 }] });
-const json = (body: string): string => `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
-const event = (delta: object, finish: string | null = null): string =>
-	chunk(`data: ${JSON.stringify({ choices: [{ index: 0, delta, finish_reason: finish }] })}\n\n`);
-const usage = chunk(
-	`data: ${JSON.stringify({ choices: [], usage: { prompt_tokens: 7, completion_tokens: 4, prompt_tokens_details: { cached_tokens: 3 } } })}\n\n`,
-);
-const done = `${usage}${chunk('data: [DONE]\n\n')}0\r\n\r\n`;
+import type { RawUpstream } from '../engines/raw-upstream.ts';
+import type { Daemon } from './daemon.ts';
+import { type SdkWorld, startSdkWorld } from './sdk-world.ts';
 
 const add: ChatCompletionTool = {
 	type: 'function',
@@ -36,70 +28,17 @@ function textOf(chunks: readonly ChatCompletionChunk[], choice = 0): string {
 }
 
 describe('the official OpenAI client', () => {
-	const upstream = new RawUpstream();
+	let world: SdkWorld;
+	let upstream: RawUpstream;
 	let daemon: Daemon;
 	let client: OpenAI;
 
 	before(async () => {
-		const url = await upstream.listen();
-		upstream.answer = ({ head, body, socket }) => {
-			if (head.startsWith('GET /v1/models ')) return void socket.write(json(models));
-			if (!head.startsWith('POST /v1/chat/completions ')) return void socket.write('HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n');
-			socket.write(`${eventsHead}${event({ role: 'assistant', content: '' })}`);
-			if (body.includes('"tools"')) {
-				socket.write(event({ tool_calls: [{ index: 0, id: 'call_up', type: 'function', function: { name: 'add', arguments: '' } }] }));
-				for (const part of ['{"a": 1,', ' "b": 2}']) socket.write(event({ tool_calls: [{ index: 0, function: { arguments: part } }] }));
-				socket.write(`${event({}, 'tool_calls')}${done}`);
-			} else {
-				for (const word of ['one "quoted"', ' two\n', 'dréi 🦊']) socket.write(event({ content: word }));
-				socket.write(`${event({}, 'stop')}${done}`);
-			}
-		};
-		daemon = await startDaemon({
-			config: {
-				pools: [
-					{ id: 'tiny', aliases: ['default'], slots: 2 },
-					{
-						id: 'demo',
-						engine: 'scripted',
-						model: 'scripted:demo',
-						slots: 8,
-						scripted: {
-							decode_tokens_per_s: 1_000_000,
-							tokens: 24,
-							faults: [{ kind: 'error', after_tokens: 3, prompt_contains: 'please break' }],
-						},
-					},
-					{
-						id: 'slow',
-						engine: 'scripted',
-						model: 'scripted:slow',
-						slots: 1,
-						queue: { capacity: 1 },
-						scripted: { decode_tokens_per_s: 100, tokens: 100_000 },
-						ctx: 200_000,
-					},
-					{ id: 'up', engine: 'openai', provider: 'external', url, model: 'remote', slots: 2 },
-				],
-			},
-		});
+		world = await startSdkWorld();
+		({ upstream, daemon } = world);
 		client = new OpenAI({ baseURL: `${daemon.url}/v1`, apiKey: 'none', maxRetries: 0 });
 	});
-	after(async () => {
-		await daemon.stop();
-		await upstream.close();
-	});
-
-	/** No task of the pool runs or waits. */
-	async function isFree(pool: string): Promise<void> {
-		for (;;) {
-			const { metrics } = (await (await fetch(`${daemon.url}/v2/pools/${pool}/health`)).json()) as {
-				metrics: { queue_depth: number; slots_total: number; slots_free: number };
-			};
-			if (metrics.queue_depth === 0 && metrics.slots_free === metrics.slots_total) return;
-			await new Promise((resolve) => setImmediate(resolve));
-		}
-	}
+	after(() => world.stop());
 
 	for (const model of ['default', 'scripted:demo', 'remote']) {
 		it(`reads a chat as a stream and whole, the same of both, from ${model}`, async () => {
@@ -361,15 +300,13 @@ describe('the official OpenAI client', () => {
 	it('cancels its task when it aborts, whole or in a stream, and the slot is free', async () => {
 		const stream = await client.chat.completions.create({ model: 'scripted:slow', messages: ask('for ever'), stream: true });
 		for await (const each of stream) if ((each.choices[0]?.delta.content ?? '') !== '') stream.controller.abort();
-		await isFree('slow');
+		await world.isFree('slow');
 		const aborting = new AbortController();
 		const whole = client.chat.completions.create({ model: 'scripted:slow', messages: ask('for ever') }, { signal: aborting.signal });
-		const busy = async (): Promise<boolean> =>
-			((await (await fetch(`${daemon.url}/v2/tasks?state=running&pool_id=slow`)).json()) as { tasks: unknown[] }).tasks.length > 0;
-		while (!(await busy()));
+		await world.isBusy('slow');
 		aborting.abort();
 		await assert.rejects(whole, APIUserAbortError);
-		await isFree('slow');
+		await world.isFree('slow');
 	});
 
 	it('waits in the queue, is told its place in comments, is refused when it is full, and comes in by its retries', async () => {

@@ -198,7 +198,11 @@ export class TaskRecord implements TaskView {
 		this.decodeMs = this.decodeMsBefore + this.workHere(now, ending.kind === 'done' ? ending.usage : null).decodeMs;
 		if (ending.kind === 'failed') this.failure = ending.failure;
 		else if (ending.kind === 'canceled') this.finishReason = 'canceled';
-		else this.finishReason = ending.finishReason;
+		else {
+			this.finishReason = ending.finishReason;
+			// Engines elsewhere tell it at their end only.
+			this.tokensCached = ending.usage.tokensCached;
+		}
 		this.request = withoutTexts(this.request);
 	}
 

@@ -51,7 +51,7 @@ export function foreignHandler<R>(parts: FrontParts, foreign: ForeignRequest<R>)
 }
 
 /** Null is what many clients send for what they do not say. */
-function withoutNulls(value: unknown): unknown {
+export function withoutNulls(value: unknown): unknown {
 	if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
 	return Object.fromEntries(Object.entries(value).filter(([, each]) => each !== null));
 }

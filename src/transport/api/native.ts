@@ -2,6 +2,7 @@
  * The native API as a table: every path that the daemon answers, its handler, and what the OpenAPI document says of it.
  */
 import { failureCodes } from '../../actors/serving/failure.ts';
+import { anthropicRoutes } from './anthropic/routes.ts';
 import { httpStatus } from './errors.ts';
 import { eventsHandler, eventsQuery } from './events.ts';
 import { explainHandler } from './explain.ts';
@@ -37,6 +38,7 @@ export function nativeRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 		...sessionRoutes(parts),
 		...operationRoutes(parts),
 		...openaiRoutes(parts),
+		...anthropicRoutes(parts),
 	];
 	let document: unknown;
 	routes.push({

@@ -6,10 +6,11 @@ import type { TSchema } from '@sinclair/typebox';
 import { type FailureCode, failure } from '../../actors/serving/failure.ts';
 import type { Handler } from '../http/application.ts';
 import type { Route } from '../http/routes.ts';
+import { anthropicErrorSchema } from './anthropic/anthropic-errors.ts';
 import { envelopeOf, httpStatus, statusFor } from './errors.ts';
+import { errorShapes, shapeOf } from './error-shapes.ts';
 import { examples, failureMessages } from './examples.ts';
 import { openaiErrorSchema } from './openai/answer-schemas.ts';
-import { openaiError } from './openai/openai-errors.ts';
 import type { QueryField, QueryFields } from './query.ts';
 import { envelopeSchema } from './response-schemas.ts';
 import { published } from './schemas.ts';
@@ -55,7 +56,7 @@ export function openApiOf(routes: readonly DocumentedRoute[], apiVersion: string
 		servers: [{ url: '/' }],
 		paths,
 		components: {
-			schemas: { Error: envelopeSchema, OpenAiError: openaiErrorSchema },
+			schemas: { Error: envelopeSchema, OpenAiError: openaiErrorSchema, AnthropicError: anthropicErrorSchema },
 			securitySchemes: { bearer: { type: 'http', scheme: 'bearer' }, key: { type: 'apiKey', in: 'header', name: 'X-API-Key' } },
 		},
 		// Where no keys are configured none is needed.
@@ -95,14 +96,15 @@ function operationOf({ method, path, doc }: DocumentedRoute): unknown {
 	};
 }
 
+const errorSchemas = { native: 'Error', openai: 'OpenAiError', anthropic: 'AnthropicError' } as const;
+
 function failureContent(path: string, codes: readonly FailureCode[]): unknown {
-	const isOpenAi = path.startsWith('/v1/');
-	const shown = (code: FailureCode): unknown => {
-		const envelope = envelopeOf(failure(code, failureMessages[code]), correlationId);
-		return { value: isOpenAi ? openaiError(envelope) : envelope };
-	};
+	const shape = shapeOf(path);
+	const shown = (code: FailureCode): unknown => ({
+		value: errorShapes[shape](envelopeOf(failure(code, failureMessages[code]), correlationId)),
+	});
 	return {
-		schema: { $ref: `#/components/schemas/${isOpenAi ? 'OpenAiError' : 'Error'}` },
+		schema: { $ref: `#/components/schemas/${errorSchemas[shape]}` },
 		examples: Object.fromEntries(codes.map((code) => [code, shown(code)])),
 	};
 }

@@ -54,13 +54,16 @@ export function strict<T extends Record<string, TSchema>>(properties: T, descrip
 
 const poolIds = (description: string) => Type.Array(text(64, 'Id of a pool'), { maxItems: 64, description });
 
+/** Any JSON Schema: never repeated, never looked into. */
+export const jsonSchemaObject = (description: string) => Type.Object({}, { additionalProperties: true, secret: true, description });
+
 /** Passed on to engines that take more than text; others refuse it. */
 const contentPart = Type.Object(
 	{ type: text(32, '`text`, `image_url`, …'), text: Type.Optional(content('What is said', 0)) },
 	{ additionalProperties: true, secret: true, description: 'A part of what is said' },
 );
 
-const toolName = (description: string) =>
+export const toolName = (description: string) =>
 	Type.String({
 		pattern: '^[a-zA-Z0-9_.-]{1,64}$',
 		description,
@@ -99,9 +102,7 @@ export const toolsSchema = Type.Array(
 				{
 					name: toolName('What it is called by'),
 					description: Type.Optional(content('What it does', 0)),
-					parameters: Type.Optional(
-						Type.Object({}, { additionalProperties: true, secret: true, description: 'JSON Schema of its arguments' }),
-					),
+					parameters: Type.Optional(jsonSchemaObject('JSON Schema of its arguments')),
 					strict: Type.Optional(Type.Union([Type.Boolean(), Type.Null()], { description: 'A hint', allowed: 'true, false or null' })),
 				},
 				'The function',
@@ -172,9 +173,7 @@ const sampling = strict(
 		),
 		logit_bias: Type.Optional(logitBiasSchema),
 		json_object: Type.Optional(Type.Boolean({ default: false, description: 'The answer must be a JSON object' })),
-		json_schema: Type.Optional(
-			Type.Object({}, { additionalProperties: true, secret: true, description: 'JSON Schema that the answer must satisfy' }),
-		),
+		json_schema: Type.Optional(jsonSchemaObject('JSON Schema that the answer must satisfy')),
 		grammar: Type.Optional(
 			Type.String({
 				minLength: 1,

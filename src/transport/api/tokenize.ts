@@ -48,7 +48,8 @@ function tokenize(parts: FrontParts, exchange: Exchange, bytes: Buffer): void {
 	);
 }
 
-function replicaOf(modelRef: string, pools: readonly PoolView[]): ReplicaFacts | Failure {
+/** One that is ready; the first pool's. */
+export function replicaOf(modelRef: string, pools: readonly PoolView[]): ReplicaFacts | Failure {
 	const serving = poolsNamed(modelRef, pools);
 	for (const pool of serving) {
 		for (const replica of pool.replicas) if (replica.state === 'ready' && replica.facts !== null) return replica.facts;

@@ -3,8 +3,9 @@
  * and turns a bug in a handler or in anything that comes back to it later into a 500 that says nothing secret.
  */
 import { type Failure, failure } from '../../actors/serving/failure.ts';
+import { errorShapes, shapeOf } from '../api/error-shapes.ts';
 import { backoffHeaders, envelopeOf, statusFor } from '../api/errors.ts';
-import { openaiError, retryHeader } from '../api/openai/openai-errors.ts';
+import { retryHeader } from '../api/openai/openai-errors.ts';
 import { localUser, type Principal } from '../auth/principal.ts';
 import type { BodyReceiver, BugReport, Header, HttpRequest, ResponseSink } from './http-host.ts';
 import type { Params } from './routes.ts';
@@ -56,9 +57,10 @@ export class Exchange {
 		extra: Readonly<Record<string, unknown>> = {},
 	): void {
 		const envelope = envelopeOf(reason, this.correlationId);
-		const foreign = this.request.path.startsWith('/v1/');
-		const body = foreign ? openaiError(envelope) : envelope;
-		this.json(status, { ...body, ...extra }, [...backoffHeaders(reason), ...(foreign ? [retryHeader(reason)] : []), ...more]);
+		const shape = shapeOf(this.request.path);
+		const body = errorShapes[shape](envelope);
+		const retry = shape === 'native' ? [] : [retryHeader(reason)];
+		this.json(status, { ...body, ...extra }, [...backoffHeaders(reason), ...retry, ...more]);
 	}
 
 	/** Runs a part of the handler; a bug in it ends the exchange, never the thread. */

@@ -14,10 +14,16 @@ export interface EndJson {
 	readonly tokens_in: number;
 	readonly tokens_out: number;
 	readonly finish_reason: 'stop' | 'length' | 'tool_calls' | 'canceled';
+	/** The stop string that ended it, where that is known. */
+	readonly stop_sequence?: string;
 }
 
 /** How an API says it. `choice` is the index of the task among those of the request. */
 export interface Dialect {
+	/** True: each piece of text is told by itself, however far its reader is behind. */
+	readonly unmerged?: boolean;
+	/** Before all else, at once. */
+	open?(out: ByteSink): void;
 	/** Before the first piece of a choice, or its end. */
 	begin(out: ByteSink, choice: number): void;
 	/** Around the text of a piece, or of several that follow each other. */
@@ -43,6 +49,7 @@ const growth = 4;
 export class DialectFeed implements Feed {
 	readonly #choices: readonly Choice[];
 	readonly #dialect: Dialect;
+	#opened = false;
 	#failed = false;
 	finished = false;
 
@@ -86,8 +93,10 @@ export class DialectFeed implements Feed {
 
 	next(bytesMax: number, merged: boolean): Uint8Array | null {
 		if (this.finished) return null;
+		if (!this.#opened) this.#dialect.open?.(out);
+		this.#opened = true;
 		const share = Math.ceil(bytesMax / growth / this.#choices.length);
-		for (const choice of this.#choices) if (!this.#failed) choice.write(share, merged);
+		for (const choice of this.#choices) if (!this.#failed) choice.write(share, merged && this.#dialect.unmerged !== true);
 		if (this.#failed || this.#choices.every((choice) => choice.ended)) this.#finish();
 		return out.used === 0 ? null : out.take();
 	}

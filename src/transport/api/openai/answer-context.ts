@@ -66,7 +66,7 @@ export class UsageCount {
 }
 
 /** As the headers of an answer that is given whole. */
-export function timingComments({ tasks, arrivedAt, now }: AnswerContext): readonly string[] {
+export function timingComments({ tasks, arrivedAt, now }: Pick<AnswerContext, 'tasks' | 'arrivedAt' | 'now'>): readonly string[] {
 	const { serverTiming, queueWaitMs } = timingOf(tasks, arrivedAt, now());
 	return [
 		`X-Task-Id: ${tasks.map(({ request }) => request.taskId).join(', ')}`,

@@ -17,7 +17,8 @@ import {
 } from '../schemas.ts';
 
 const task = taskBodySchema.properties;
-const ignored = (description: string) => Type.Optional(Type.Unknown({ description: `${description}; it changes nothing here` }));
+/** What clients of other APIs send and nothing here heeds. */
+export const ignored = (description: string) => Type.Optional(Type.Unknown({ description: `${description}; it changes nothing here` }));
 const tokens = (description: string) => Type.Optional(Type.Integer({ minimum: 1, maximum: 2_147_483_647, description }));
 
 /** The most answers to one request. */

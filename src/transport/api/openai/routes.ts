@@ -10,7 +10,8 @@ import { chatCompletionsHandler, completionsHandler } from './completions.ts';
 import { getModelHandler, listModelsHandler } from './models.ts';
 import { embeddingsHandler, rerankHandler } from './vectors.ts';
 
-const idempotency = {
+/** Of all that generate. */
+export const idempotency = {
 	'Idempotency-Key':
 		'The same key and body is the same task: its answer is given again, or its stream from its first event; at most 128 characters',
 };

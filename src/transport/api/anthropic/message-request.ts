@@ -1,0 +1,195 @@
+/**
+ * From a checked body of the Anthropic paths to the body of a native task. Pure. Blocks of text that stand side by side become one text; what a block
+ * would say that no model here is told is refused by its type.
+ */
+import { type Parsed, refused } from '../json-body.ts';
+import { extendedBody } from '../openai/chat-request.ts';
+import type { TaskBody } from '../schemas.ts';
+import type { CountTokensBody, MessageBody, MessagesBody } from './message-schemas.ts';
+
+export interface MessagesRequest {
+	readonly model: string;
+	readonly body: TaskBody;
+	readonly stream: boolean;
+	/** Whether thoughts are told. */
+	readonly thinking: boolean;
+}
+
+type NativeMessage = NonNullable<TaskBody['messages']>[number];
+type Part = Readonly<Record<string, unknown>>;
+
+/** Between blocks of a user's or of the system's text, each a text of its own. */
+const between = '\n\n';
+/** A line with a number that is new each time, for the bill: it would keep every prompt from the caches. */
+const billing = /^x-anthropic-billing-header:[^\n]*\n?/;
+/** Thrown and caught here: deep in blocks, a refusal is the only way on. */
+class Unfit extends Error {}
+
+export function messagesRequest(body: MessagesBody): Parsed<MessagesRequest> {
+	const { thinking, stop_sequences: stop } = body;
+	const native = promptBody(body);
+	if (!native.ok) return native;
+	return {
+		ok: true,
+		value: {
+			model: body.model,
+			body: {
+				...native.value,
+				max_tokens: body.max_tokens,
+				sampling: {
+					...native.value.sampling,
+					temperature: body.temperature ?? 1,
+					top_p: body.top_p ?? 1,
+					top_k: body.top_k ?? 0,
+					...(stop === undefined || stop.length === 0 ? {} : { stop }),
+				},
+			},
+			stream: body.stream === true,
+			thinking: thinking !== undefined && thinking.type !== 'disabled' && thinking.display !== 'omitted',
+		},
+	};
+}
+
+/** What decides on the prompt. */
+export function promptBody(body: MessagesBody | CountTokensBody): Parsed<TaskBody> {
+	const { tools = [], tool_choice: choice, output_config: output, thinking } = body;
+	if (tools.length === 0 && (choice?.type === 'any' || choice?.type === 'tool')) return refused('tool_choice is given without tools');
+	const format = output?.format ?? body.output_format;
+	const effort = output?.effort;
+	const templateArgs = {
+		...(thinking === undefined ? {} : { enable_thinking: thinking.type !== 'disabled' }),
+		...(effort === undefined || effort === null ? {} : { reasoning_effort: effort }),
+	};
+	try {
+		return {
+			ok: true,
+			value: {
+				...extendedBody(body.model, body.orchestratord),
+				messages: [...systemMessages(body.system), ...conversation(body.messages)],
+				...(tools.length === 0 ? {} : toolFields(tools, choice)),
+				...(Object.keys(templateArgs).length === 0 ? {} : { template_args: templateArgs }),
+				sampling: format === undefined || format === null ? {} : { json_schema: format.schema },
+			},
+		};
+	} catch (problem) {
+		if (problem instanceof Unfit) return refused(problem.message);
+		throw problem;
+	}
+}
+
+function toolFields(tools: NonNullable<MessagesBody['tools']>, choice: MessagesBody['tool_choice']): Partial<TaskBody> {
+	const parallel = choice === undefined || choice.type === 'none' || choice.disable_parallel_tool_use !== true;
+	return {
+		tools: tools.map(({ name, description, input_schema: parameters, strict }) => ({
+			type: 'function',
+			function: { name, ...(description === undefined ? {} : { description }), parameters, ...(strict === undefined ? {} : { strict }) },
+		})),
+		...(choice === undefined ? {} : { tool_choice: toolChoiceOf(choice) }),
+		...(parallel ? {} : { parallel_tool_calls: false }),
+	};
+}
+
+function toolChoiceOf(choice: NonNullable<MessagesBody['tool_choice']>): NonNullable<TaskBody['tool_choice']> {
+	if (choice.type === 'tool') return { type: 'function', function: { name: choice.name } };
+	return choice.type === 'any' ? 'required' : choice.type;
+}
+
+function systemMessages(system: MessagesBody['system']): NativeMessage[] {
+	const blocks = typeof system === 'string' ? [system] : (system ?? []).map((block, index) => textOf(block, `system[${index}]`));
+	const content = blocks
+		.map((text, index) => (index === 0 ? text.replace(billing, '') : text))
+		.filter((text) => text !== '')
+		.join(between);
+	return content === '' ? [] : [{ role: 'system', content }];
+}
+
+function conversation(messages: readonly MessageBody[]): NativeMessage[] {
+	if (messages.at(-1)?.role === 'assistant')
+		throw new Unfit('messages ends with one of assistant; an answer that is begun already is not gone on with here');
+	return messages.flatMap(({ role, content }, index) => {
+		if (typeof content === 'string') return [{ role, content }];
+		return role === 'assistant' ? [assistantMessage(content, index)] : userMessages(role, content, index);
+	});
+}
+
+/** Results of tools are messages of their own, in the order in which they stand. */
+function userMessages(role: 'user' | 'system', blocks: readonly Part[], message: number): NativeMessage[] {
+	const messages: NativeMessage[] = [];
+	let run: Part[] = [];
+	const flush = (): void => {
+		if (run.length > 0) messages.push({ role, content: contentOf(run) });
+		run = [];
+	};
+	for (const [index, block] of blocks.entries()) {
+		const at = `messages[${message}].content[${index}]`;
+		if (block['type'] !== 'tool_result') {
+			run.push(partOf(block, at));
+			continue;
+		}
+		flush();
+		const { content = '' } = block;
+		const parts = Array.isArray(content) ? content.map((part: unknown, each) => partOf(part, `${at}.content[${each}]`)) : null;
+		if (parts === null && typeof content !== 'string') throw new Unfit(`${at}.content is neither a text nor a list of blocks`);
+		messages.push({
+			role: 'tool',
+			content: parts === null ? (content as string) : contentOf(parts),
+			tool_call_id: fieldOf(block, 'tool_use_id', at),
+		});
+	}
+	flush();
+	return messages;
+}
+
+function assistantMessage(blocks: readonly Part[], message: number): NativeMessage {
+	let text = '';
+	const calls: NonNullable<NativeMessage['tool_calls']> = [];
+	for (const [index, block] of blocks.entries()) {
+		const at = `messages[${message}].content[${index}]`;
+		const { type, input = {} } = block;
+		// Models are not told again what they thought.
+		if (type === 'thinking' || type === 'redacted_thinking') continue;
+		if (type !== 'tool_use') text += textOf(block, at);
+		else
+			calls.push({
+				id: fieldOf(block, 'id', at),
+				function: { name: fieldOf(block, 'name', at), arguments: JSON.stringify(input) },
+			});
+	}
+	return { role: 'assistant', content: text, ...(calls.length === 0 ? {} : { tool_calls: calls }) };
+}
+
+function contentOf(parts: readonly Part[]): NonNullable<NativeMessage['content']> {
+	if (parts.every(({ type }) => type === 'text')) return parts.map(({ text }) => text as string).join(between);
+	return parts as NonNullable<NativeMessage['content']>;
+}
+
+/** A text, or an image as the chat API of OpenAI has it; engines that take no images refuse it. */
+function partOf(block: unknown, at: string): Part {
+	const { type, source } = fieldsOf(block);
+	if (type !== 'image') return { type: 'text', text: textOf(block, at) };
+	const from = fieldsOf(source);
+	const url =
+		from['type'] === 'base64'
+			? `data:${fieldOf(from, 'media_type', `${at}.source`)};base64,${fieldOf(from, 'data', `${at}.source`)}`
+			: null;
+	if (url === null && from['type'] !== 'url') throw new Unfit(`${at}.source is none that is known here: base64 or url`);
+	return { type: 'image_url', image_url: { url: url ?? fieldOf(from, 'url', `${at}.source`) } };
+}
+
+function textOf(block: unknown, at: string): string {
+	const fields = fieldsOf(block);
+	const { type } = fields;
+	if (type === 'text') return fieldOf(fields, 'text', at);
+	const name = typeof type === 'string' && /^[a-z_]{1,64}$/.test(type) ? `of type ${type}` : 'of no known type';
+	throw new Unfit(`${at} is a block ${name}; models here are told text, images where they take them, and calls and results of tools`);
+}
+
+function fieldOf(fields: Part, name: string, at: string): string {
+	const value = fields[name];
+	if (typeof value !== 'string') throw new Unfit(`${at}.${name} is missing or no text`);
+	return value;
+}
+
+function fieldsOf(value: unknown): Part {
+	return typeof value === 'object' && value !== null ? (value as Part) : {};
+}
