@@ -282,6 +282,18 @@ export const configSchema = Type.Object(
 			},
 			'Tasks and their event logs',
 		),
+		responses: section(
+			{
+				count_max: Type.Integer({
+					minimum: 0,
+					maximum: 10_000_000,
+					default: 10_000,
+					description: 'Responses of /v1/responses kept at most, each no longer than its task; shared by the front threads',
+				}),
+				bytes_max: bytes('64MiB', 'Memory for what they were made from; the oldest go first; shared by the front threads'),
+			},
+			'Responses that can be asked for again',
+		),
 		sessions: section(
 			{
 				ttl_ms: milliseconds(600_000, 'How long a session is remembered that nobody uses', { minimum: 1 }),

@@ -38,6 +38,7 @@ export interface DaemonConfig {
 		readonly retentionCount: number;
 		readonly logBytesMax: number;
 	};
+	readonly responses: { readonly countMax: number; readonly bytesMax: number };
 	readonly placement: { readonly pinning: boolean };
 	readonly sessions: { readonly ttlMs: number; readonly turnsMax: number; readonly countMax: number };
 	readonly sse: { readonly heartbeatMs: number; readonly stallMs: number; readonly microbatchMs: number };
@@ -216,6 +217,7 @@ function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: 
 			retentionCount: file.tasks.retention_count,
 			logBytesMax: parseBytes(file.tasks.log_bytes_max),
 		},
+		responses: { countMax: file.responses.count_max, bytesMax: parseBytes(file.responses.bytes_max) },
 		placement: { pinning: file.placement.pinning === 'on' },
 		sessions: { ttlMs: file.sessions.ttl_ms, turnsMax: file.sessions.turns_max, countMax: file.sessions.count_max },
 		sse: { heartbeatMs: file.sse.heartbeat_ms, stallMs: file.sse.stall_ms, microbatchMs: file.sse.microbatch_ms },

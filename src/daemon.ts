@@ -280,6 +280,7 @@ function frontConfig(config: DaemonConfig, rates: SharedArrayBuffer, front: numb
 			bodyBytesMax: limits.bodyBytes,
 			onDisconnect: tasks.onDisconnect,
 			disconnectGraceMs: tasks.disconnectGraceMs,
+			responses: config.responses,
 			version: packageVersion(),
 			buildCommit: null,
 			buildTime: null,

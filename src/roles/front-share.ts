@@ -15,7 +15,11 @@ export function frontShare(config: FrontConfig, fronts: number): FrontConfig {
 			// A body that is not too long finds room somewhere: in a thread that is receiving no other.
 			inflightBodyBytesMax: Math.min(http.inflightBodyBytesMax, Math.max(share(http.inflightBodyBytesMax), http.bodyBytesMax)),
 		},
-		options: { ...options, sse: { ...options.sse, watchersMax: share(options.sse.watchersMax) } },
+		options: {
+			...options,
+			responses: { countMax: share(options.responses.countMax), bytesMax: share(options.responses.bytesMax) },
+			sse: { ...options.sse, watchersMax: share(options.sse.watchersMax) },
+		},
 		retention: { ...retention, logBytesMax: share(retention.logBytesMax), retentionCount: share(retention.retentionCount) },
 	};
 }

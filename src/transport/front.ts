@@ -12,6 +12,7 @@ import type { ConfigReload } from '../actors/serving/reload-messages.ts';
 import type { ElsewhereCommand, TaskDirectory, TasksCommand } from '../actors/serving/task-directory.ts';
 import type { ApiOptions, FrontParts } from './api/front-parts.ts';
 import { nativeRoutes } from './api/native.ts';
+import { ResponseShelf } from './api/responses/response-shelf.ts';
 import { shuttingDown } from './api/submit.ts';
 import { TaskIds } from './api/task-id.ts';
 import { webSocketHandler, webSocketPath } from './api/websocket.ts';
@@ -117,6 +118,7 @@ export function buildFront(sources: FrontSources): Front {
 		options,
 		clock,
 		watchers,
+		responses: new ResponseShelf(options.responses),
 		taskIds: new TaskIds(options.front, () => clock.wallNow()),
 		gate: () => (draining ? shuttingDown : memory.refusal()),
 		startedAt: clock.now(),

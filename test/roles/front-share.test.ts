@@ -20,6 +20,7 @@ const whole: FrontConfig = {
 		bodyBytesMax: 100,
 		onDisconnect: 'detach',
 		disconnectGraceMs: 1,
+		responses: { countMax: 5, bytesMax: 9 },
 		version: '1',
 		buildCommit: null,
 		buildTime: null,
@@ -40,6 +41,7 @@ const whole: FrontConfig = {
 test('a front has an equal share of what bounds all, rounded up, and the whole of what bounds one', () => {
 	const { http, options, retention } = frontShare(whole, 4);
 	assert.deepEqual([http.connectionsMax, http.inflightBodyBytesMax, options.sse.watchersMax], [3, 250, 2]);
+	assert.deepEqual(options.responses, { countMax: 2, bytesMax: 3 });
 	assert.deepEqual(retention, { logBytesMax: 251, retentionMs: 7, retentionCount: 1 });
 	assert.deepEqual([http.bodyBytesMax, http.wsMessageBytesMax, options.headerCountMax], [100, 50, 10]);
 	assert.deepEqual(frontShare(whole, 1), whole);

@@ -192,6 +192,7 @@ export async function startFront(
 		bodyBytesMax: 1_000_000,
 		onDisconnect: 'detach',
 		disconnectGraceMs: 2000,
+		responses: { countMax: 100, bytesMax: 1_000_000 },
 		version: '1.2.3',
 		buildCommit: null,
 		buildTime: null,

@@ -25,6 +25,8 @@ export type DeskCommand =
 	| { readonly type: 'watch-task'; readonly frontId: string; readonly taskId: string; readonly watchers: number }
 	/** Answered once the log gains no token, and at once for a task that is not here. */
 	| { readonly type: 'cancel-task'; readonly taskId: string; readonly reason: CancelReason; readonly replyTo: ActorRef<CancelDone> | null }
+	/** What is kept with the task is to be forgotten. */
+	| { readonly type: 'drop-note'; readonly taskId: string }
 	/** The same request again, sent elsewhere: judged as it would be here. */
 	| { readonly type: 'attach-task'; readonly identity: TaskIdentity; readonly replyTo: ActorRef<AttachAnswered> }
 	| { readonly type: 'list-tasks'; readonly page: PageOf; readonly replyTo: ActorRef<TasksListed> }

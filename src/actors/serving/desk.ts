@@ -96,6 +96,11 @@ class Desk implements Behavior<DeskMessage> {
 			case 'cancel-task':
 				this.#cancel(message);
 				break;
+			case 'drop-note': {
+				const lookup = this.#registry.lookup(message.taskId);
+				if (lookup.found === 'task') lookup.task.request.note?.drop();
+				break;
+			}
 			case 'attach-task':
 				this.#attach(message);
 				break;
@@ -146,7 +151,7 @@ class Desk implements Behavior<DeskMessage> {
 
 	#answer(taskId: string): TaskAnswered {
 		const lookup = this.#registry.lookup(taskId);
-		if (lookup.found === 'task') return { type: 'task-answered', found: 'task', snapshot: snapshotOf(lookup.task) };
+		if (lookup.found === 'task') return { type: 'task-answered', found: 'task', snapshot: snapshotOf(lookup.task, true) };
 		const found = lookup.found === 'nothing' && !this.#registry.complete ? 'unsure' : lookup.found;
 		return { type: 'task-answered', found, snapshot: null };
 	}

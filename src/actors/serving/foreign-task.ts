@@ -8,6 +8,7 @@ import { EventLog } from './event-log.ts';
 import { type Failure, failure } from './failure.ts';
 import type { TaskCommand, TaskState, TaskView } from './task-directory.ts';
 import { errorJson } from './task-events.ts';
+import type { TaskNote } from './task-request.ts';
 import type { TaskFacts, TaskSnapshot } from './task-snapshot.ts';
 
 /** What the home is told through: its desk, and who we are. */
@@ -29,8 +30,8 @@ export class ForeignTask implements TaskView {
 	readonly #home: HomeLine;
 
 	/** `logBytes`: what may be kept of the events, which will come; null: the log is empty, and only says where it stands. */
-	constructor({ request, admittedAt, facts, log }: TaskSnapshot, home: HomeLine, logBytes: number | null) {
-		this.request = request;
+	constructor({ request, note, admittedAt, facts, log }: TaskSnapshot, home: HomeLine, logBytes: number | null) {
+		this.request = note === null ? request : { ...request, note: new ForeignNote(note, home, request.taskId) };
 		this.admittedAt = admittedAt;
 		this.facts = facts;
 		this.tokensOut = facts.tokensOut;
@@ -141,6 +142,23 @@ export class ForeignTask implements TaskView {
 	}
 	get vectors(): TaskView['vectors'] {
 		return this.facts.vectors;
+	}
+}
+
+class ForeignNote implements TaskNote {
+	json: string | null;
+	readonly #home: HomeLine;
+	readonly #taskId: string;
+
+	constructor(json: string, home: HomeLine, taskId: string) {
+		this.json = json;
+		this.#home = home;
+		this.#taskId = taskId;
+	}
+
+	drop(): void {
+		this.json = null;
+		this.#home.desk.tell({ type: 'drop-note', taskId: this.#taskId });
 	}
 }
 

@@ -103,6 +103,13 @@ export interface Placement {
 	readonly allowFallback: boolean;
 }
 
+/** What an API keeps with its task, to be told again. On the task's front thread; on another a copy, whose end is told there. */
+export interface TaskNote {
+	/** Null: it is gone. */
+	readonly json: string | null;
+	drop(): void;
+}
+
 export interface TaskRequest {
 	readonly taskId: string;
 	readonly sessionId: string | null;
@@ -135,4 +142,6 @@ export interface TaskRequest {
 	readonly named: boolean;
 	/** SHA-256 of the canonical JSON of the body without `task_id`: the same id or key with another hash is a conflict. */
 	readonly bodyHash: string;
+	/** Default: nothing. */
+	readonly note?: TaskNote;
 }

@@ -34,7 +34,9 @@ export type TaskFacts = Pick<
 >;
 
 export interface TaskSnapshot {
-	readonly request: TaskRequest;
+	readonly request: Omit<TaskRequest, 'note'>;
+	/** Null: there is none, or it was not asked for. */
+	readonly note: string | null;
 	readonly admittedAt: number;
 	readonly facts: TaskFacts;
 	readonly log: LogSnapshot;
@@ -49,11 +51,13 @@ export interface LogSnapshot {
 	readonly bytes: number;
 }
 
-export function snapshotOf(task: TaskRecord): TaskSnapshot {
+export function snapshotOf(task: TaskRecord, withNote = false): TaskSnapshot {
+	const { note, ...request } = withoutTexts(task.request);
 	const { firstSeq, lastSeq, ended, forgotten } = task.log;
 	const bytes = ended ? task.log.bytes : Math.max(task.log.bytes, task.logLease.bytes);
 	return {
-		request: withoutTexts(task.request),
+		request,
+		note: withNote ? (note?.json ?? null) : null,
 		admittedAt: task.admittedAt,
 		facts: factsOf(task),
 		log: { firstSeq, lastSeq, ended, forgotten, bytes },

@@ -21,6 +21,8 @@ export abstract class BlockDialect implements Dialect {
 	#open: Block | null = null;
 	#count = 0;
 	readonly #calls: Block[] = [];
+	/** As soon as it is known: then the last block ends. */
+	protected ending: EndJson | null = null;
 
 	abstract begin(out: ByteSink): void;
 	abstract fail(out: ByteSink, problem: Failure): void;
@@ -48,6 +50,7 @@ export abstract class BlockDialect implements Dialect {
 	}
 
 	end(out: ByteSink, _choice: number, end: EndJson): void {
+		this.ending = end;
 		this.#close(out);
 		this.over(out, end);
 	}

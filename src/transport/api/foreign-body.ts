@@ -16,6 +16,8 @@ import { leaveGroup, openGroup } from './task-group.ts';
 /** A request as its API reads it, the tasks that it is, and how they are told. */
 export interface ForeignRequest<R> {
 	read(json: unknown): Parsed<R>;
+	/** What has to be looked up before. `use`, once, before it returns or later. Default: nothing. */
+	prepare?(exchange: Exchange, request: R, use: (prepared: Parsed<R>) => void): void;
 	/** One at least; `arrivedAt` is on the clock of the front. */
 	tasks(exchange: Exchange, request: R): Parsed<readonly TaskRequest[]>;
 	/** All are open, and the client is there. */
@@ -31,10 +33,7 @@ export function foreignHandler<R>(parts: FrontParts, foreign: ForeignRequest<R>)
 			return null;
 		}
 		const refuse = (why: Failure): void => exchange.fail(refusedHere(parts, exchange.correlationId, why));
-		const take = (body: Buffer): void => {
-			const json = parseJsonBody(body);
-			if (!json.ok) return refuse(json.failure);
-			const request = foreign.read(withoutNulls(json.value));
+		const open = (request: Parsed<R>): void => {
 			if (!request.ok) return refuse(request.failure);
 			const tasks = foreign.tasks(exchange, request.value);
 			if (!tasks.ok) return refuse(tasks.failure);
@@ -44,6 +43,15 @@ export function foreignHandler<R>(parts: FrontParts, foreign: ForeignRequest<R>)
 					else if (exchange.sink.closed) leaveGroup(opened.tasks);
 					else foreign.answer(exchange, request.value, opened.tasks, arrivedAt);
 				});
+			});
+		};
+		const take = (body: Buffer): void => {
+			const json = parseJsonBody(body);
+			if (!json.ok) return refuse(json.failure);
+			const request = foreign.read(withoutNulls(json.value));
+			if (!request.ok || foreign.prepare === undefined) return open(request);
+			foreign.prepare(exchange, request.value, (prepared) => {
+				exchange.guarded(() => open(prepared));
 			});
 		};
 		return exchange.body(take, parts.options.bodyBytesMax, (why) => refusedHere(parts, exchange.correlationId, why));

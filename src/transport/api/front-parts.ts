@@ -13,6 +13,7 @@ import type { ConfigReload } from '../../actors/serving/reload-messages.ts';
 import type { ElsewhereCommand, TaskDirectory, TasksCommand } from '../../actors/serving/task-directory.ts';
 import type { Clock } from '../clock.ts';
 import type { Watchers } from '../stream/watchers.ts';
+import type { ResponseShelf, ShelfLimits } from './responses/response-shelf.ts';
 import type { TaskIds } from './task-id.ts';
 
 export interface ApiOptions {
@@ -20,6 +21,8 @@ export interface ApiOptions {
 	/** Default of `on_disconnect`. */
 	readonly onDisconnect: 'detach' | 'cancel';
 	readonly disconnectGraceMs: number;
+	/** Of what is kept of `/v1/responses`. */
+	readonly responses: ShelfLimits;
 	readonly version: string;
 	readonly buildCommit: string | null;
 	/** ISO 8601. */
@@ -45,6 +48,7 @@ export interface FrontParts {
 	readonly options: ApiOptions;
 	readonly clock: Clock;
 	readonly watchers: Watchers;
+	readonly responses: ResponseShelf;
 	readonly taskIds: TaskIds;
 	/** Why no new task gets in right now; null when it may. */
 	readonly gate: () => Failure | null;

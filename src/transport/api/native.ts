@@ -15,6 +15,7 @@ import { poolLogHandler, poolLogQuery } from './pool-log.ts';
 import { apiVersion, capabilitiesHandler, getPoolHandler, listPoolsHandler, poolHealthHandler } from './pools.ts';
 import { reloadConfigHandler } from './reload.ts';
 import * as answers from './response-schemas.ts';
+import { responsesRoutes } from './responses/routes.ts';
 import { resultHandler, resultQuery } from './result.ts';
 import {
 	drainBodySchema,
@@ -38,6 +39,7 @@ export function nativeRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 		...sessionRoutes(parts),
 		...operationRoutes(parts),
 		...openaiRoutes(parts),
+		...responsesRoutes(parts),
 		...anthropicRoutes(parts),
 	];
 	let document: unknown;

@@ -245,7 +245,8 @@ function copyOf(method: string, raw: UwsRequest, response: HttpResponse): HttpRe
 	return {
 		method,
 		path: raw.getUrl(),
-		query: raw.getQuery(),
+		// The library's types have it as a text; where there is none it is undefined.
+		query: (raw.getQuery() as string | undefined) ?? '',
 		header: (name) => headers.get(name),
 		headerCount,
 		remoteAddress: Buffer.from(response.getRemoteAddressAsText()).toString('latin1'),

@@ -96,7 +96,9 @@ export class DialectFeed implements Feed {
 		if (!this.#opened) this.#dialect.open?.(out);
 		this.#opened = true;
 		const share = Math.ceil(bytesMax / growth / this.#choices.length);
-		for (const choice of this.#choices) if (!this.#failed) choice.write(share, merged && this.#dialect.unmerged !== true);
+		// A slice of which nothing is told is no end: null means that nobody has more.
+		do for (const choice of this.#choices) if (!this.#failed) choice.write(share, merged && this.#dialect.unmerged !== true);
+		while (out.used === 0 && !this.#failed && this.hasMore);
 		if (this.#failed || this.#choices.every((choice) => choice.ended)) this.#finish();
 		return out.used === 0 ? null : out.take();
 	}

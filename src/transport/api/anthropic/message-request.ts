@@ -5,6 +5,7 @@
 import { type Parsed, refused } from '../json-body.ts';
 import { extendedBody } from '../openai/chat-request.ts';
 import type { TaskBody } from '../schemas.ts';
+import { type Fields, fieldsOf, fitting, textField, typeNamed, Unfit } from '../unfit.ts';
 import type { CountTokensBody, MessageBody, MessagesBody } from './message-schemas.ts';
 
 export interface MessagesRequest {
@@ -16,14 +17,11 @@ export interface MessagesRequest {
 }
 
 type NativeMessage = NonNullable<TaskBody['messages']>[number];
-type Part = Readonly<Record<string, unknown>>;
 
 /** Between blocks of a user's or of the system's text, each a text of its own. */
 const between = '\n\n';
 /** A line with a number that is new each time, for the bill: it would keep every prompt from the caches. */
 const billing = /^x-anthropic-billing-header:[^\n]*\n?/;
-/** Thrown and caught here: deep in blocks, a refusal is the only way on. */
-class Unfit extends Error {}
 
 export function messagesRequest(body: MessagesBody): Parsed<MessagesRequest> {
 	const { thinking, stop_sequences: stop } = body;
@@ -60,21 +58,13 @@ export function promptBody(body: MessagesBody | CountTokensBody): Parsed<TaskBod
 		...(thinking === undefined ? {} : { enable_thinking: thinking.type !== 'disabled' }),
 		...(effort === undefined || effort === null ? {} : { reasoning_effort: effort }),
 	};
-	try {
-		return {
-			ok: true,
-			value: {
-				...extendedBody(body.model, body.orchestratord),
-				messages: [...systemMessages(body.system), ...conversation(body.messages)],
-				...(tools.length === 0 ? {} : toolFields(tools, choice)),
-				...(Object.keys(templateArgs).length === 0 ? {} : { template_args: templateArgs }),
-				sampling: format === undefined || format === null ? {} : { json_schema: format.schema },
-			},
-		};
-	} catch (problem) {
-		if (problem instanceof Unfit) return refused(problem.message);
-		throw problem;
-	}
+	return fitting(() => ({
+		...extendedBody(body.model, body.orchestratord),
+		messages: [...systemMessages(body.system), ...conversation(body.messages)],
+		...(tools.length === 0 ? {} : toolFields(tools, choice)),
+		...(Object.keys(templateArgs).length === 0 ? {} : { template_args: templateArgs }),
+		sampling: format === undefined || format === null ? {} : { json_schema: format.schema },
+	}));
 }
 
 function toolFields(tools: NonNullable<MessagesBody['tools']>, choice: MessagesBody['tool_choice']): Partial<TaskBody> {
@@ -113,9 +103,9 @@ function conversation(messages: readonly MessageBody[]): NativeMessage[] {
 }
 
 /** Results of tools are messages of their own, in the order in which they stand. */
-function userMessages(role: 'user' | 'system', blocks: readonly Part[], message: number): NativeMessage[] {
+function userMessages(role: 'user' | 'system', blocks: readonly Fields[], message: number): NativeMessage[] {
 	const messages: NativeMessage[] = [];
-	let run: Part[] = [];
+	let run: Fields[] = [];
 	const flush = (): void => {
 		if (run.length > 0) messages.push({ role, content: contentOf(run) });
 		run = [];
@@ -133,14 +123,14 @@ function userMessages(role: 'user' | 'system', blocks: readonly Part[], message:
 		messages.push({
 			role: 'tool',
 			content: parts === null ? (content as string) : contentOf(parts),
-			tool_call_id: fieldOf(block, 'tool_use_id', at),
+			tool_call_id: textField(block, 'tool_use_id', at),
 		});
 	}
 	flush();
 	return messages;
 }
 
-function assistantMessage(blocks: readonly Part[], message: number): NativeMessage {
+function assistantMessage(blocks: readonly Fields[], message: number): NativeMessage {
 	let text = '';
 	const calls: NonNullable<NativeMessage['tool_calls']> = [];
 	for (const [index, block] of blocks.entries()) {
@@ -151,45 +141,36 @@ function assistantMessage(blocks: readonly Part[], message: number): NativeMessa
 		if (type !== 'tool_use') text += textOf(block, at);
 		else
 			calls.push({
-				id: fieldOf(block, 'id', at),
-				function: { name: fieldOf(block, 'name', at), arguments: JSON.stringify(input) },
+				id: textField(block, 'id', at),
+				function: { name: textField(block, 'name', at), arguments: JSON.stringify(input) },
 			});
 	}
 	return { role: 'assistant', content: text, ...(calls.length === 0 ? {} : { tool_calls: calls }) };
 }
 
-function contentOf(parts: readonly Part[]): NonNullable<NativeMessage['content']> {
+function contentOf(parts: readonly Fields[]): NonNullable<NativeMessage['content']> {
 	if (parts.every(({ type }) => type === 'text')) return parts.map(({ text }) => text as string).join(between);
 	return parts as NonNullable<NativeMessage['content']>;
 }
 
 /** A text, or an image as the chat API of OpenAI has it; engines that take no images refuse it. */
-function partOf(block: unknown, at: string): Part {
+function partOf(block: unknown, at: string): Fields {
 	const { type, source } = fieldsOf(block);
 	if (type !== 'image') return { type: 'text', text: textOf(block, at) };
 	const from = fieldsOf(source);
 	const url =
 		from['type'] === 'base64'
-			? `data:${fieldOf(from, 'media_type', `${at}.source`)};base64,${fieldOf(from, 'data', `${at}.source`)}`
+			? `data:${textField(from, 'media_type', `${at}.source`)};base64,${textField(from, 'data', `${at}.source`)}`
 			: null;
 	if (url === null && from['type'] !== 'url') throw new Unfit(`${at}.source is none that is known here: base64 or url`);
-	return { type: 'image_url', image_url: { url: url ?? fieldOf(from, 'url', `${at}.source`) } };
+	return { type: 'image_url', image_url: { url: url ?? textField(from, 'url', `${at}.source`) } };
 }
 
 function textOf(block: unknown, at: string): string {
 	const fields = fieldsOf(block);
 	const { type } = fields;
-	if (type === 'text') return fieldOf(fields, 'text', at);
-	const name = typeof type === 'string' && /^[a-z_]{1,64}$/.test(type) ? `of type ${type}` : 'of no known type';
-	throw new Unfit(`${at} is a block ${name}; models here are told text, images where they take them, and calls and results of tools`);
-}
-
-function fieldOf(fields: Part, name: string, at: string): string {
-	const value = fields[name];
-	if (typeof value !== 'string') throw new Unfit(`${at}.${name} is missing or no text`);
-	return value;
-}
-
-function fieldsOf(value: unknown): Part {
-	return typeof value === 'object' && value !== null ? (value as Part) : {};
+	if (type === 'text') return textField(fields, 'text', at);
+	throw new Unfit(
+		`${at} is a block ${typeNamed(type)}; models here are told text, images where they take them, and calls and results of tools`,
+	);
 }
