@@ -98,7 +98,7 @@ export class DialectFeed implements Feed {
 		const share = Math.ceil(bytesMax / growth / this.#choices.length);
 		// A slice of which nothing is told is no end: null means that nobody has more.
 		do for (const choice of this.#choices) if (!this.#failed) choice.write(share, merged && this.#dialect.unmerged !== true);
-		while (out.used === 0 && !this.#failed && this.hasMore);
+		while (out.used === 0 && !this.#failed && this.hasMore && !this.lost);
 		if (this.#failed || this.#choices.every((choice) => choice.ended)) this.#finish();
 		return out.used === 0 ? null : out.take();
 	}
