@@ -347,7 +347,7 @@ describe('the official OpenAI client', () => {
 		assert.deepEqual([second[0]?.id, whole.id], [chunks[0]?.id, chunks[0]?.id]);
 		assert.deepEqual([textOf(second), whole.choices[0]?.message.content], [textOf(chunks), textOf(chunks)]);
 		assert.equal(whole.usage?.completion_tokens, 30);
-		await isFree('slow');
+		await world.isFree('slow');
 	});
 
 	it('may say what is ours alone', async () => {

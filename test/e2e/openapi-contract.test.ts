@@ -27,6 +27,8 @@ interface Document {
 
 const taskId = '11890a5d-ac96-774b-bcce-b302099a8057';
 const sessionId = '6f9619ff-8b86-4d01-b42d-00cf4fc964ff';
+/** Of a response that is made first. */
+let responseId = '';
 /** What stands for a parameter of a path. */
 const parameters = (path: string): string => {
 	const id = path.startsWith('/v2/pools')
@@ -35,7 +37,9 @@ const parameters = (path: string): string => {
 			? sessionId
 			: path.startsWith('/v1/models')
 				? 'default'
-				: taskId;
+				: path.startsWith('/v1/responses')
+					? responseId
+					: taskId;
 	return path.replace('{owner}/{id}', 'scripted%3Ademo').replace('{id}', id);
 };
 /** They follow what goes on, and would not end. */
@@ -64,6 +68,13 @@ const wrong: readonly (readonly [method: string, path: string, body: unknown, st
 	['POST', '/v1/completions', { model: 'default', prompt: 7 }, 400],
 	['POST', '/v1/embeddings', { model: 'default' }, 400],
 	['GET', '/v1/models/nobody', undefined, 404],
+	['POST', '/v1/messages', { model: 'default', messages: [{ role: 'user', content: 'x' }] }, 400],
+	['POST', '/v1/messages', { model: 'nobody', max_tokens: 1, messages: [{ role: 'user', content: 'x' }] }, 404],
+	['POST', '/v1/messages/count_tokens', { model: 'nobody', messages: [{ role: 'user', content: 'x' }] }, 404],
+	['POST', '/v1/responses', { model: 'default' }, 400],
+	['POST', '/v1/responses', { model: 'default', input: 'x', previous_response_id: `resp_${taskId}` }, 404],
+	['GET', '/v1/responses/nothing', undefined, 404],
+	['GET', '/v1/responses/nothing?starting_after=x', undefined, 400],
 ];
 
 describe('the OpenAPI document', () => {
@@ -151,6 +162,7 @@ describe('the OpenAPI document', () => {
 		assert.equal(first.status, 202, await first.text());
 		const result = await call('GET', `/v2/tasks/${taskId}/result`, undefined);
 		assert.equal(result.status, 200, await result.text());
+		({ id: responseId } = (await (await call('POST', '/v1/responses', { model: 'default', input: 'x' })).json()) as { id: string });
 		// What ends things comes last.
 		const order = (key: string): number => (key.startsWith('DELETE') ? 2 : /reload|purge/.test(key) ? 1 : 0);
 		for (const { key, method, path, operation } of operations().sort((a, b) => order(a.key) - order(b.key))) {

@@ -95,6 +95,39 @@ for (const where of ['same', 'other'] as const) {
 			assert.equal(textOf(late), textOf(early));
 		});
 
+		it('finds, follows, goes on behind and forgets a response of another front thread', async () => {
+			const post = (more: object): RequestInit => ({
+				method: 'POST',
+				body: JSON.stringify({ model: 'default', input: 'a fox', max_output_tokens: 20, ...more }),
+			});
+			const made = await first.request('/v1/responses', post({}));
+			const text = await made.text();
+			const { id } = JSON.parse(text) as { id: string };
+			assert.equal(frontOf(id), home);
+			const path = `/v1/responses/${id}`;
+			assert.equal(await (await second.request(path)).text(), text);
+			const events = async (query: string): Promise<string[]> =>
+				(await (await second.request(`${path}?stream=true${query}`)).text()).split('\n\n').filter((each) => each.startsWith('event: '));
+			const all = await events('');
+			assert.equal(all.length, 20 + 8);
+			assert.deepEqual(await events('&starting_after=9'), all.slice(10));
+			const behind = await second.request('/v1/responses', post({ previous_response_id: id }));
+			const next = (await behind.json()) as { id: string; status: string };
+			assert.equal(next.status, 'incomplete');
+			const items = await json<{ data: object[] }>(first, `/v1/responses/${next.id}/input_items`);
+			assert.equal(items.data.length, 3);
+			await (await second.request(path, { method: 'DELETE' })).arrayBuffer();
+			const gone = await when(
+				async () => {
+					const answer = await first.request(path);
+					await answer.arrayBuffer();
+					return answer.status;
+				},
+				(status) => status === 404,
+			);
+			assert.equal(gone, 404);
+		});
+
 		it('resumes behind any event without a gap or a repeat', async () => {
 			const taskId = await begin({ max_tokens: 200 });
 			const watch = await Watch.open(first, taskId);

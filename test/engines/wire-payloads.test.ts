@@ -125,7 +125,9 @@ const readings: Readonly<Record<string, Reading>> = {
 			assert.ok(count > 0);
 			for (let index = 0; index < count; index += 1) {
 				assert.ok((bytes[at + 2] as number) > 0);
-				at += 4 + ((bytes[at + 3] as number) % 2 === 1 ? 8 : 0) + bytes.readUInt16LE(at);
+				const flags = bytes[at + 3] as number;
+				const ids = (flags & 2) === 0 ? 0 : 4 * (bytes[at + 2] as number);
+				at += 4 + ((flags & 1) === 0 ? 0 : 8) + ids + bytes.readUInt16LE(at);
 			}
 			assert.equal(at, end);
 		},

@@ -3,6 +3,7 @@
  * holds each example, and what the daemon answered, to the schema of its operation. No behaviour.
  */
 import type { FailureCode } from '../../actors/serving/failure.ts';
+import { foreignExamples } from './foreign-examples.ts';
 
 export interface OperationExample {
 	readonly body?: unknown;
@@ -298,6 +299,7 @@ export const examples: Readonly<Record<string, OperationExample>> = {
 	'GET /v1/models': { answer: { object: 'list', data: [model] } },
 	'GET /v1/models/{id}': { answer: model },
 	'GET /v1/models/{owner}/{id}': { answer: model },
+	...foreignExamples,
 };
 
 /** What each code may say. */

@@ -246,7 +246,7 @@ function copyOf(method: string, raw: UwsRequest, response: HttpResponse): HttpRe
 		method,
 		path: raw.getUrl(),
 		// The library's types have it as a text; where there is none it is undefined.
-		query: (raw.getQuery() as string | undefined) ?? '',
+		query: raw.getQuery() ?? '',
 		header: (name) => headers.get(name),
 		headerCount,
 		remoteAddress: Buffer.from(response.getRemoteAddressAsText()).toString('latin1'),

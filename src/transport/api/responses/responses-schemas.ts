@@ -144,13 +144,7 @@ export type ResponsesBody = Static<typeof responsesBodySchema>;
 
 export const retrieveQuery = {
 	stream: { kind: 'flag', description: 'Its events from the first one on, and those that follow' },
-	starting_after: {
-		kind: 'integer',
-		minimum: 0,
-		maximum: 999_999_999_999,
-		default: -1,
-		description: 'Only events behind this sequence_number',
-	},
+	starting_after: { kind: 'text', maxLength: 12, description: 'Only events behind the one of this sequence_number' },
 	include_obfuscation: { kind: 'flag', description: 'Changes nothing' },
 } as const satisfies QueryFields;
 

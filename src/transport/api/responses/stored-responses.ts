@@ -57,10 +57,14 @@ export function getResponseHandler(
 			return null;
 		}
 		const { stream: wanted, starting_after: after } = query.value;
+		if (after !== null && !/^\d+$/.test(after)) {
+			exchange.fail(refused(`starting_after is ${shown(after)}; it must be a whole number`).failure);
+			return null;
+		}
 		return withResponse(parts, exchange, (found) => {
 			if (!wanted) return exchange.json(httpStatus.ok, responseJson(found.recipe, found.task, parts.clock));
 			const crowded = watchersFull(parts, exchange.principal);
-			if (crowded === null) stream(exchange, found, after, arrivedAt);
+			if (crowded === null) stream(exchange, found, after === null ? -1 : Number(after), arrivedAt);
 			else exchange.fail(crowded);
 		});
 	};
