@@ -3,7 +3,9 @@
  * its source exists, so that a stale build never adds tests. Suites under `test/opt-in` run only when named. What the whole run
  * prints, and all that the daemons of end-to-end tests print, is searched for the keys, prompts and outputs that their clients plant.
  *
- *   node bin/run-tests.js [part of a path …]
+ *   node bin/run-tests.js [--long | part of a path …]
+ *
+ * `--long` runs the suites that `npm test` leaves to continuous integration, for it is to take less than three minutes on two cores.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -12,7 +14,31 @@ import { join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const wanted = process.argv.slice(2);
+const isLong = process.argv.includes('--long');
+const wanted = process.argv.slice(2).filter((word) => word !== '--long');
+/** Those that cost most, of which a quicker one looks at the same code. */
+const long = [
+	'e2e/bad-logs',
+	'e2e/client-library',
+	'e2e/command-line',
+	'e2e/fronts',
+	'e2e/node-host',
+	'e2e/other-front',
+	'e2e/process-tree',
+	'e2e/reload',
+	'engines/embedded-golden',
+	'engines/embedded-memory',
+	'engines/llama-server',
+	'engines/managed-process',
+	'engines/tgi',
+	'engines/triton',
+	'engines/vllm',
+	'engines/wire-connection',
+	'serving/eta-traces',
+	'serving/fairness',
+	'transport/attacks',
+	'transport/protocols',
+].map((file) => join('test', `${file}.test.ts`));
 
 /** Those that wait, for processes and their clocks, then those that compute: none is left running alone at the end. */
 const first = ['e2e', 'engines', 'threads', 'sim'];
@@ -27,15 +53,16 @@ function testSources() {
 	return readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
 		.filter((file) => file.endsWith('.test.ts'))
 		.map((file) => join('test', file))
-		.filter((file) =>
-			wanted.length > 0 ? wanted.some((part) => file.split(sep).join('/').includes(part)) : !file.startsWith(join('test', 'opt-in')),
-		)
+		.filter((file) => {
+			if (wanted.length > 0) return wanted.some((part) => file.split(sep).join('/').includes(part));
+			return long.includes(file) ? isLong : !isLong && !file.startsWith(join('test', 'opt-in'));
+		})
 		.sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
 }
 
 const sources = testSources();
 const built = sources.map((file) => join(root, 'dist', file.replace(/\.ts$/, '.js')));
-const missing = built.filter((file) => !existsSync(file));
+const missing = [...built, ...long.map((file) => join(root, file))].filter((file) => !existsSync(file));
 if (sources.length === 0 || missing.length > 0) {
 	const problem =
 		sources.length === 0
