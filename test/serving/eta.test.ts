@@ -20,6 +20,15 @@ test('with a free slot and nobody before it a task starts now', () => {
 	assert.equal(new SlotLevels([], 100).startMs(70), 70, 'without a slot, the work itself is the answer');
 });
 
+test('with a free slot and nothing before it what runs in the others does not matter, and a pool need not look', () => {
+	const slots = fc.array(fc.double({ min: 0, max: 1e7, noNaN: true }));
+	fc.assert(
+		fc.property(slots, fc.double({ min: 0, max: 1e7, noNaN: true }), (freeInMs, taskMs) => {
+			assert.equal(new SlotLevels([...freeInMs, 0], taskMs).startMs(0), 0);
+		}),
+	);
+});
+
 test('the prediction grows with the work ahead, never with the slots, and is never a constant per place', () => {
 	fc.assert(
 		fc.property(fc.array(fc.nat(1_000)), fc.array(fc.nat(1_000), { minLength: 1, maxLength: 8 }), (queued, freeInMs) => {

@@ -9,6 +9,9 @@ import type { QueueEntry, QueuePlace, WaitingQueue } from './queue.ts';
 import type { SlotLevels } from './slot-levels.ts';
 import type { PriorityClass } from './task-request.ts';
 
+/** When a task starts that has so much work before it, ms from now. */
+type Starts = Pick<SlotLevels, 'startMs'>;
+
 export class PoolForecast {
 	readonly #pace: PaceMeter;
 	readonly #queue: WaitingQueue<QueueEntry>;
@@ -53,13 +56,13 @@ export class PoolForecast {
 	}
 
 	/** Of a task that came now. `startMs`: as the slots alone would have it, before the correction by what is usual. */
-	foresee(summary: TaskSummary, serviceMs: number, slots: SlotLevels): { readonly startMs: number; readonly standing: QueueStanding } {
+	foresee(summary: TaskSummary, serviceMs: number, slots: Starts): { readonly startMs: number; readonly standing: QueueStanding } {
 		const place = this.#queue.placeFor(summary);
 		const startMs = slots.startMs(place.workAheadMs);
 		return { startMs, standing: this.standing(summary.priority, place.position, startMs, serviceMs) };
 	}
 
-	standingAt(priority: PriorityClass, place: QueuePlace, serviceMs: number, slots: SlotLevels): QueueStanding {
+	standingAt(priority: PriorityClass, place: QueuePlace, serviceMs: number, slots: Starts): QueueStanding {
 		return this.standing(priority, place.position, slots.startMs(place.workAheadMs), serviceMs);
 	}
 

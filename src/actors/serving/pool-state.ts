@@ -90,10 +90,19 @@ export class PoolState {
 		this.tasks.left(waiting);
 	}
 
+	get #slotsFree(): number {
+		return this.grantsOpen ? this.replicas.slotsFree(this.ledger) : 0;
+	}
+
+	/** As `levels` have it. With nothing ahead and a slot free it is now, without a look at all that run: as a rule, and at each start. */
+	startMs(workAheadMs: number): number {
+		return workAheadMs === 0 && this.#slotsFree > 0 ? 0 : this.levels().startMs(workAheadMs);
+	}
+
 	/** When each slot comes free, as far as it can be foretold. */
 	levels(): SlotLevels {
 		const now = this.ctx.now();
-		const free = this.grantsOpen ? this.replicas.slotsFree(this.ledger) : 0;
+		const free = this.#slotsFree;
 		const { version } = this.tasks;
 		const last = this.#levels;
 		if (last !== null && last.version === version && last.free === free && now - last.at < levelsMs) return last.levels;

@@ -163,7 +163,7 @@ class Pool implements Behavior<PoolMessage> {
 		const problem = begins ? (this.#whyTooLate(summary, now) ?? this.#makeRoom(summary)) : null;
 		if (problem !== null) return refuse(problem);
 		const serviceMs = forecast.serviceMs(summary, this.#pool.depthOfNext());
-		const { startMs, standing } = forecast.foresee(summary, serviceMs, this.#pool.levels());
+		const { startMs, standing } = forecast.foresee(summary, serviceMs, this.#pool);
 		const onTimeProbability = forecast.onTime(summary, standing, now);
 		const waiting: Waiting = {
 			taskId: summary.taskId,
@@ -229,7 +229,7 @@ class Pool implements Behavior<PoolMessage> {
 		const { forecast, refusals, pace } = this.#pool;
 		// Nobody knows whether it can be met.
 		if (!pace.founded) return null;
-		const { standing } = forecast.foresee(summary, forecast.serviceMs(summary, this.#pool.depthOfNext()), this.#pool.levels());
+		const { standing } = forecast.foresee(summary, forecast.serviceMs(summary, this.#pool.depthOfNext()), this.#pool);
 		return forecast.onTime(summary, standing, now) === 0 ? refusals.tooLate(summary, standing, now) : null;
 	}
 
@@ -313,7 +313,7 @@ class Pool implements Behavior<PoolMessage> {
 			return { type: 'would-refuse', failure: refusals.full(summary, queue, this.#pool.retryAfterMs()) };
 		}
 		const serviceMs = forecast.serviceMs(summary, this.#pool.depthOfNext());
-		const { standing } = forecast.foresee(summary, serviceMs, this.#pool.levels());
+		const { standing } = forecast.foresee(summary, serviceMs, this.#pool);
 		const onTimeProbability = forecast.onTime(summary, standing, now);
 		return { type: 'would-queue', poolId, engine, standing, onTimeProbability };
 	}
@@ -327,7 +327,6 @@ class Pool implements Behavior<PoolMessage> {
 	#tellDispatcher(): void {
 		const { spec, reload, replicas, ledger, queue, pace, tasks, drain, dispatcher, ctx } = this.#pool;
 		this.#publishing = false;
-		const levels = this.#pool.levels();
 		const { snapshot, view } = poolNews({
 			spec,
 			model: reload.model.ref,
@@ -337,8 +336,8 @@ class Pool implements Behavior<PoolMessage> {
 			ledger,
 			queue,
 			predictedStartMs: {
-				interactive: levels.startMs(queue.workOf('interactive')),
-				batch: levels.startMs(queue.workMs),
+				interactive: this.#pool.startMs(queue.workOf('interactive')),
+				batch: this.#pool.startMs(queue.workMs),
 			},
 			taskEveryMs: pace.heldMs / Math.max(1, replicas.readySlots),
 			retryAfterMs: this.#pool.retryAfterMs(),
