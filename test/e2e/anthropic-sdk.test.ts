@@ -176,6 +176,25 @@ describe('the official Anthropic client', () => {
 		assert.ok(['good', 'bad'].includes((JSON.parse(textOf(state)) as { mood: string }).mood));
 	});
 
+	it('is told which of its stop sequences ended the answer', async () => {
+		for (const model of ['scripted:demo', 'default']) {
+			const request = { model, max_tokens: 200, messages: ask('Tell me a story'), stop_sequences: ['never to be said', ' '] };
+			const whole = await client.messages.create(request);
+			const streamed = await client.messages.stream(request).finalMessage();
+			for (const message of [whole, streamed]) {
+				assert.deepEqual([message.stop_reason, message.stop_sequence], ['stop_sequence', ' ']);
+				assert.ok(!textOf(message).includes(' '));
+			}
+		}
+		const unstopped = await client.messages.create({
+			model: 'scripted:demo',
+			max_tokens: 200,
+			messages: ask('x'),
+			stop_sequences: ['never'],
+		});
+		assert.deepEqual([unstopped.stop_reason, unstopped.stop_sequence], ['end_turn', null]);
+	});
+
 	it('takes what coding agents send, and gives the model what is meant for it', async () => {
 		await client.beta.messages.create({
 			model: 'remote',

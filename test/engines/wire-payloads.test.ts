@@ -18,6 +18,7 @@ import {
 	readUsage,
 	readVectors,
 } from '../../src/engines/wire/host-payloads.ts';
+import { finishReasons } from '../../src/engines/wire/host-protocol.ts';
 import { hostRequest, raw, user } from './embedded-world.ts';
 import { scriptedSettings } from './host-world.ts';
 
@@ -87,14 +88,15 @@ const readings: Readonly<Record<string, Reading>> = {
 	'a usage': { read: readUsage, valid: [payload((outbox) => outbox.usage(usage))], holds: isUsage },
 	'an end': {
 		read: readEnd,
-		valid: [0, 1].map((finish) =>
+		valid: [0, 1, 2, 16, 40].map((finish) =>
 			payload((outbox) => {
 				outbox.u8(finish);
 				outbox.usage(usage);
 			}),
 		),
 		holds(news: Extract<ReturnType<typeof readEnd>, { type: 'decode-ended' }>) {
-			assert.ok(['stop', 'length'].includes(news.finishReason));
+			assert.ok(finishReasons.includes(news.finishReason));
+			if (news.stoppedBy !== undefined) isCount(news.stoppedBy);
 			isUsage(news.usage);
 		},
 	},

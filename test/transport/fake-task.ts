@@ -89,6 +89,7 @@ export class FakeTask implements TaskView {
 	tokensCached: number | null = null;
 	decodeMs = 0;
 	finishReason: TaskView['finishReason'] = null;
+	stopSequence: TaskView['stopSequence'] = null;
 	failure: Failure | null = null;
 	vectors: readonly Float32Array[] | null = null;
 	watchers = 0;

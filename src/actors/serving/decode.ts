@@ -99,7 +99,13 @@ export type DecodeNews =
 	| { readonly type: 'decode-started'; readonly tokensIn: number; readonly tokensCached: number }
 	| Pieces
 	| { readonly type: 'embedded'; readonly vectors: readonly Float32Array[]; readonly usage: GenerationUsage }
-	| { readonly type: 'decode-ended'; readonly finishReason: FinishReason; readonly usage: GenerationUsage }
+	| {
+			readonly type: 'decode-ended';
+			readonly finishReason: FinishReason;
+			/** Place of the stop string that ended it, among those of the request. Default: −1, none did, or the engine does not tell. */
+			readonly stoppedBy?: number;
+			readonly usage: GenerationUsage;
+	  }
 	/**
 	 * Nothing follows. `slot` says whether the engine is known to be done with it; `began: 'no'` that the request never
 	 * reached it, so that another try repeats nothing.

@@ -134,6 +134,9 @@ export class ForeignTask implements TaskView {
 	get finishReason(): TaskView['finishReason'] {
 		return this.facts.finishReason;
 	}
+	get stopSequence(): string | null {
+		return this.facts.stopSequence;
+	}
 	get failure(): Failure | null {
 		return this.facts.failure;
 	}

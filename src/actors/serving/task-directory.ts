@@ -48,6 +48,8 @@ export interface TaskView {
 	readonly tokensOut: number;
 	readonly decodeMs: number;
 	readonly finishReason: FinishReason | 'canceled' | null;
+	/** The stop string that ended it; null: none did, or its engine does not tell. */
+	readonly stopSequence: string | null;
 	readonly failure: Failure | null;
 	/** Of a task that is not at rest: those who read an ended one are not counted. */
 	readonly watchers: number;

@@ -27,6 +27,7 @@ export function endJson(task: TaskView): string {
 		decode_time_ms: decodeMs,
 		decode_ms: decodeMs,
 		finish_reason: task.finishReason,
+		...(task.stopSequence === null ? {} : { stop_sequence: task.stopSequence }),
 		canceled: task.finishReason === 'canceled',
 		seed: task.request.seed,
 		model_digest: task.modelDigest,

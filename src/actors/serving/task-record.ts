@@ -15,7 +15,7 @@ import { withoutTexts } from './task-snapshot.ts';
 
 /** How a task ended. `cut`: we stopped it, the engine did not. */
 export type Ending =
-	| { readonly kind: 'done'; readonly finishReason: FinishReason; readonly usage: GenerationUsage }
+	| { readonly kind: 'done'; readonly finishReason: FinishReason; readonly stoppedBy?: number; readonly usage: GenerationUsage }
 	| { readonly kind: 'canceled'; readonly reason: CancelReason }
 	| { readonly kind: 'failed'; readonly failure: Failure; readonly cut: CancelReason | null };
 
@@ -74,6 +74,7 @@ export class TaskRecord implements TaskView {
 	tokensCached: number | null = null;
 	decodeMs = 0;
 	finishReason: TaskView['finishReason'] = null;
+	stopSequence: string | null = null;
 	failure: Failure | null = null;
 	watchers = 0;
 	vectors: readonly Float32Array[] | null = null;
@@ -200,6 +201,7 @@ export class TaskRecord implements TaskView {
 		else if (ending.kind === 'canceled') this.finishReason = 'canceled';
 		else {
 			this.finishReason = ending.finishReason;
+			this.stopSequence = this.request.sampling.stop[ending.stoppedBy ?? -1] ?? null;
 			// Engines elsewhere tell it at their end only.
 			this.tokensCached = ending.usage.tokensCached;
 		}

@@ -28,6 +28,7 @@ export type TaskFacts = Pick<
 	| 'tokensOut'
 	| 'decodeMs'
 	| 'finishReason'
+	| 'stopSequence'
 	| 'failure'
 	| 'watchers'
 	| 'vectors'
@@ -85,6 +86,7 @@ export function factsOf(task: TaskView): TaskFacts {
 		tokensOut: task.tokensOut,
 		decodeMs: task.decodeMs,
 		finishReason: task.finishReason,
+		stopSequence: task.stopSequence,
 		failure: task.failure,
 		watchers: task.watchers,
 		vectors: task.vectors,

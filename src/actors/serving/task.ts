@@ -264,7 +264,7 @@ class Task implements Behavior<TaskMessage> {
 				this.#record.tokensIn = news.usage.tokensIn;
 				if (this.#ending === null) {
 					if (news.type === 'embedded') this.#record.vectors = news.vectors;
-					this.#end({ kind: 'done', finishReason: news.type === 'embedded' ? 'stop' : news.finishReason, usage: news.usage });
+					this.#end({ kind: 'done', finishReason: 'stop', ...news });
 				}
 				return this.#settle('free', news.usage);
 			case 'decode-failed':

@@ -123,7 +123,7 @@ export class LlamaRun implements HostGeneration {
 			if (this.#endedAs === null) return;
 			const usage = this.#usage();
 			await this.#end();
-			sink.ended(this.#endedAs, usage);
+			sink.ended(this.#endedAs, usage, this.#assembler.stoppedBy);
 		} catch (error) {
 			await this.#fail(error);
 		}
@@ -191,7 +191,8 @@ export class LlamaRun implements HostGeneration {
 		const usage = this.#usage();
 		await this.#end();
 		const ended = stopped ? 'stop' : reason;
-		this.#parts.sink.ended(ended === 'stop' && (this.#pieces?.calls ?? 0) > 0 ? 'tool_calls' : ended, usage);
+		const calls = ended === 'stop' && (this.#pieces?.calls ?? 0) > 0;
+		this.#parts.sink.ended(calls ? 'tool_calls' : ended, usage, this.#assembler.stoppedBy);
 	}
 
 	/** The slot is idle afterwards. */

@@ -271,7 +271,7 @@ export class ScriptedBackend implements HostBackend {
 	#end(run: Run, reason: FinishReason): void {
 		this.#finish(run);
 		run.assembler.finish();
-		run.sink.ended(reason, this.#usage(run));
+		run.sink.ended(reason, this.#usage(run), run.assembler.stoppedBy);
 	}
 
 	#finish(run: Run): void {

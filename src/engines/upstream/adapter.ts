@@ -88,8 +88,8 @@ export interface AnswerSink {
 	told(ids: readonly number[]): void;
 	/** Tokens of the request, as far as they are known; each call adds what it knows. */
 	used(usage: { readonly tokensIn?: number; readonly tokensCached?: number; readonly tokensOut?: number }): void;
-	/** Told to the task when the answer is at its end. */
-	ended(finishReason: FinishReason): void;
+	/** Told to the task when the answer is at its end. `stoppedBy`: place of the stop string that ended it, where that is known; else −1. */
+	ended(finishReason: FinishReason, stoppedBy?: number): void;
 	/** Behind `ended`: the engine would go on, but no more is wanted of it. It is left, as by a cancel. */
 	enough(): void;
 	vectors(vectors: readonly Float32Array[]): void;

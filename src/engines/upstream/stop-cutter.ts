@@ -48,9 +48,9 @@ export class StopCutter {
 		this.#to = to;
 		if (reason !== null) {
 			if (!this.#stopped) this.#assembler?.finish();
-			to.ended(this.#stopped ? 'stop' : reason);
+			to.ended(this.#stopped ? 'stop' : reason, this.#assembler?.stoppedBy);
 		} else if (this.#stopped) {
-			to.ended('stop');
+			to.ended('stop', this.#assembler?.stoppedBy);
 			to.enough();
 		}
 	}

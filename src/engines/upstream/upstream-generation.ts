@@ -58,6 +58,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink,
 	#waits = false;
 	readonly #isEvents: boolean;
 	#finishReason: FinishReason | null = null;
+	#stoppedBy = -1;
 	#failed: Failure | null = null;
 	readonly #scanner: EventScanner;
 	readonly #reader: AnswerReader;
@@ -236,8 +237,9 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink,
 		if (this.#tokensIn !== into || this.#tokensCached !== cached || this.#tokensOut !== out) this.#otherRead = true;
 	}
 
-	ended(finishReason: FinishReason): void {
+	ended(finishReason: FinishReason, stoppedBy = -1): void {
 		this.#otherRead = true;
+		if (this.#finishReason === null) this.#stoppedBy = stoppedBy;
 		this.#finishReason ??= finishReason;
 	}
 
@@ -328,7 +330,7 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink,
 		const usage = this.#usage();
 		this.#over(
 			this.#vectors === null
-				? { type: 'decode-ended', finishReason: this.#finishReason, usage }
+				? { type: 'decode-ended', finishReason: this.#finishReason, stoppedBy: this.#stoppedBy, usage }
 				: { type: 'embedded', vectors: this.#vectors, usage },
 		);
 	}

@@ -6,7 +6,7 @@ import { type DecodeNews, type GenerationUsage, recordTextAt } from '../../actor
 import { engineKinds, type Failure, failureCodes } from '../../actors/serving/failure.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
 import { ProtocolError, usageBytes } from './host-frames.ts';
-import { finishReasons, type HostFacts, type HostRequest } from './host-protocol.ts';
+import { finishByStop, finishReasons, type HostFacts, type HostRequest } from './host-protocol.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -29,6 +29,8 @@ export function readUsage(bytes: Buffer, at: number, end: number): GenerationUsa
 export function readEnd(bytes: Buffer, start: number, end: number): DecodeNews {
 	if (start >= end) throw new ProtocolError('payload ends before the finish reason');
 	const finish = bytes[start] as number;
+	if (finish >= finishByStop)
+		return { type: 'decode-ended', finishReason: 'stop', stoppedBy: finish - finishByStop, usage: readUsage(bytes, start + 1, end) };
 	const finishReason = finishReasons[finish];
 	if (finishReason === undefined) throw new ProtocolError(`finish reason ${finish}; known are 0 to ${finishReasons.length - 1}`);
 	return { type: 'decode-ended', finishReason, usage: readUsage(bytes, start + 1, end) };

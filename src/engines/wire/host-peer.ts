@@ -15,6 +15,7 @@ import { type Failure, failure } from '../../actors/serving/failure.ts';
 import { FrameOutbox, FrameReader, ProtocolError } from './host-frames.ts';
 import { readInput, readLeaseKeys, readRequest, readU32 } from './host-payloads.ts';
 import {
+	finishByStop,
 	finishReasons,
 	frameBytesMax,
 	frameHeadBytes,
@@ -238,9 +239,9 @@ export class HostPeer {
 					}
 					outbox.usage(usage);
 				}),
-			ended: (finishReason, usage) =>
+			ended: (finishReason, usage, stoppedBy = -1) =>
 				last(fromHost.ended, () => {
-					outbox.u8(finishReasons.indexOf(finishReason));
+					outbox.u8(finishReason === 'stop' && stoppedBy >= 0 ? finishByStop + stoppedBy : finishReasons.indexOf(finishReason));
 					outbox.usage(usage);
 				}),
 			cancelled: (usage) => last(fromHost.cancelled, () => outbox.usage(usage)),

@@ -9,7 +9,8 @@
  *  ── hello     32-byte secret · u32 version     ── welcome    JSON HostFacts
  *  ── start     JSON HostRequest                 ── started    u32 tokensIn · u32 tokensCached
  *  ── cancel    –                                ── pieces     records as in `actors/serving/decode.ts`, u32 count first
- *  ── count     JSON PromptInput                 ── ended      u8 finish (of `finishReasons`) · usage
+ *  ── count     JSON PromptInput                 ── ended      u8 finish (`finishReasons`, or
+ *                                                              `finishByStop` and above) · usage
  *  ── tokenize  UTF-8 text                       ── cancelled  usage
  *  ── audit     JSON string[] (revoked leases)   ── failed     JSON Failure
  *  ── ping      –                                ── counted    u32 tokens
@@ -32,6 +33,8 @@ export const hostProtocolVersion = 4;
 export const frameBytesMax = 64 * 1024 * 1024;
 export const frameHeadBytes = 9;
 export const finishReasons: readonly FinishReason[] = ['stop', 'length', 'tool_calls'];
+/** A `stop` by the stop string at a place is so much more than the place. */
+export const finishByStop = 16;
 export const secretBytes = 32;
 
 export const toHost = { hello: 1, start: 2, cancel: 3, count: 4, tokenize: 5, audit: 6, ping: 7 } as const;
@@ -94,7 +97,8 @@ export interface GenerationSink {
 	 */
 	piece(text: string, tokens: number, tokenId: number, logprob: number, ids?: readonly number[] | null, channel?: PieceChannel): void;
 	embedded(vectors: readonly Float32Array[], usage: GenerationUsage): void;
-	ended(finishReason: FinishReason, usage: GenerationUsage): void;
+	/** `stoppedBy`: place of the stop string that ended it, among those of the request; −1: none did. */
+	ended(finishReason: FinishReason, usage: GenerationUsage, stoppedBy?: number): void;
 	cancelled(usage: GenerationUsage): void;
 	failed(failure: Failure): void;
 }

@@ -47,6 +47,11 @@ export class PieceAssembler {
 		this.#tellIds = tellIds;
 	}
 
+	/** Place of the stop string that ended it, among those that were given; −1: none did. */
+	get stoppedBy(): number {
+		return this.#stops.found;
+	}
+
 	/**
 	 * Takes the texts of tokens that were given out before, by another engine: it goes on behind them. `stopped` when a stop string
 	 * is in them, `ended` when they end as only a finished generation does, with tokens that never got a text. `replay` is told their texts.

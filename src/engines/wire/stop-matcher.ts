@@ -7,6 +7,8 @@
 
 interface Stop {
 	readonly text: string;
+	/** Its place among those that were given. */
+	readonly place: number;
 	/** Length of the longest proper prefix of `text` that ends each of its prefixes. */
 	readonly fallback: Uint32Array;
 	/** Units of `text` that the end of what was fed matches. */
@@ -17,10 +19,12 @@ export class StopMatcher {
 	readonly #stops: readonly Stop[];
 	/** Units at the end of what was fed that may still become a stop string. */
 	pending = 0;
+	/** Place of the stop string that is whole, among those that were given; −1: none is. */
+	found = -1;
 
 	/** Empty stop strings are ignored. */
 	constructor(stops: readonly string[]) {
-		this.#stops = stops.filter((text) => text !== '').map((text) => ({ text, fallback: fallbackOf(text), matched: 0 }));
+		this.#stops = stops.map((text, place) => ({ text, place, fallback: fallbackOf(text), matched: 0 })).filter(({ text }) => text !== '');
 	}
 
 	/** Nothing to look for. */
@@ -34,7 +38,9 @@ export class StopMatcher {
 			const unit = text.charCodeAt(index);
 			let longest = 0;
 			for (const stop of this.#stops) {
-				if (advance(stop, unit)) longest = Math.max(longest, stop.text.length);
+				if (!advance(stop, unit) || stop.text.length <= longest) continue;
+				longest = stop.text.length;
+				this.found = stop.place;
 			}
 			if (longest > 0) return index + 1 - longest;
 		}

@@ -24,7 +24,7 @@ export function wholeMessage({ request, task }: MessageContext): object {
 	return {
 		...messageHead(request, task),
 		content: contentOf(answerOf(task.log).segments, request.thinking),
-		...stopOf({ finish_reason: stop }),
+		...stopOf({ finish_reason: stop, ...(task.stopSequence === null ? {} : { stop_sequence: task.stopSequence }) }),
 		usage: usageOf(task, tokensIn, tokensOut),
 	};
 }
