@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import Anthropic, { APIError, APIUserAbortError, BadRequestError, NotFoundError, RateLimitError } from '@anthropic-ai/sdk';
 import type { Message, MessageParam, RawMessageStreamEvent, Tool } from '@anthropic-ai/sdk/resources/messages';
-import { type SdkWorld, startSdkWorld } from './sdk-world.ts';
+import { type SdkWorld, startSdkWorld, thrownBy } from './sdk-world.ts';
 
 const add: Tool = {
 	name: 'add',
@@ -22,15 +22,7 @@ async function collect(stream: AsyncIterable<RawMessageStreamEvent>): Promise<Ra
 	return events;
 }
 
-async function thrown(asked: Promise<unknown>): Promise<APIError> {
-	try {
-		await asked;
-	} catch (error) {
-		assert.ok(error instanceof APIError);
-		return error;
-	}
-	throw new Error('nothing was thrown');
-}
+const thrown = (asked: Promise<unknown>): Promise<APIError> => thrownBy(asked, APIError);
 
 /** What ours adds to the error of theirs. */
 function codeOf({ error }: APIError): unknown {

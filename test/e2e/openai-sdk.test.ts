@@ -5,7 +5,7 @@ import OpenAI, { APIError, APIUserAbortError, BadRequestError, ConflictError, No
 import type { ChatCompletionChunk, ChatCompletionMessageParam, ChatCompletionTool } from 'openai/resources/chat/completions';
 import type { RawUpstream } from '../engines/raw-upstream.ts';
 import type { Daemon } from './daemon.ts';
-import { type SdkWorld, startSdkWorld } from './sdk-world.ts';
+import { type SdkWorld, startSdkWorld, thrownBy } from './sdk-world.ts';
 
 const add: ChatCompletionTool = {
 	type: 'function',
@@ -249,15 +249,7 @@ describe('the official OpenAI client', () => {
 				messages: ask('x'),
 				...more,
 			} as OpenAI.ChatCompletionCreateParamsNonStreaming);
-		const thrown = async (asked: Promise<unknown>): Promise<APIError> => {
-			try {
-				await asked;
-			} catch (error) {
-				assert.ok(error instanceof APIError);
-				return error;
-			}
-			throw new Error('nothing was thrown');
-		};
+		const thrown = (asked: Promise<unknown>): Promise<APIError> => thrownBy(asked, APIError);
 		const wrong = await thrown(chat({ temperature: 'hot' }));
 		assert.ok(wrong instanceof BadRequestError);
 		assert.deepEqual([wrong.code, wrong.type, wrong.param], ['INVALID_PARAMS', 'invalid_request_error', 'temperature']);

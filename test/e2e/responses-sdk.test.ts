@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import OpenAI, { APIError, APIUserAbortError, BadRequestError, NotFoundError } from 'openai';
 import type { FunctionTool, Response, ResponseStreamEvent } from 'openai/resources/responses/responses';
-import { type SdkWorld, startSdkWorld } from './sdk-world.ts';
+import { type SdkWorld, startSdkWorld, thrownBy } from './sdk-world.ts';
 
 const add: FunctionTool = {
 	type: 'function',
@@ -48,15 +48,11 @@ describe('the responses of the official OpenAI client', () => {
 	});
 	after(() => world.stop());
 
-	async function refusal(more: object): Promise<APIError> {
-		try {
-			await client.responses.create({ model: 'scripted:demo', input: 'x', ...more } as OpenAI.Responses.ResponseCreateParamsNonStreaming);
-		} catch (error) {
-			assert.ok(error instanceof APIError);
-			return error;
-		}
-		throw new Error('nothing was thrown');
-	}
+	const refusal = (more: object): Promise<APIError> =>
+		thrownBy(
+			client.responses.create({ model: 'scripted:demo', input: 'x', ...more } as OpenAI.Responses.ResponseCreateParamsNonStreaming),
+			APIError,
+		);
 
 	for (const model of ['default', 'scripted:demo', 'remote']) {
 		it(`are read as a stream and whole, from ${model}, and again by their id`, async () => {

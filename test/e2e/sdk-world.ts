@@ -1,4 +1,5 @@
 /** What the official clients are tested against: our llama.cpp, the scripted engine, and an engine elsewhere that speaks the API of OpenAI. */
+import assert from 'node:assert/strict';
 import { chunk, eventsHead, RawUpstream } from '../engines/raw-upstream.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
 
@@ -19,6 +20,17 @@ export interface SdkWorld {
 	/** Until a task of the pool runs. */
 	isBusy(pool: string): Promise<void>;
 	stop(): Promise<void>;
+}
+
+/** What it throws, which must be of that kind. */
+export async function thrownBy<E extends Error>(asked: Promise<unknown>, kind: abstract new (...given: never[]) => E): Promise<E> {
+	try {
+		await asked;
+	} catch (error) {
+		assert.ok(error instanceof kind);
+		return error;
+	}
+	throw new Error('nothing was thrown');
 }
 
 export async function startSdkWorld(): Promise<SdkWorld> {
