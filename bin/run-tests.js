@@ -80,7 +80,9 @@ const longest = Math.max(...planted.map((each) => each.length));
 const holds = (text) => planted.find((each) => text.includes(each));
 /** What the daemons of all tests print, which their tests keep there. */
 const logs = mkdtempSync(join(tmpdir(), 'orchestratord-run-'));
-const env = { ...process.env, PLANTED_LOGS: logs };
+/** What daemons keep on disk, of those that are not given a folder of their own. */
+const data = mkdtempSync(join(tmpdir(), 'orchestratord-data-'));
+const env = { ...process.env, PLANTED_LOGS: logs, XDG_DATA_HOME: data };
 const child = spawn(process.execPath, [...flags, ...built], { cwd: root, env, stdio: ['inherit', 'pipe', 'pipe'] });
 let leaked;
 for (const [from, to] of [
@@ -99,6 +101,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(
 child.on('close', (code, signal) => {
 	for (const file of readdirSync(logs)) leaked ??= holds(readFileSync(join(logs, file), 'latin1'));
 	rmSync(logs, { recursive: true });
+	rmSync(data, { recursive: true });
 	if (leaked !== undefined) process.stderr.write(`this run printed what begins with ${leaked}: some daemon logs what it must not\n`);
 	process.exitCode = leaked !== undefined || signal !== null ? 1 : (code ?? 1);
 });

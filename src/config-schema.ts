@@ -6,6 +6,8 @@ import { type Static, type TSchema, Type } from '@sinclair/typebox';
 import { engineSections } from './config-engine-options.ts';
 import { autoOr, bytes, milliseconds, oneOf, section, words } from './config-fields.ts';
 
+const folder = (description: string) => Type.String({ default: 'auto', minLength: 1, description });
+
 const idPattern = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$';
 
 const queue = section(
@@ -341,16 +343,15 @@ export const configSchema = Type.Object(
 			},
 			'Bounds on what clients may send',
 		),
+		store: section(
+			{ path: folder('Folder for what outlives the daemon: the catalog of models; auto: of this user') },
+			'What is kept on disk',
+		),
 		shutdown: section({ grace_ms: milliseconds(30_000, 'How long running tasks may go on after SIGTERM') }, 'Stopping'),
 		log: section(
 			{
 				level: oneOf(['debug', 'info', 'warn', 'error'], 'info', 'Least level that is logged'),
-				dir: Type.String({
-					default: 'auto',
-					minLength: 1,
-					description:
-						'Folder for what managed engines write, a file for each pool; auto: of this user, where the system has one; off: none',
-				}),
+				dir: folder('Folder for what managed engines write, a file for each pool; auto: of this user, where the system has one; off: none'),
 			},
 			'Logging',
 		),
@@ -373,7 +374,6 @@ export const laterKeys: readonly string[] = [
 	'auth.keys.budgets.cost',
 	'catalog',
 	'artifacts',
-	'store',
 	'pools.idle_ms',
 	'pools.pinned',
 	'pools.min_resident_ms',

@@ -52,6 +52,7 @@ export interface DaemonConfig {
 		readonly wsMessageBytes: number;
 		readonly watchersPerKey: number;
 	};
+	readonly store: { readonly path: string };
 	readonly shutdown: { readonly graceMs: number };
 	readonly log: {
 		readonly level: 'debug' | 'info' | 'warn' | 'error';
@@ -231,6 +232,7 @@ function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: 
 			wsMessageBytes: parseBytes(file.limits.ws_message_bytes),
 			watchersPerKey: file.limits.watchers_per_key,
 		},
+		store: { path: storePath(file.store.path, world) },
 		shutdown: { graceMs: file.shutdown.grace_ms },
 		log: { level: file.log.level, dir: logDir(file.log.dir, world) },
 		taskRollFd: world.env[taskRollName] === undefined ? null : Number(world.env[taskRollName]),
@@ -249,6 +251,13 @@ function logDir(dir: string, world: World): string | null {
 	if (dir !== 'auto') return resolvePath(world.cwd, dir);
 	const state = world.env['XDG_STATE_HOME'] || (world.env['HOME'] ? join(world.env['HOME'], '.local', 'state') : '');
 	return isAbsolute(state) ? join(state, 'orchestratord', 'log') : null;
+}
+
+/** Where a user's programs keep their data; for one without a home, where those of the system do. */
+function storePath(path: string, world: World): string {
+	if (path !== 'auto') return resolvePath(world.cwd, path);
+	const data = world.env['XDG_DATA_HOME'] || (world.env['HOME'] ? join(world.env['HOME'], '.local', 'share') : '');
+	return join(isAbsolute(data) ? data : '/var/lib', 'orchestratord');
 }
 
 /** One relays tens of thousands of tokens a second: a second one is worth its core only where there are many. */

@@ -1,10 +1,11 @@
 /**
- * The daemon as main runs it: its threads, their configuration, their losses, its end. Main supervises and nothing else: no
- * message of an actor and no token passes here.
+ * The daemon as main runs it: its threads, their configuration, their losses, its end, and the catalog of models. No message of
+ * an actor and no token passes here.
  */
 import { Socket } from 'node:net';
 import type { SupervisionSpec } from './actors/kernel/supervision.ts';
 import type { LogLevel } from './actors/kernel/telemetry.ts';
+import type { RetiredModels } from './actors/serving/catalog-messages.ts';
 import type { PoolView } from './actors/serving/messages.ts';
 import type { PoolSpec } from './actors/serving/pool-spec.ts';
 import type { ConfigChange, ConfigReload } from './actors/serving/reload-messages.ts';
@@ -15,6 +16,7 @@ import { type DaemonConfig, defaultCtx, packageVersion } from './config.ts';
 import { appliedTo, changesBetween } from './config-changes.ts';
 import { ConfigError } from './config-check.ts';
 import { type PoolConfig } from './config-pool.ts';
+import { openCatalog } from './daemon-catalog.ts';
 import type { EmbeddedSettings } from './engines/embedded/embedded-settings.ts';
 import type { ManagedSettings } from './engines/managed/managed-settings.ts';
 import type { ScriptedSettings } from './engines/scripted/scripted-settings.ts';
@@ -76,8 +78,12 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 	});
 	const own = threadTelemetry({ thread: 'main', log, processDefaults: true, lagMs: mainLagMs });
 	const { listen } = started;
+	const catalog = openCatalog(config.store.path, own, (retired) => void configureControl(retired));
 	const lock = await lockPort(listen.hostname, listen.port, started.runtimeDir);
-	if (lock === null) throw portInUse(`${listen.hostname}:${listen.port}`);
+	if (lock === null) {
+		await catalog.close();
+		throw portInUse(`${listen.hostname}:${listen.port}`);
+	}
 	const roll = openRoll(config.taskRollFd);
 	const rates = rateMemory(config.auth.keys.length);
 	let stopping = false;
@@ -87,6 +93,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 			rates,
 			() => config,
 			(name) => crew.facts(name),
+			() => catalog.retired,
 		),
 		{
 			onLost: (name, why, delayMs) => log('error', 'thread-lost', { name, message: why, retryInMs: Math.round(delayMs) }),
@@ -103,8 +110,10 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 			ownMetrics: () => own.snapshot(),
 			renderMetrics: (all) => renderMetrics(all as MetricsSnapshot[]),
 			reloadConfig: () => reloadConfig(),
+			catalog: (request) => catalog.answer(request),
 		},
 	);
+	const configureControl = (retired: RetiredModels): Promise<void> => crew.configure('control', controlChange(config, retired));
 	/** Behind the one before. */
 	let reloading: Promise<unknown> = Promise.resolve();
 	const reloadConfig = (): Promise<ConfigReload> => {
@@ -112,7 +121,8 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 			const read = readAnew(config, reread);
 			if (read.ok) {
 				config = read.config;
-				await crew.configure('control', controlChange(config));
+				catalog.usePools(config.pools);
+				await configureControl(catalog.retired);
 			}
 			logReload(log, read);
 			return read.ok ? { ok: true, change: read.change } : read;
@@ -123,6 +133,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 	const close = async (): Promise<void> => {
 		own.close();
 		await crew.stop();
+		await catalog.close();
 		lock.release();
 		roll?.destroy();
 	};
@@ -141,6 +152,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 	const front = crew.facts(firstFront) as ListeningFront;
 	const { hostname } = config.listen;
 	const url = `${config.tls === null ? 'http' : 'https'}://${hostname.includes(':') ? `[${hostname}]` : hostname}:${front.port}`;
+	catalog.usePools(config.pools);
 	return {
 		url,
 		failed,
@@ -195,6 +207,7 @@ function threadSpecs(
 	rates: SharedArrayBuffer,
 	current: () => DaemonConfig,
 	factsOf: (name: string) => unknown,
+	retired: () => RetiredModels,
 ): ThreadSpec[] {
 	const entry = (role: string): URL =>
 		new URL(`./roles/${role}${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
@@ -227,7 +240,7 @@ function threadSpecs(
 			wanted: () => first()?.ok === true,
 			config: (epoch): ControlConfig => ({
 				epoch,
-				...controlChange(current()),
+				...controlChange(current(), retired()),
 				fronts: running(),
 				sessions: current().sessions,
 				logLevel,
@@ -300,8 +313,8 @@ function frontConfig(config: DaemonConfig, rates: SharedArrayBuffer, front: numb
 	};
 }
 
-function controlChange({ pools, placement }: DaemonConfig): ControlChange {
-	return { pools: pools.map(poolSpec), pinning: placement.pinning };
+function controlChange({ pools, placement }: DaemonConfig, retired: RetiredModels): ControlChange {
+	return { pools: pools.map(poolSpec), pinning: placement.pinning, retired };
 }
 
 type ReadAnew =

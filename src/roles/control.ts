@@ -3,6 +3,8 @@
  * never a token.
  */
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
+import { CatalogAdmission } from '../actors/serving/admission.ts';
+import type { RetiredModels } from '../actors/serving/catalog-messages.ts';
 import { dispatcher } from '../actors/serving/dispatcher.ts';
 import type { DispatcherCommand, EngineThreadCommand } from '../actors/serving/messages.ts';
 import type { PoolSpec } from '../actors/serving/pool-spec.ts';
@@ -19,11 +21,12 @@ export interface ControlConfig {
 	readonly fronts: readonly string[];
 	readonly sessions: SessionOptions;
 	readonly pinning: boolean;
+	readonly retired: RetiredModels;
 	readonly logLevel: LogLevel;
 }
 
 /** What a changed configuration changes here. */
-export type ControlChange = Pick<ControlConfig, 'pools' | 'pinning'>;
+export type ControlChange = Pick<ControlConfig, 'pools' | 'pinning' | 'retired'>;
 
 /** More than all links together may have under way. */
 const dispatcherMailboxMax = 131_072;
@@ -37,9 +40,15 @@ runRole<ControlConfig, null>(
 	},
 	async (config, { system }) => {
 		const { epoch, pools, fronts, sessions, pinning } = config;
-		const ref = system.spawn('dispatcher', dispatcher({ epoch, pools, expectedFronts: fronts, sessions, pinning }), {
+		const admission = new CatalogAdmission();
+		const ref = system.spawn('dispatcher', dispatcher({ epoch, pools, expectedFronts: fronts, sessions, pinning, admission }), {
 			mailboxMax: dispatcherMailboxMax,
 		});
+		const retire = ({ models, deadlineMs }: RetiredModels): void => {
+			admission.retired = new Set(models);
+			ref.tell({ type: 'retire-models', models, deadlineMs });
+		};
+		retire(config.retired);
 		return {
 			facts: null,
 			names: { dispatcher: ref },
@@ -55,7 +64,9 @@ runRole<ControlConfig, null>(
 			},
 			onMain() {},
 			configure(change) {
-				ref.tell({ type: 'configure-pools', ...(change as ControlChange) });
+				const { retired, ...configured } = change as ControlChange;
+				retire(retired);
+				ref.tell({ type: 'configure-pools', ...configured });
 			},
 			metrics: () => telemetry.snapshot(),
 			inspect: () => ({ stats: system.stats, mailboxes: [...system.mailboxDepths()] }),

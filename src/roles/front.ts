@@ -4,6 +4,7 @@
  */
 import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
+import type { CatalogAnswer } from '../actors/serving/catalog-messages.ts';
 import type { DeskCommand } from '../actors/serving/desk-messages.ts';
 import type { ReadEngineLog } from '../actors/serving/engine-log-messages.ts';
 import { spawnFrontActors } from '../actors/serving/front-actors.ts';
@@ -113,6 +114,7 @@ runRole<FrontConfig, FrontFacts>(
 					engineLogs: () => engineLogs,
 					collectMetrics: async () => (await main?.metrics()) ?? renderMetrics([await telemetry.snapshot()]),
 					reloadConfig: async () => ((await main?.reloadConfig()) as ConfigReload | undefined) ?? null,
+					catalog: async (request) => ((await main?.catalog(request)) as CatalogAnswer | undefined) ?? null,
 					options: config.options,
 				})
 			: null;

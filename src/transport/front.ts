@@ -4,6 +4,7 @@
  */
 import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { ActorSystem } from '../actors/kernel/system.ts';
+import type { CatalogAnswer, CatalogRequest } from '../actors/serving/catalog-messages.ts';
 import type { DecodePort } from '../actors/serving/decode.ts';
 import type { ReadEngineLog } from '../actors/serving/engine-log-messages.ts';
 import type { DispatcherCommand } from '../actors/serving/messages.ts';
@@ -59,6 +60,8 @@ export interface FrontSources {
 	readonly collectMetrics: () => Promise<string>;
 	/** Reads the configuration anew. Default: nobody can. */
 	readonly reloadConfig?: () => Promise<ConfigReload | null>;
+	/** Asks the catalog of models; null: nobody has one. Default: nobody. */
+	readonly catalog?: (request: CatalogRequest) => Promise<CatalogAnswer | null>;
 	readonly options: FrontOptions;
 	readonly clock?: Clock;
 }
@@ -115,6 +118,7 @@ export function buildFront(sources: FrontSources): Front {
 		engineLogs: sources.engineLogs ?? (() => null),
 		collectMetrics,
 		reloadConfig: sources.reloadConfig ?? (() => Promise.resolve(null)),
+		catalog: sources.catalog ?? (() => Promise.resolve(null)),
 		options,
 		clock,
 		watchers,

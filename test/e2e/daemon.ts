@@ -101,7 +101,10 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 	args.push('--log-level', 'debug', ...(options.args ?? []));
 	if (options.fronts !== undefined) args.push('--threads.front', String(options.fronts), '--listen.host', 'auto');
 	const crashes = options.withCrashes === true ? { NODE_OPTIONS: `--require ${crashPoint(folder)}` } : {};
-	const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...crashes, ...options.env } });
+	const child = spawn(process.execPath, args, {
+		stdio: ['ignore', 'pipe', 'pipe'],
+		env: { ...process.env, XDG_DATA_HOME: folder, ...crashes, ...options.env },
+	});
 	let output = '';
 	const listeners = new Set<() => void>();
 	for (const stream of [child.stdout, child.stderr]) {

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
-import { type Daemon, startDaemon } from './daemon.ts';
+import { type Daemon, repository, startDaemon } from './daemon.ts';
 import { plantedKey } from './leaks.ts';
 
 interface Content {
@@ -35,12 +35,18 @@ const parameters = (path: string): string => {
 		? 'demo'
 		: path.startsWith('/v2/sessions')
 			? sessionId
-			: path.startsWith('/v1/models')
-				? 'default'
-				: path.startsWith('/v1/responses')
-					? responseId
-					: taskId;
+			: path.startsWith('/v2/catalog')
+				? 'stories'
+				: path.startsWith('/v1/models')
+					? 'default'
+					: path.startsWith('/v1/responses')
+						? responseId
+						: taskId;
 	return path.replace('{owner}/{id}', 'scripted%3Ademo').replace('{id}', id);
+};
+/** Sent instead of an example that names a file of its own. */
+const bodies: Readonly<Record<string, unknown>> = {
+	'POST /v2/catalog/models': { source_url: `file:${repository}models/tiny-chat.gguf`, id: 'stories' },
 };
 /** They follow what goes on, and would not end. */
 const streaming = new Set(['GET /v2/tasks/{id}/events']);
@@ -75,6 +81,10 @@ const wrong: readonly (readonly [method: string, path: string, body: unknown, st
 	['POST', '/v1/responses', { model: 'default', input: 'x', previous_response_id: `resp_${taskId}` }, 404],
 	['GET', '/v1/responses/nothing', undefined, 404],
 	['GET', '/v1/responses/nothing?starting_after=x', undefined, 400],
+	['GET', '/v2/catalog/models/nobody', undefined, 404],
+	['DELETE', '/v2/catalog/models/nobody', undefined, 404],
+	['POST', '/v2/catalog/models', { source_url: 'hf:org/repo' }, 400],
+	['POST', '/v2/catalog/models', { source_url: 'file:/nowhere.gguf' }, 400],
 ];
 
 describe('the OpenAPI document', () => {
@@ -168,7 +178,7 @@ describe('the OpenAPI document', () => {
 		for (const { key, method, path, operation } of operations().sort((a, b) => order(a.key) - order(b.key))) {
 			if (streaming.has(key)) continue;
 			if (/reload|purge/.test(key)) await steady();
-			const body = operation.requestBody?.content['application/json']?.example;
+			const body = bodies[key] ?? operation.requestBody?.content['application/json']?.example;
 			const response = await call(method, parameters(path), body ?? (method === 'POST' ? {} : undefined));
 			const success = Object.keys(operation.responses).find((status) => Number(status) < 300);
 			const expected = otherwise[key] ?? Number(success);

@@ -7,6 +7,7 @@ import type { EdgeRef } from '../../src/actors/kernel/edge.ts';
 import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import { SimHost } from '../../src/actors/kernel/sim-host.ts';
 import { ActorSystem } from '../../src/actors/kernel/system.ts';
+import { CatalogAdmission } from '../../src/actors/serving/admission.ts';
 import { dispatcher } from '../../src/actors/serving/dispatcher.ts';
 import { engineGuardian } from '../../src/actors/serving/engine-guardian.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
@@ -25,7 +26,7 @@ import type {
 	Settlement,
 	TaskSummary,
 } from '../../src/actors/serving/messages.ts';
-import type { ConfigurePools } from '../../src/actors/serving/pool-messages.ts';
+import type { ConfigurePools, RetireModels } from '../../src/actors/serving/pool-messages.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 import { SessionNotes } from '../../src/actors/serving/session-notes.ts';
 import { servedMs } from '../../src/actors/serving/tokens-served.ts';
@@ -269,10 +270,11 @@ export class ControlWorld {
 	readonly adopted: KnownTask[] = [];
 	sessions = { ttlMs: 600_000, turnsMax: 8, countMax: 1_000 };
 	pinning = true;
+	readonly admission = new CatalogAdmission();
 	epoch = 0;
 	/** As the front knew it from the last control thread. */
 	draining: readonly { readonly poolId: string; readonly deadlineAt: number }[] = [];
-	dispatcher: ActorRef<DispatcherCommand | ConfigurePools> | null = null;
+	dispatcher: ActorRef<DispatcherCommand | ConfigurePools | RetireModels> | null = null;
 	guardian: ActorRef<EngineThreadCommand> | null = null;
 	/** What the front keeps of sessions. */
 	readonly notes = new SessionNotes();
@@ -334,9 +336,10 @@ export class ControlWorld {
 			engines: this.homes,
 			sessions: this.sessions,
 			pinning: this.pinning,
+			admission: this.admission,
 		});
 		this.dispatcher = this.system.spawn(`control-${this.epoch}`, setup, { mailboxMax: 65_536 }) as ActorRef<
-			DispatcherCommand | ConfigurePools
+			DispatcherCommand | ConfigurePools | RetireModels
 		>;
 		if (front === 'reports') this.frontReports();
 		this.engineJoins();
@@ -346,6 +349,13 @@ export class ControlWorld {
 	configure(...pools: readonly PoolSpec[]): void {
 		this.pools = pools;
 		this.dispatcher?.tell({ type: 'configure-pools', pools, pinning: this.pinning });
+		this.host.run();
+	}
+
+	/** As the control thread's role does. */
+	retire(models: readonly string[], deadlineMs = 0): void {
+		this.admission.retired = new Set(models);
+		this.dispatcher?.tell({ type: 'retire-models', models, deadlineMs });
 		this.host.run();
 	}
 

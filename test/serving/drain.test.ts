@@ -54,6 +54,34 @@ test('a drained pool takes no task; its running ones go on, its queued ones move
 	world.assertQuiet();
 });
 
+test('a model that is retired drains its pools: new tasks and waiting ones are refused, running ones end or go at the deadline', () => {
+	const world = ControlWorld.ready(pools().map((spec) => ({ ...spec, model: `scripted:${spec.poolId}`, aliases: ['both'] })));
+	const running = world.submit('running', toA);
+	const waiting = world.submit('waiting', toA);
+	const moves = world.submit('moves', { modelRef: 'both', ...placement({ preferPools: ['a'] }) });
+	assert.deepEqual([running.state, waiting.poolId, moves.poolId], ['running', 'a', 'a']);
+	world.retire(['scripted:a'], 60_000);
+	world.host.advance(10);
+	assert.deepEqual(
+		[waiting.only('refused').failure.code, moves.poolId, world.view('a').drainingUntil !== null],
+		['MODEL_DEPRECATED', 'b', true],
+	);
+	for (const modelRef of ['a', 'scripted:a']) {
+		assert.equal(world.submit(`late-${modelRef}`, { modelRef }).only('refused').failure.code, 'MODEL_DEPRECATED');
+	}
+	assert.equal(world.submit('served', { modelRef: 'both' }).poolId, 'b');
+	assert.equal(world.control('a', undrain)?.code, 'MODEL_DEPRECATED');
+	assert.equal(world.control('b', { kind: 'reload', model: 'scripted:a' })?.code, 'MODEL_DEPRECATED');
+	finishAll(world);
+	assert.equal(running.state, 'done');
+	world.retire([]);
+	world.host.advance(10);
+	const back = world.submit('back', toA);
+	assert.equal(back.state, 'running');
+	back.finish();
+	world.assertQuiet();
+});
+
 test('tasks that no other pool can serve wait, and start when the pool takes tasks again', () => {
 	const world = ControlWorld.ready(pools());
 	const running = world.submit('running', toA);

@@ -73,6 +73,7 @@ const keep = {
 	ownMetrics: () => Promise.resolve('own'),
 	renderMetrics: (all: readonly unknown[]) => Promise.resolve(JSON.stringify(all)),
 	reloadConfig: () => Promise.resolve(null),
+	catalog: () => Promise.resolve(null),
 };
 
 describe('a crew', () => {

@@ -79,7 +79,7 @@ export const rules: readonly Rule[] = [
 		pattern: /\basync\b|\bawait\b|\bPromise\b|\.then\(/g,
 		in: 'code',
 		where: actors,
-		owners: [/^src\/actors\/kernel\/real-host\.ts$/],
+		owners: [/^src\/actors\/kernel\/real-host\.ts$/, /^src\/actors\/catalog\/catalog-store\.ts$/],
 		instead: 'do asynchronous work at an edge and let it come back as a message',
 	},
 	{

@@ -12,7 +12,7 @@ import type { ActorContext } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
 import { failure } from './failure.ts';
 import type { DispatcherCommand, EngineThreadCommand, PoolControlled, PoolOperation, PoolView, TaskSummary } from './messages.ts';
-import type { OwnSnapshot, PoolSnapshot } from './placement.ts';
+import { answersTo, type OwnSnapshot, type PoolSnapshot } from './placement.ts';
 import { pool } from './pool.ts';
 import type { PoolMessage, PoolNews } from './pool-messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
@@ -28,6 +28,8 @@ export interface PoolRow {
 	drainingUntil: number | null;
 	/** It is configured no more, and takes nothing new. */
 	retiring: 'no' | 'emptying' | 'ending';
+	/** Its model is retired: that is why it is drained. */
+	retired: boolean;
 	/** Tasks that were sent there, all in all. */
 	sent: number;
 }
@@ -56,6 +58,9 @@ export class DispatcherPools {
 	/** Those that are to be, as they were configured last. */
 	#configured: readonly PoolSpec[];
 	#grantsOpen = false;
+	/** Models that no pool may serve. */
+	#retired: ReadonlySet<string> = new Set();
+	#retireMs = 0;
 
 	constructor(ctx: Owner, options: DispatcherPoolsOptions) {
 		this.#ctx = ctx;
@@ -83,6 +88,32 @@ export class DispatcherPools {
 			if (retiring === 'no' || (retiring === 'emptying' && resume !== null)) snapshots.push(snapshot);
 		}
 		return snapshots;
+	}
+
+	/** What the pools serve that answer to the task's model ref. */
+	models(task: Pick<TaskSummary, 'resume' | 'modelRef'>): string[] {
+		return this.snapshots(task)
+			.filter((pool) => answersTo(pool, task.modelRef))
+			.map(({ model }) => model);
+	}
+
+	/** No pool may serve these from now on, and no others: their pools are drained, and those of what is retired no more take tasks again. */
+	retire(models: ReadonlySet<string>, deadlineMs: number): void {
+		this.#retired = models;
+		this.#retireMs = deadlineMs;
+		for (const row of this.#rows.values()) this.#drainRetired(row);
+	}
+
+	#drainRetired(row: PoolRow): void {
+		const retired = this.#retired.has(row.view.model);
+		if (retired === row.retired) return;
+		row.retired = retired;
+		this.drain(row, retired ? this.#ctx.now() + this.#retireMs : null);
+		const { poolId, model } = row.view;
+		this.#ctx.telemetry.log('info', retired ? 'pool-drain' : 'pool-undrain', {
+			pool_id: poolId,
+			human: retired ? `Draining ${poolId}: its model ${model} is retired.` : `${poolId} takes tasks again: its model is not retired.`,
+		});
 	}
 
 	/** False: it has more to do than it can take. */
@@ -139,6 +170,7 @@ export class DispatcherPools {
 			row.retiring = 'ending';
 			row.ref.tell({ type: 'end' });
 		}
+		this.#drainRetired(row);
 		return { before, now: row.view };
 	}
 
@@ -174,15 +206,26 @@ export class DispatcherPools {
 		const { epoch, engines } = this.#options;
 		const ref = this.#ctx.spawn(spec.poolId, pool({ spec, epoch, engines, dispatcher: this.#ctx.self }), { mailboxMax: poolMailboxMax });
 		this.#ctx.watch(ref);
-		this.#rows.set(spec.poolId, { spec, ref, drainingUntil: null, retiring: 'no', sent: 0, ...startingNews(spec) });
+		this.#rows.set(spec.poolId, { spec, ref, drainingUntil: null, retiring: 'no', retired: false, sent: 0, ...startingNews(spec) });
 		for (const [engineId, replyTo] of this.#engines) ref.tell({ type: 'use-engine', engineId, replyTo });
 		if (this.#grantsOpen) ref.tell({ type: 'open-grants' });
+		const row = this.#rows.get(spec.poolId);
+		if (row !== undefined) this.#drainRetired(row);
 	}
 
 	control({ poolId, operation, correlationId, replyTo }: Extract<DispatcherCommand, { type: 'control-pool' }>): void {
 		const row = this.#rows.get(poolId);
 		if (row === undefined) {
 			replyTo.tell({ type: 'pool-controlled', failure: failure('NOT_FOUND', 'there is no such pool; /v2/pools lists them') });
+			return;
+		}
+		const barred = operation.kind === 'reload' ? this.#retired.has(operation.model) : operation.kind === 'undrain' && row.retired;
+		if (barred) {
+			const model = operation.kind === 'reload' ? operation.model : row.view.model;
+			replyTo.tell({
+				type: 'pool-controlled',
+				failure: failure('MODEL_DEPRECATED', `the model ${model} is retired; make it active again first`),
+			});
 			return;
 		}
 		if (operation.kind !== 'drain' && operation.kind !== 'undrain') {

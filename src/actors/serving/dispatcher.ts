@@ -6,7 +6,7 @@
  */
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
-import { type AdmissionSteps, openAdmission } from './admission.ts';
+import { type AdmissionSteps, openAdmission, retiredModel } from './admission.ts';
 import { placementOf } from './continuation.ts';
 import type { DecisionRecord } from './decision-messages.ts';
 import { DecisionRecords, decisionRecord } from './decision-records.ts';
@@ -17,7 +17,7 @@ import { FrontRoster, type RosterTick } from './front-roster.ts';
 import { expectOfDispatcher } from './known-series.ts';
 import type { DispatcherCommand, KnownTask, PlacementNews, TaskClaim, TaskClaimed, TaskSummary } from './messages.ts';
 import { choose, countOneMore, type Decision, decide, feasibility } from './placement.ts';
-import type { ConfigurePools, PoolNews } from './pool-messages.ts';
+import type { ConfigurePools, PoolNews, RetireModels } from './pool-messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import type { SessionOptions } from './session-book.ts';
 import type { SessionTerms } from './session-messages.ts';
@@ -39,7 +39,14 @@ export interface DispatcherOptions {
 	readonly pinning?: boolean;
 }
 
-export type DispatcherMessage = DispatcherCommand | ConfigurePools | PoolNews | RosterTick | SessionsTick | { readonly type: 'news-due' };
+export type DispatcherMessage =
+	| DispatcherCommand
+	| ConfigurePools
+	| RetireModels
+	| PoolNews
+	| RosterTick
+	| SessionsTick
+	| { readonly type: 'news-due' };
 
 const contestedMs = 100;
 /** A link without room for news has some again by then. */
@@ -112,6 +119,9 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			case 'configure-pools':
 				this.#pinning = message.pinning;
 				this.#pools.configure(message.pools);
+				break;
+			case 'retire-models':
+				this.#pools.retire(new Set(message.models), message.deadlineMs);
 				break;
 			case 'explain':
 				message.replyTo.tell({ type: 'explained', decision: this.#decisions.get(message.taskId) });
@@ -187,7 +197,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const granted = 'code' in terms ? noTerms : terms;
 		const { decision, record } = this.#decide(summary, problem, startedAt, (chosen) => {
 			// One that has begun does not stand still in a pool that is being emptied.
-			const mayWait = chosen.kind === 'none' && again && summary.resume === null;
+			const mayWait = chosen.kind === 'none' && again && summary.resume === null && chosen.failure.code !== 'MODEL_DEPRECATED';
 			if (mayWait && this.#mayWait(summary, granted, replyTo)) return;
 			if (chosen.kind === 'none') this.#sessions.giveBack(summary, granted, this.#ctx.now());
 			this.#place(summary, granted, chosen, replyTo);
@@ -237,6 +247,11 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			}
 		}
 		const home = this.#pools.get(poolId);
+		if (home?.retired === true) {
+			this.#sessions.giveBack(summary, terms, this.#ctx.now(), false);
+			this.#news.tell(replyTo, { type: 'refused', failure: retiredModel(summary.modelRef) });
+			return;
+		}
 		if (home !== undefined && this.#pools.send(home, { type: 'enqueue', summary, terms, origin: { kind: 'stays' }, replyTo })) return;
 		this.#sessions.giveBack(summary, terms, this.#ctx.now(), false);
 		this.#news.tell(replyTo, {
@@ -286,7 +301,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		startedAt: number,
 		use: (decision: Decision) => void = () => undefined,
 	): { readonly decision: Decision; readonly record: DecisionRecord } {
-		const problem = refused ?? this.#admission.catalog(summary, startedAt) ?? this.#whyNoPin(summary);
+		const problem = refused ?? this.#admission.catalog(summary, startedAt, () => this.#pools.models(summary)) ?? this.#whyNoPin(summary);
 		const admittedAt = this.#ctx.now();
 		const { pools, job } = placementOf(this.#pools.snapshots(summary), summary);
 		const feasible = problem === null ? feasibility(pools, job) : { pools: [], considered: [], failure: problem };

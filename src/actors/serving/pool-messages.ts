@@ -27,6 +27,14 @@ export interface ConfigurePools {
 	readonly pinning: boolean;
 }
 
+/** Control role → Dispatcher: models that no pool may serve any more, as pools call them; all of them, each time. */
+export interface RetireModels {
+	readonly type: 'retire-models';
+	readonly models: readonly string[];
+	/** How long tasks may still run where one of them has just come. */
+	readonly deadlineMs: number;
+}
+
 /** Dispatcher → Pool: a task's own messages, once it is decided whose they are. */
 export type PoolCommand =
 	| {

@@ -47,6 +47,8 @@ export interface CrewOptions {
 	renderMetrics(all: readonly unknown[]): Promise<string>;
 	/** See `MainApi`. */
 	reloadConfig(): Promise<unknown>;
+	/** See `MainApi`. */
+	catalog(request: unknown): Promise<unknown>;
 	readonly watchdog?: WatchdogLimits;
 }
 
@@ -263,7 +265,8 @@ export class Crew {
 		member.api = api;
 		// In one go: of two that start at once, the second one finds the first, and only it.
 		this.#linkMember(member);
-		api.attach(proxy({ metrics: () => this.metrics(), reloadConfig: () => this.#options.reloadConfig() })).catch(() => undefined);
+		const { reloadConfig, catalog } = this.#options;
+		api.attach(proxy({ metrics: () => this.metrics(), reloadConfig, catalog })).catch(() => undefined);
 	}
 
 	/** Links a member with its peers that run. */

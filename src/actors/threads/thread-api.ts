@@ -30,6 +30,8 @@ export interface MainApi {
 	metrics(): Promise<string>;
 	/** Reads the configuration anew and applies what may change while the daemon runs. Answers what that was: plain data. */
 	reloadConfig(): Promise<unknown>;
+	/** Asks the catalog of models, which main keeps. Plain data both ways. */
+	catalog(request: unknown): Promise<unknown>;
 }
 
 /** `workerData` of every thread. */

@@ -26,7 +26,15 @@ const statusOf: Readonly<Record<FailureCode, number>> = {
 	INTERNAL: 500,
 };
 
-export const httpStatus = { ok: 200, accepted: 202, noContent: 204, methodNotAllowed: 405, unavailable: 503 } as const;
+export const httpStatus = {
+	ok: 200,
+	created: 201,
+	accepted: 202,
+	noContent: 204,
+	notModified: 304,
+	methodNotAllowed: 405,
+	unavailable: 503,
+} as const;
 
 /** Statuses that say when to come back. */
 const backoffStatuses: readonly number[] = [429, 503];

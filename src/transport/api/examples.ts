@@ -158,6 +158,25 @@ const model = {
 	},
 };
 
+const catalogModel = {
+	id: 'stories',
+	digest: `sha256:${'5e'.repeat(32)}`,
+	expected_digest: null,
+	source_url: 'file:/models/stories.gguf',
+	size_bytes: 26_214_400,
+	tags: ['small'],
+	manifests: [],
+	signatures: [],
+	sbom: null,
+	trust_policy: { mode: 'permissive', allowed_registries: [], require_signature: false, require_sbom: false, ca_roots: [] },
+	state: 'Active',
+	verification: 'verified',
+	problem: null,
+	last_verified_ms: 1_796_110_743_157,
+	local_path: '/models/stories.gguf',
+	gguf: { architecture: 'llama', parameters: 15_191_712, context_length: 2_048, quantization: 'Q8_0', chat_template: null },
+};
+
 /** By method and path. */
 export const examples: Readonly<Record<string, OperationExample>> = {
 	'POST /v2/tasks': {
@@ -246,6 +265,14 @@ export const examples: Readonly<Record<string, OperationExample>> = {
 	},
 	'GET /v2/sessions/{id}': { answer: session },
 	'PUT /v2/sessions/{id}': { body: { budgets: { tokens: 10_000 } }, answer: session },
+	'GET /v2/catalog/models': { answer: { models: [catalogModel], next_cursor: null } },
+	'POST /v2/catalog/models': {
+		body: { source_url: catalogModel.source_url, id: catalogModel.id, tags: catalogModel.tags },
+		answer: catalogModel,
+	},
+	'GET /v2/catalog/models/{id}': { answer: catalogModel },
+	'POST /v2/catalog/models/{id}/verify': { answer: { ...catalogModel, verification: 'pending' } },
+	'POST /v2/catalog/models/{id}/state': { body: { state: 'Retired', deadline_ms: 30_000 }, answer: { ...catalogModel, state: 'Retired' } },
 	'POST /v2/config/reload': {
 		body: {},
 		answer: { added: ['night'], removed: [], changed: ['stories'], unchanged: ['small'], restart_needed: [] },

@@ -4,6 +4,7 @@
  */
 import type { ActorRef, Delivery } from '../../actors/kernel/ref.ts';
 import type { ActorSystem } from '../../actors/kernel/system.ts';
+import type { CatalogAnswer, CatalogRequest } from '../../actors/serving/catalog-messages.ts';
 import type { DecodePort } from '../../actors/serving/decode.ts';
 import type { ReadEngineLog } from '../../actors/serving/engine-log-messages.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
@@ -45,6 +46,8 @@ export interface FrontParts {
 	readonly collectMetrics: () => Promise<string>;
 	/** Null while the threads are still being put together. */
 	readonly reloadConfig: () => Promise<ConfigReload | null>;
+	/** Null while the threads are still being put together. */
+	readonly catalog: (request: CatalogRequest) => Promise<CatalogAnswer | null>;
 	readonly options: ApiOptions;
 	readonly clock: Clock;
 	readonly watchers: Watchers;

@@ -3,6 +3,7 @@
  */
 import { failureCodes } from '../../actors/serving/failure.ts';
 import { anthropicRoutes } from './anthropic/routes.ts';
+import { catalogRoutes } from './catalog-routes.ts';
 import { httpStatus } from './errors.ts';
 import { eventsHandler, eventsQuery } from './events.ts';
 import { explainHandler } from './explain.ts';
@@ -37,6 +38,7 @@ export function nativeRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 		...taskRoutes(parts),
 		...poolRoutes(parts),
 		...sessionRoutes(parts),
+		...catalogRoutes(parts),
 		...operationRoutes(parts),
 		...openaiRoutes(parts),
 		...responsesRoutes(parts),

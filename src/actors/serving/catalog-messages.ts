@@ -1,0 +1,69 @@
+/**
+ * What is asked of the catalog of models, and what it answers. Types only, and plain data: it crosses threads. Entries have the field
+ * names of the API, for they are kept and sent as they are.
+ */
+import type { Failure } from './failure.ts';
+
+export type ModelState = 'Active' | 'Retired';
+
+/** What is known of a model from the header of its file. */
+export interface GgufEntry {
+	readonly architecture: string;
+	readonly parameters: number;
+	readonly context_length: number;
+	readonly quantization: string;
+	readonly chat_template: string | null;
+}
+
+export interface CatalogEntry {
+	readonly id: string;
+	/** `sha256:<hex>` of the file as it was hashed last; null: never yet. */
+	readonly digest: string | null;
+	/** What whoever brought it says that it is; null: nothing. */
+	readonly expected_digest: string | null;
+	/** The model ref that it came by. */
+	readonly source_url: string;
+	readonly size_bytes: number | null;
+	readonly tags: readonly string[];
+	readonly manifests: readonly string[];
+	readonly signatures: readonly string[];
+	readonly sbom: string | null;
+	readonly trust_policy: {
+		readonly mode: 'permissive';
+		readonly allowed_registries: readonly string[];
+		readonly require_signature: boolean;
+		readonly require_sbom: boolean;
+		readonly ca_roots: readonly string[];
+	};
+	readonly state: ModelState;
+	/** `verified`: the bytes were hashed, and are what they should be. `failed`: they are not, or cannot be read; `problem` says so. */
+	readonly verification: 'pending' | 'verified' | 'failed';
+	readonly problem: string | null;
+	readonly last_verified_ms: number | null;
+	readonly local_path: string | null;
+	readonly gguf: GgufEntry | null;
+}
+
+export type CatalogRequest =
+	| { readonly type: 'list-models'; readonly limit: number; readonly after: string | null }
+	| { readonly type: 'get-model'; readonly id: string }
+	| {
+			readonly type: 'add-model';
+			readonly ref: string;
+			readonly id: string | null;
+			readonly digest: string | null;
+			readonly tags: readonly string[];
+	  }
+	| { readonly type: 'delete-model'; readonly id: string }
+	| { readonly type: 'verify-model'; readonly id: string }
+	| { readonly type: 'set-model-state'; readonly id: string; readonly state: ModelState; readonly deadlineMs: number };
+
+/** `json`: the answer's body, ready to be sent. */
+export type CatalogAnswer = { readonly ok: true; readonly json: string } | { readonly ok: false; readonly failure: Failure };
+
+/** What the control thread is told: models that no pool may serve any more, by the refs that pools know them by. */
+export interface RetiredModels {
+	readonly models: readonly string[];
+	/** How long tasks may still run in the pools of those that have come. */
+	readonly deadlineMs: number;
+}

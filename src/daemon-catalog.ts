@@ -1,0 +1,53 @@
+/**
+ * The catalog of models as the daemon has it: opened before any thread, asked by the fronts through main, closed behind all. Puts the store,
+ * the jobs over files and the catalog together; a store that cannot be opened is a reason not to start.
+ */
+import { Catalog, type PoolModel } from './actors/catalog/catalog.ts';
+import { CatalogStore, StoreError } from './actors/catalog/catalog-store.ts';
+import type { Telemetry } from './actors/kernel/telemetry.ts';
+import type { CatalogAnswer, CatalogRequest, RetiredModels } from './actors/serving/catalog-messages.ts';
+import { exitCodes } from './cli/exit-codes.ts';
+import { Problem } from './cli/problem.ts';
+import type { PoolConfig } from './config-pool.ts';
+import { fileJobs } from './file-jobs.ts';
+
+export interface DaemonCatalog {
+	readonly retired: RetiredModels;
+	/** The pools are these: each file that they load has an entry. */
+	usePools(pools: readonly PoolConfig[]): void;
+	answer(request: unknown): Promise<CatalogAnswer>;
+	close(): Promise<void>;
+}
+
+/** Throws a `Problem`. */
+export function openCatalog(folder: string, telemetry: Telemetry, retired: (models: RetiredModels) => void): DaemonCatalog {
+	const store = openStore(folder);
+	const jobs = fileJobs();
+	const catalog = new Catalog(store, { digest: jobs.digest, gguf: jobs.gguf, wallNow: () => Date.now(), retired, telemetry });
+	return {
+		get retired() {
+			return catalog.retired;
+		},
+		usePools: (pools) => catalog.usePools(pools.flatMap(loadedModel)),
+		answer: (request) => new Promise((resolve) => catalog.answer(request as CatalogRequest, resolve)),
+		async close() {
+			// What was being hashed ends without an outcome, and stays as it was.
+			await jobs.close();
+			await new Promise<void>((resolve) => catalog.whenSettled(resolve));
+			await store.close();
+		},
+	};
+}
+
+function openStore(folder: string): CatalogStore {
+	try {
+		return new CatalogStore(folder);
+	} catch (error) {
+		if (error instanceof StoreError) throw new Problem(exitCodes.unavailable, error.message, 'name another folder with store.path');
+		throw error;
+	}
+}
+
+function loadedModel({ id, model, modelPath }: PoolConfig): PoolModel[] {
+	return modelPath === null ? [] : [{ poolId: id, model, path: modelPath }];
+}

@@ -1,0 +1,38 @@
+/**
+ * The pool of threads for jobs over whole files, as main uses it: threads begin with the first job and end when there has been none for a
+ * while, so that a daemon which hashes nothing has none.
+ */
+import { availableParallelism } from 'node:os';
+import { Piscina } from 'piscina';
+import type { HashedFile } from './actors/catalog/file-digest.ts';
+import type { GgufEntry } from './actors/serving/catalog-messages.ts';
+import type { FileJob, FileOutcome } from './roles/file-worker.ts';
+
+export interface FileJobs {
+	digest(path: string, done: (outcome: FileOutcome<HashedFile>) => void): void;
+	gguf(path: string, done: (outcome: FileOutcome<GgufEntry>) => void): void;
+	close(): Promise<void>;
+}
+
+const idleMs = 5_000;
+/** More of them only take the disk from each other. */
+const threadsMax = 4;
+
+export function fileJobs(threads = Math.min(threadsMax, availableParallelism())): FileJobs {
+	const pool = new Piscina({
+		filename: new URL(`./roles/file-worker${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url).href,
+		minThreads: 0,
+		maxThreads: threads,
+		idleTimeout: idleMs,
+	});
+	const run = (job: FileJob, done: (outcome: unknown) => void): void => {
+		const failed = (error: unknown): void =>
+			done({ ok: false, problem: error instanceof Error ? error.message : String(error) } satisfies FileOutcome<never>);
+		void pool.run(job).then(done, failed);
+	};
+	return {
+		digest: (path, done) => run({ kind: 'digest', path }, (outcome) => done(outcome as FileOutcome<HashedFile>)),
+		gguf: (path, done) => run({ kind: 'gguf', path }, (outcome) => done(outcome as FileOutcome<GgufEntry>)),
+		close: () => pool.destroy(),
+	};
+}

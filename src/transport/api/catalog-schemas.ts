@@ -1,0 +1,88 @@
+/** Bodies and answers of the catalog: what is checked, and what `/openapi.json` says of them. No behaviour. */
+import { Type } from '@sinclair/typebox';
+import { oneOf } from './schemas.ts';
+
+const text = Type.String();
+const texts = Type.Array(text);
+const count = Type.Integer({ minimum: 0 });
+const nullableText = Type.Union([text, Type.Null()]);
+const digest = '^sha256:[0-9a-fA-F]{64}$';
+
+export const catalogModelSchema = Type.Object(
+	{
+		source_url: Type.String({
+			minLength: 1,
+			maxLength: 1024,
+			description: 'A model ref; in this version `file:/absolute/path.gguf`',
+			allowed: 'a text of 1 to 1024 characters',
+		}),
+		id: Type.Optional(
+			Type.String({
+				minLength: 1,
+				maxLength: 128,
+				description: 'What it is called here; default its `source_url`',
+				allowed: 'a text of 1 to 128 characters',
+			}),
+		),
+		digest: Type.Optional(
+			Type.String({
+				pattern: digest,
+				description: 'What its bytes must have: it is verified against this, always',
+				allowed: 'sha256: and 64 hexadecimal digits',
+			}),
+		),
+		tags: Type.Optional(
+			Type.Array(Type.String({ minLength: 1, maxLength: 64, allowed: 'a text of 1 to 64 characters' }), {
+				maxItems: 32,
+				description: 'Words of your own',
+			}),
+		),
+	},
+	{ additionalProperties: false, description: 'A model for the catalog' },
+);
+
+export const catalogStateSchema = Type.Object(
+	{
+		state: oneOf(['Active', 'Retired'], 'Retired: no task may use it, and pools that serve it are drained'),
+		deadline_ms: Type.Optional(
+			Type.Integer({ minimum: 0, maximum: 86_400_000, default: 30_000, description: 'How long running tasks may go on' }),
+		),
+	},
+	{ additionalProperties: false, description: 'The state that a model is to be in' },
+);
+
+export const catalogEntrySchema = Type.Object({
+	id: text,
+	digest: nullableText,
+	expected_digest: nullableText,
+	source_url: text,
+	size_bytes: Type.Union([count, Type.Null()]),
+	tags: texts,
+	manifests: texts,
+	signatures: texts,
+	sbom: nullableText,
+	trust_policy: Type.Object({
+		mode: Type.Literal('permissive'),
+		allowed_registries: texts,
+		require_signature: Type.Boolean(),
+		require_sbom: Type.Boolean(),
+		ca_roots: texts,
+	}),
+	state: Type.Union([Type.Literal('Active'), Type.Literal('Retired')]),
+	verification: Type.Union([Type.Literal('pending'), Type.Literal('verified'), Type.Literal('failed')]),
+	problem: nullableText,
+	last_verified_ms: Type.Union([count, Type.Null()]),
+	local_path: nullableText,
+	gguf: Type.Union([
+		Type.Object({
+			architecture: text,
+			parameters: count,
+			context_length: count,
+			quantization: text,
+			chat_template: nullableText,
+		}),
+		Type.Null(),
+	]),
+});
+
+export const catalogListSchema = Type.Object({ models: Type.Array(catalogEntrySchema), next_cursor: nullableText });

@@ -1,0 +1,111 @@
+/**
+ * The catalog of models over HTTP: `/v2/catalog/models`. On the front thread; main has the catalog, and answers with bodies that are sent as
+ * they are.
+ */
+import { createHash } from 'node:crypto';
+import type { CatalogRequest } from '../../actors/serving/catalog-messages.ts';
+import type { Handler } from '../http/application.ts';
+import type { Exchange } from '../http/exchange.ts';
+import type { Header } from '../http/http-host.ts';
+import { catalogModelSchema, catalogStateSchema } from './catalog-schemas.ts';
+import { httpStatus } from './errors.ts';
+import { checkerOf } from './field-problems.ts';
+import { type FrontParts, unanswered } from './front-parts.ts';
+import { parseJsonBody } from './json-body.ts';
+import { type QueryFields, queryOf } from './query.ts';
+
+const drainDefaultMs = 30_000;
+const checkModel = checkerOf(catalogModelSchema);
+const checkState = checkerOf(catalogStateSchema);
+
+export const modelsQuery = {
+	limit: { kind: 'integer', minimum: 1, maximum: 1000, default: 100, description: 'Most models in one answer' },
+	cursor: { kind: 'text', maxLength: 2048, description: '`next_cursor` of the page before' },
+} as const satisfies QueryFields;
+
+export function listModelsHandler(parts: FrontParts): Handler {
+	return (exchange) => {
+		const query = queryOf(exchange.request.query, modelsQuery);
+		if (query.ok)
+			ask(parts, exchange, { type: 'list-models', limit: query.value.limit, after: query.value.cursor }, (json) => tagged(exchange, json));
+		else exchange.fail(query.failure);
+		return null;
+	};
+}
+
+export function getModelHandler(parts: FrontParts): Handler {
+	return (exchange) => {
+		ask(parts, exchange, { type: 'get-model', id: idOf(exchange) }, (json) => tagged(exchange, json));
+		return null;
+	};
+}
+
+export function addModelHandler(parts: FrontParts): Handler {
+	return withBody(parts, (exchange, json) => {
+		const body = checkModel(json);
+		if (!body.ok) return exchange.fail(body.failure);
+		const { source_url: ref, id = null, digest = null, tags = [] } = body.value;
+		ask(parts, exchange, { type: 'add-model', ref, id, digest: digest?.toLowerCase() ?? null, tags }, (entry) =>
+			send(exchange, httpStatus.created, entry),
+		);
+	});
+}
+
+export function deleteModelHandler(parts: FrontParts): Handler {
+	return (exchange) => {
+		ask(parts, exchange, { type: 'delete-model', id: idOf(exchange) }, () => exchange.empty(httpStatus.noContent));
+		return null;
+	};
+}
+
+export function verifyModelHandler(parts: FrontParts): Handler {
+	return withBody(parts, (exchange) => {
+		ask(parts, exchange, { type: 'verify-model', id: idOf(exchange) }, (entry) => send(exchange, httpStatus.accepted, entry));
+	});
+}
+
+export function modelStateHandler(parts: FrontParts): Handler {
+	return withBody(parts, (exchange, json) => {
+		const body = checkState(json);
+		if (!body.ok) return exchange.fail(body.failure);
+		const { state, deadline_ms: deadlineMs = drainDefaultMs } = body.value;
+		ask(parts, exchange, { type: 'set-model-state', id: idOf(exchange), state, deadlineMs }, (entry) =>
+			send(exchange, httpStatus.accepted, entry),
+		);
+	});
+}
+
+function idOf(exchange: Exchange): string {
+	return exchange.params['id'] ?? '';
+}
+
+/** No body is an empty object. */
+function withBody(parts: FrontParts, use: (exchange: Exchange, json: unknown) => void): Handler {
+	return (exchange) =>
+		exchange.body((bytes) => {
+			const json = bytes.length === 0 ? { ok: true as const, value: {} } : parseJsonBody(bytes);
+			if (json.ok) use(exchange, json.value);
+			else exchange.fail(json.failure);
+		}, parts.options.bodyBytesMax);
+}
+
+function ask(parts: FrontParts, exchange: Exchange, request: CatalogRequest, use: (json: string) => void): void {
+	exchange.later(parts.catalog(request), (answer) => {
+		if (answer === null) exchange.fail(unanswered('the catalog', 'closed'));
+		else if (answer.ok) use(answer.json);
+		else exchange.fail(answer.failure);
+	});
+}
+
+/** 304 for who has it already. */
+function tagged(exchange: Exchange, json: string): void {
+	const etag = `"${createHash('sha256').update(json).digest('base64url').slice(0, 22)}"`;
+	const known = exchange.request.header('if-none-match') ?? '';
+	const has = known.trim() === '*' || known.split(',').some((each) => each.trim().replace(/^W\//, '') === etag);
+	if (has) exchange.empty(httpStatus.notModified, [['ETag', etag]]);
+	else send(exchange, httpStatus.ok, json, [['ETag', etag]]);
+}
+
+function send(exchange: Exchange, status: number, json: string, more: readonly Header[] = []): void {
+	exchange.sink.respond(status, exchange.headers([['Content-Type', 'application/json'], ...more]), json);
+}
