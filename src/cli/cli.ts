@@ -17,6 +17,7 @@ import { daemonClient } from './daemon-client.ts';
 import { type CpuFacts, listDevices, unusedDevices } from './devices-command.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
 import { addKeys } from './keys-command.ts';
+import { addModels } from './models-command.ts';
 import { poolLog } from './pool-log.ts';
 import { drainPool, listPools, poolHealth, purgePool, reloadPool, undrainPool } from './pools-command.ts';
 import { checkDevices, checkModelFiles } from './preflight.ts';
@@ -96,6 +97,7 @@ function commands(effects: CliEffects, terminal: Terminal, flags: ParsedFlags | 
 	addRun(program, terminal, done);
 	addTasks(program, terminal, done);
 	addPools(program, terminal, done);
+	addModels(program, terminal, done, urlOption, wholeNumber);
 	addBench(program, terminal, done);
 	addDevices(program, effects, terminal, done);
 	addConfig(program, effects, terminal, flags, done);

@@ -1,0 +1,207 @@
+/** `models`: what the daemon knows of models, taking files in, having their bytes verified, retiring and forgetting them. */
+import { resolve } from 'node:path';
+import { type Command, type Option } from 'commander';
+import {
+	type DaemonClient,
+	daemonClient,
+	getJson,
+	isObject,
+	type JsonObject,
+	number,
+	objects,
+	postJson,
+	text,
+	told,
+} from './daemon-client.ts';
+import { type ExitCode, exitCodes } from './exit-codes.ts';
+import { table } from './table.ts';
+import type { Terminal } from './terminal.ts';
+
+const path = '/v2/catalog/models';
+const pageSize = 1000;
+
+export async function listModels(client: DaemonClient, json: boolean, terminal: Terminal): Promise<ExitCode> {
+	const models: JsonObject[] = [];
+	for (let cursor: string | null = ''; cursor !== null; ) {
+		const page: JsonObject = await getJson(
+			client,
+			`${path}?limit=${pageSize}${cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`}`,
+		);
+		models.push(...objects(page['models']));
+		cursor = text(page['next_cursor']) || null;
+	}
+	if (json) for (const model of models) terminal.out(`${JSON.stringify(model)}\n`);
+	else terminal.out(table([['MODEL', 'STATE', 'VERIFIED', 'SIZE', 'ARCHITECTURE', 'QUANTIZATION', 'TAGS'], ...models.map(row)]));
+	return exitCodes.ok;
+}
+
+export async function showModel(client: DaemonClient, id: string, json: boolean, terminal: Terminal): Promise<ExitCode> {
+	const model = await getJson(client, pathOf(id));
+	if (json) {
+		terminal.out(`${JSON.stringify(model)}\n`);
+		return exitCodes.ok;
+	}
+	const gguf = isObject(model['gguf']) ? model['gguf'] : {};
+	const lines: [string, string][] = [
+		['id', text(model['id'])],
+		['state', text(model['state'])],
+		['source', text(model['source_url'])],
+		['digest', text(model['digest']) || 'not hashed yet'],
+		['verification', text(model['verification'])],
+		['problem', text(model['problem'])],
+		['size', size(model['size_bytes'])],
+		['architecture', text(gguf['architecture'])],
+		['parameters', String(number(gguf['parameters']) ?? '')],
+		['context', String(number(gguf['context_length']) ?? '')],
+		['quantization', text(gguf['quantization'])],
+		['chat template', isObject(model['gguf']) ? (text(gguf['chat_template']) === '' ? 'none' : 'yes') : ''],
+	];
+	terminal.out(table(lines.filter(([, value]) => value !== '')));
+	return exitCodes.ok;
+}
+
+export interface ImportOptions {
+	readonly id: string | null;
+	readonly digest: string | null;
+	readonly tags: readonly string[];
+}
+
+/** Waits until its bytes have been hashed: the exit code says whether they are what they should be. */
+export async function importModel(
+	client: DaemonClient,
+	file: string,
+	{ id, digest, tags }: ImportOptions,
+	json: boolean,
+	terminal: Terminal,
+	lookAgainMs = 300,
+): Promise<ExitCode> {
+	// A path is a file here, and nothing but: a ref is left as it is.
+	const source = /^[A-Za-z][A-Za-z0-9+.-]*:/.test(file) ? file : `file:${resolve(file)}`;
+	const body = { source_url: source, tags, ...(id === null ? {} : { id }), ...(digest === null ? {} : { digest }) };
+	const model = await postJson(client, path, body);
+	return await hashed(client, text(model['id']), json, terminal, lookAgainMs);
+}
+
+/** As `import` does. */
+export async function verifyModel(
+	client: DaemonClient,
+	id: string,
+	json: boolean,
+	terminal: Terminal,
+	lookAgainMs = 300,
+): Promise<ExitCode> {
+	await postJson(client, `${pathOf(id)}/verify`, {});
+	return await hashed(client, id, json, terminal, lookAgainMs);
+}
+
+export async function setModelState(
+	client: DaemonClient,
+	id: string,
+	state: 'Active' | 'Retired',
+	deadlineMs: number | null,
+	json: boolean,
+	terminal: Terminal,
+): Promise<ExitCode> {
+	const model = await postJson(client, `${pathOf(id)}/state`, { state, ...(deadlineMs === null ? {} : { deadline_ms: deadlineMs }) });
+	const words = state === 'Retired' ? 'is retired: its tasks are refused, and its pools are drained' : 'is active again';
+	terminal.out(json ? `${JSON.stringify(model)}\n` : `${id} ${words}\n`);
+	return exitCodes.ok;
+}
+
+export async function removeModel(client: DaemonClient, id: string, terminal: Terminal): Promise<ExitCode> {
+	await told(client.api.http.ask(pathOf(id), { method: 'DELETE' }));
+	terminal.out(`${id} is forgotten; its file is where it was\n`);
+	return exitCodes.ok;
+}
+
+async function hashed(client: DaemonClient, id: string, json: boolean, terminal: Terminal, lookAgainMs: number): Promise<ExitCode> {
+	let model = await getJson(client, pathOf(id));
+	if (text(model['verification']) === 'pending') terminal.note(`${id} is being hashed`);
+	while (text(model['verification']) === 'pending') {
+		await new Promise((resolvePause) => setTimeout(resolvePause, lookAgainMs));
+		model = await getJson(client, pathOf(id));
+	}
+	const verified = text(model['verification']) === 'verified';
+	if (json) terminal.out(`${JSON.stringify(model)}\n`);
+	else if (verified) terminal.out(`${id} is verified: ${text(model['digest'])}\n`);
+	else terminal.say(text(model['problem']));
+	return verified ? exitCodes.ok : exitCodes.failure;
+}
+
+function pathOf(id: string): string {
+	return `${path}/${encodeURIComponent(id)}`;
+}
+
+function row(model: JsonObject): string[] {
+	const gguf = isObject(model['gguf']) ? model['gguf'] : {};
+	const verification = text(model['verification']);
+	return [
+		text(model['id']),
+		text(model['state']),
+		verification === 'verified' ? 'yes' : verification,
+		size(model['size_bytes']),
+		text(gguf['architecture']) || '-',
+		text(gguf['quantization']) || '-',
+		Array.isArray(model['tags']) && model['tags'].length > 0 ? model['tags'].join(', ') : '-',
+	];
+}
+
+function size(value: unknown): string {
+	const bytes = number(value);
+	if (bytes === null) return '-';
+	return bytes < 1024 ** 3 ? `${(bytes / 1024 ** 2).toFixed(1)} MiB` : `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
+}
+
+interface Flags {
+	readonly json: boolean;
+	readonly url: string;
+}
+
+/** `urlOption` and `wholeNumber` as the other commands have them. */
+export function addModels(
+	program: Command,
+	terminal: Terminal,
+	done: (code: number) => void,
+	urlOption: () => Option,
+	wholeNumber: (minimum: number) => (value: string) => number,
+): void {
+	const models = program.command('models').description('the models that the daemon knows: take files in, verify, retire and forget them');
+	const command = (name: string, description: string): Command =>
+		models.command(name).description(description).option('--json', 'the whole answer', false).addOption(urlOption());
+	models
+		.command('ls', { isDefault: true })
+		.alias('list')
+		.description('list the models')
+		.option('--json', 'one JSON object a line', false)
+		.addOption(urlOption())
+		.action(async ({ json, url }: Flags) => done(await listModels(daemonClient(url), json, terminal)));
+	command('show', 'what is known of a model')
+		.argument('<id>')
+		.action(async (id: string, { json, url }: Flags) => done(await showModel(daemonClient(url), id, json, terminal)));
+	command('import', 'take a GGUF file in, and have it hashed; the exit code says whether it is verified')
+		.argument('<file>', 'a path on the machine of the daemon, or a file: ref')
+		.option('--id <name>', 'what it is to be called; default its ref')
+		.option('--digest <sha256:hex>', 'what its bytes must have')
+		.option('--tag <word...>', 'words of your own')
+		.action(async (file: string, { id, digest, tag, json, url }: Flags & { id?: string; digest?: string; tag?: string[] }) => {
+			done(await importModel(daemonClient(url), file, { id: id ?? null, digest: digest ?? null, tags: tag ?? [] }, json, terminal));
+		});
+	command('verify', 'read the bytes of a model again; the exit code says what came of it')
+		.argument('<id>')
+		.action(async (id: string, { json, url }: Flags) => done(await verifyModel(daemonClient(url), id, json, terminal)));
+	command('retire', 'refuse the tasks of a model, and drain its pools')
+		.argument('<id>')
+		.option('--deadline-ms <n>', 'how long running tasks may go on', wholeNumber(0))
+		.action(async (id: string, { deadlineMs, json, url }: Flags & { deadlineMs?: number }) => {
+			done(await setModelState(daemonClient(url), id, 'Retired', deadlineMs ?? null, json, terminal));
+		});
+	command('activate', 'take a retirement back')
+		.argument('<id>')
+		.action(async (id: string, { json, url }: Flags) => done(await setModelState(daemonClient(url), id, 'Active', null, json, terminal)));
+	models
+		.command('rm')
+		.description('forget a model; its file stays')
+		.argument('<id>')
+		.addOption(urlOption())
+		.action(async (id: string, { url }: { url: string }) => done(await removeModel(daemonClient(url), id, terminal)));
+}
