@@ -16,6 +16,7 @@ export interface DaemonCatalog {
 	/** The pools are these: each file that they load has an entry. */
 	usePools(pools: readonly PoolConfig[]): void;
 	answer(request: unknown): Promise<CatalogAnswer>;
+	/** Callable twice. */
 	close(): Promise<void>;
 }
 
@@ -24,17 +25,18 @@ export function openCatalog(folder: string, telemetry: Telemetry, retired: (mode
 	const store = openStore(folder);
 	const jobs = fileJobs();
 	const catalog = new Catalog(store, { digest: jobs.digest, gguf: jobs.gguf, wallNow: () => Date.now(), retired, telemetry });
+	catalog.resume();
+	let closing: Promise<void> | null = null;
 	return {
 		get retired() {
 			return catalog.retired;
 		},
 		usePools: (pools) => catalog.usePools(pools.flatMap(loadedModel)),
 		answer: (request) => new Promise((resolve) => catalog.answer(request as CatalogRequest, resolve)),
-		async close() {
-			// What was being hashed ends without an outcome, and stays as it was.
-			await jobs.close();
-			await new Promise<void>((resolve) => catalog.whenSettled(resolve));
-			await store.close();
+		close() {
+			catalog.close();
+			closing ??= jobs.close().then(() => store.close());
+			return closing;
 		},
 	};
 }

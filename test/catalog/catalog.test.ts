@@ -273,6 +273,17 @@ test('a store that is damaged or of a later version is not opened, and says what
 	assert.throws(() => new CatalogStore(join(file, 'store')), /cannot be opened/);
 });
 
+test('what was being hashed when its daemon ended stays as it was, and is hashed by the next', async () => {
+	const world = new World();
+	await world.add(model, { id: 'm' });
+	world.catalog.close();
+	await hashed(model);
+	assert.equal(world.store.get('m')?.verification, 'pending');
+	await world.reopen();
+	world.catalog.resume();
+	assert.equal((await world.settled('m')).verification, 'verified');
+});
+
 test('files are hashed on threads of their own, several at once, while the event loop goes on', async () => {
 	const big = join(folder, 'big.bin');
 	writeFileSync(big, '');

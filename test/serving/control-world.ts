@@ -352,13 +352,6 @@ export class ControlWorld {
 		this.host.run();
 	}
 
-	/** As the control thread's role does. */
-	retire(models: readonly string[], deadlineMs = 0): void {
-		this.admission.retired = new Set(models);
-		this.dispatcher?.tell({ type: 'retire-models', models, deadlineMs });
-		this.host.run();
-	}
-
 	frontReports(): void {
 		this.tell({ type: 'front-joined', frontId: 'front-0', draining: this.draining, replyTo: this.front });
 		for (const task of this.tasks.values()) if (task.open) task.report();

@@ -22,6 +22,13 @@ function finishAll(world: ControlWorld): void {
 	}
 }
 
+/** As the control thread's role does. */
+function retire(world: ControlWorld, models: readonly string[], deadlineMs = 0): void {
+	world.admission.retired = new Set(models);
+	world.dispatcher?.tell({ type: 'retire-models', models, deadlineMs });
+	world.host.run();
+}
+
 const states = (tasks: readonly TestTask[]): string[] => tasks.map(({ state }) => state);
 
 test('a drained pool takes no task; its running ones go on, its queued ones move where they can be served, in their order', () => {
@@ -60,7 +67,7 @@ test('a model that is retired drains its pools: new tasks and waiting ones are r
 	const waiting = world.submit('waiting', toA);
 	const moves = world.submit('moves', { modelRef: 'both', ...placement({ preferPools: ['a'] }) });
 	assert.deepEqual([running.state, waiting.poolId, moves.poolId], ['running', 'a', 'a']);
-	world.retire(['scripted:a'], 60_000);
+	retire(world, ['scripted:a'], 60_000);
 	world.host.advance(10);
 	assert.deepEqual(
 		[waiting.only('refused').failure.code, moves.poolId, world.view('a').drainingUntil !== null],
@@ -74,7 +81,7 @@ test('a model that is retired drains its pools: new tasks and waiting ones are r
 	assert.equal(world.control('b', { kind: 'reload', model: 'scripted:a' })?.code, 'MODEL_DEPRECATED');
 	finishAll(world);
 	assert.equal(running.state, 'done');
-	world.retire([]);
+	retire(world, []);
 	world.host.advance(10);
 	const back = world.submit('back', toA);
 	assert.equal(back.state, 'running');

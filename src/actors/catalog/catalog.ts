@@ -46,6 +46,7 @@ export class Catalog {
 	readonly #hashing = new Set<string>();
 	#onSettled: (() => void)[] = [];
 	#pools: readonly PoolModel[] = [];
+	#closed = false;
 
 	constructor(store: CatalogStore, ports: CatalogPorts) {
 		this.#store = store;
@@ -58,6 +59,16 @@ export class Catalog {
 		const models: string[] = [];
 		for (const { state, source_url: ref, id } of this.#store.all()) if (state === 'Retired') models.push(ref, ...(id === ref ? [] : [id]));
 		return { models, deadlineMs: defaultDrainMs };
+	}
+
+	/** What the last daemon began to hash and did not finish. */
+	resume(): void {
+		for (const { id, verification } of this.#store.all()) if (verification === 'pending') this.#check(id, true);
+	}
+
+	/** Nothing is written from now on: what was being hashed stays as it was, and is hashed when the store is next in use. */
+	close(): void {
+		this.#closed = true;
 	}
 
 	/** What the pools load has an entry each: it was there before the catalog was. */
@@ -118,6 +129,7 @@ export class Catalog {
 			return refuse('INVALID_PARAMS', `the path is longer than ${idBytesMax} bytes; give the model an id`);
 		if (this.#store.get(id) !== null) return refuse('CONFLICT', `there is a model ${id} already`);
 		this.#ports.gguf(path, (header) => {
+			if (this.#closed) return refuse('POOL_UNREADY', 'the daemon is shutting down');
 			if (!header.ok) return refuse('INVALID_PARAMS', `model file ${path}: ${header.problem}`);
 			// Meanwhile another request may have come for the same id.
 			if (this.#store.get(id) !== null) return refuse('CONFLICT', `there is a model ${id} already`);
@@ -177,6 +189,7 @@ export class Catalog {
 	}
 
 	#hashed(id: string, path: string, gguf: GgufEntry, hashed: HashedFile): void {
+		if (this.#closed) return;
 		const { digest, mark } = hashed;
 		const before = this.#store.digestOf(path, mark);
 		const entry = this.#store.get(id);
@@ -197,6 +210,7 @@ export class Catalog {
 	}
 
 	#checked(id: string, facts: Partial<CatalogEntry>, path: string, wrong: string | null, reason: string): void {
+		if (this.#closed) return;
 		this.#hashing.delete(id);
 		const entry = this.#store.get(id);
 		// It may have been deleted meanwhile.

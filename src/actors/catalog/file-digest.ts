@@ -1,5 +1,5 @@
 /**
- * The SHA-256 of a file, read in pieces of 1 MiB. Blocks its thread: it runs on a thread of the pool for such jobs, never where anything
+ * The SHA-256 of a file, read in pieces. Blocks its thread: it runs on a thread of the pool for such jobs, never where anything
  * else is served. Pipes and devices are refused; a file that changes while it is read has no digest.
  */
 import { createHash } from 'node:crypto';
@@ -18,7 +18,8 @@ export interface HashedFile {
 	readonly mark: FileMark;
 }
 
-const readBytes = 1024 * 1024;
+/** What a core's own cache holds: pieces of 1 MiB are hashed a third slower, for they are read from memory again. */
+const readBytes = 128 * 1024;
 
 /** Throws what the file system says, or words for a person. */
 export function digestFile(path: string): HashedFile {

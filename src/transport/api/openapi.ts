@@ -86,6 +86,7 @@ function operationOf({ method, path, doc }: DocumentedRoute): unknown {
 			: { requestBody: { required: true, content: { 'application/json': { schema: doc.body, example: example?.body } } } }),
 		responses: {
 			[success]: { description: 'Success', ...contentOf(doc.answer, example?.answer, doc.streams) },
+			...(doc.headers?.['If-None-Match'] === undefined ? {} : { 304: { description: 'Nothing has changed' } }),
 			...Object.fromEntries(
 				[...statuses].map(([status, codes]) => [
 					status,
