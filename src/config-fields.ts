@@ -46,3 +46,7 @@ export function words(description: string) {
 		allowed: 'a command line, or a list of its words',
 	});
 }
+
+export function folder(description: string) {
+	return Type.String({ default: 'auto', minLength: 1, description });
+}

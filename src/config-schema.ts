@@ -4,9 +4,7 @@
  */
 import { type Static, type TSchema, Type } from '@sinclair/typebox';
 import { engineSections } from './config-engine-options.ts';
-import { autoOr, bytes, milliseconds, oneOf, section, words } from './config-fields.ts';
-
-const folder = (description: string) => Type.String({ default: 'auto', minLength: 1, description });
+import { autoOr, bytes, folder, milliseconds, oneOf, section, words } from './config-fields.ts';
 
 const idPattern = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$';
 

@@ -3,7 +3,7 @@
  * while, so that a daemon which hashes nothing has none.
  */
 import { availableParallelism } from 'node:os';
-import { Piscina } from 'piscina';
+import type { Piscina } from 'piscina';
 import type { HashedFile } from './actors/catalog/file-digest.ts';
 import type { GgufEntry } from './actors/serving/catalog-messages.ts';
 import type { FileJob, FileOutcome } from './roles/file-worker.ts';
@@ -19,20 +19,23 @@ const idleMs = 5_000;
 const threadsMax = 4;
 
 export function fileJobs(threads = Math.min(threadsMax, availableParallelism())): FileJobs {
-	const pool = new Piscina({
-		filename: new URL(`./roles/file-worker${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url).href,
-		minThreads: 0,
-		maxThreads: threads,
-		idleTimeout: idleMs,
-	});
+	const filename = new URL(`./roles/file-worker${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url).href;
+	let pool: Promise<Piscina> | null = null;
+	// Not loaded before it is needed: most daemons of tests and of engines elsewhere have no file to hash.
+	const poolOf = (): Promise<Piscina> => {
+		pool ??= import('piscina').then(({ Piscina: Pool }) => new Pool({ filename, minThreads: 0, maxThreads: threads, idleTimeout: idleMs }));
+		return pool;
+	};
 	const run = (job: FileJob, done: (outcome: unknown) => void): void => {
 		const failed = (error: unknown): void =>
 			done({ ok: false, problem: error instanceof Error ? error.message : String(error) } satisfies FileOutcome<never>);
-		void pool.run(job).then(done, failed);
+		void poolOf()
+			.then((each) => each.run(job))
+			.then(done, failed);
 	};
 	return {
 		digest: (path, done) => run({ kind: 'digest', path }, (outcome) => done(outcome as FileOutcome<HashedFile>)),
 		gguf: (path, done) => run({ kind: 'gguf', path }, (outcome) => done(outcome as FileOutcome<GgufEntry>)),
-		close: () => pool.destroy(),
+		close: async () => (await pool)?.destroy(),
 	};
 }

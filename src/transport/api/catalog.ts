@@ -11,7 +11,7 @@ import { catalogModelSchema, catalogStateSchema } from './catalog-schemas.ts';
 import { httpStatus } from './errors.ts';
 import { checkerOf } from './field-problems.ts';
 import { type FrontParts, unanswered } from './front-parts.ts';
-import { parseJsonBody } from './json-body.ts';
+import { withOptionalBody } from './optional-body.ts';
 import { type QueryFields, queryOf } from './query.ts';
 
 const drainDefaultMs = 30_000;
@@ -41,7 +41,7 @@ export function getModelHandler(parts: FrontParts): Handler {
 }
 
 export function addModelHandler(parts: FrontParts): Handler {
-	return withBody(parts, (exchange, json) => {
+	return withOptionalBody(parts, (exchange, json) => {
 		const body = checkModel(json);
 		if (!body.ok) return exchange.fail(body.failure);
 		const { source_url: ref, id = null, digest = null, tags = [] } = body.value;
@@ -59,13 +59,13 @@ export function deleteModelHandler(parts: FrontParts): Handler {
 }
 
 export function verifyModelHandler(parts: FrontParts): Handler {
-	return withBody(parts, (exchange) => {
+	return withOptionalBody(parts, (exchange) => {
 		ask(parts, exchange, { type: 'verify-model', id: idOf(exchange) }, (entry) => send(exchange, httpStatus.accepted, entry));
 	});
 }
 
 export function modelStateHandler(parts: FrontParts): Handler {
-	return withBody(parts, (exchange, json) => {
+	return withOptionalBody(parts, (exchange, json) => {
 		const body = checkState(json);
 		if (!body.ok) return exchange.fail(body.failure);
 		const { state, deadline_ms: deadlineMs = drainDefaultMs } = body.value;
@@ -77,16 +77,6 @@ export function modelStateHandler(parts: FrontParts): Handler {
 
 function idOf(exchange: Exchange): string {
 	return exchange.params['id'] ?? '';
-}
-
-/** No body is an empty object. */
-function withBody(parts: FrontParts, use: (exchange: Exchange, json: unknown) => void): Handler {
-	return (exchange) =>
-		exchange.body((bytes) => {
-			const json = bytes.length === 0 ? { ok: true as const, value: {} } : parseJsonBody(bytes);
-			if (json.ok) use(exchange, json.value);
-			else exchange.fail(json.failure);
-		}, parts.options.bodyBytesMax);
 }
 
 function ask(parts: FrontParts, exchange: Exchange, request: CatalogRequest, use: (json: string) => void): void {

@@ -10,7 +10,7 @@ import type { Exchange } from '../http/exchange.ts';
 import { httpStatus } from './errors.ts';
 import { checkerOf } from './field-problems.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
-import { type Parsed, parseJsonBody } from './json-body.ts';
+import { withOptionalBody } from './optional-body.ts';
 import { drainBodySchema, purgeBodySchema, registerBodySchema, reloadBodySchema, undrainBodySchema } from './schemas.ts';
 
 const controlMs = 5_000;
@@ -22,7 +22,7 @@ const checkReload = checkerOf(reloadBodySchema);
 const checkUndrain = checkerOf(undrainBodySchema);
 
 export function drainHandler(parts: FrontParts): Handler {
-	return withBody(parts, (exchange, json) => {
+	return withOptionalBody(parts, (exchange, json) => {
 		const body = checkDrain(json);
 		if (!body.ok) return exchange.fail(body.failure);
 		const deadlineMs = body.value.deadline_ms ?? drainDefaultMs;
@@ -31,7 +31,7 @@ export function drainHandler(parts: FrontParts): Handler {
 }
 
 export function undrainHandler(parts: FrontParts): Handler {
-	return withBody(parts, (exchange, json) => {
+	return withOptionalBody(parts, (exchange, json) => {
 		const body = checkUndrain(json);
 		if (!body.ok) return exchange.fail(body.failure);
 		control(parts, exchange, { kind: 'undrain' }, { draining: false });
@@ -39,7 +39,7 @@ export function undrainHandler(parts: FrontParts): Handler {
 }
 
 export function reloadHandler(parts: FrontParts): Handler {
-	return withBody(parts, (exchange, json) => {
+	return withOptionalBody(parts, (exchange, json) => {
 		const body = checkReload(json);
 		if (!body.ok) return exchange.fail(body.failure);
 		const model = body.value.new_model_ref;
@@ -48,7 +48,7 @@ export function reloadHandler(parts: FrontParts): Handler {
 }
 
 export function purgeHandler(parts: FrontParts): Handler {
-	return withBody(parts, (exchange, json) => {
+	return withOptionalBody(parts, (exchange, json) => {
 		const body = checkPurge(json);
 		if (!body.ok) return exchange.fail(body.failure);
 		const {
@@ -69,7 +69,7 @@ export function purgeHandler(parts: FrontParts): Handler {
 
 /** Only with a key of the role worker, which the route asks for: nobody else may name an address that tasks are sent to. */
 export function registerHandler(parts: FrontParts): Handler {
-	return withBody(parts, (exchange, json) => {
+	return withOptionalBody(parts, (exchange, json) => {
 		const body = checkRegister(json);
 		if (!body.ok) return exchange.fail(body.failure);
 		const { pool_id: poolId, replica_id: replicaId, engine, url, slots } = body.value;
@@ -85,16 +85,6 @@ function isWorkerUrl(url: string): boolean {
 	if (!URL.canParse(url)) return false;
 	const { protocol, username, password, search, hash } = new URL(url);
 	return (protocol === 'http:' || protocol === 'https:') && username + password + search + hash === '';
-}
-
-/** No body is an empty object. */
-function withBody(parts: FrontParts, use: (exchange: Exchange, json: unknown) => void): Handler {
-	return (exchange) =>
-		exchange.body((bytes) => {
-			const json: Parsed<unknown> = bytes.length === 0 ? { ok: true, value: {} } : parseJsonBody(bytes);
-			if (json.ok) use(exchange, json.value);
-			else exchange.fail(json.failure);
-		}, parts.options.bodyBytesMax);
 }
 
 function control(
