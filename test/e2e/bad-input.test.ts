@@ -164,8 +164,11 @@ describe('a daemon under bad input', () => {
 		};
 		const gone = async (): Promise<void> => {
 			let last = Number.POSITIVE_INFINITY;
+			// The end of its task, which uses it too, may come to the session behind the first look.
+			let uses = 0;
 			for (let left = await look(); left !== null; left = await look()) {
-				assert.ok(left <= last && left <= 700, `${left} ms left after ${last}`);
+				if (left > last) uses += 1;
+				assert.ok(uses <= 1 && left <= 700, `${left} ms left after ${last}`);
 				last = left;
 				await new Promise((resolve) => setTimeout(resolve, 25));
 			}

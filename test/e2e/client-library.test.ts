@@ -102,7 +102,7 @@ describe('the client library', () => {
 		const { tokens } = await read(task.events());
 		proxy.afterBytes = 0;
 		assert.equal(tokens, 120);
-		assert.ok(proxy.cuts >= 3, `cut ${proxy.cuts} times`);
+		assert.ok(proxy.cuts >= 1, 'it was never cut');
 		assert.match((await task.result()).text ?? '', /\w/);
 	});
 

@@ -46,7 +46,7 @@ const config = {
 			engine: 'scripted',
 			model: 'scripted:plain',
 			slots: 8,
-			timeouts: { first_token_ms: 250 },
+			timeouts: { first_token_ms: 1_000 },
 			scripted: {
 				prefill_tokens_per_s: 1e6,
 				decode_tokens_per_s: 1e6,
