@@ -44,7 +44,9 @@ function leftovers(runtimeDir: string): readonly number[] {
 	return (processIds() ?? []).filter((pid) => {
 		if (pid === process.pid) return false;
 		const [, owner, at, folder] = ownerPattern.exec(environmentOf(pid)) ?? [];
-		if (owner === undefined || folder !== ours || startedAt(Number(owner)) === at) return false;
+		// One that has ended and that nobody has asked for yet still has its id.
+		const lives = startedAt(Number(owner)) === at && isAlive(Number(owner));
+		if (owner === undefined || folder !== ours || lives) return false;
 		// In a container processes have other ids, and its daemon may well be there.
 		return namespaceOf(pid) === own && isAlive(pid);
 	});
