@@ -108,6 +108,7 @@ function summary(number: number, now: number): TaskSummary {
 		strict: false,
 		samplerProfileVersion: null,
 		needs: [],
+		prefixes: [],
 		placement: place,
 		queuedBytes: 2_000,
 		counted: false,

@@ -29,6 +29,7 @@ export function summary(taskId: string, more: Partial<TaskSummary> = {}): TaskSu
 		strict: false,
 		samplerProfileVersion: null,
 		needs: [],
+		prefixes: [],
 		placement: { mode: 'auto', pinPoolId: null, preferPools: [], avoidPools: [], requireDeviceMask: null, allowFallback: true },
 		queuedBytes: 1_000,
 		movable: true,

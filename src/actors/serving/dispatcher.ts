@@ -19,6 +19,7 @@ import type { DispatcherCommand, KnownTask, PlacementNews, TaskClaim, TaskClaime
 import { choose, countOneMore, type Decision, decide, feasibility } from './placement.ts';
 import type { ConfigurePools, PoolNews, RetireModels } from './pool-messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
+import { PrefixPlaces } from './prefix.ts';
 import type { SessionOptions } from './session-book.ts';
 import type { SessionTerms } from './session-messages.ts';
 import { SureNews } from './sure-news.ts';
@@ -67,6 +68,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	#pinning: boolean;
 	readonly #decisions = new DecisionRecords();
 	readonly #sessions: DispatcherSessions;
+	/** Pools, by how the prompts began that went there. */
+	readonly #prefixes = new PrefixPlaces();
 	readonly #news: SureNews;
 
 	constructor(ctx: ActorContext<DispatcherMessage>, options: DispatcherOptions) {
@@ -213,8 +216,10 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			return;
 		}
 		const row = this.#pools.get(decision.poolId);
-		if (row !== undefined && this.#pools.send(row, { type: 'enqueue', summary, terms, origin: null, replyTo }))
+		if (row !== undefined && this.#pools.send(row, { type: 'enqueue', summary, terms, origin: null, replyTo })) {
+			this.#prefixes.put(summary.prefixes, decision.poolId);
 			return countOneMore(row.snapshot);
+		}
 		this.#sessions.giveBack(summary, terms, this.#ctx.now());
 		const words = `${decision.poolId} has more than ${poolMailboxMax} messages waiting`;
 		this.#news.tell(replyTo, {
@@ -306,7 +311,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const { pools, job } = placementOf(this.#pools.snapshots(summary), summary);
 		const feasible = problem === null ? feasibility(pools, job) : { pools: [], considered: [], failure: problem };
 		const consideredAt = this.#ctx.now();
-		const decision = choose(feasible, job, this.#sessions.lastPoolOf(summary));
+		const decision = choose(feasible, job, this.#sessions.lastPoolOf(summary) ?? this.#prefixes.find(summary.prefixes));
 		const chosenAt = this.#ctx.now();
 		use(decision);
 		return { decision, record: decisionRecord(decision, [startedAt, admittedAt, consideredAt, chosenAt, this.#ctx.now()]) };

@@ -74,6 +74,8 @@ export interface TaskSummary {
 	/** What the engine must be able to do, by names of `ReplicaFacts.features`. */
 	readonly needs: readonly string[];
 	readonly placement: Placement;
+	/** Hashes of how its prompt begins, the longest beginning first (`prefix.ts`). */
+	readonly prefixes: readonly number[];
 	/** Bytes the task holds on its front while it waits: bounded per pool by `queue.bytes_max`. */
 	readonly queuedBytes: number;
 	/** Of its session, when it was admitted; null: nothing, or it was not. */

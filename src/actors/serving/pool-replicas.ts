@@ -246,8 +246,9 @@ function takesTasks(row: ReplicaRow): boolean {
 }
 
 /**
- * The replica that takes the next task: ready, the preferred one (it had the last task of the session) or the one with most free slots; for a strict task one that is idle. `kept` takes none:
- * it is becoming idle for a strict task.
+ * The replica that takes the next task: ready, and the preferred one (it had the last task of the session), else one with most
+ * free slots, of those the one that had a prompt that began alike (`alike`); for a strict task one that is idle. `kept` takes
+ * none: it is becoming idle for a strict task.
  */
 export function chooseReplica(
 	rows: readonly ReplicaRow[],
@@ -255,6 +256,7 @@ export function chooseReplica(
 	strict: boolean,
 	kept: ReplicaRow | null,
 	preferred: string | null,
+	alike: string | null,
 ): ReplicaRow | null {
 	let best: ReplicaRow | null = null;
 	for (const row of rows) {
@@ -262,7 +264,8 @@ export function chooseReplica(
 		const free = ledger.free(row.replicaId);
 		if (free < 1 || (strict && !ledger.isIdle(row.replicaId))) continue;
 		if (row.replicaId === preferred) return row;
-		if (best === null || free > ledger.free(best.replicaId)) best = row;
+		const most = best === null ? 0 : ledger.free(best.replicaId);
+		if (free > most || (free === most && row.replicaId === alike)) best = row;
 	}
 	return best;
 }

@@ -37,7 +37,7 @@ export class PoolSlots {
 
 	/** Grants what can be granted, in the queue's order. A strict task at the head keeps an idle-going replica for itself. */
 	grant(): void {
-		const { drain, replicas, ledger } = this.#pool;
+		const { drain, replicas, ledger, prefixes } = this.#pool;
 		if (!this.#pool.grantsOpen || drain.active) return;
 		const passed: string[] = [];
 		let kept: ReplicaRow | null = null;
@@ -45,7 +45,8 @@ export class PoolSlots {
 			const waiting = this.#firstBut(passed);
 			if (waiting === undefined) return;
 			const { strict } = waiting.summary;
-			const row = chooseReplica(replicas.rows, ledger, strict, kept, waiting.terms.replicaId);
+			const alike = prefixes.find(waiting.summary.prefixes);
+			const row = chooseReplica(replicas.rows, ledger, strict, kept, waiting.terms.replicaId, alike);
 			if (row !== null && this.#start(waiting, row)) continue;
 			// Only behind strict tasks, and tasks that could not be told, may others still find a place.
 			if (row === null && !strict) return this.#preempt(waiting.priority);
@@ -75,7 +76,7 @@ export class PoolSlots {
 
 	/** False: its actor could not be told. It keeps its place; if it is gone, we shall hear. */
 	#start(waiting: Waiting, row: ReplicaRow): boolean {
-		const { spec, ledger, forecast, ctx, queue, sessions, tasks, pace, telemetry } = this.#pool;
+		const { spec, ledger, forecast, ctx, queue, sessions, tasks, pace, telemetry, prefixes } = this.#pool;
 		const { facts } = row;
 		if (facts === null) return false;
 		const { summary, terms, ref, serviceMs } = waiting;
@@ -102,6 +103,7 @@ export class PoolSlots {
 		const depth = ledger.slotsIn(row.replicaId, 'granted');
 		const predicted = { at: waiting.enqueuedAt, endMs: waiting.predictedEndMs };
 		sessions.runs(waiting, facts);
+		prefixes.put(summary.prefixes, row.replicaId);
 		tasks.runs({ lease, summary, terms, ref, depth, predicted, slots, charge, startedAt: now, goneAt: null });
 		row.breaker.started(leaseKey(lease));
 		const waitedMs = now - waiting.enqueuedAt;

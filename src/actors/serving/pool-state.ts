@@ -17,6 +17,7 @@ import { PoolSessions } from './pool-sessions.ts';
 import { LivePoolSpec, type PoolSpec } from './pool-spec.ts';
 import { PoolTasks, type Waiting } from './pool-tasks.ts';
 import { PoolTelemetry } from './pool-telemetry.ts';
+import { PrefixPlaces } from './prefix.ts';
 import { WaitingQueue } from './queue.ts';
 import { SlotLevels } from './slot-levels.ts';
 import { SureNews } from './sure-news.ts';
@@ -50,6 +51,8 @@ export class PoolState {
 	readonly refusals: PoolRefusals;
 	readonly reload: PoolReload;
 	readonly drain = new PoolDrain();
+	/** Replicas, by how the prompts began that they had. */
+	readonly prefixes = new PrefixPlaces();
 	readonly telemetry: PoolTelemetry;
 	readonly news: SureNews;
 	/** Every front has reported what it holds. */
@@ -120,7 +123,7 @@ export class PoolState {
 	depthOfNext(): number {
 		const slots = this.replicas.facts?.slots ?? 1;
 		if (this.queue.length > 0) return slots;
-		const next = chooseReplica(this.replicas.rows, this.ledger, false, null, null);
+		const next = chooseReplica(this.replicas.rows, this.ledger, false, null, null, null);
 		return next === null ? slots : this.ledger.slotsIn(next.replicaId, 'granted') + 1;
 	}
 

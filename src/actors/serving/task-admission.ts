@@ -7,6 +7,7 @@ import type { ActorRef } from '../kernel/ref.ts';
 import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
 import type { ReplicaFacts, TaskSummary } from './messages.ts';
+import { prefixesOf } from './prefix.ts';
 import { counterFor, featuresNeeded, poolsNamed, promptBytesMax, requestBytes } from './prompt-bounds.ts';
 import type { TaskClaims } from './task-claims.ts';
 import type { TaskContinuation } from './task-continuation.ts';
@@ -36,6 +37,7 @@ export class TaskAdmission {
 	#promptBytes = 0;
 	#promptTokens: number | null = null;
 	#queuedBytes = 0;
+	#prefixes: readonly number[] = [];
 	/** The task has its 202: from then on its end is an event, not a refusal. */
 	admitted = false;
 
@@ -127,6 +129,7 @@ export class TaskAdmission {
 			samplerProfileVersion: request.samplerProfileVersion,
 			needs: featuresNeeded(request),
 			placement: request.placement,
+			prefixes: this.#prefixes,
 			queuedBytes: this.#queuedBytes,
 			...this.#continuation.summary,
 			counted: this.#counted,
@@ -146,6 +149,7 @@ export class TaskAdmission {
 		const pools = this.#around.pools();
 		this.#promptBytes = promptBytesMax(request, pools);
 		this.#queuedBytes = requestBytes(request);
+		this.#prefixes = prefixesOf(request);
 		if (request.deadlineMs !== null) this.#ctx.setTimer('deadline', request.deadlineMs, { type: 'deadline-passed' });
 		const counter = counterFor(request, this.#promptBytes, pools);
 		if (counter === null) return this.submit();

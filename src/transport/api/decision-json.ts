@@ -36,7 +36,7 @@ const decidedByWords = {
 	ready: 'it is ready, and the others are starting',
 	room: 'it has room, and the queues of the others are full',
 	predicted_end: 'the task ends there first',
-	affinity: 'it had the last task of the session',
+	affinity: 'it had the last task of the session, or a prompt that began alike',
 	least_loaded: 'it has the least to do',
 	free_memory: 'it has the most free memory',
 	tokens_per_s: 'it makes the most tokens a second',

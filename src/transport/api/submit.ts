@@ -4,6 +4,7 @@
  */
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PlacementPreview, TaskSummary } from '../../actors/serving/messages.ts';
+import { prefixesOf } from '../../actors/serving/prefix.ts';
 import { featuresNeeded, promptBytesMax, requestBytes } from '../../actors/serving/prompt-bounds.ts';
 import { tokensExpected } from '../../actors/serving/rate-limit.ts';
 import type { Opening } from '../../actors/serving/task-directory.ts';
@@ -169,6 +170,7 @@ function summaryOf(request: TaskRequest, parts: FrontParts): TaskSummary {
 		samplerProfileVersion: request.samplerProfileVersion,
 		needs: featuresNeeded(request),
 		placement: request.placement,
+		prefixes: prefixesOf(request),
 		queuedBytes: requestBytes(request),
 		movable: false,
 		resume: null,
