@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
+import type { SessionTold } from '../../src/actors/serving/session-messages.ts';
 import { ControlWorld } from './control-world.ts';
 import { placement, poolSpec } from './summaries.ts';
 
@@ -170,5 +171,115 @@ test('a new control thread has the pools that were configured last, and ends the
 	assert.equal(world.engines.life('left-0').alive, false);
 	assert.equal(running.state, 'running');
 	running.finish();
+	world.assertQuiet();
+});
+
+test('a pool that began anew grants no lease again that one before it had granted, also a while after that had ended', () => {
+	const world = ControlWorld.ready([spec('pool')]);
+	const leases: string[] = [];
+	const run = (id: string): void => {
+		const task = world.submit(id, to('pool'));
+		leases.push(`${task.lease?.epoch}.${task.lease?.id}`);
+		task.finish();
+		world.host.run();
+	};
+	run('first');
+	for (const awayMs of [0, 5_000]) {
+		world.configure(spec('other', { aliases: [] }));
+		world.host.advance(awayMs);
+		world.configure(spec('pool'), spec('other', { aliases: [] }));
+		world.host.advance(1_000);
+		run(`after ${awayMs}`);
+	}
+	assert.deepEqual(leases, ['1.1', '1.2', '1.3']);
+	world.assertQuiet();
+});
+
+test('a new control thread ends the replicas that were to be taken away, each behind its last task', () => {
+	const world = ControlWorld.ready([spec('pool', { replicas: 3 })]);
+	const holds = world.submitAll(3);
+	world.configure(spec('pool', { replicas: 1 }));
+	world.stopControl();
+	world.startControl();
+	world.host.advance(1_000);
+	const replicas = (): readonly string[] => world.view().replicas.map(({ replicaId }) => replicaId);
+	assert.deepEqual([holds.map(({ state }) => state), replicas().length], [['running', 'running', 'running'], 3]);
+	assert.equal(world.submit('new').state, 'queued');
+	for (const hold of holds) hold.finish();
+	world.host.advance(1_000);
+	world.tasks.get('new')?.finish();
+	world.host.advance(1_000);
+	assert.deepEqual([replicas(), world.engines.starts], [['pool-0'], 3]);
+	for (const replicaId of ['pool-1', 'pool-2']) assert.equal(world.engines.life(replicaId).alive, false);
+	world.assertQuiet();
+});
+
+test('settings that come while others are on their way come behind them', () => {
+	const world = ControlWorld.ready([spec('pool')]);
+	const holds = world.submit('holds');
+	world.configure(spec('pool', { settings: { slots: 2 } }));
+	world.configure(spec('pool', { settings: { slots: 3 } }));
+	holds.finish();
+	world.host.advance(1_000);
+	assert.deepEqual([world.view().slotsTotal, world.view().reloadingTo], [3, null]);
+	world.assertQuiet();
+});
+
+test('settings that were undone are tried again when the configuration is read again, as it was', () => {
+	const world = ControlWorld.ready([spec('pool')]);
+	const changed = spec('pool', { settings: { slots: 2 } });
+	world.engines.failsWith = 'no room';
+	world.configure(changed);
+	world.host.run();
+	world.engines.failsWith = null;
+	world.host.advance(3_000);
+	assert.equal(world.view().slotsTotal, 1);
+	const { starts } = world.engines;
+	world.configure(changed);
+	world.host.advance(1_000);
+	assert.deepEqual([world.view().slotsTotal, world.view().lastError, world.engines.starts], [2, null, starts + 1]);
+	world.configure(changed);
+	world.host.advance(1_000);
+	assert.equal(world.engines.starts, starts + 1, 'it has them by now');
+	world.assertQuiet();
+});
+
+test('a new control thread goes on giving replicas the settings that are configured', () => {
+	const world = ControlWorld.ready([spec('pool', { replicas: 2 })]);
+	const holds = world.submitAll(2);
+	world.configure(spec('pool', { replicas: 2, settings: { slots: 3 } }));
+	world.stopControl();
+	world.startControl();
+	for (const hold of holds) hold.finish();
+	world.host.advance(1_000);
+	assert.deepEqual([world.view().slotsTotal, world.view().reloadingTo, world.engines.starts], [6, null, 4]);
+	world.assertQuiet();
+});
+
+test('a pool that is configured anew, once its engines were told to end, is given new ones', () => {
+	const world = ControlWorld.ready([spec('pool')]);
+	world.stopControl();
+	world.pools = [spec('other', { aliases: [] })];
+	world.startControl();
+	world.configure(spec('pool'), spec('other', { aliases: [] }));
+	world.host.advance(2_000);
+	assert.deepEqual([world.view('pool').state, world.view('pool').slotsTotal], ['ready', 1]);
+	world.submit('task', to('pool')).finish();
+	world.assertQuiet();
+});
+
+test('a task that has reserved what its pool allowed is given no more when the pool allows more', () => {
+	const world = ControlWorld.ready([spec('pool', { maxTokensOut: 20 })]);
+	const replyTo = world.system.edge<SessionTold>(() => replyTo.close());
+	const operation = { kind: 'set-budgets', budgets: { tokens: 60, timeMs: 1_000_000_000 } } as const;
+	world.dispatcher?.tell({ type: 'use-session', tenant: null, sessionId: 's', operation, replyTo });
+	const holds = world.submit('holds');
+	const waits = world.submit('waits', { sessionId: 's', maxTokens: null, promptTokens: 10 });
+	world.configure(spec('pool', { maxTokensOut: 64, timeouts: { ...poolSpec().timeouts, wallMs: 2_000_000_000 } }));
+	holds.finish();
+	world.host.run();
+	const { maxTokensOut, timeouts } = waits.only('granted');
+	assert.deepEqual([maxTokensOut, timeouts.wallMs], [20, poolSpec().timeouts.wallMs]);
+	waits.finish();
 	world.assertQuiet();
 });

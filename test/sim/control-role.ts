@@ -2,6 +2,7 @@
 import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import { type DispatcherMessage, dispatcher } from '../../src/actors/serving/dispatcher.ts';
 import type { EngineThreadCommand, PoolControlled, PoolOperation } from '../../src/actors/serving/messages.ts';
+import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 import type { BudgetLeft, SessionTold } from '../../src/actors/serving/session-messages.ts';
 import { urgentFromControl } from '../../src/actors/serving/urgent.ts';
 import type { Peer } from '../../src/actors/threads/link.ts';
@@ -18,10 +19,10 @@ export class ControlRole implements SimRole {
 
 	constructor(universe: Universe, thread: SimThread) {
 		this.#thread = thread;
-		const { pools, fronts, engineThreads } = universe.plan;
+		const { fronts, engineThreads } = universe.plan;
 		const setup = dispatcher({
 			epoch: thread.incarnation,
-			pools,
+			pools: universe.pools,
 			expectedFronts: fronts,
 			engines: engineThreads,
 			sessions: universe.plan.sessions,
@@ -42,6 +43,11 @@ export class ControlRole implements SimRole {
 			const replyTo = system.edge<PoolControlled>(() => replyTo.close());
 			this.#dispatcher.tell({ type: 'control-pool', poolId, operation, correlationId: 'operator', replyTo });
 		});
+	}
+
+	/** The file was read anew. */
+	configure(pools: readonly PoolSpec[]): void {
+		this.#thread.host.defer(() => void this.#dispatcher.tell({ type: 'configure-pools', pools, pinning: true }));
 	}
 
 	/** Whatever has been used of them. */

@@ -1,8 +1,9 @@
 /** The faults that a seed may choose: what each does to the world, and for how long. */
 import type { PoolOperation } from '../../src/actors/serving/messages.ts';
+import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 import { ControlRole } from './control-role.ts';
 import { FrontRole } from './front-role.ts';
-import type { FaultKind } from './plan.ts';
+import type { FaultKind, PoolSettings } from './plan.ts';
 import type { SimCrew } from './sim-thread.ts';
 import type { Universe } from './universe.ts';
 
@@ -45,6 +46,8 @@ export class Faults {
 		this.#startFailures = 0;
 		for (const undo of this.#lasting) undo();
 		this.#lasting.clear();
+		// Again: what did not start under the faults is to start now.
+		this.#configure(this.#universe.plan.pools);
 		for (const process of this.#universe.processes.values()) process.calmDown();
 	}
 
@@ -101,10 +104,13 @@ export class Faults {
 			case 'pool-reload': {
 				const pool = this.#one(plan.pools);
 				if (pool === undefined) return;
-				const model = random.below(3) === 0 ? pool.model : `${pool.model}-${random.below(3)}`;
+				// Who finds another model after a control restart cannot know of settings that were changed beside it.
+				const model = random.below(3) === 0 || this.#changesSettings ? pool.model : `${pool.model}-${random.below(3)}`;
 				this.#universe.did(pool.poolId, `is reloaded with ${model}`);
 				return this.#control(pool.poolId, { kind: 'reload', model });
 			}
+			case 'pools-configured':
+				return this.#configureAnew();
 			case 'lost-connections': {
 				const role = this.#crew.threads.get(this.#one(plan.fronts) ?? '')?.role;
 				if (!(role instanceof FrontRole)) return;
@@ -114,6 +120,39 @@ export class Faults {
 				});
 			}
 		}
+	}
+
+	/** Pools are left out, and have other bounds, replicas and settings, until somebody wants them back as they were. */
+	#configureAnew(): void {
+		const { plan, random } = this.#universe;
+		const changed = plan.pools.filter(() => random.below(4) > 0).map((spec) => this.#changed(spec));
+		this.#configure(changed);
+		const what = changed.map(({ poolId, replicas, settings }) => `${poolId} ×${replicas} ${JSON.stringify(settings)}`).join(', ');
+		this.#lasts('the configuration', `is read anew: ${what || 'no pools'}`, random.next() * 2_000, () => this.#configure(plan.pools));
+	}
+
+	get #changesSettings(): boolean {
+		const { faults, seed } = this.#universe.plan;
+		return faults.includes('pools-configured') && seed % 2 === 0;
+	}
+
+	/** Not the order of its queue: those that wait keep the places that they came to. */
+	#changed(spec: PoolSpec): PoolSpec {
+		const { random } = this.#universe;
+		const capacity = 1 + random.below(20);
+		return {
+			...spec,
+			replicas: 1 + random.below(3),
+			maxTokensOut: random.below(3) === 0 ? 20 : spec.maxTokensOut,
+			queue: { ...spec.queue, capacity, preemption: random.below(2) === 0 ? 'off' : 'soft' },
+			settings: random.below(2) === 0 || !this.#changesSettings ? spec.settings : ({ slots: 1 + random.below(3) } satisfies PoolSettings),
+		};
+	}
+
+	#configure(pools: readonly PoolSpec[]): void {
+		this.#universe.pools = pools;
+		const role = this.#crew.threads.get('control')?.role;
+		if (role instanceof ControlRole) role.configure(pools);
 	}
 
 	#drain(poolId: string): void {

@@ -18,6 +18,7 @@ export const faultKinds = [
 	'pool-drain',
 	'pool-purge',
 	'pool-reload',
+	'pools-configured',
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 

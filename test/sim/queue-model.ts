@@ -21,21 +21,31 @@ interface Entry {
 }
 
 export class QueueModel {
-	readonly #spec: PoolSpec;
+	#spec: PoolSpec;
+	/** As it is configured by now: its actor may be yet to hear. */
+	#next: PoolSpec;
 	readonly #found: (checker: 'queueStaysInBounds' | 'queueIsFifo', words: string) => void;
 	readonly #entries = new Set<Entry>();
 	#messages = 0;
 
 	constructor(spec: PoolSpec, found: (checker: 'queueStaysInBounds' | 'queueIsFifo', words: string) => void) {
 		this.#spec = spec;
+		this.#next = spec;
 		this.#found = found;
+	}
+
+	willBe(spec: PoolSpec): void {
+		this.#next = spec;
 	}
 
 	/** The pool is about to handle a message. */
 	handles(message: PoolMessage): void {
 		this.#messages += 1;
 		// Whoever waits is offered to other pools, and takes no place until the dispatcher has found nobody.
-		if (message.type === 'drain') for (const entry of this.#entries) entry.stays = true;
+		// Those that wait keep their places under other bounds.
+		const keeps = message.type === 'drain' || message.type === 'retire' || message.type === 'configure';
+		if (keeps) for (const entry of this.#entries) entry.stays = true;
+		if (message.type === 'configure') this.#spec = message.spec;
 		if (message.type !== 'enqueue') return;
 		const { summary, origin, replyTo } = message;
 		if (!(replyTo instanceof ForeignRef)) throw new Error('tasks live on other threads');
@@ -98,7 +108,8 @@ export class QueueModel {
 		entry.queued = true;
 		// One that comes back from a slot always gets in.
 		if (entry.summary.resume !== null) return;
-		const { capacity, bytesMax } = this.#spec.queue;
+		const capacity = Math.max(this.#spec.queue.capacity, this.#next.queue.capacity);
+		const bytesMax = Math.max(this.#spec.queue.bytesMax, this.#next.queue.bytesMax);
 		const queued = [...this.#entries].filter((each) => each.queued && !each.stays);
 		const bytes = queued.reduce((sum, each) => sum + each.summary.queuedBytes, 0);
 		const name = this.#spec.poolId;

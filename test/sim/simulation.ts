@@ -12,6 +12,7 @@ import type { DispatcherMessage } from '../../src/actors/serving/dispatcher.ts';
 import { leaseKey } from '../../src/actors/serving/engine-life.ts';
 import type { DispatcherCommand, PlacementNews, ReplicaSpec } from '../../src/actors/serving/messages.ts';
 import type { PoolMessage } from '../../src/actors/serving/pool-messages.ts';
+import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 import type { SessionView } from '../../src/actors/serving/session-messages.ts';
 import { checkBudgets } from './budget-checkers.ts';
 import type { CheckerName } from './checkers.ts';
@@ -79,6 +80,7 @@ class Simulation implements Universe {
 	readonly processes = new Map<string, EngineProcess>();
 	readonly generations: GenerationRecord[] = [];
 	calm = false;
+	pools: readonly PoolSpec[];
 	readonly #trace: Trace;
 	readonly #crew: SimCrew;
 	readonly #faults: Faults;
@@ -103,6 +105,7 @@ class Simulation implements Universe {
 
 	constructor(seed: number, plan: Plan, trace: Trace) {
 		this.plan = plan;
+		this.pools = plan.pools;
 		this.#trace = trace;
 		this.world = new SimWorld(seed);
 		this.random = new SeededRandom(seed ^ 0x5eed);
@@ -203,6 +206,7 @@ class Simulation implements Universe {
 			this.#queues = new Map(
 				this.plan.pools.map((spec) => [spec.poolId, new QueueModel(spec, (checker, words) => this.found(checker, words))]),
 			);
+			for (const spec of this.pools) this.#queues.get(spec.poolId)?.willBe(spec);
 			return new ControlRole(this, thread);
 		});
 		for (const name of engineThreads) this.#crew.add(name, ['control'], (thread) => new EngineRole(this, thread));
@@ -328,7 +332,7 @@ class Simulation implements Universe {
 		if (thread === undefined) return;
 		const { kind, actor, content } = event;
 		if (thread.name === 'control') {
-			if (kind === 'message') this.#onDisplaced(content as DispatcherMessage);
+			if (kind === 'message') this.#onDispatcher(content as DispatcherMessage);
 			const queue = this.#queues.get(actor.slice(actor.lastIndexOf('/') + 1));
 			if (queue !== undefined && kind === 'message') queue.handles(content as PoolMessage);
 			else if (queue !== undefined) queue.ended((content as { readonly ref?: unknown }).ref);
@@ -340,7 +344,8 @@ class Simulation implements Universe {
 	}
 
 	/** Who has handed a task over does not have it any more, whatever comes of it. */
-	#onDisplaced(message: DispatcherMessage): void {
+	#onDispatcher(message: DispatcherMessage): void {
+		if (message.type === 'configure-pools') for (const spec of message.pools) this.#queues.get(spec.poolId)?.willBe(spec);
 		if (message.type === 'displaced') this.#queues.get(message.not ?? message.poolId)?.displaced(message.replyTo);
 	}
 

@@ -2,6 +2,7 @@
 import type { SeededRandom, SimHost, SimWorld } from '../../src/actors/kernel/sim-host.ts';
 import type { GenerateRequest } from '../../src/actors/serving/decode.ts';
 import type { ReplicaSpec } from '../../src/actors/serving/messages.ts';
+import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 import type { CheckerName } from './checkers.ts';
 import type { GenerationRecord } from './decode-wire.ts';
 import type { EngineProcess } from './engine-process.ts';
@@ -11,6 +12,8 @@ import type { Witness } from './witness.ts';
 
 export interface Universe {
 	readonly plan: Plan;
+	/** As they are configured now: those of the plan, once it is calm. */
+	pools: readonly PoolSpec[];
 	readonly world: SimWorld;
 	/** Of everything but the order of turns. */
 	readonly random: SeededRandom;

@@ -23,7 +23,7 @@ const threads = /^src\/actors\/threads\//;
  * a prompt, which a preview needs before there is a task. Not its actors.
  */
 const servingFace =
-	/^src\/actors\/serving\/(messages|decode|engine-life|failure|task-request|task-directory|event-log-view|prompt-bounds|rate-limit|[a-z-]+-(schema|view|messages))\.ts$/;
+	/^src\/actors\/serving\/(messages|decode|engine-life|failure|task-request|task-directory|event-log-view|prefix|prompt-bounds|rate-limit|[a-z-]+-(schema|view|messages))\.ts$/;
 const catalog = /^src\/actors\/catalog\//;
 const serving = /^src\/actors\/serving\//;
 const transport = /^src\/transport\//;

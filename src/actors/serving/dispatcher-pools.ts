@@ -57,6 +57,8 @@ export class DispatcherPools {
 	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
 	/** Those that are to be, as they were configured last. */
 	#configured: readonly PoolSpec[];
+	/** By pool, also of those that have ended: a lease of theirs is never taken for one that came later. */
+	readonly #lastLeaseIds = new Map<string, number>();
 	#grantsOpen = false;
 	/** Models that no pool may serve. */
 	#retired: ReadonlySet<string> = new Set();
@@ -156,9 +158,11 @@ export class DispatcherPools {
 		snapshot,
 		view,
 		received,
+		lastLeaseId,
 	}: Extract<PoolNews, { type: 'pool-changed' }>): { readonly before: PoolView; readonly now: PoolView } | null {
 		const row = this.#rows.get(snapshot.poolId);
 		if (row === undefined) return null;
+		this.#lastLeaseIds.set(snapshot.poolId, lastLeaseId);
 		const before = row.view;
 		const { drainingUntil } = row;
 		const retiring = row.retiring !== 'no';
@@ -197,14 +201,16 @@ export class DispatcherPools {
 
 	#change(row: PoolRow, spec: PoolSpec): void {
 		if (row.retiring === 'emptying') this.#retire(row, false);
-		if (JSON.stringify(spec) === JSON.stringify(row.spec)) return;
+		// Also one that is as before: what could not be started then may start now.
 		row.spec = spec;
 		row.ref.tell({ type: 'configure', spec });
 	}
 
 	#add(spec: PoolSpec): void {
 		const { epoch, engines } = this.#options;
-		const ref = this.#ctx.spawn(spec.poolId, pool({ spec, epoch, engines, dispatcher: this.#ctx.self }), { mailboxMax: poolMailboxMax });
+		const lastLeaseId = this.#lastLeaseIds.get(spec.poolId) ?? 0;
+		const setup = pool({ spec, epoch, lastLeaseId, engines, dispatcher: this.#ctx.self });
+		const ref = this.#ctx.spawn(spec.poolId, setup, { mailboxMax: poolMailboxMax });
 		this.#ctx.watch(ref);
 		this.#rows.set(spec.poolId, { spec, ref, drainingUntil: null, retiring: 'no', retired: false, sent: 0, ...startingNews(spec) });
 		for (const [engineId, replyTo] of this.#engines) ref.tell({ type: 'use-engine', engineId, replyTo });

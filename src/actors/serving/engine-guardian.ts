@@ -15,6 +15,8 @@ export type EngineDrivers = Readonly<Partial<Record<EngineKind, EngineDriver>>>;
 export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadCommand> {
 	return () => {
 		const replicas = new Map<string, { readonly poolId: string; readonly ref: ActorRef<ReplicaMessage> }>();
+		/** Replicas that end because their pool was not configured, and who wants one by that name once it has. */
+		const stopping = new Map<string, Extract<EngineThreadCommand, { type: 'start-replica' }> | null>();
 		let draining = false;
 		return {
 			onMessage(ctx, message) {
@@ -27,11 +29,26 @@ export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadComman
 				}
 				if (message.type === 'keep-pools') {
 					const kept = new Set(message.poolIds);
-					for (const { poolId, ref } of replicas.values()) if (!kept.has(poolId)) ref.tell({ type: 'stop' });
+					for (const [replicaId, { poolId, ref }] of replicas) {
+						if (kept.has(poolId) || stopping.has(replicaId)) continue;
+						stopping.set(replicaId, null);
+						ref.tell({ type: 'stop' });
+					}
+					return 'same';
+				}
+				if (message.type === 'attach-surplus') {
+					const { poolId: wantedOf, wanted, replyTo } = message;
+					for (const [replicaId, { poolId, ref }] of replicas) {
+						if (poolId === wantedOf && !wanted.includes(replicaId) && !stopping.has(replicaId)) ref.tell({ type: 'attach', replyTo });
+					}
 					return 'same';
 				}
 				const { replica: spec, replyTo } = message;
 				const running = replicas.get(spec.replicaId);
+				if (stopping.has(spec.replicaId)) {
+					stopping.set(spec.replicaId, message);
+					return 'same';
+				}
 				if (running !== undefined) {
 					running.ref.tell({ type: 'attach', replyTo });
 					return 'same';
@@ -57,7 +74,13 @@ export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadComman
 			},
 			onSignal(ctx, signal) {
 				if (signal.type === 'terminated') {
-					for (const [replicaId, each] of replicas) if (each.ref === signal.ref) replicas.delete(replicaId);
+					for (const [replicaId, each] of replicas) {
+						if (each.ref !== signal.ref) continue;
+						replicas.delete(replicaId);
+						const wanted = stopping.get(replicaId) ?? null;
+						stopping.delete(replicaId);
+						if (wanted !== null) ctx.self.tell(wanted);
+					}
 				}
 				if (signal.type === 'drain') {
 					draining = true;

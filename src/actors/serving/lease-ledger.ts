@@ -42,11 +42,18 @@ export class LeaseLedger {
 	readonly #epoch: number;
 	readonly #replicas = new Map<string, ReplicaSlots>();
 	readonly #leases = new Map<string, HeldLease>();
-	#lastId = 0;
+	/** Of the leases granted so far. */
+	#lastId: number;
 
-	constructor(poolId: string, epoch: number) {
+	/** `lastId`: of a pool by this name that came before, in the same epoch. */
+	constructor(poolId: string, epoch: number, lastId = 0) {
 		this.#poolId = poolId;
 		this.#epoch = epoch;
+		this.#lastId = lastId;
+	}
+
+	get lastId(): number {
+		return this.#lastId;
 	}
 
 	/** A fresh engine. One that was there before must have been dropped. */

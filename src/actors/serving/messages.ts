@@ -311,6 +311,13 @@ export type EngineThreadCommand =
 	| { readonly type: 'start-replica'; readonly replica: ReplicaSpec; readonly replyTo: ActorRef<ReplicaNews> }
 	/** Replicas of other pools end: a control thread before this one had them, and they are configured no more. */
 	| { readonly type: 'keep-pools'; readonly poolIds: readonly string[] }
+	/** Replicas of the pool but these, which a control thread before this one had started, are attached to: it will end them. */
+	| {
+			readonly type: 'attach-surplus';
+			readonly poolId: string;
+			readonly wanted: readonly string[];
+			readonly replyTo: ActorRef<ReplicaNews>;
+	  }
 	/** May a pool with these settings run that model? Answered by `model-verified` or `model-refused`. */
 	| {
 			readonly type: 'verify-model';

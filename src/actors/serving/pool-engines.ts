@@ -25,6 +25,8 @@ export class PoolEngines {
 	readonly #offers: PoolOffers;
 	/** Engine threads that are there, by name. */
 	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
+	/** Those of them that are to say which replicas of ours they run beside those that are wanted. */
+	readonly #unasked = new Set<string>();
 
 	constructor(pool: PoolState, slots: PoolSlots, offers: PoolOffers) {
 		this.#pool = pool;
@@ -34,6 +36,8 @@ export class PoolEngines {
 
 	use({ engineId, replyTo }: Extract<PoolCommand, { type: 'use-engine' }>): void {
 		this.#engines.set(engineId, replyTo);
+		// Workers say again themselves that they are there.
+		if (this.#pool.epoch > 1 && !this.#pool.spec.workers) this.#unasked.add(engineId);
 		this.#pool.ctx.watch(replyTo);
 		this.startAll();
 	}
@@ -43,6 +47,12 @@ export class PoolEngines {
 		const { spec, reload, replicas, ctx } = this.#pool;
 		const { poolId, engine } = spec;
 		const { ref: model, settings } = reload.target;
+		for (const engineId of this.#unasked) {
+			const wanted = replicas.rows.map(({ replicaId }) => replicaId);
+			const asked = this.#engines.get(engineId)?.tell({ type: 'attach-surplus', poolId, wanted, replyTo: ctx.self });
+			if (asked === 'full') ctx.setTimer('start-replicas', startAgainMs, { type: 'start-replicas-due' });
+			else this.#unasked.delete(engineId);
+		}
 		for (const row of replicas.rows) {
 			const target = this.#engines.get(row.home);
 			if (target === undefined || row.engine !== null || row.state === 'stopped') continue;
@@ -56,8 +66,9 @@ export class PoolEngines {
 	heard(news: ReplicaNews): void {
 		const { replicas, epoch, reload, ctx } = this.#pool;
 		if (news.type === 'model-verified' || news.type === 'model-refused') return this.#onModelNews(news);
-		const row = replicas.find(news.replicaId);
+		const row = replicas.find(news.replicaId) ?? this.#surplus(news);
 		if (row === undefined) return;
+		if (isTwice(row, news)) return;
 		switch (news.type) {
 			case 'replica-started': {
 				const isNew = row.ref === null && row.breaker.state === 'closed';
@@ -65,7 +76,7 @@ export class PoolEngines {
 				if (isNew && news.breaker !== null) this.#slots.trippedBefore(row, news.breaker);
 				// Another model begins with a closed one.
 				if (row.breaker.state === 'closed') ctx.cancelTimer(`breaker ${row.replicaId}`);
-				if (epoch > 1) reload.found(news);
+				if (epoch > 1 && row.ending === 'no') reload.found(news);
 				ctx.watch(news.replyTo);
 				return;
 			}
@@ -75,6 +86,8 @@ export class PoolEngines {
 				this.#onFailed(row, news);
 				return;
 			case 'replica-stopped':
+				// The one before it, whose end was noticed already.
+				if (row.ref === null) return;
 				row.state = 'stopped';
 				this.#slots.loseLeases(row, 'was stopped');
 				if (row.ending === 'asked') this.#ended(row);
@@ -85,6 +98,15 @@ export class PoolEngines {
 			case 'audited':
 				return this.#slots.audited(row, news.busyLeases);
 		}
+	}
+
+	/** A control thread before this one had more replicas: it ends behind its last task. */
+	#surplus(news: ReplicaNews): ReplicaRow | undefined {
+		const { replicas, epoch } = this.#pool;
+		if (news.type !== 'replica-started' || epoch === 1) return undefined;
+		const row = replicas.addSurplus(news.replicaId);
+		row.engine = this.#engines.get(row.home) ?? null;
+		return row;
 	}
 
 	#onReady(row: ReplicaRow, { facts }: Extract<ReplicaNews, { type: 'replica-ready' }>): void {
@@ -261,6 +283,8 @@ export class PoolEngines {
 	swap(): void {
 		this.#endSome();
 		const { reload, replicas, telemetry, spec } = this.#pool;
+		const rows = replicas.rows.filter(({ ending }) => ending === 'no');
+		reload.catchUp(rows);
 		if (reload.underWay === null) return;
 		const before = reload.model.ref;
 		const row = reload.next(replicas.rows, (each) => this.#mayStop(each));
@@ -274,5 +298,12 @@ export class PoolEngines {
 		if (reload.model.ref !== before) telemetry.serves(model, before);
 		telemetry.reload(reload.problem === null ? 'info' : 'warn', `${spec.poolId}: ${reload.problem ?? `${model} serves`}.`);
 		this.#slots.grant();
+		if (reload.catchUp(rows)) this.swap();
 	}
+}
+
+/** It was attached to twice, and has nothing new to tell. */
+function isTwice(row: ReplicaRow, news: ReplicaNews): boolean {
+	if (row.state !== 'ready' || row.asked !== null) return false;
+	return news.type === 'replica-ready' || (news.type === 'replica-started' && news.replyTo === row.ref);
 }

@@ -106,8 +106,14 @@ export type PoolMessage = PoolCommand | ReplicaNews | PoolTick;
 
 /** Pool → Dispatcher, after every turn that changed something. */
 export type PoolNews =
-	/** `received`: tasks that were sent to it, all in all. */
-	| { readonly type: 'pool-changed'; readonly snapshot: PoolSnapshot; readonly view: PoolView; readonly received: number }
+	/** `received`: tasks that were sent to it, all in all. `lastLeaseId`: no lease by the same name and id may be granted again. */
+	| {
+			readonly type: 'pool-changed';
+			readonly snapshot: PoolSnapshot;
+			readonly view: PoolView;
+			readonly received: number;
+			readonly lastLeaseId: number;
+	  }
 	/** A task of a session is over, or out of this pool's hands. `refused`: it never had its 202 of us. */
 	| {
 			readonly type: 'session-task-over';

@@ -38,6 +38,7 @@ export class PoolReload {
 	#swap: Swap | null = null;
 	/** What a changed configuration wants, once what is under way is over. */
 	#wanted: PoolModel | null = null;
+	#undone = false;
 	/** Of the last reload, when it failed. */
 	#problem: string | null = null;
 
@@ -82,6 +83,11 @@ export class PoolReload {
 		return this.#configured;
 	}
 
+	/** What was configured last did not start, and those from before serve: it is tried again when it is configured again. */
+	get undone(): boolean {
+		return this.#undone;
+	}
+
 	/** Every engine anew, with the same model. False: another is under way. */
 	renew(rows: readonly ReplicaRow[], force: boolean): boolean {
 		if (this.underWay !== null) return false;
@@ -94,17 +100,20 @@ export class PoolReload {
 	/** The configuration has changed: every replica is to have this, behind what is under way. */
 	configure(to: PoolModel, rows: readonly ReplicaRow[]): void {
 		this.#configured = to;
+		this.#undone = false;
 		this.#wanted = to;
-		this.#beginWanted(rows);
+		this.catchUp(rows);
 	}
 
-	#beginWanted(rows: readonly ReplicaRow[]): void {
-		if (this.#wanted === null || this.underWay !== null) return;
+	/** What was configured while another was under way. False: nothing, or not yet. */
+	catchUp(rows: readonly ReplicaRow[]): boolean {
+		if (this.#wanted === null || this.underWay !== null) return false;
 		const to = this.#wanted;
 		this.#wanted = null;
 		const renew = new Set(rows.map(({ replicaId }) => replicaId));
 		this.#swap = { from: this.#model, to, back: false, renew, told: new Set(), force: false };
 		this.#problem = null;
+		return true;
 	}
 
 	/** It was told to start anew, with the target. */
@@ -135,10 +144,21 @@ export class PoolReload {
 		if (this.#verifying !== null) this.refused(this.#verifying, 'the engine thread is gone');
 	}
 
-	/** After a control restart: a replica that runs another model than the configured one was given it by our predecessor. */
-	found({ model, settings }: { readonly model: string; readonly settings: unknown }): void {
-		if (this.#swap !== null || model === this.#model.ref) return;
+	/**
+	 * After a control restart: a replica that runs another model than the configured one was given it by our predecessor. One with the
+	 * model that is configured and other settings was yet to be given those.
+	 */
+	found({ replicaId, model, settings }: { readonly replicaId: string; readonly model: string; readonly settings: unknown }): void {
+		if (model === this.#model.ref) return this.#foundBehind(replicaId, { ref: model, settings });
+		if (this.#swap !== null) return;
 		this.#swap = { from: this.#model, to: { ref: model, settings }, back: false, renew: new Set(), told: new Set(), force: false };
+	}
+
+	#foundBehind(replicaId: string, from: PoolModel): void {
+		const to = this.#model;
+		if (JSON.stringify(from.settings) === JSON.stringify(to.settings)) return;
+		if (this.#swap === null) this.#swap = { from, to, back: false, renew: new Set([replicaId]), told: new Set(), force: false };
+		else if (this.#swap.to === to) this.#swap.renew.add(replicaId);
 	}
 
 	/** A replica did not become ready with the new model. True: all go back to the old one. */
@@ -151,6 +171,7 @@ export class PoolReload {
 			swap.to.ref === swap.from.ref
 				? `the changed settings failed, those from before serve again: ${why}`
 				: `the reload to ${swap.to.ref} failed, ${swap.from.ref} serves again: ${why}`;
+		this.#undone ||= swap.to === this.#configured;
 		this.#swap = { from: swap.to, to: swap.from, back: true, renew: new Set(swap.told), told: new Set(), force: false };
 		return true;
 	}
@@ -158,7 +179,6 @@ export class PoolReload {
 	/** The replica that is to be given the target now; `mayStop` says whether its last task has ended. Null: none, or not yet. */
 	next(all: readonly ReplicaRow[], mayStop: (row: ReplicaRow) => boolean): ReplicaRow | null {
 		const rows = all.filter(({ ending }) => ending === 'no');
-		this.#beginWanted(rows);
 		const swap = this.#swap;
 		if (swap === null) return null;
 		const isBehind = ({ model, replicaId }: ReplicaRow): boolean => model !== swap.to.ref || swap.renew.has(replicaId);

@@ -72,7 +72,7 @@ export class PoolReplicas {
 	fit(count: number): void {
 		for (let index = 0; index < count; index += 1) {
 			const row = this.find(`${this.#spec.poolId}-${index}`);
-			if (row === undefined) this.#add(`${this.#spec.poolId}-${index}`, this.#engines[index % this.#engines.length] ?? '', null);
+			if (row === undefined) this.#add(`${this.#spec.poolId}-${index}`, this.#homeOf(index), null);
 			else if (row.ending === 'idle') row.ending = 'no';
 		}
 		const wanted = new Set(Array.from({ length: count }, (_, index) => `${this.#spec.poolId}-${index}`));
@@ -87,14 +87,26 @@ export class PoolReplicas {
 
 	/** One that has registered itself. */
 	join(replicaId: string, worker: Worker): void {
-		this.#add(replicaId, this.#engines[this.#rows.length % this.#engines.length] ?? '', worker);
+		this.#add(replicaId, this.#homeOf(this.#rows.length), worker);
+	}
+
+	/** One that runs, and is not wanted. */
+	addSurplus(replicaId: string): ReplicaRow {
+		const index = Number(replicaId.slice(this.#spec.poolId.length + 1));
+		const row = this.#add(replicaId, this.#homeOf(index), null);
+		row.ending = 'idle';
+		return row;
 	}
 
 	remove(row: ReplicaRow): void {
 		this.#rows = this.#rows.filter((each) => each !== row);
 	}
 
-	#add(replicaId: string, home: string, worker: Worker | null): void {
+	#homeOf(index: number): string {
+		return this.#engines[index % this.#engines.length] ?? '';
+	}
+
+	#add(replicaId: string, home: string, worker: Worker | null): ReplicaRow {
 		const row: ReplicaRow = {
 			replicaId,
 			worker,
@@ -116,6 +128,7 @@ export class PoolReplicas {
 			ending: 'no',
 		};
 		this.#rows = [...this.#rows, row];
+		return row;
 	}
 
 	find(replicaId: string): ReplicaRow | undefined {

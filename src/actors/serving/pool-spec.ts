@@ -58,6 +58,11 @@ export class LivePoolSpec implements PoolSpec {
 		return this.#now.engine;
 	}
 
+	/** Whether this would change nothing. */
+	is(next: PoolSpec): boolean {
+		return JSON.stringify(next) === JSON.stringify(this.#now);
+	}
+
 	get provider(): PoolSpec['provider'] {
 		return this.#now.provider;
 	}

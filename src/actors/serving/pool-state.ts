@@ -26,6 +26,8 @@ export interface PoolOptions {
 	readonly spec: PoolSpec;
 	/** Of the control thread: fences leases. */
 	readonly epoch: number;
+	/** Of the last lease that a pool by this name has granted in this epoch, which has ended; default: none. */
+	readonly lastLeaseId?: number;
 	/** Engine threads, by name: the homes of its replicas. */
 	readonly engines: readonly string[];
 	readonly dispatcher: ActorRef<PoolNews>;
@@ -64,14 +66,14 @@ export class PoolState {
 	/** As they were foreseen last. */
 	#levels: { readonly levels: SlotLevels; readonly at: number; readonly version: number; readonly free: number } | null = null;
 
-	constructor(ctx: ActorContext<PoolMessage>, { spec: configured, epoch, engines, dispatcher }: PoolOptions) {
+	constructor(ctx: ActorContext<PoolMessage>, { spec: configured, epoch, lastLeaseId = 0, engines, dispatcher }: PoolOptions) {
 		const spec = new LivePoolSpec(configured);
 		this.ctx = ctx;
 		this.spec = spec;
 		this.epoch = epoch;
 		this.dispatcher = dispatcher;
 		this.queue = new WaitingQueue(spec.queue);
-		this.ledger = new LeaseLedger(spec.poolId, epoch);
+		this.ledger = new LeaseLedger(spec.poolId, epoch, lastLeaseId);
 		this.pace = new PaceMeter(spec.perfPrior);
 		this.forecast = new PoolForecast(this.pace, this.queue, spec);
 		this.replicas = new PoolReplicas(spec, engines);

@@ -262,8 +262,9 @@ class Pool implements Behavior<PoolMessage> {
 
 	/** What runs and waits goes on by what it was admitted with; what its engines are started with is exchanged one by one. */
 	#onConfigure(next: PoolSpec): void {
-		const { spec, queue, pace, telemetry } = this.#pool;
-		const settingsChanged = next.model !== spec.model || JSON.stringify(next.settings) !== JSON.stringify(spec.settings);
+		const { spec, queue, pace, telemetry, reload } = this.#pool;
+		const settingsChanged = next.model !== spec.model || JSON.stringify(next.settings) !== JSON.stringify(spec.settings) || reload.undone;
+		if (!settingsChanged && spec.is(next)) return;
 		spec.become(next);
 		queue.bounds = next.queue;
 		pace.prior = next.perfPrior;
@@ -345,7 +346,7 @@ class Pool implements Behavior<PoolMessage> {
 			drainingUntil: drain.deadlineAt,
 			pace: paceOf(pace, replicas.facts?.slots ?? 1, spec.maxTokensOut),
 		});
-		dispatcher.tell({ type: 'pool-changed', snapshot, view, received: this.#pool.received });
+		dispatcher.tell({ type: 'pool-changed', snapshot, view, received: this.#pool.received, lastLeaseId: ledger.lastId });
 		if (this.#gaugesDue) return;
 		this.#gaugesDue = true;
 		ctx.setTimer('gauges', gaugesMs, { type: 'gauges-due' });

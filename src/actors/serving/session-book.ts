@@ -362,8 +362,9 @@ export class SessionBook {
 		};
 		return {
 			reserve,
-			outputCap: maxTokens === null && tokensOut < wanted ? tokensOut : null,
-			wallCapMs: wallMs < worst.wallMs ? wallMs : null,
+			// Also where it is what pools allow now: they may allow more by the time that it runs.
+			outputCap: maxTokens === null && (tokensLeft !== null || costLeft !== null) ? tokensOut : null,
+			wallCapMs: timeLeft !== null || (gpuLeft !== null && worst.gpus > 0) ? wallMs : null,
 		};
 	}
 

@@ -49,6 +49,7 @@ export const urgentFromControl = types<PlacementNews | FrontCommand | TaskClaime
 	'task-claimed',
 	'start-replica',
 	'keep-pools',
+	'attach-surplus',
 	'verify-model',
 	'change-model',
 	'keep-breaker',
