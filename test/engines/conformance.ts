@@ -22,7 +22,7 @@ export interface EnginePromises {
 	readonly aloneOrTogether: Promised;
 	/** `started` says how many tokens the prompt has; else only the end does. */
 	readonly tokensInAtStart: Promised;
-	/** Every token has an id and a log-probability where that is asked for. */
+	/** Every token has a log-probability where that is asked for, and an id unless its API names none. */
 	readonly logprobs: Promised;
 	/** It goes on behind the ids of tokens. */
 	readonly resume: Promised;
@@ -185,7 +185,7 @@ export function conformance(start: () => Promise<EngineUnderTest>, promises: Eng
 		assert.ok(rest.tokens > 0 && rest.tokens <= 7);
 	});
 
-	promised('logprobs', 'gives each token its id and log-probability when asked', async () => {
+	promised('logprobs', 'gives each token its log-probability when asked, and its id where it is named by one', async () => {
 		const task = await run({ maxTokens: 8, sampling: { logprobs: true } });
 		for (const piece of task.pieces) assert.ok(piece.tokenId !== null && piece.logprob !== null && piece.logprob <= 0);
 		for (const piece of (await run({ maxTokens: 8 })).pieces) assert.equal(piece.tokenId, null);

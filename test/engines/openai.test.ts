@@ -1,8 +1,9 @@
 /** The OpenAI adapter, against an endpoint that is exactly what OpenAI specifies. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { noTokenId } from '../../src/actors/serving/decode.ts';
 import { allPromised, conformance, type EnginePromises, type EngineUnderTest } from './conformance.ts';
-import { begin, generate } from './decode-world.ts';
+import { begin, generate, raw } from './decode-world.ts';
 import { FakeOpenai } from './fakes/fake-openai.ts';
 import { upstreamConformance } from './upstream-conformance.ts';
 import { lookAt, upstreamSettings } from './upstream-world.ts';
@@ -11,7 +12,6 @@ const noIds = 'the API names no token ids';
 const promises: EnginePromises = {
 	...allPromised,
 	tokensInAtStart: 'usage comes with the end',
-	logprobs: noIds,
 	resume: noIds,
 	resumeChat: noIds,
 	counts: 'the API has no tokenizer',
@@ -50,7 +50,7 @@ describe('an OpenAI endpoint', () => {
 			ctx: 2_048,
 			slots: 2,
 			workloads: ['completion', 'embedding'],
-			features: ['json_schema', 'tools', 'images', 'logit_bias'],
+			features: ['json_schema', 'logprobs', 'tools', 'images', 'logit_bias'],
 			modelDigest: null,
 		},
 		generates: /completions$/,
@@ -116,6 +116,31 @@ describe('an OpenAI endpoint', () => {
 			looked.close();
 			await fake.server.close();
 		}
+	});
+
+	it('tells the log-probability of each token, without an id, which the API has not; one that tells none has refused the task', async () => {
+		const fake = new FakeOpenai();
+		const looked = await lookAt(upstreamSettings('openai', await fake.server.listen()));
+		const { replica, port } = looked;
+		assert.ok(replica !== null);
+		const chat = { kind: 'messages', messages: [{ role: 'user', content: 'Once' }] } as const;
+		for (const input of [raw('Once'), chat]) {
+			const plain = await generate(port, replica, { input, maxTokens: 60 });
+			const task = await generate(port, replica, { input, maxTokens: 60, sampling: { logprobs: true } });
+			assert.deepEqual([task.text, task.tokens, task.usage.tokensOut], [plain.text, plain.tokens, plain.usage.tokensOut]);
+			const texts = task.pieces.filter(({ text }) => text !== '');
+			assert.ok(
+				texts.some(({ tokens }) => tokens > 1),
+				'a character of several tokens is there',
+			);
+			assert.ok(texts.every(({ tokenId, logprob }) => tokenId === noTokenId && logprob !== null && logprob <= 0));
+		}
+		fake.scores = false;
+		const { failure } = await generate(port, replica, { maxTokens: 4, sampling: { logprobs: true } });
+		assert.deepEqual([failure?.code, failure?.message], ['INVALID_PARAMS', 'sampling.logprobs is given; the engine answers without them']);
+		looked.close();
+		await fake.server.close();
+		assert.deepEqual(fake.server.strayed, []);
 	});
 
 	it('is read the same when each delta hides its length', async () => {

@@ -50,7 +50,7 @@ export interface Resume {
  * ```
  *  u16 textBytes · u8 tokens (model tokens in the piece; 0: those of the one before it) · u8 flags (1 = id and logprob follow, 2 = ids follow,
  *  4 = reasoning, 8 = of a tool call; neither: the answer's text)
- *  [ u32 tokenId · f32 logprob ] · [ u32 id of each token ] · textBytes of UTF-8, never split inside a character
+ *  [ u32 tokenId (`noTokenId`: the engine names none) · f32 logprob ] · [ u32 id of each token ] · textBytes of UTF-8, never split inside a character
  * ```
  * The text of a tool call is the JSON of one `tool_calls` delta of the chat API: `index`, and `id`, `type`, `function.name` with
  * the first of a call, then parts of `function.arguments`.
@@ -65,6 +65,7 @@ export interface Pieces {
 	readonly count: number;
 }
 
+export const noTokenId = 0xffff_ffff;
 export const pieceHasLogprob = 1;
 export const pieceHasIds = 2;
 export const pieceIsReasoning = 4;

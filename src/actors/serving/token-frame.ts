@@ -3,7 +3,7 @@
  * piece record (layout in `decode.ts`). Runs once per token on a front thread: no strings, closures or allocation here.
  * Text that is not whole UTF-8 breaks no frame: each malformed part becomes U+FFFD, as `TextDecoder` does it.
  */
-import { pieceHasLogprob, pieceIsReasoning, pieceIsToolCall, recordHeadBytes, recordTextAt } from './decode.ts';
+import { noTokenId, pieceHasLogprob, pieceIsReasoning, pieceIsToolCall, recordHeadBytes, recordTextAt } from './decode.ts';
 
 const digitZero = 0x30;
 const backslash = 0x5c;
@@ -71,7 +71,8 @@ export function writeTokenFrame(to: Buffer, at: number, seq: number, index: numb
 		if ((flags & pieceIsReasoning) !== 0) out = writeBytes(to, out, reasoningChannel);
 		else if ((flags & pieceIsToolCall) !== 0) out = writeBytes(to, out, toolChannel);
 		if ((flags & pieceHasLogprob) !== 0) {
-			out = writeDecimal(to, writeBytes(to, out, idKey), from.readUInt32LE(record + 4));
+			const id = from.readUInt32LE(record + 4);
+			if (id !== noTokenId) out = writeDecimal(to, writeBytes(to, out, idKey), id);
 			out = writeLogprob(to, writeBytes(to, out, logprobKey), from.readFloatLE(record + 8));
 		}
 	}

@@ -23,6 +23,7 @@ import { DeltaShape } from '../upstream/delta-shape.ts';
 import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../upstream/json-fields.ts';
 import type { JsonPath } from '../upstream/json-ranges.ts';
 import { UnknownAnswer } from '../upstream/upstream-generation.ts';
+import { tellScored } from './openai-logprobs.ts';
 
 export const openaiAdapter: UpstreamAdapter = {
 	call: (target, request) => openaiCall(target, request, {}),
@@ -44,7 +45,7 @@ export function openaiFacts(model: string, ctx: number | null, more: Partial<Ups
 		ctx,
 		slots: null,
 		workloads: ['completion', 'embedding'],
-		features: ['json_schema', 'tools', 'images', 'logit_bias'],
+		features: ['json_schema', 'logprobs', 'tools', 'images', 'logit_bias'],
 		chatTemplate: true,
 		found: {},
 		...more,
@@ -132,10 +133,15 @@ export function openaiCall(target: UpstreamTarget, request: GenerateRequest, ext
 		...(llama ? llamaSampling(sampling) : extended ? extendedSampling(sampling) : {}),
 		...extra,
 	};
+	const { logprobs } = sampling;
 	if (raw) {
-		return events('/v1/completions', { ...common, prompt: input.text }, new CompletionReader(target));
+		const scores = logprobs ? { logprobs: 1 } : {};
+		return events('/v1/completions', { ...common, ...scores, prompt: input.text }, new CompletionReader(target, logprobs));
 	}
-	return events('/v1/chat/completions', { ...common, ...chatBody(input) }, new ChatReader(target));
+	if (logprobs && input.kind === 'messages' && input.toolUse !== undefined)
+		return failure('INVALID_PARAMS', 'sampling.logprobs is given with tools; the engine does one of them');
+	const scores = logprobs ? { logprobs: true } : {};
+	return events('/v1/chat/completions', { ...common, ...scores, ...chatBody(input) }, new ChatReader(target, logprobs));
 }
 
 /** A prompt that is to have its chat template is one turn of a user. */
@@ -222,16 +228,20 @@ abstract class ChunkReader implements AnswerReader {
 }
 
 class CompletionReader extends ChunkReader {
-	readonly shape: DeltaShape;
+	/** Null where log-probabilities are read: of those every chunk is parsed. */
+	readonly shape: DeltaShape | null;
 
-	constructor(target: UpstreamTarget) {
+	constructor(target: UpstreamTarget, logprobs: boolean) {
 		super();
-		this.shape = shapeOf(target, 'completion', () => new DeltaShape(['choices', 0, 'text'], [], openaiUnread));
+		const make = (): DeltaShape => new DeltaShape(['choices', 0, 'text'], [], openaiUnread);
+		this.shape = logprobs ? null : shapeOf(target, 'completion', make);
 	}
 
 	protected choice(choice: Fields, to: AnswerSink): void {
 		const text = textOf(choice['text']);
-		if (text !== null && text !== '') to.token(text);
+		if (text === null || text === '') return;
+		if (this.shape === null) tellScored(text, choice['logprobs'], 0, to);
+		else to.token(text);
 	}
 }
 
@@ -241,11 +251,13 @@ export class ChatReader extends ChunkReader {
 	/** Of the last delta that was read; a delta with more than one text, or a call, has none: each of its kind is to be read. */
 	shape: DeltaShape | null;
 	channel: PieceChannel = 0;
+	readonly #logprobs: boolean;
 
-	constructor(target: UpstreamTarget) {
+	constructor(target: UpstreamTarget, logprobs = false) {
 		super();
 		this.#target = target;
-		this.shape = this.#shapeWith('content');
+		this.#logprobs = logprobs;
+		this.shape = logprobs ? null : this.#shapeWith('content');
 	}
 
 	protected choice(choice: Fields, to: AnswerSink): void {
@@ -254,6 +266,12 @@ export class ChatReader extends ChunkReader {
 		const reasoningField = textOf(delta['reasoning_content']) === null ? 'reasoning' : 'reasoning_content';
 		const reasoning = textOf(delta[reasoningField]) ?? '';
 		const calls = listOf(delta['tool_calls']);
+		if (this.#logprobs) {
+			if (reasoning !== '') tellScored(reasoning, choice['logprobs'], pieceIsReasoning, to);
+			else if (content !== '') tellScored(content, choice['logprobs'], 0, to);
+			if (reasoning !== '' && content !== '') to.token(content, 0);
+			return;
+		}
 		// A delta is a token, whatever it holds.
 		if (reasoning !== '') to.token(reasoning, 1, -1, Number.NaN, pieceIsReasoning);
 		if (content !== '') to.token(content, reasoning === '' ? 1 : 0);

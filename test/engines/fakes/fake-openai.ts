@@ -3,7 +3,7 @@
  * the schema of its request and its answer there. It knows no field of other engines, and says so by `strayed`.
  */
 import type { FakeExchange } from './fake-exchange.ts';
-import { tokenize } from './fake-model.ts';
+import { bytesOf, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
 import { type FakeEnd, FakeSlots, type FakeStep, type FakeWork } from './fake-slots.ts';
 import {
@@ -63,6 +63,8 @@ export class FakeOpenai {
 	ownedBy = 'system';
 	/** `ChatCompletionStreamOptions.include_obfuscation`: true unless it is sent as false. */
 	obfuscates = false;
+	/** Some endpoints pass over `logprobs`. */
+	scores = true;
 	#answers = 0;
 
 	constructor({ slots = 4, stepMs = 0, endsAfter = 500, model = 'gpt-fake', ...options }: FakeOpenaiOptions = {}) {
@@ -93,10 +95,23 @@ export class FakeOpenai {
 			system_fingerprint: 'fp_44709d6fcb',
 			usage,
 		});
-		const choice = (text: string, reason: string | null): unknown => ({ text, index: 0, logprobs: null, finish_reason: reason });
+		// CreateCompletionResponse: "tokens", "token_logprobs", "top_logprobs", "text_offset"
+		const scores = (scored: readonly Scored[] | null): unknown =>
+			scored && {
+				tokens: scored.map(({ token }) => token),
+				token_logprobs: scored.map(({ logprob }) => logprob),
+				top_logprobs: scored.map(({ token, logprob }) => ({ [token]: logprob })),
+				text_offset: scored.map(() => 0),
+			};
+		const choice = (text: string, reason: string | null, scored: readonly Scored[] | null = null): unknown => ({
+			text,
+			index: 0,
+			logprobs: scores(scored),
+			finish_reason: reason,
+		});
 		this.#generate(exchange, body, tokenize(String(body['prompt'])), {
 			begin: [],
-			delta: (text) => chunk([choice(text, null)], null),
+			delta: (text, scored) => chunk([choice(text, null, scored)], null),
 			end: (reason) => chunk([choice('', reason)], null),
 			usage: (usage) => chunk([], usage),
 		});
@@ -118,7 +133,18 @@ export class FakeOpenai {
 			usage,
 			...(this.obfuscates ? { obfuscation: 'x'.repeat(1 + (this.slots.busy % 3)) } : {}),
 		});
-		const choice = (delta: unknown, reason: string | null): unknown => ({ index: 0, delta, logprobs: null, finish_reason: reason });
+		// CreateChatCompletionStreamResponse: ChatCompletionTokenLogprob
+		const scores = (scored: readonly Scored[] | null): unknown =>
+			scored && {
+				content: scored.map(({ token, logprob, bytes }) => ({ token, logprob, bytes: [...bytes], top_logprobs: [] })),
+				refusal: null,
+			};
+		const choice = (delta: unknown, reason: string | null, scored: readonly Scored[] | null = null): unknown => ({
+			index: 0,
+			delta,
+			logprobs: scores(scored),
+			finish_reason: reason,
+		});
 		const messages = (body['messages'] as readonly Record<string, unknown>[]).map((message) =>
 			// ChatCompletionRequestMessage: the fields of the roles that carry text.
 			strictFields(message, { role: isText, content: isText, 'name?': isText, 'tool_call_id?': isText }, 'a message', this.#stray),
@@ -126,7 +152,7 @@ export class FakeOpenai {
 		const prompt = messages.map(({ role, content }) => `${String(role)}: ${String(content)}\n`).join('');
 		this.#generate(exchange, body, tokenize(`${prompt}assistant:`), {
 			begin: [chunk([choice({ role: 'assistant', content: '', refusal: null }, null)], null)],
-			delta: (text) => chunk([choice({ content: text }, null)], null),
+			delta: (text, scored) => chunk([choice({ content: text }, null, scored)], null),
 			end: (reason) => chunk([choice({}, reason)], null),
 			usage: (usage) => chunk([], usage),
 		});
@@ -175,6 +201,10 @@ export class FakeOpenai {
 		if (body['stream'] !== true) this.#stray('it is asked without stream, which no answer of this fake has');
 		const { include_usage: usage } = (body['stream_options'] ?? {}) as { include_usage?: boolean };
 		const say = (value: unknown): void => exchange.event(event(value));
+		const wantsScores = this.scores && body['logprobs'] !== undefined && body['logprobs'] !== false;
+		/** Of tokens that no text has told of. */
+		let scored: Scored[] = [];
+		const told = (): readonly Scored[] | null => (wantsScores ? scored.splice(0) : null);
 		const work: FakeWork = {
 			prompt,
 			maxTokens: Number(body['max_tokens'] ?? 1_000_000),
@@ -184,11 +214,16 @@ export class FakeOpenai {
 				exchange.beginEvents();
 				for (const each of frames.begin) say(each);
 			},
-			token: ({ text }: FakeStep) => {
-				if (text !== '') say(frames.delta(text));
+			token: ({ text, id, logprob }: FakeStep) => {
+				const bytes = bytesOf(id);
+				const own = bytes.toString();
+				// Of a part of a character: seen of the API, whose words are "the bytes … must be combined".
+				const token = own.includes('\u{fffd}') ? `bytes:${[...bytes].map((byte) => `\\x${byte.toString(16)}`).join('')}` : own;
+				scored.push({ token, logprob, bytes });
+				if (text !== '') say(frames.delta(text, told()));
 			},
 			ended: ({ reason, text, made }: FakeEnd) => {
-				if (text !== '') say(frames.delta(text));
+				if (text !== '') say(frames.delta(text, told()));
 				const used = {
 					prompt_tokens: prompt.length,
 					completion_tokens: made,
@@ -217,10 +252,17 @@ export class FakeOpenai {
 	}
 }
 
+/** `ChatCompletionTokenLogprob`, as far as both streams have it. */
+interface Scored {
+	readonly token: string;
+	readonly logprob: number;
+	readonly bytes: Buffer;
+}
+
 /** What differs between the two streams. */
 interface Frames {
 	readonly begin: readonly unknown[];
-	delta(text: string): unknown;
+	delta(text: string, scored: readonly Scored[] | null): unknown;
 	end(reason: string): unknown;
 	usage(usage: unknown): unknown;
 }

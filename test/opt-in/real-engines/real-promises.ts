@@ -11,7 +11,6 @@ const noIds = 'the API names no token ids';
 const openai: EnginePromises = {
 	...allPromised,
 	tokensInAtStart: 'usage comes with the end',
-	logprobs: noIds,
 	resume: noIds,
 	resumeChat: noIds,
 	counts: 'the API has no tokenizer',
