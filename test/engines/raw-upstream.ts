@@ -49,6 +49,8 @@ export class RawUpstream {
 
 	#serve(socket: Socket): void {
 		const connection = this.connections++;
+		// The second part of an answer is not to wait for the client's word that it has the first.
+		socket.setNoDelay(true);
 		let seen = '';
 		socket.on('error', () => undefined);
 		socket.on('end', () => {
