@@ -22,14 +22,17 @@ export function tellScored(text: string, logprobs: unknown, channel: PieceChanne
 }
 
 function scoredIn(logprobs: Fields): readonly Scored[] {
+	return scoresIn(logprobs).map(([token, value]) => ({ text: textOf(token) ?? '', logprob: numberOf(value) ?? Number.NaN }));
+}
+
+/** What names each token, and its log-probability, in either shape. */
+export function scoresIn(logprobs: Fields): readonly (readonly [token: unknown, logprob: unknown])[] {
 	const {
 		content,
 		tokens,
 		token_logprobs: values,
 	} = logprobs as Fields & { content?: unknown; tokens?: unknown; token_logprobs?: unknown };
-	const pairs =
-		content === undefined
-			? listOf(tokens).map((token, at) => [token, listOf(values)[at]] as const)
-			: listOf(content).map((each) => [fieldsOf(each)['token'], fieldsOf(each)['logprob']] as const);
-	return pairs.map(([token, value]) => ({ text: textOf(token) ?? '', logprob: numberOf(value) ?? Number.NaN }));
+	return content === undefined
+		? listOf(tokens).map((token, at) => [token, listOf(values)[at]] as const)
+		: listOf(content).map((each) => [fieldsOf(each)['token'], fieldsOf(each)['logprob']] as const);
 }

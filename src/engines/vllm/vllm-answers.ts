@@ -8,6 +8,7 @@
 import { pieceIsReasoning } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import { openaiUnread } from '../openai/openai-adapter.ts';
+import { scoresIn } from '../openai/openai-logprobs.ts';
 import { type AnswerReader, type AnswerSink, shapeOf, type UpstreamTarget } from '../upstream/adapter.ts';
 import { DeltaShape } from '../upstream/delta-shape.ts';
 import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../upstream/json-fields.ts';
@@ -101,16 +102,7 @@ const untold = { tokens: 1, id: -1, logprob: Number.NaN, told: -1 };
 
 /** Tokens as `token_id:5`, of either path. */
 function scoresOf(logprobs: Fields): readonly { readonly id: number; readonly logprob: number }[] {
-	const {
-		content,
-		tokens,
-		token_logprobs: values,
-	} = logprobs as Fields & { content?: unknown; tokens?: unknown; token_logprobs?: unknown };
-	const pairs =
-		content === undefined
-			? listOf(tokens).map((token, index) => [token, listOf(values)[index]] as const)
-			: listOf(content).map((each) => [fieldsOf(each)['token'], fieldsOf(each)['logprob']] as const);
-	return pairs.map(([token, value]) => {
+	return scoresIn(logprobs).map(([token, value]) => {
 		const id = /^token_id:(\d+)$/.exec(textOf(token) ?? '')?.[1];
 		if (id === undefined) throw new UnknownAnswer('the engine names a token by another thing than its id');
 		return { id: Number(id), logprob: numberOf(value) ?? Number.NaN };
