@@ -203,7 +203,7 @@ export class FakeOpenai {
 		const say = (value: unknown): void => exchange.event(event(value));
 		const wantsScores = this.scores && body['logprobs'] !== undefined && body['logprobs'] !== false;
 		/** Of tokens that no text has told of. */
-		let scored: Scored[] = [];
+		const scored: Scored[] = [];
 		const told = (): readonly Scored[] | null => (wantsScores ? scored.splice(0) : null);
 		const work: FakeWork = {
 			prompt,
