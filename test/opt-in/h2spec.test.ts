@@ -22,6 +22,9 @@ const known: Readonly<Record<string, string>> = {
 		'the stream was answered and closed before it came',
 	'http2/6.9.1 Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream':
 		'the stream was answered and closed before they came',
+	'http2/6.9 Sends a WINDOW_UPDATE frame with a flow control window increment of 0 on a stream':
+		'the stream was answered and closed before it came',
+	'http2/8.1.2.1 Sends a HEADERS frame that contains a pseudo-header field as trailers': 'answered before it came',
 	'http2/5.1 closed: Sends a DATA frame': 'ignored likewise',
 	'http2/5.1 closed: Sends a HEADERS frame': 'ignored likewise',
 	'http2/5.1.1 Sends stream identifier that is numerically smaller than previous': 'ignored: the library takes it for a closed stream',
