@@ -65,7 +65,7 @@ describe('HTTP/2 under h2spec', () => {
 			writeFileSync(files.key, firstPair.key);
 			const http = { http2: true, tls: tls ? files : null };
 			const front = await startFront({ secure: tls }, undefined, 'node', null, undefined, http);
-			const { ran, failed } = await failures(front.port, tls);
+			const { ran, failed } = await failures(front.port, tls).finally(() => front.close());
 			assert.ok(ran > 140, `${ran} cases ran`);
 			assert.deepEqual(
 				failed.filter((each) => known[each] === undefined),
@@ -75,7 +75,6 @@ describe('HTTP/2 under h2spec', () => {
 				front.lines.filter(({ level }) => level === 'error'),
 				[],
 			);
-			front.close();
 		});
 	}
 });
