@@ -1,5 +1,5 @@
 /** What can be asked of a response by its id: how it stands, its events, its input; and its end. On the front thread. */
-import { failure } from '../../../actors/serving/failure.ts';
+import { type Failure, failure } from '../../../actors/serving/failure.ts';
 import type { TaskView } from '../../../actors/serving/task-directory.ts';
 import type { Principal } from '../../auth/principal.ts';
 import type { Handler } from '../../http/application.ts';
@@ -28,13 +28,16 @@ export function findResponse(parts: FrontParts, principal: Principal, id: string
 	const taskId = responseIdShape.exec(id)?.[1];
 	const nothing: Parsed<never> = { ok: false, failure: failure('NOT_FOUND', `there is no response ${shown(id)}, or it is no longer kept`) };
 	if (taskId === undefined) return use(nothing);
-	findTask(parts, principal, taskId, 'follow', (found) => {
-		if (!found.ok) {
-			const { code } = found.failure;
-			return use(code === 'NOT_FOUND' || code === 'EVENTS_EXPIRED' ? nothing : found);
-		}
-		const json = found.value.request.note?.json ?? null;
-		use(json === null ? nothing : { ok: true, value: { task: found.value, recipe: JSON.parse(json) as Recipe } });
+	const missing = ({ code }: Failure): boolean => code === 'NOT_FOUND' || code === 'EVENTS_EXPIRED';
+	// As it stands at its home: a copy that is still followed here knows nothing of a deletion there.
+	findTask(parts, principal, taskId, 'look', (looked) => {
+		if (!looked.ok) return use(missing(looked.failure) ? nothing : looked);
+		const json = looked.value.request.note?.json ?? null;
+		if (json === null) return use(nothing);
+		findTask(parts, principal, taskId, 'follow', (found) => {
+			if (found.ok) use({ ok: true, value: { task: found.value, recipe: JSON.parse(json) as Recipe } });
+			else use(missing(found.failure) ? nothing : found);
+		});
 	});
 }
 
