@@ -111,13 +111,8 @@ export class Bench {
 	}
 
 	/** A program of `bench/` that prints the port that it listens on. */
-	async program(name: string, args: readonly string[]): Promise<{ readonly port: number; readonly pid: number }> {
-		const child = this.#spawn(process.execPath, [join(here, `${name}${extension}`), ...args]);
-		const port = await new Promise<number>((resolve, reject) => {
-			createInterface({ input: child.stdout as NodeJS.ReadableStream }).once('line', (line) => resolve(Number(JSON.parse(line).port)));
-			child.once('exit', () => reject(new Error(`${name} ended`)));
-		});
-		return { port, pid: child.pid ?? 0 };
+	program(name: string, args: readonly string[]): Promise<{ readonly port: number; readonly pid: number }> {
+		return this.#program([join(here, `${name}${extension}`), ...args]);
 	}
 
 	get socketPath(): string {
@@ -131,7 +126,8 @@ export class Bench {
 		const config = join(this.#folder, 'nginx.conf');
 		writeFileSync(
 			config,
-			`daemon off; worker_processes 1; pid ${this.#folder}/nginx.pid; error_log /dev/null crit;
+			// Its worker is somebody else otherwise, who may not open the engine's socket.
+			`${process.getuid?.() === 0 ? 'user root; ' : ''}daemon off; worker_processes 1; pid ${this.#folder}/nginx.pid; error_log /dev/null crit;
 events { worker_connections 8192; }
 http {
   access_log off;
