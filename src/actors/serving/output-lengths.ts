@@ -1,7 +1,7 @@
 /**
  * How long the answers of a pool are: the last ones as a distribution. An answer that was cut, by its own limit or by its
  * client, says only that it would have been longer: the distribution is the product-limit estimate (Kaplan, Meier, 1958). Pure;
- * a sample costs O(n) of a small n, an expectation O(log n).
+ * the first expectation behind a sample costs O(n) of a small n, the others O(log n).
  */
 
 const kept = 256;
@@ -16,6 +16,8 @@ export class OutputLengths {
 	readonly #meanUpTo = new Float64Array(kept);
 	#count = 0;
 	#next = 0;
+	/** A sample came since the estimate was made: ends that come together cost one. */
+	#stale = false;
 
 	get empty(): boolean {
 		return this.#count === 0;
@@ -31,7 +33,7 @@ export class OutputLengths {
 		this.#sorted.copyWithin(at + 1, at, this.#count);
 		this.#sorted[at] = sample;
 		this.#count += 1;
-		this.#estimate();
+		this.#stale = true;
 	}
 
 	/**
@@ -40,6 +42,7 @@ export class OutputLengths {
 	 */
 	expectedMore(made: number, most: number): number {
 		if (most <= made) return 0;
+		if (this.#stale) this.#estimate();
 		const at = this.#firstAbove(2 * made + 1) - 1;
 		const longer = at < 0 ? 1 : (this.#longer[at] ?? 0);
 		if (longer === 0) return Math.min(made, (most - made) / 2);
@@ -54,6 +57,7 @@ export class OutputLengths {
 	}
 
 	#estimate(): void {
+		this.#stale = false;
 		let longer = 1;
 		let mean = 0;
 		let before = 0;

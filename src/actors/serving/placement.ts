@@ -160,34 +160,33 @@ interface Candidate {
 	readonly endMs: number;
 }
 
-/** Smaller is better. In this order, among those whose ends are as good as equal. */
-const tieBreaks: readonly (readonly [DecidedBy, (pool: PoolSnapshot, affinityPoolId: string | null) => number])[] = [
-	['affinity', ({ poolId }, affinityPoolId) => (poolId === affinityPoolId ? 0 : 1)],
-	['least_loaded', ({ tasks, slotsTotal }) => tasks / Math.max(1, slotsTotal)],
-	['free_memory', ({ vramFreeBytes }) => -(vramFreeBytes ?? 0)],
-	['tokens_per_s', ({ decodeMsPerToken }) => decodeMsPerToken],
+interface Criterion {
+	readonly by: DecidedBy;
+	/** Smaller is better. */
+	readonly rank: (candidate: Candidate, affinityPoolId: string | null) => number;
+	/** How much more than the least is as good as it. */
+	readonly slack: (least: number) => number;
+}
+
+const none = (): number => 0;
+
+/** In this order, each among those that the one before it left. */
+const criteria: readonly Criterion[] = [
+	{ by: 'ready', rank: ({ pool }) => (pool.state === 'ready' ? 0 : 1), slack: none },
+	{ by: 'room', rank: ({ pool }) => (pool.hasRoom || pool.slotsFree > 0 ? 0 : 1), slack: none },
+	{ by: 'predicted_end', rank: ({ endMs }) => endMs, slack: (earliest) => Math.max(sameEndMs, earliest * sameEndPart) },
+	{ by: 'affinity', rank: ({ pool }, affinityPoolId) => (pool.poolId === affinityPoolId ? 0 : 1), slack: none },
+	{ by: 'least_loaded', rank: ({ pool }) => pool.tasks / Math.max(1, pool.slotsTotal), slack: none },
+	{ by: 'free_memory', rank: ({ pool }) => -(pool.vramFreeBytes ?? 0), slack: none },
+	{ by: 'tokens_per_s', rank: ({ pool }) => pool.decodeMsPerToken, slack: none },
 ];
 
-function pick(candidates: readonly Candidate[], affinityPoolId: string | null): { poolId: string; decidedBy: DecidedBy } | null {
+/** Leaves only the best in `left`: every task comes by here, so nothing is made but the answer. */
+function pick(left: Candidate[], affinityPoolId: string | null): { poolId: string; decidedBy: DecidedBy } | null {
 	let decidedBy: DecidedBy = 'only_one';
-	let left = candidates;
-	/** Unless that leaves nobody. */
-	const keep = (by: DecidedBy, passes: (candidate: Candidate) => boolean): void => {
-		let passing = 0;
-		for (const candidate of left) if (passes(candidate)) passing += 1;
-		if (passing === 0 || passing === left.length) return;
-		left = left.filter(passes);
-		decidedBy = by;
-	};
-	keep('ready', ({ pool }) => pool.state === 'ready');
-	keep('room', ({ pool }) => pool.hasRoom || pool.slotsFree > 0);
-	const earliest = leastOf(left, ({ endMs }) => endMs);
-	const latest = earliest + Math.max(sameEndMs, earliest * sameEndPart);
-	keep('predicted_end', ({ endMs }) => endMs <= latest);
-	for (const [by, rank] of tieBreaks) {
-		if (left.length < 2) break;
-		const least = leastOf(left, ({ pool }) => rank(pool, affinityPoolId));
-		keep(by, ({ pool }) => rank(pool, affinityPoolId) === least);
+	for (let index = 0; index < criteria.length && left.length > 1; index += 1) {
+		const criterion = criteria[index] as Criterion;
+		if (keepBest(left, criterion, affinityPoolId)) decidedBy = criterion.by;
 	}
 	let first = left[0]?.pool;
 	if (first === undefined) return null;
@@ -195,10 +194,19 @@ function pick(candidates: readonly Candidate[], affinityPoolId: string | null): 
 	return { poolId: first.poolId, decidedBy: left.length > 1 ? 'pool_id' : decidedBy };
 }
 
-function leastOf(candidates: readonly Candidate[], rank: (candidate: Candidate) => number): number {
+/** Whether that told any from the others. */
+function keepBest(left: Candidate[], { rank, slack }: Criterion, affinityPoolId: string | null): boolean {
 	let least = Number.POSITIVE_INFINITY;
-	for (const candidate of candidates) least = Math.min(least, rank(candidate));
-	return least;
+	for (let index = 0; index < left.length; index += 1) least = Math.min(least, rank(left[index] as Candidate, affinityPoolId));
+	const most = least + slack(least);
+	let kept = 0;
+	for (let index = 0; index < left.length; index += 1) {
+		const candidate = left[index] as Candidate;
+		if (rank(candidate, affinityPoolId) <= most) left[kept++] = candidate;
+	}
+	const told = kept < left.length;
+	left.length = kept;
+	return told;
 }
 
 function unknownModel(pools: readonly PoolSnapshot[], modelRef: string): Failure {
@@ -283,7 +291,8 @@ function workloadMissing({ poolId, workloads }: PoolSnapshot, { workload }: Task
 }
 
 function featureMissing({ poolId, features, model }: PoolSnapshot, { needs }: TaskSummary): string | null {
-	const missing = features === null ? undefined : needs.find((feature) => !features.includes(feature));
+	if (needs.length === 0 || features === null) return null;
+	const missing = needs.find((feature) => !features.includes(feature));
 	if (missing === undefined) return null;
 	if (missing === 'tools') return `tools are given; the model of ${poolId}, ${JSON.stringify(model)}, cannot call any`;
 	if (missing === 'images') return `messages hold more than text; the model of ${poolId}, ${JSON.stringify(model)}, takes text only`;

@@ -150,8 +150,11 @@ export class PoolReplicas {
 
 	/** Its replicas share their devices: what the one that told least of late can have; null: none has told. */
 	get vramFreeBytes(): number | null {
-		const told = this.rows.flatMap(({ state, vramFreeBytes }) => (state === 'ready' && vramFreeBytes !== null ? [vramFreeBytes] : []));
-		return told.length === 0 ? null : Math.min(...told);
+		let least: number | null = null;
+		for (const { state, vramFreeBytes } of this.rows) {
+			if (state === 'ready' && vramFreeBytes !== null && (least === null || vramFreeBytes < least)) least = vramFreeBytes;
+		}
+		return least;
 	}
 
 	/** Why it will not do to wait: each has found that it can never run here. Null: one may. */
@@ -168,11 +171,15 @@ export class PoolReplicas {
 	}
 
 	get readySlots(): number {
-		return this.rows.reduce((sum, row) => sum + (row.state === 'ready' ? (row.facts?.slots ?? 0) : 0), 0);
+		let slots = 0;
+		for (const row of this.rows) if (row.state === 'ready') slots += row.facts?.slots ?? 0;
+		return slots;
 	}
 
 	slotsFree(ledger: LeaseLedger): number {
-		return this.rows.reduce((sum, row) => sum + (takesTasks(row) ? ledger.free(row.replicaId) : 0), 0);
+		let slots = 0;
+		for (const row of this.rows) if (takesTasks(row)) slots += ledger.free(row.replicaId);
+		return slots;
 	}
 
 	/** Every one has failed its tasks, and is given none for a while: until then, on `Host.now`. Null: one takes tasks, or may soon. */
