@@ -3,13 +3,14 @@
  * the jobs over files and the catalog together; a store that cannot be opened is a reason not to start.
  */
 import { Catalog, type PoolModel } from './actors/catalog/catalog.ts';
-import { CatalogStore, StoreError } from './actors/catalog/catalog-store.ts';
+import { CatalogStore } from './actors/catalog/catalog-store.ts';
 import type { Telemetry } from './actors/kernel/telemetry.ts';
 import type { CatalogAnswer, CatalogRequest, RetiredModels } from './actors/serving/catalog-messages.ts';
 import { exitCodes } from './cli/exit-codes.ts';
 import { Problem } from './cli/problem.ts';
 import type { PoolConfig } from './config-pool.ts';
 import { fileJobs } from './file-jobs.ts';
+import { StoreError } from './store/store-error.ts';
 
 export interface DaemonCatalog {
 	readonly retired: RetiredModels;

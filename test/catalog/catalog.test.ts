@@ -18,12 +18,13 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { open } from 'lmdb';
 import { Catalog, type PoolModel } from '../../src/actors/catalog/catalog.ts';
-import { CatalogStore, StoreError } from '../../src/actors/catalog/catalog-store.ts';
+import { CatalogStore } from '../../src/actors/catalog/catalog-store.ts';
 import { digestFile, type HashedFile } from '../../src/actors/catalog/file-digest.ts';
 import type { CatalogAnswer, CatalogEntry, CatalogRequest, RetiredModels } from '../../src/actors/serving/catalog-messages.ts';
 import { packageRoot } from '../../src/config-root.ts';
 import { type FileJobs, fileJobs } from '../../src/file-jobs.ts';
 import type { FileOutcome } from '../../src/roles/file-worker.ts';
+import { StoreError } from '../../src/store/store-error.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'orchestratord-catalog-'));
 const jobs: FileJobs = fileJobs(2);

@@ -23,9 +23,12 @@ const threads = /^src\/actors\/threads\//;
  * a prompt, which a preview needs before there is a task. Not its actors.
  */
 const servingFace =
-	/^src\/actors\/serving\/(messages|decode|engine-life|failure|task-request|task-directory|event-log-view|prefix|prompt-bounds|rate-limit|[a-z-]+-(schema|view|messages))\.ts$/;
+	/^src\/actors\/serving\/(messages|decode|engine-life|failure|task-request|task-directory|event-log-view|journal-store|prefix|prompt-bounds|rate-limit|[a-z-]+-(schema|view|messages))\.ts$/;
 const catalog = /^src\/actors\/catalog\//;
 const serving = /^src\/actors\/serving\//;
+/** What is on disk, and who may have it. */
+const store = /^src\/store\//;
+const namedLock = /^src\/named-lock\.ts$/;
 const transport = /^src\/transport\//;
 const engines = /^src\/engines\//;
 const config = /^src\/config[a-z-]*\.ts$/;
@@ -65,15 +68,23 @@ export const layers: readonly Layer[] = [
 	{
 		name: 'actors/catalog',
 		holds: catalog,
-		imports: [kernel, servingFace, catalog, words],
+		imports: [kernel, servingFace, store, catalog, words],
 		node: ['fs', 'fs/promises', 'crypto', 'path'],
 		packages: ['@sinclair/typebox', 'lmdb'],
 		instead: 'pass it in: what a file holds is read by an engine, threads are started by a role',
 	},
 	{
+		name: 'store',
+		holds: store,
+		imports: [servingFace, store, namedLock],
+		node: ['fs', 'path', 'zlib'],
+		packages: ['lmdb'],
+		instead: 'implement a port that an actor defines; what the records mean is theirs',
+	},
+	{
 		name: 'transport',
 		holds: transport,
-		imports: [kernel, servingFace, transport, words],
+		imports: [kernel, servingFace, transport, namedLock, words],
 		node: 'all',
 		packages: 'all',
 		instead: 'use a message, a view or a port of actors/serving; engines are reached through DecodePort',

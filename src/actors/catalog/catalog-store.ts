@@ -2,16 +2,12 @@
  * What the daemon keeps on disk, in LMDB: the entries of the catalog as the JSON that is sent of them, and the digests of files by path.
  * Opened and written by main alone, which no other thread's end takes down. A store that is damaged, or of a later version, is not opened.
  */
-import { closeSync, existsSync, fstatSync, mkdirSync, openSync, readSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync } from 'node:fs';
 import { type Database, open, type RootDatabase } from 'lmdb';
+import { StoreError } from '../../store/store-error.ts';
+import { checkStoreFile } from '../../store/store-file.ts';
 import type { CatalogEntry } from '../serving/catalog-messages.ts';
 import { type FileMark, type HashedFile, isSameMark } from './file-digest.ts';
-
-/** Why the store is not opened; the message is for a person. */
-export class StoreError extends Error {
-	override readonly name = 'StoreError';
-}
 
 export const schemaVersion = 1;
 /** Bytes of an id: LMDB's keys have a bound. */
@@ -20,11 +16,6 @@ export const idBytesMax = 1024;
 /** How a store of each earlier version becomes one of the next, by the earlier one's number. */
 const migrations: Readonly<Record<number, (store: RootDatabase<string, string>) => void>> = {};
 
-const dataFile = 'data.mdb';
-/** Of LMDB's file: two meta pages, each with a header of 24 bytes. */
-const metaBytes = 160;
-const magic = 0xbeefc0de;
-const at = { magic: 24, pageBytes: 48, lastPage: 144, transaction: 152 };
 const databasesMax = 8;
 
 export class CatalogStore {
@@ -36,7 +27,7 @@ export class CatalogStore {
 	constructor(folder: string) {
 		try {
 			mkdirSync(folder, { recursive: true, mode: 0o700 });
-			checkFile(join(folder, dataFile), folder);
+			checkStoreFile(folder);
 			this.#root = open<string, string>({ path: folder, encoding: 'string', maxDbs: databasesMax, noMemInit: false });
 			this.#models = this.#root.openDB<string, string>({ name: 'models', encoding: 'string' });
 			this.#digests = this.#root.openDB<string, string>({ name: 'digests', encoding: 'string' });
@@ -112,41 +103,4 @@ export class CatalogStore {
 			this.#root.putSync('schema', String(schemaVersion));
 		});
 	}
-}
-
-/** LMDB maps its file without a look at its length: what was cut off would end the process when it is read. */
-function checkFile(path: string, folder: string): void {
-	if (!existsSync(path)) return;
-	const damaged = (why: string): StoreError =>
-		new StoreError(
-			`the store in ${folder} is damaged: ${why}; put a copy of it back, or move it away and start again, which forgets the catalog but no model file`,
-		);
-	const file = openSync(path, 'r');
-	try {
-		const { size } = fstatSync(file);
-		if (size === 0) throw damaged('its file is empty');
-		const first = metaAt(file, 0);
-		if (first === null) throw damaged('its file does not begin as one of LMDB does');
-		const second = metaAt(file, first.pageBytes);
-		if (second === null) throw damaged('its second head is missing');
-		const newest = second.transaction > first.transaction ? second : first;
-		const needed = (newest.lastPage + 1) * first.pageBytes;
-		if (size < needed) throw damaged(`its file has ${size} bytes of ${needed}`);
-	} finally {
-		closeSync(file);
-	}
-}
-
-interface Meta {
-	readonly pageBytes: number;
-	readonly lastPage: number;
-	readonly transaction: number;
-}
-
-function metaAt(file: number, from: number): Meta | null {
-	const bytes = Buffer.alloc(metaBytes);
-	if (readSync(file, bytes, 0, metaBytes, from) < metaBytes || bytes.readUInt32LE(at.magic) !== magic) return null;
-	const pageBytes = bytes.readUInt32LE(at.pageBytes);
-	if (pageBytes < 256 || pageBytes > 65_536) return null;
-	return { pageBytes, lastPage: Number(bytes.readBigUInt64LE(at.lastPage)), transaction: Number(bytes.readBigUInt64LE(at.transaction)) };
 }
