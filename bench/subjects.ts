@@ -226,7 +226,15 @@ backend engine
 	): Promise<{ readonly port: number; readonly pid: number }> {
 		const port = await freePort();
 		const file = join(this.#folder, `orchestratord-${port}.yaml`);
-		writeFileSync(file, JSON.stringify({ listen: { addr: `127.0.0.1:${port}` }, log: { level: 'error' }, ...config }));
+		writeFileSync(
+			file,
+			JSON.stringify({
+				listen: { addr: `127.0.0.1:${port}` },
+				store: { path: join(this.#folder, `store-${port}`) },
+				log: { level: 'error' },
+				...config,
+			}),
+		);
 		const child = this.#spawn(
 			process.execPath,
 			[join(repository, 'bin/orchestratord.js'), 'serve', '--no-supervise', '--config', file],

@@ -6,11 +6,9 @@ import { Catalog, type PoolModel } from './actors/catalog/catalog.ts';
 import { CatalogStore } from './actors/catalog/catalog-store.ts';
 import type { Telemetry } from './actors/kernel/telemetry.ts';
 import type { CatalogAnswer, CatalogRequest, RetiredModels } from './actors/serving/catalog-messages.ts';
-import { exitCodes } from './cli/exit-codes.ts';
-import { Problem } from './cli/problem.ts';
 import type { PoolConfig } from './config-pool.ts';
+import { inWords } from './daemon-places.ts';
 import { fileJobs } from './file-jobs.ts';
-import { StoreError } from './store/store-error.ts';
 
 export interface DaemonCatalog {
 	readonly retired: RetiredModels;
@@ -23,7 +21,7 @@ export interface DaemonCatalog {
 
 /** Throws a `Problem`. */
 export function openCatalog(folder: string, telemetry: Telemetry, retired: (models: RetiredModels) => void): DaemonCatalog {
-	const store = openStore(folder);
+	const store = inWords(() => new CatalogStore(folder));
 	const jobs = fileJobs();
 	const catalog = new Catalog(store, { digest: jobs.digest, gguf: jobs.gguf, wallNow: () => Date.now(), retired, telemetry });
 	catalog.resume();
@@ -40,15 +38,6 @@ export function openCatalog(folder: string, telemetry: Telemetry, retired: (mode
 			return closing;
 		},
 	};
-}
-
-function openStore(folder: string): CatalogStore {
-	try {
-		return new CatalogStore(folder);
-	} catch (error) {
-		if (error instanceof StoreError) throw new Problem(exitCodes.unavailable, error.message, 'name another folder with store.path');
-		throw error;
-	}
 }
 
 function loadedModel({ id, model, modelPath }: PoolConfig): PoolModel[] {

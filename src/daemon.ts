@@ -17,6 +17,7 @@ import { appliedTo, changesBetween } from './config-changes.ts';
 import { ConfigError } from './config-check.ts';
 import { type PoolConfig } from './config-pool.ts';
 import { openCatalog } from './daemon-catalog.ts';
+import { holdPlaces } from './daemon-places.ts';
 import type { EmbeddedSettings } from './engines/embedded/embedded-settings.ts';
 import type { ManagedSettings } from './engines/managed/managed-settings.ts';
 import type { ScriptedSettings } from './engines/scripted/scripted-settings.ts';
@@ -26,7 +27,6 @@ import type { ControlChange, ControlConfig } from './roles/control.ts';
 import type { EngineConfig } from './roles/engine.ts';
 import type { FrontConfig, FrontFacts, FrontInspection } from './roles/front.ts';
 import { rateMemory } from './transport/auth/rate-meter.ts';
-import { lockPort } from './transport/http/port-lock.ts';
 import { threadTelemetry } from './transport/telemetry/metrics.ts';
 import { addRetained, type MetricsSnapshot, renderMetrics } from './transport/telemetry/metrics-merge.ts';
 
@@ -77,13 +77,8 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 		fail = resolve;
 	});
 	const own = threadTelemetry({ thread: 'main', log, processDefaults: true, lagMs: mainLagMs });
-	const { listen } = started;
+	const places = await holdPlaces(started);
 	const catalog = openCatalog(config.store.path, own, (retired) => void configureControl(retired));
-	const lock = await lockPort(listen.hostname, listen.port, started.runtimeDir);
-	if (lock === null) {
-		await catalog.close();
-		throw portInUse(`${listen.hostname}:${listen.port}`);
-	}
 	const roll = openRoll(config.taskRollFd);
 	const rates = rateMemory(config.auth.keys.length);
 	let stopping = false;
@@ -134,7 +129,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 		own.close();
 		await crew.stop();
 		await catalog.close();
-		lock.release();
+		places.release();
 		roll?.destroy();
 	};
 	try {

@@ -26,6 +26,14 @@ export function portInUse(addr: string): Problem {
 	);
 }
 
+export function storeInUse(path: string): Problem {
+	return new Problem(
+		exitCodes.unavailable,
+		`the store in ${path} is in use by another orchestratord`,
+		'stop that one, or give this one a folder of its own: --store.path FOLDER (in the file store.path, in the environment ORCHD_STORE_PATH)',
+	);
+}
+
 export function cannotListen(addr: string, reason: string): Problem {
 	return new Problem(exitCodes.unavailable, `cannot listen on ${addr}: ${reason}`, 'choose another address: --addr 127.0.0.1:8080');
 }

@@ -7,7 +7,13 @@ import { mkdirSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { type Database, open, type RootDatabase } from 'lmdb';
-import { type JournalStore, type JournalTable, type JournalWrite, journalTables, type StoreProblem } from '../actors/serving/journal-store.ts';
+import {
+	type JournalStore,
+	type JournalTable,
+	type JournalWrite,
+	journalTables,
+	type StoreProblem,
+} from '../actors/serving/journal-store.ts';
 import { StoreError } from './store-error.ts';
 import { checkStoreFile } from './store-file.ts';
 

@@ -168,6 +168,15 @@ describe('the command line', () => {
 		other.close();
 	});
 
+	it('says that another daemon has the store, and what to set', async () => {
+		const path = daemon.storePath;
+		const ran = await command(['serve', '--addr', `127.0.0.1:${await freePort()}`, '--store.path', path]);
+		assert.equal(ran.code, 69);
+		assert.ok(ran.err.includes(`error: the store in ${path} is in use by another orchestratord`), ran.err);
+		assert.match(ran.err, /--store\.path FOLDER/);
+		assert.doesNotMatch(ran.out + ran.err, /"level":"(warn|error)"/);
+	});
+
 	it('says when nothing answers', async () => {
 		const ran = await command(['run', '--url', `http://127.0.0.1:${await freePort()}`, 'x']);
 		assert.deepEqual([ran.code, ran.out], [69, '']);

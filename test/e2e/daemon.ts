@@ -30,6 +30,8 @@ export interface Daemon {
 	/** Of the process that was started: with `supervise`, the tiny parent. */
 	readonly pid: number;
 	readonly child: ChildProcess;
+	/** Of its store, where it is not told another. */
+	readonly storePath: string;
 	/** What it printed so far, both streams. */
 	output(): string;
 	/** Resolves once the output matches. */
@@ -130,6 +132,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 		port,
 		pid: child.pid ?? 0,
 		child,
+		storePath: join(folder, 'orchestratord'),
 		output: () => output,
 		said,
 		async crashFront(front) {

@@ -53,7 +53,10 @@ test('a record that the disk has spoiled is not taken for one', async () => {
 	bytes[bytes.indexOf('ppppp') + 100] = 0x71;
 	writeFileSync(file, bytes);
 	const spoiled = new LmdbJournal(path);
-	assert.throws(() => spoiled.read('live', 'task'), (error) => error instanceof StoreError && /damaged: live task/.test(error.message));
+	assert.throws(
+		() => spoiled.read('live', 'task'),
+		(error) => error instanceof StoreError && /damaged: live task/.test(error.message),
+	);
 	await spoiled.close();
 });
 
@@ -117,5 +120,8 @@ test('of two processes that want a store one has it, under whatever name the oth
 
 test('a store whose folder cannot be made is refused in words', async () => {
 	writeFileSync(join(folder, 'file'), '');
-	await assert.rejects(lockStore(join(folder, 'file', 'store'), folder), (error) => error instanceof StoreError && /cannot be opened/.test(error.message));
+	await assert.rejects(
+		lockStore(join(folder, 'file', 'store'), folder),
+		(error) => error instanceof StoreError && /cannot be opened/.test(error.message),
+	);
 });
