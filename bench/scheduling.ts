@@ -186,10 +186,12 @@ function loopOf(us: number): () => void {
 	};
 	const count = 100_000;
 	const once = turns(count);
-	for (let warm = 0; warm < 100; warm += 1) once();
-	const from = performance.now();
-	once();
-	return turns(Math.round((count * us) / ((performance.now() - from) * 1_000)));
+	const timesUs = Array.from({ length: 99 }, () => {
+		const from = performance.now();
+		once();
+		return (performance.now() - from) * 1_000;
+	});
+	return turns(Math.round((count * us) / median(timesUs)));
 }
 
 /** Pauses and costs are both in order of time. */

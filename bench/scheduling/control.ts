@@ -16,6 +16,7 @@ import type {
 	TaskSummary,
 } from '../../src/actors/serving/messages.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
+import { anyPlacement } from '../../src/actors/serving/task-request.ts';
 
 export function poolSpec(poolId: string): PoolSpec {
 	return {
@@ -63,8 +64,6 @@ function facts(poolId: string, replicaId: string): ReplicaFacts {
 	};
 }
 
-const place = { mode: 'auto', pinPoolId: null, preferPools: [], avoidPools: [], requireDeviceMask: null, allowFallback: true } as const;
-
 export function summary(number: number, now: number): TaskSummary {
 	return {
 		taskId: `task-${number}`,
@@ -86,7 +85,7 @@ export function summary(number: number, now: number): TaskSummary {
 		samplerProfileVersion: null,
 		needs: [],
 		prefixes: [],
-		placement: place,
+		placement: anyPlacement,
 		queuedBytes: 2_000,
 		counted: false,
 		movable: true,

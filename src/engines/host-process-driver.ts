@@ -3,6 +3,7 @@
  * The same for every engine that speaks the host frames; what differs is the entry file, its settings and environment. When
  * this thread dies, the pipe to the host's stdin closes and the host ends itself.
  */
+
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,6 +14,7 @@ import type { DecodeNews } from '../actors/serving/decode.ts';
 import type { EngineDriver, EngineLife, LifeNews, ModelChange } from '../actors/serving/engine-life.ts';
 import { type Failure, failure } from '../actors/serving/failure.ts';
 import type { ReplicaFacts, ReplicaSpec } from '../actors/serving/messages.ts';
+import { greedySampling } from '../actors/serving/task-request.ts';
 import { type Child, describeExit, spawnChild } from './child-process.ts';
 import { readLines } from './line-reader.ts';
 import { memoryKills } from './memory-kills.ts';
@@ -258,19 +260,7 @@ function selfTestRequest(facts: HostFacts): HostRequest {
 		maxTokens: 1,
 		maxTokensExplicit: false,
 		ctx: facts.ctx,
-		sampling: {
-			temperature: 0,
-			topP: 1,
-			topK: 1,
-			minP: 0,
-			repeatPenalty: 1,
-			presencePenalty: 0,
-			frequencyPenalty: 0,
-			stop: [],
-			logprobs: false,
-			jsonSchema: null,
-			grammar: null,
-		},
+		sampling: { ...greedySampling, topK: 1 },
 		seed: 0,
 		strict: false,
 		kvHint: 'cold',

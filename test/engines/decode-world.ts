@@ -14,7 +14,7 @@ import {
 } from '../../src/actors/serving/decode.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
 import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
-import type { PromptInput, Sampling } from '../../src/actors/serving/task-request.ts';
+import { greedySampling, type PromptInput, type Sampling } from '../../src/actors/serving/task-request.ts';
 
 export interface RequestOptions extends Partial<Omit<GenerateRequest, 'sampling'>> {
 	/** Short for a raw prompt as `input`. */
@@ -22,19 +22,7 @@ export interface RequestOptions extends Partial<Omit<GenerateRequest, 'sampling'
 	readonly sampling?: Partial<Sampling>;
 }
 
-const greedy: Sampling = {
-	temperature: 0,
-	topP: 1,
-	topK: 1,
-	minP: 0,
-	repeatPenalty: 1,
-	presencePenalty: 0,
-	frequencyPenalty: 0,
-	stop: [],
-	logprobs: false,
-	jsonSchema: null,
-	grammar: null,
-};
+const greedy: Sampling = { ...greedySampling, topK: 1 };
 
 let leases = 0;
 

@@ -5,6 +5,7 @@ import { failure } from '../../src/actors/serving/failure.ts';
 import type { TaskClaim, TaskSummary } from '../../src/actors/serving/messages.ts';
 import type { PoolSnapshot } from '../../src/actors/serving/placement.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
+import { anyPlacement } from '../../src/actors/serving/task-request.ts';
 
 /** As the front of the tests says it. */
 export const taskClaim: TaskClaim = { frontId: 'front-0', bodyHash: 'hash', keys: [], exclusive: false };
@@ -30,7 +31,7 @@ export function summary(taskId: string, more: Partial<TaskSummary> = {}): TaskSu
 		samplerProfileVersion: null,
 		needs: [],
 		prefixes: [],
-		placement: { mode: 'auto', pinPoolId: null, preferPools: [], avoidPools: [], requireDeviceMask: null, allowFallback: true },
+		placement: anyPlacement,
 		queuedBytes: 1_000,
 		movable: true,
 		resume: null,

@@ -1,6 +1,6 @@
 /** Requests, pools and replicas for tests of the serving actors. */
 import type { PoolView, ReplicaFacts } from '../../src/actors/serving/messages.ts';
-import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
+import { anyPlacement, greedySampling, type TaskRequest } from '../../src/actors/serving/task-request.ts';
 
 export function taskRequest(taskId: string, more: Partial<TaskRequest> = {}): TaskRequest {
 	return {
@@ -17,25 +17,13 @@ export function taskRequest(taskId: string, more: Partial<TaskRequest> = {}): Ta
 		input: { kind: 'prompt', text: 'secret-prompt', raw: true },
 		maxTokens: 64,
 		deadlineMs: null,
-		sampling: {
-			temperature: 0.8,
-			topP: 0.95,
-			topK: 40,
-			minP: 0,
-			repeatPenalty: 1,
-			presencePenalty: 0,
-			frequencyPenalty: 0,
-			stop: [],
-			logprobs: false,
-			jsonSchema: null,
-			grammar: null,
-		},
+		sampling: { ...greedySampling, temperature: 0.8, topP: 0.95, topK: 40 },
 		seed: 7,
 		strict: false,
 		samplerProfileVersion: null,
 		expectedTokens: null,
 		kvHint: 'reuse',
-		placement: { mode: 'auto', pinPoolId: null, preferPools: [], avoidPools: [], requireDeviceMask: null, allowFallback: true },
+		placement: anyPlacement,
 		outputMode: null,
 		onDisconnect: 'detach',
 		disconnectGraceMs: 2000,

@@ -4,22 +4,8 @@ import { EventLog } from '../../src/actors/serving/event-log.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
 import type { QueueStanding } from '../../src/actors/serving/messages.ts';
 import type { TaskCommand, TaskState, TaskView } from '../../src/actors/serving/task-directory.ts';
-import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
+import { anyPlacement, greedySampling, type TaskRequest } from '../../src/actors/serving/task-request.ts';
 import { pieceRecords, type TestPiece } from '../serving/piece-records.ts';
-
-export const noSampling = {
-	temperature: 0,
-	topP: 1,
-	topK: 0,
-	minP: 0,
-	repeatPenalty: 1,
-	presencePenalty: 0,
-	frequencyPenalty: 0,
-	stop: [],
-	logprobs: false,
-	jsonSchema: null,
-	grammar: null,
-} as const;
 
 export function taskRequest(more: Partial<TaskRequest> = {}): TaskRequest {
 	return {
@@ -36,13 +22,13 @@ export function taskRequest(more: Partial<TaskRequest> = {}): TaskRequest {
 		input: { kind: 'prompt', text: 'x', raw: true },
 		maxTokens: null,
 		deadlineMs: null,
-		sampling: noSampling,
+		sampling: greedySampling,
 		seed: 1,
 		strict: false,
 		samplerProfileVersion: null,
 		expectedTokens: null,
 		kvHint: 'reuse',
-		placement: { mode: 'auto', pinPoolId: null, preferPools: [], avoidPools: [], requireDeviceMask: null, allowFallback: true },
+		placement: anyPlacement,
 		outputMode: null,
 		onDisconnect: 'detach',
 		disconnectGraceMs: 0,

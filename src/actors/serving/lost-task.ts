@@ -7,7 +7,7 @@ import type { LogLease } from './log-space.ts';
 import type { AboutTask, KnownTask } from './messages.ts';
 import { errorJson } from './task-events.ts';
 import { TaskRecord } from './task-record.ts';
-import type { TaskRequest } from './task-request.ts';
+import { anyPlacement, greedySampling, type TaskRequest } from './task-request.ts';
 
 /** Above the number of any event that was logged before, so that whoever resumes gets the end and no gap is hidden below it. */
 const lostSeq = 1_000_000_000;
@@ -41,25 +41,13 @@ function requestOf({ taskId, tenant, bodyHash }: KnownTask, about: AboutTask): T
 		input: { kind: 'inputs', inputs: [], query: null },
 		maxTokens: null,
 		deadlineMs: null,
-		sampling: {
-			temperature: 0,
-			topP: 1,
-			topK: 0,
-			minP: 0,
-			repeatPenalty: 1,
-			presencePenalty: 0,
-			frequencyPenalty: 0,
-			stop: [],
-			logprobs: false,
-			jsonSchema: null,
-			grammar: null,
-		},
+		sampling: greedySampling,
 		seed: 0,
 		strict: false,
 		samplerProfileVersion: null,
 		expectedTokens: null,
 		kvHint: 'reuse',
-		placement: { mode: 'auto', pinPoolId: null, preferPools: [], avoidPools: [], requireDeviceMask: null, allowFallback: true },
+		placement: anyPlacement,
 		outputMode: null,
 		onDisconnect: 'detach',
 		disconnectGraceMs: 0,

@@ -79,6 +79,21 @@ export interface Sampling {
 	readonly logitBias?: Readonly<Record<string, number>>;
 }
 
+/** The likeliest token each time, and nothing else: what probes ask for. */
+export const greedySampling: Sampling = {
+	temperature: 0,
+	topP: 1,
+	topK: 0,
+	minP: 0,
+	repeatPenalty: 1,
+	presencePenalty: 0,
+	frequencyPenalty: 0,
+	stop: [],
+	logprobs: false,
+	jsonSchema: null,
+	grammar: null,
+};
+
 export type PromptInput =
 	| {
 			readonly kind: 'prompt';
@@ -102,6 +117,16 @@ export interface Placement {
 	readonly requireDeviceMask: readonly number[] | null;
 	readonly allowFallback: boolean;
 }
+
+/** Whatever pool ends it first. */
+export const anyPlacement: Placement = {
+	mode: 'auto',
+	pinPoolId: null,
+	preferPools: [],
+	avoidPools: [],
+	requireDeviceMask: null,
+	allowFallback: true,
+};
 
 /** What an API keeps with its task, to be told again. On the task's front thread; on another a copy, whose end is told there. */
 export interface TaskNote {

@@ -2,12 +2,14 @@
  * The life of an engine that somebody else runs, from an engine thread: looks at it until it is well, has it make one token, and goes
  * on looking. What it started it would have to end; this one starts nothing.
  */
+
 import type { ActorRef } from '../../actors/kernel/ref.ts';
 import type { Labels, Telemetry } from '../../actors/kernel/telemetry.ts';
 import type { DecodeNews, GenerateRequest, Generation } from '../../actors/serving/decode.ts';
 import type { EngineDriver, EngineLife, LifeNews, ModelChange } from '../../actors/serving/engine-life.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { ReplicaFacts, ReplicaSpec } from '../../actors/serving/messages.ts';
+import { greedySampling } from '../../actors/serving/task-request.ts';
 import {
 	adapterOf,
 	type UpstreamAdapter,
@@ -245,19 +247,7 @@ function selfTest(facts: ReplicaFacts): GenerateRequest {
 		maxTokens: 1,
 		maxTokensExplicit: false,
 		ctx: facts.ctx,
-		sampling: {
-			temperature: 0,
-			topP: 1,
-			topK: 0,
-			minP: 0,
-			repeatPenalty: 1,
-			presencePenalty: 0,
-			frequencyPenalty: 0,
-			stop: [],
-			logprobs: false,
-			jsonSchema: null,
-			grammar: null,
-		},
+		sampling: greedySampling,
 		seed: 0,
 		strict: false,
 		priority: 'interactive',
