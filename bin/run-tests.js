@@ -82,7 +82,7 @@ const holds = (text) => planted.find((each) => text.includes(each));
 const logs = mkdtempSync(join(tmpdir(), 'orchestratord-run-'));
 /** What daemons keep on disk, of those that are not given a folder of their own. */
 const data = mkdtempSync(join(tmpdir(), 'orchestratord-data-'));
-const env = { ...process.env, PLANTED_LOGS: logs, XDG_DATA_HOME: data };
+const env = { ...process.env, PLANTED_LOGS: logs, XDG_DATA_HOME: data, XDG_CACHE_HOME: join(data, 'caches') };
 const child = spawn(process.execPath, [...flags, ...built], { cwd: root, env, stdio: ['inherit', 'pipe', 'pipe'] });
 let leaked;
 for (const [from, to] of [

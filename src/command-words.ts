@@ -25,6 +25,7 @@ export const macroNames = [
 	'replica',
 	'replica_id',
 	'runtime_dir',
+	'cache_dir',
 ] as const;
 
 /** Which key a macro without a value waits for. */
@@ -117,7 +118,7 @@ export function modelWord(model: string): string {
 	return /^file:(?:\/\/(?=\/))?(.+)$/.exec(model)?.[1] ?? /^hf:([^@]+)$/.exec(model)?.[1] ?? model;
 }
 
-/** Whether a model that is given to the command is the only one that the engine has. */
-export function namesModel(words: readonly string[]): boolean {
-	return words.some((word) => [...word.matchAll(macroPattern)].some(([, name]) => name === 'model'));
+/** Whether the macro stands in any of them: a model that is given to a command is the only one that its engine has. */
+export function namesMacro(words: readonly string[], wanted: MacroName): boolean {
+	return words.some((word) => [...word.matchAll(macroPattern)].some(([, name]) => name === wanted));
 }

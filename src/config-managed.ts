@@ -1,5 +1,5 @@
 /** A managed engine of the configuration: its command, from words of its own or of a preset, checked. Main thread and CLI. Pure. */
-import { type CommandWords, commandProblem, type MacroName, modelWord, namesModel, splitCommand } from './command-words.ts';
+import { type CommandWords, commandProblem, type MacroName, modelWord, namesMacro, splitCommand } from './command-words.ts';
 import { presetNames, presets } from './config-presets.ts';
 import type { PoolFile } from './config-schema.ts';
 
@@ -12,6 +12,8 @@ export interface ManagedConfig {
 	readonly modelWord: string | null;
 	/** What the engine is asked for; null: the one model that it has. */
 	readonly model: string | null;
+	/** It is given a folder that outlives its runs (`{cache_dir}`). */
+	readonly keepsCache: boolean;
 	/** Never logged, never shown. */
 	readonly key: string | null;
 	readonly connectMs: number;
@@ -23,19 +25,23 @@ export interface ManagedConfig {
 
 const keys = ['command', 'preset', 'args', 'env'] as const;
 
-/** `speakable`: engines that can be spoken to over HTTP. */
+/** `speakable`: engines that can be spoken to over HTTP. `inherited`: the environment that it has of ours. */
 export function resolveManaged(
 	pool: PoolFile,
 	path: string,
 	speakable: readonly string[],
 	key: string | null,
+	inherited: Readonly<Record<string, string | undefined>>,
 	problems: string[],
 ): Omit<ManagedConfig, 'options'> {
 	if (!speakable.includes(pool.engine))
 		problems.push(`${path}.engine is ${pool.engine}; with provider: managed it is one of ${speakable.join(', ')}`);
 	if (pool.url !== undefined) problems.push(`${path}.url is set, but a managed engine is told where to listen; remove it`);
 	const command = commandOf(pool, path, problems);
-	const env = Object.fromEntries(Object.entries(pool.env ?? {}).map(([name, value]) => [name, String(value)]));
+	const preset = pool.preset === undefined ? {} : (presets[pool.preset].env ?? {});
+	const unset = Object.entries(preset).filter(([name]) => inherited[name] === undefined);
+	const env = Object.fromEntries([...unset, ...Object.entries(pool.env ?? {}).map(([name, value]) => [name, String(value)] as const)]);
+	const words = [...command, ...Object.values(env)];
 	const unsaid = unsaidBy(pool);
 	const known = (name: MacroName): boolean => !unsaid.has(name);
 	const problem = commandProblem(command, known);
@@ -49,7 +55,8 @@ export function resolveManaged(
 		command,
 		env,
 		modelWord: pool.model === undefined ? null : modelWord(pool.model),
-		model: namesModel([...command, ...Object.values(env)]) ? null : (pool.model ?? null),
+		model: namesMacro(words, 'model') ? null : (pool.model ?? null),
+		keepsCache: namesMacro(words, 'cache_dir'),
 		key,
 		connectMs: pool.connect_ms,
 		readyMs: pool.ready_ms,

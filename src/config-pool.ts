@@ -109,7 +109,7 @@ export function resolvePool(pool: PoolFile, { path, hasScript, room, world, prob
 	const upstream = external ? { ...resolveUpstream(pool, path, world, problems), options } : null;
 	const managed =
 		pool.provider === 'managed'
-			? { ...resolveManaged(pool, path, externalEngines, engineKey(pool, path, world, problems), problems), options }
+			? { ...resolveManaged(pool, path, externalEngines, engineKey(pool, path, world, problems), world.env, problems), options }
 			: null;
 	if (managed === null) noManaged(pool, path, problems);
 	if (!external && managed === null) noUpstream(pool, path, problems);

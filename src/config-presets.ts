@@ -24,6 +24,8 @@ interface Preset {
 	/** What `model` is to say. */
 	readonly model: string;
 	command(facts: PresetFacts): readonly string[];
+	/** Its environment, where neither the pool nor ours says otherwise. */
+	readonly env?: Readonly<Record<string, string>>;
 }
 
 /** A macro in its braces: a slip is a compile error. */
@@ -62,6 +64,8 @@ export const presets: Readonly<Record<PresetName, Preset>> = {
 			...(hasCtx ? ['--max-model-len', the('ctx')] : []),
 			...(several(deviceCount) ? ['--tensor-parallel-size', the('device_count')] : []),
 		],
+		// What it compiles for the model and the device. Its weights are cached by the hub's library, elsewhere.
+		env: { VLLM_CACHE_ROOT: `${the('cache_dir')}/vllm`, TRITON_CACHE_DIR: `${the('cache_dir')}/triton` },
 	},
 	tgi: {
 		engines: ['tgi', 'openai'],

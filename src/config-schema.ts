@@ -342,7 +342,10 @@ export const configSchema = Type.Object(
 			'Bounds on what clients may send',
 		),
 		store: section(
-			{ path: folder('Folder for what outlives the daemon: the catalog of models; auto: of this user') },
+			{
+				path: folder('Folder for what outlives the daemon: the catalog of models; auto: of this user'),
+				cache_dir: folder('Folder for what managed engines cache ({cache_dir}), one in it for each replica; auto: of this user'),
+			},
 			'What is kept on disk',
 		),
 		shutdown: section({ grace_ms: milliseconds(30_000, 'How long running tasks may go on after SIGTERM') }, 'Stopping'),

@@ -52,7 +52,7 @@ export interface DaemonConfig {
 		readonly wsMessageBytes: number;
 		readonly watchersPerKey: number;
 	};
-	readonly store: { readonly path: string };
+	readonly store: { readonly path: string; readonly cacheDir: string };
 	readonly shutdown: { readonly graceMs: number };
 	readonly log: {
 		readonly level: 'debug' | 'info' | 'warn' | 'error';
@@ -232,7 +232,7 @@ function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: 
 			wsMessageBytes: parseBytes(file.limits.ws_message_bytes),
 			watchersPerKey: file.limits.watchers_per_key,
 		},
-		store: { path: storePath(file.store.path, world) },
+		store: { path: storePath(file.store.path, world), cacheDir: cacheDir(file.store.cache_dir, world) },
 		shutdown: { graceMs: file.shutdown.grace_ms },
 		log: { level: file.log.level, dir: logDir(file.log.dir, world) },
 		taskRollFd: world.env[taskRollName] === undefined ? null : Number(world.env[taskRollName]),
@@ -258,6 +258,13 @@ function storePath(path: string, world: World): string {
 	if (path !== 'auto') return resolvePath(world.cwd, path);
 	const data = world.env['XDG_DATA_HOME'] || (world.env['HOME'] ? join(world.env['HOME'], '.local', 'share') : '');
 	return join(isAbsolute(data) ? data : '/var/lib', 'orchestratord');
+}
+
+/** Where a user's programs keep what can be made again. */
+function cacheDir(dir: string, world: World): string {
+	if (dir !== 'auto') return resolvePath(world.cwd, dir);
+	const caches = world.env['XDG_CACHE_HOME'] || (world.env['HOME'] ? join(world.env['HOME'], '.cache') : '');
+	return join(isAbsolute(caches) ? caches : '/var/cache', 'orchestratord', 'engines');
 }
 
 /** One relays tens of thousands of tokens a second: a second one is worth its core only where there are many. */

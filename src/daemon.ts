@@ -3,6 +3,7 @@
  * an actor and no token passes here.
  */
 import { Socket } from 'node:net';
+import { join } from 'node:path';
 import type { SupervisionSpec } from './actors/kernel/supervision.ts';
 import type { LogLevel } from './actors/kernel/telemetry.ts';
 import type { RetiredModels } from './actors/serving/catalog-messages.ts';
@@ -308,8 +309,8 @@ function frontConfig(config: DaemonConfig, rates: SharedArrayBuffer, front: numb
 	};
 }
 
-function controlChange({ pools, placement }: DaemonConfig, retired: RetiredModels): ControlChange {
-	return { pools: pools.map(poolSpec), pinning: placement.pinning, retired };
+function controlChange({ pools, placement, store }: DaemonConfig, retired: RetiredModels): ControlChange {
+	return { pools: pools.map((pool) => poolSpec(pool, store.cacheDir)), pinning: placement.pinning, retired };
 }
 
 type ReadAnew =
@@ -339,7 +340,8 @@ function logReload(log: DaemonLog, read: ReadAnew): void {
 	log('info', 'config-reloaded', { human: `The configuration was reloaded: ${done}${rest}.` });
 }
 
-function poolSpec(pool: PoolConfig): PoolSpec {
+function poolSpec(pool: PoolConfig, caches: string): PoolSpec {
+	const cacheDir = pool.managed?.keepsCache === true ? join(caches, pool.id) : null;
 	return {
 		poolId: pool.id,
 		engine: pool.engine,
@@ -355,14 +357,19 @@ function poolSpec(pool: PoolConfig): PoolSpec {
 		perfPrior: pool.perfPrior,
 		migration: pool.migration,
 		prices: pool.prices,
-		settings: engineSettings(pool),
+		cacheDir,
+		settings: engineSettings(pool, cacheDir),
 	};
 }
 
-function engineSettings(pool: PoolConfig): EmbeddedSettings | ScriptedSettings | UpstreamSettings | ManagedSettings {
+function engineSettings(
+	pool: PoolConfig,
+	cacheDir: string | null,
+): EmbeddedSettings | ScriptedSettings | UpstreamSettings | ManagedSettings {
 	if (pool.managed !== null) {
 		const { slots, ctx, devices, maxTokensOut } = pool;
-		return { kind: 'managed', engine: pool.engine as UpstreamEngine, ...pool.managed, slots, ctx, devices, maxTokensOut, defaultCtx };
+		const room = { slots, ctx, devices, maxTokensOut, defaultCtx };
+		return { kind: 'managed', engine: pool.engine as UpstreamEngine, ...pool.managed, ...room, cacheDir };
 	}
 	if (pool.upstream !== null) {
 		const { slots, ctx } = pool;

@@ -41,6 +41,7 @@ export function poolSpec(poolId: string): PoolSpec {
 		perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 },
 		prices: { perTokenIn: 0, perTokenOut: 0 },
 		timeouts: { firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },
+		cacheDir: null,
 		settings: null,
 	};
 }
@@ -123,7 +124,7 @@ export class Control {
 			if (command.type !== 'start-replica') return;
 			const { replicaId, poolId, model, settings } = command.replica;
 			const replica = system.edge<ReplicaCommand>(() => undefined);
-			command.replyTo.tell({ type: 'replica-started', replicaId, model, settings, breaker: null, replyTo: replica });
+			command.replyTo.tell({ type: 'replica-started', replicaId, model, settings, breaker: null, caches: null, replyTo: replica });
 			command.replyTo.tell({ type: 'replica-ready', replicaId, facts: facts(poolId, replicaId) });
 		});
 		this.dispatcher.tell({ type: 'engine-joined', engineId: 'engine-0', replyTo: engine });

@@ -236,6 +236,7 @@ interface PurgeFlags {
 	readonly model?: string[];
 	readonly drain: boolean;
 	readonly force: boolean;
+	readonly deleteCaches: boolean;
 	readonly json: boolean;
 	readonly url: string;
 }
@@ -304,10 +305,11 @@ function addPools(program: Command, terminal: Terminal, done: (code: number) => 
 		.option('--model <ref...>', 'only if the pool holds these')
 		.option('--no-drain', 'do nothing while tasks run')
 		.option('--force', 'at once: running tasks go on elsewhere, or end', false)
+		.option('--delete-caches', 'what managed engines have cached on the disk, too', false)
 		.option('--json', 'the pool as it is afterwards', false)
 		.addOption(urlOption())
-		.action(async (poolId: string, { model, drain, force, json, url }: PurgeFlags) => {
-			const how = { models: model ?? [], drainFirst: drain, force };
+		.action(async (poolId: string, { model, drain, force, deleteCaches, json, url }: PurgeFlags) => {
+			const how = { models: model ?? [], drainFirst: drain, force, deleteCaches };
 			done(await purgePool(daemonClient(url), poolId, how, json, terminal));
 		});
 }

@@ -71,20 +71,27 @@ export interface PurgeOptions {
 	/** False: refused while tasks run, unless it is forced. */
 	readonly drainFirst: boolean;
 	readonly force: boolean;
+	/** What managed engines have cached on the disk, too. */
+	readonly deleteCaches: boolean;
 }
 
 /** Waits until each engine is back: the exit code says whether the pool serves. */
 export async function purgePool(
 	client: DaemonClient,
 	poolId: string,
-	{ models, drainFirst, force }: PurgeOptions,
+	{ models, drainFirst, force, deleteCaches }: PurgeOptions,
 	json: boolean,
 	terminal: Terminal,
 	lookAgainMs = 500,
 ): Promise<ExitCode> {
 	const asked = models.length === 0 ? {} : { purge_models: models };
-	await postJson(client, `${pathOf(poolId)}/purge`, { ...asked, drain_first: drainFirst, force });
+	const body = { ...asked, drain_first: drainFirst, force, delete_cache_dirs: deleteCaches };
+	const { cache_dirs: caches } = await postJson(client, `${pathOf(poolId)}/purge`, body);
 	terminal.note(`${poolId} is being purged: each engine starts anew when its last task has ended`);
+	if (deleteCaches) {
+		const dirs = Array.isArray(caches) ? caches : [];
+		terminal.note(dirs.length === 0 ? 'its engines cache nothing on the disk' : `deleting ${dirs.join(', ')}`);
+	}
 	const pool = await settled(client, poolId, lookAgainMs);
 	const serves = text(pool['state']) === 'ready';
 	if (json) tell(terminal, pool);

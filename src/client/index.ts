@@ -106,6 +106,16 @@ export class Orchestratord {
 	}
 }
 
+export interface PurgeHow {
+	/** Only if the pool holds these. */
+	readonly models?: readonly string[];
+	/** Default: true. False: refused while tasks run, unless it is forced. */
+	readonly drainFirst?: boolean;
+	readonly force?: boolean;
+	/** What managed engines have cached on the disk, too. */
+	readonly deleteCaches?: boolean;
+}
+
 export class Pool {
 	readonly #http: Http;
 	readonly #path: string;
@@ -137,12 +147,14 @@ export class Pool {
 		return this.#post('reload', { new_model_ref: modelRef });
 	}
 
-	purge(how: { readonly models?: readonly string[]; readonly drainFirst?: boolean; readonly force?: boolean } = {}): Promise<unknown> {
-		const { models, drainFirst, force } = how;
+	/** `cache_dirs`: folders of caches on the disk that are emptied as their engines end. */
+	purge(how: PurgeHow = {}): Promise<{ readonly cache_dirs: readonly string[] }> {
+		const { models, drainFirst, force, deleteCaches } = how;
 		return this.#post('purge', {
 			...(models === undefined ? {} : { purge_models: models }),
 			...(drainFirst === undefined ? {} : { drain_first: drainFirst }),
 			...(force === undefined ? {} : { force }),
+			...(deleteCaches === undefined ? {} : { delete_cache_dirs: deleteCaches }),
 		});
 	}
 

@@ -36,6 +36,10 @@ export class DevicesDriver implements EngineDriver {
 		const answer = this.#options.driver.withModel?.(...change);
 		return answer ?? { ok: false, failure: failure('INVALID_PARAMS', 'the model of this engine cannot be changed') };
 	}
+
+	emptyCaches(spec: ReplicaSpec): string | null {
+		return this.#options.driver.emptyCaches?.(spec) ?? null;
+	}
 }
 
 class LifeWithDevices implements EngineLife {

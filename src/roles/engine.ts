@@ -17,6 +17,7 @@ import { deviceEnv, replicaNumber } from '../engines/embedded/device-env.ts';
 import type { EmbeddedSettings } from '../engines/embedded/embedded-settings.ts';
 import { withModelFile } from '../engines/embedded/model-change.ts';
 import { HostProcessDriver } from '../engines/host-process-driver.ts';
+import { CacheFolders } from '../engines/managed/cache-folders.ts';
 import { endLeftovers } from '../engines/managed/leftovers.ts';
 import { LogFiles } from '../engines/managed/log-files.ts';
 import { ManagedDriver } from '../engines/managed/managed-driver.ts';
@@ -92,6 +93,7 @@ runRole<EngineConfig, null>(
 			childEnv: config.childEnv,
 			devices: () => watch.latest.devices,
 			runtimeDir: config.runtimeDir,
+			caches: new CacheFolders((message) => telemetry.log('warn', 'engine-caches', { message })),
 			onLine({ poolId, replicaId }, source, text) {
 				const at = Date.now();
 				logs.add(poolId, { at, replicaId, source, text });
@@ -166,6 +168,7 @@ function byProvider(elsewhere: EngineDriver, managed: EngineDriver, own: EngineD
 	return {
 		start: (spec, replica) => driverOf(spec.settings).start(spec, replica),
 		withModel: (settings, model) => driverOf(settings).withModel?.(settings, model) ?? unchangeable,
+		emptyCaches: (spec) => driverOf(spec.settings).emptyCaches?.(spec) ?? null,
 	};
 }
 

@@ -234,24 +234,31 @@ test('a pool is reloaded and purged to its end: the exit code says whether it se
 		'POST /v2/pools/p/purge': ({ body }) => {
 			asking.push(body);
 			looks = 0;
-			return json(202, { pool_id: 'p', purging: true });
+			return json(202, {
+				pool_id: 'p',
+				purging: true,
+				cache_dirs: (body as { delete_cache_dirs?: boolean }).delete_cache_dirs === true ? ['/caches/p-0'] : [],
+			});
 		},
 		'GET /v2/pools/p': () => json(200, after(now)),
 	});
 	const terminal = fakeTerminal();
-	const none = { models: [], drainFirst: true, force: false };
+	const none = { models: [], drainFirst: true, force: false, deleteCaches: false };
 	assert.equal(await reloadPool(client, 'p', 'new', false, terminal, 0), 1);
 	now = { ...now, model: 'new' };
 	assert.equal(await reloadPool(client, 'p', 'new', true, terminal, 0), 0);
 	assert.equal(await purgePool(client, 'p', none, false, terminal, 0), 0);
 	now = { ...now, state: 'failed', last_error: 'it is broken' };
-	assert.equal(await purgePool(client, 'p', { models: ['new'], drainFirst: false, force: true }, false, terminal, 0), 1);
+	assert.equal(
+		await purgePool(client, 'p', { models: ['new'], drainFirst: false, force: true, deleteCaches: true }, false, terminal, 0),
+		1,
+	);
 	assert.equal(await purgePool(client, 'p', none, true, terminal, 0), 1);
 	assert.deepEqual(asking.slice(0, 4), [
 		{ new_model_ref: 'new' },
 		{ new_model_ref: 'new' },
-		{ drain_first: true, force: false },
-		{ purge_models: ['new'], drain_first: false, force: true },
+		{ drain_first: true, force: false, delete_cache_dirs: false },
+		{ purge_models: ['new'], drain_first: false, force: true, delete_cache_dirs: true },
 	]);
 	assert.deepEqual(terminal.stdout, [
 		`${JSON.stringify({ ...now, state: 'ready', last_error: null })}\n`,
@@ -260,7 +267,7 @@ test('a pool is reloaded and purged to its end: the exit code says whether it se
 	]);
 	assert.deepEqual(
 		terminal.stderr.filter((line) => !/is being/.test(line)),
-		['p serves old', 'it is broken'],
+		['p serves old', 'deleting /caches/p-0', 'it is broken'],
 	);
 });
 

@@ -104,9 +104,28 @@ test('each preset goes with the engine whose API it speaks', () => {
 	for (const [preset, engine] of Object.entries(engines) as ['vllm', 'vllm'][]) {
 		const problems: string[] = [];
 		const file = { id: 'm', engine, preset, model: 'x', connect_ms: 1, ready_ms: 1, stop_ms: 1 } as PoolFile;
-		resolveManaged(file, 'p', [engine], null, problems);
+		resolveManaged(file, 'p', [engine], null, {}, problems);
 		assert.deepEqual(problems, []);
 	}
+});
+
+test('an engine that is told where it may cache has a folder for that; a preset says so of itself, unless the pool or the environment does', () => {
+	assert.equal(managed('command: "x {port}"').keepsCache, false);
+	assert.equal(managed('command: "x {port} --cache {cache_dir}"').keepsCache, true);
+	assert.equal(managed('command: "x {port}", env: { C: "{cache_dir}/c" }').keepsCache, true);
+	assert.equal(managed('command: "x {port} {{cache_dir}}"').keepsCache, false);
+	const vllm = 'preset: vllm, model: "org/name"';
+	assert.deepEqual(managed(vllm).env, { VLLM_CACHE_ROOT: '{cache_dir}/vllm', TRITON_CACHE_DIR: '{cache_dir}/triton' });
+	const own = managed(`${vllm.replace('"org/name"', 'm')}, env: { VLLM_CACHE_ROOT: /c }`, { TRITON_CACHE_DIR: '/t' });
+	assert.deepEqual([own.env, own.keepsCache], [{ VLLM_CACHE_ROOT: '/c' }, false]);
+});
+
+test('folders for caches are where the user keeps such things, or where told', () => {
+	const dirOf = (env: Readonly<Record<string, string>>, flags: readonly string[] = []) => load('{ id: m }', env, flags).store.cacheDir;
+	assert.equal(dirOf({ XDG_CACHE_HOME: '/cache', HOME: '/h' }), '/cache/orchestratord/engines');
+	assert.equal(dirOf({ HOME: '/h' }), '/h/.cache/orchestratord/engines');
+	assert.equal(dirOf({}), '/var/cache/orchestratord/engines');
+	assert.equal(dirOf({}, ['--store.cache-dir', 'caches']), '/work/caches');
 });
 
 test('files of what engines write are kept where the user keeps such things, where told, or nowhere', () => {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { nvidiaTwoA40 } from '../fixtures/device-tools.ts';
-import { submit, textOf, Watch } from './client.ts';
+import { postJson, submit, textOf, Watch } from './client.ts';
 import { type Daemon, ended, startDaemon } from './daemon.ts';
 
 const server = fileURLToPath(
@@ -93,6 +93,43 @@ describe('a daemon that starts an engine which is not its own', () => {
 		assert.deepEqual(readdirSync(runtime), [], 'its private folder is gone');
 		rmSync(dir, { recursive: true });
 		rmSync(runtime, { recursive: true });
+	});
+
+	it('gives it a folder for its caches that outlives it, until a purge deletes what is in there, and nothing else', async () => {
+		const dir = mkdtempSync(join(tmpdir(), 'orchd-caches-'));
+		const runtime = mkdtempSync(join(tmpdir(), 'orchd-run-'));
+		const env = { XDG_RUNTIME_DIR: runtime };
+		const config = { pools: [pool({ env: { WISH: '{cache_dir}/kernels' }, replicas: 2 })], log: { dir: 'off' }, store: { cache_dir: dir } };
+		const daemon = await startDaemon({ config, env });
+		const folders = ['ours-0', 'ours-1'].map((id) => join(dir, 'ours', id));
+		for (const folder of folders) {
+			await linesOf(daemon, new RegExp(`wish ${folder}/kernels$`));
+			writeFileSync(join(folder, 'kernels'), 'compiled');
+		}
+		writeFileSync(join(dir, 'ours', 'mine'), 'not a cache');
+		const before = await pidsOf(daemon);
+		const purge = async (body: unknown): Promise<unknown> => {
+			const answer = await postJson(daemon.url, '/v2/pools/ours/purge', body);
+			assert.equal(answer.status, 202);
+			const told: unknown = await answer.json();
+			for (;;) {
+				const state = (await (await fetch(`${daemon.url}/v2/pools/ours`)).json()) as Record<string, unknown>;
+				assert.equal(state['last_error'], null);
+				if (state['reloading_to'] === null) return told;
+				await new Promise((resolve) => setTimeout(resolve, 20));
+			}
+		};
+		assert.deepEqual(await purge({}), { pool_id: 'ours', purging: true, cache_dirs: [] });
+		for (const folder of folders)
+			assert.equal(readFileSync(join(folder, 'kernels'), 'utf8'), 'compiled', 'by a purge that says nothing of it');
+		assert.deepEqual(await purge({ delete_cache_dirs: true }), { pool_id: 'ours', purging: true, cache_dirs: folders });
+		for (const folder of folders) assert.deepEqual(readdirSync(folder), []);
+		assert.equal(readFileSync(join(dir, 'ours', 'mine'), 'utf8'), 'not a cache');
+		await Promise.all(before.map((pid) => ended(pid)));
+		const { task_id: id } = await submit(daemon.url, { model_ref: 'small', prompt: 'x' });
+		assert.equal(textOf(await (await Watch.open(daemon.url, id)).all()), 'well done');
+		assert.equal(await daemon.stop(), 0);
+		for (const each of [dir, runtime]) rmSync(each, { recursive: true });
 	});
 
 	it('leaves nothing of it behind when the daemon alone is killed with SIGKILL', async () => {

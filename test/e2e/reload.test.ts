@@ -121,7 +121,11 @@ describe('a reload', () => {
 			return (await answer.json()) as Record<string, unknown>;
 		};
 		const { task_id: id } = await submit(daemon.url, { model_ref: 'demo', prompt: 'x' });
-		assert.deepEqual(await purge({ purge_engine: true, delete_cache_dirs: true }, 202), { pool_id: 'demo', purging: true });
+		assert.deepEqual(await purge({ purge_engine: true, delete_cache_dirs: true }, 202), {
+			pool_id: 'demo',
+			purging: true,
+			cache_dirs: [],
+		});
 		const seen = await (await Watch.open(daemon.url, id)).all();
 		checkOrder(seen);
 		assert.equal(seen.at(-1)?.name, 'end', JSON.stringify(seen.at(-1)));

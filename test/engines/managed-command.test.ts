@@ -23,6 +23,7 @@ const values: MacroValues = {
 	replica: 0,
 	replica_id: 'p-0',
 	runtime_dir: '/tmp',
+	cache_dir: '/caches/p/p-0',
 };
 
 function wordsOf(text: string): readonly string[] {

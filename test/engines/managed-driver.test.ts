@@ -7,6 +7,7 @@ import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { silentTelemetry } from '../../src/actors/kernel/telemetry.ts';
 import type { LifeNews } from '../../src/actors/serving/engine-life.ts';
+import { CacheFolders } from '../../src/engines/managed/cache-folders.ts';
 import { LogFiles } from '../../src/engines/managed/log-files.ts';
 import { ManagedDriver } from '../../src/engines/managed/managed-driver.ts';
 import type { ManagedSettings } from '../../src/engines/managed/managed-settings.ts';
@@ -29,6 +30,7 @@ const driver = new ManagedDriver({
 	childEnv: { PATH: '/usr/bin:/bin' },
 	devices: () => [],
 	runtimeDir: folder,
+	caches: new CacheFolders((words) => lines.push(words)),
 	onLine: (_spec, _source, line) => lines.push(line),
 });
 const settings: ManagedSettings = {
@@ -47,6 +49,7 @@ const settings: ManagedSettings = {
 	defaultCtx: 2_048,
 	devices: null,
 	maxTokensOut: 50,
+	cacheDir: null,
 };
 
 function start(more: Partial<ManagedSettings> = {}) {

@@ -394,6 +394,9 @@ export class ControlWorld {
 		return Array.from({ length: count }, (_, index) => this.submit(`t${index}`, more, runMs));
 	}
 
+	/** The last answer to an order. */
+	controlled: PoolControlled | null = null;
+
 	/** What is wrong with it; null: it is under way. */
 	control(poolId: string, operation: PoolOperation): Failure | null {
 		const answers: PoolControlled[] = [];
@@ -402,7 +405,8 @@ export class ControlWorld {
 		this.host.run();
 		replyTo.close();
 		assert.equal(answers.length, 1);
-		return answers[0]?.failure ?? null;
+		this.controlled = answers[0] ?? null;
+		return this.controlled?.failure ?? null;
 	}
 
 	preview(more: Partial<TaskSummary> = {}): PlacementPreview {

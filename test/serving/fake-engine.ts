@@ -16,6 +16,8 @@ export class FakeLife implements EngineLife {
 	alive = true;
 	/** How long an audit takes. */
 	auditMs = 5;
+	/** From the order to stop to its end. */
+	stopsIn = 0;
 	/** As last told. */
 	revoked: readonly string[] = [];
 	readonly #host: SimHost;
@@ -75,7 +77,8 @@ export class FakeLife implements EngineLife {
 	}
 
 	stop(): void {
-		this.end('stopped');
+		if (this.stopsIn === 0) this.end('stopped');
+		else this.#host.setTimer(this.stopsIn, () => this.end('stopped'));
 	}
 }
 
@@ -92,6 +95,11 @@ export class FakeEngines implements EngineDriver {
 	readonly brokenModels = new Set<string>();
 	/** Of each start. */
 	readonly models: string[] = [];
+	/** Replicas whose caches were emptied, and why the next one's cannot be. */
+	readonly emptied: string[] = [];
+	cacheProblem: string | null = null;
+	/** Of the lives that start from now on. */
+	stopsIn = 0;
 
 	constructor(host: SimHost) {
 		this.#host = host;
@@ -99,6 +107,7 @@ export class FakeEngines implements EngineDriver {
 
 	start(spec: ReplicaSpec, ref: ActorRef<LifeNews>): EngineLife {
 		const life = new FakeLife(this.#host, spec, ref);
+		life.stopsIn = this.stopsIn;
 		this.starts += 1;
 		this.lives.set(spec.replicaId, life);
 		this.models.push(`${spec.replicaId} ${spec.model}`);
@@ -112,6 +121,12 @@ export class FakeEngines implements EngineDriver {
 	withModel(settings: unknown, model: string): ModelChange {
 		if (this.wrongModels.has(model)) return { ok: false, failure: failure('INVALID_PARAMS', `${model} is cut off`) };
 		return { ok: true, settings: { ...(settings as object), model } };
+	}
+
+	emptyCaches({ replicaId }: ReplicaSpec): string | null {
+		assert.ok(this.lives.get(replicaId)?.alive !== true, `the caches of ${replicaId} are taken from an engine that runs`);
+		if (this.cacheProblem === null) this.emptied.push(replicaId);
+		return this.cacheProblem;
 	}
 
 	life(replicaId = 'pool-0'): FakeLife {

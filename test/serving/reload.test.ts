@@ -124,8 +124,14 @@ test('an engine thread that is lost during a reload is no end of it', () => {
 	world.assertQuiet();
 });
 
-const purge = (more: { readonly models?: readonly string[]; readonly drainFirst?: boolean; readonly force?: boolean } = {}) =>
-	({ kind: 'purge', models: [], drainFirst: true, force: false, ...more }) as const;
+interface Purge {
+	readonly models?: readonly string[];
+	readonly drainFirst?: boolean;
+	readonly force?: boolean;
+	readonly emptyCaches?: boolean;
+}
+
+const purge = (more: Purge = {}) => ({ kind: 'purge', models: [], drainFirst: true, force: false, emptyCaches: false, ...more }) as const;
 
 test('a purge starts each engine anew, one at a time and when its last task has ended', () => {
 	const world = ControlWorld.ready(two);
@@ -154,5 +160,59 @@ test('a purge by force waits for nobody: tasks hear that their replica is gone',
 	assert.equal(task.state, 'lost');
 	assert.match(task.only('replica-lost').failure.message, /started anew/);
 	assert.equal(world.engines.starts, 2);
+	world.assertQuiet();
+});
+
+const cached = { ...two, cacheDir: '/caches/pool' };
+
+test('a purge that is told so empties the caches of each replica between its engines, and says where these are; no other does', () => {
+	const world = ControlWorld.ready(cached);
+	assert.equal(world.control('pool', purge()), null);
+	world.host.advance(1_000);
+	assert.deepEqual([world.engines.starts, world.engines.emptied], [4, []]);
+	const running = world.submit('running');
+	assert.equal(running.lease?.replicaId, 'pool-0');
+	assert.equal(world.control('pool', purge({ emptyCaches: true })), null);
+	assert.deepEqual(world.controlled?.cacheDirs, ['/caches/pool/pool-0', '/caches/pool/pool-1']);
+	world.host.advance(1_000);
+	assert.deepEqual(world.engines.emptied, [], 'its engine still works with them');
+	running.finish();
+	world.host.advance(1_000);
+	assert.deepEqual(world.engines.emptied, ['pool-0', 'pool-1']);
+	assert.deepEqual([world.engines.starts, world.view().reloadingTo, world.view().lastError], [6, null, null]);
+	world.engines.life('pool-0').end();
+	world.host.advance(5_000);
+	assert.deepEqual([world.engines.starts, world.engines.emptied.length], [7, 2], 'a later start has what was cached since');
+	assert.equal(world.control('pool', purge({ force: true, emptyCaches: true })), null);
+	world.host.advance(1_000);
+	assert.equal(world.engines.emptied.length, 4);
+	world.assertQuiet();
+	const without = ControlWorld.ready(two);
+	assert.equal(without.control('pool', purge({ emptyCaches: true })), null);
+	without.host.advance(1_000);
+	assert.deepEqual([without.controlled?.cacheDirs, without.engines.emptied, without.engines.starts], [[], [], 4]);
+	without.assertQuiet();
+});
+
+test('caches that cannot be emptied are told in last_error, and the pool serves on', () => {
+	const world = ControlWorld.ready(cached);
+	world.engines.cacheProblem = '/caches/pool/pool-0 could not be emptied (EACCES)';
+	world.control('pool', purge({ emptyCaches: true }));
+	world.host.advance(1_000);
+	assert.deepEqual([world.view().state, world.view().reloadingTo, world.engines.starts], ['ready', null, 4]);
+	assert.equal(world.view().lastError, 'the caches of pool-1 are as they were: /caches/pool/pool-0 could not be emptied (EACCES)');
+	world.assertQuiet();
+});
+
+test('an engine thread that is lost before it has emptied what it was told to is told again', () => {
+	const world = ControlWorld.ready({ ...cached, replicas: 1 });
+	world.engines.life().stopsIn = 500;
+	world.control('pool', purge({ emptyCaches: true }));
+	world.host.advance(100);
+	assert.deepEqual(world.engines.emptied, []);
+	world.stopEngineThread();
+	world.startEngineThread();
+	world.host.advance(10_000);
+	assert.deepEqual([world.engines.emptied, world.view().reloadingTo, world.view().slotsTotal], [['pool-0'], null, 1]);
 	world.assertQuiet();
 });

@@ -163,7 +163,7 @@ test('a failure behind ten starts of one minute waits for the end of that minute
 	world.start();
 	for (let change = 1; change < 10; change++) {
 		world.ready();
-		world.replica.tell({ type: 'change-model', model: `scripted:${change}`, settings: null });
+		world.replica.tell({ type: 'change-model', model: `scripted:${change}`, settings: null, emptyCaches: false });
 		world.host.run();
 		world.end();
 		world.host.advance(100);

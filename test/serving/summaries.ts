@@ -75,6 +75,7 @@ export function poolSpec(more: Partial<PoolSpec> = {}): PoolSpec {
 		prices: { perTokenIn: 0.001, perTokenOut: 0.002 },
 		perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 },
 		timeouts: { firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },
+		cacheDir: null,
 		settings: { slots: 2 },
 		...more,
 	};

@@ -31,6 +31,7 @@ export const spec: PoolSpec = {
 	prices: { perTokenIn: 0.001, perTokenOut: 0.002 },
 	perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 },
 	timeouts: { firstTokenMs: 5000, idleMs: 5000, wallMs: 60_000 },
+	cacheDir: null,
 	settings: null,
 };
 
@@ -86,7 +87,15 @@ export class Together {
 			const { model, settings } = command.replica;
 			this.#replicaId = command.replica.replicaId;
 			this.#pool = command.replyTo;
-			command.replyTo.tell({ type: 'replica-started', replicaId: this.#replicaId, model, settings, breaker: null, replyTo: replica });
+			command.replyTo.tell({
+				type: 'replica-started',
+				replicaId: this.#replicaId,
+				model,
+				settings,
+				breaker: null,
+				caches: null,
+				replyTo: replica,
+			});
 			const facts = { ...replicaFacts, replicaId: this.#replicaId, slots };
 			command.replyTo.tell({ type: 'replica-ready', replicaId: this.#replicaId, facts });
 		});

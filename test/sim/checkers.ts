@@ -21,6 +21,7 @@ export const checkers = {
 		'one id is begun by one engine at a time, on one front, and by one alone if it may not move; unless its front and the directory both died',
 	everySubmissionIsAnswered: 'every submission gets exactly one answer, unless its front died',
 	everyTaskEnds: 'after the faults every task ends, every reader gets to an end, every thread and engine is back',
+	cachesAreEmptiedBetween: 'what a replica has cached on the disk is taken away only while its thread runs no engine of it',
 	taskRollIsTrue: 'a task is on the roll from its 202 to its end, once',
 	nothingIsLeftAtRest: 'at rest there is no actor, timer, ask, edge, export or watch but those that stay; after the end none',
 	creditsComeBack: 'at rest every link has its whole window, and nothing that a link carried was refused behind it',

@@ -86,6 +86,12 @@ class SimDriver implements EngineDriver {
 		};
 	}
 
+	emptyCaches({ replicaId }: ReplicaSpec): null {
+		if ([...this.#processes].some((process) => process.spec.replicaId === replicaId))
+			this.#universe.found('cachesAreEmptiedBetween', `the caches of ${replicaId} are taken from an engine that runs`);
+		return null;
+	}
+
 	/** Some models are not there. */
 	withModel(settings: unknown, model: string): ModelChange {
 		if (this.#universe.random.below(4) > 0) return { ok: true, settings };

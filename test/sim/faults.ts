@@ -98,8 +98,9 @@ export class Faults {
 				const pool = this.#one(plan.pools);
 				if (pool === undefined) return;
 				const force = random.below(2) === 0;
-				this.#universe.did(pool.poolId, `is purged${force ? ' by force' : ''}`);
-				return this.#control(pool.poolId, { kind: 'purge', models: [], drainFirst: random.below(2) === 0, force });
+				const emptyCaches = random.below(2) === 0;
+				this.#universe.did(pool.poolId, `is purged${emptyCaches ? ', caches and all' : ''}${force ? ', by force' : ''}`);
+				return this.#control(pool.poolId, { kind: 'purge', models: [], drainFirst: random.below(2) === 0, force, emptyCaches });
 			}
 			case 'pool-reload': {
 				const pool = this.#one(plan.pools);

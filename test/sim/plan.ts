@@ -106,6 +106,7 @@ export function drawPlan(seed: number): Plan {
 				{ firstTokenMs: 1_500, idleMs: 700, wallMs: 4_000 },
 				{ firstTokenMs: 5_000, idleMs: 0, wallMs: 20_000 },
 			),
+			cacheDir: '/caches',
 			settings: { slots: upTo(3) } satisfies PoolSettings,
 		}),
 	);

@@ -29,6 +29,8 @@ export interface EngineDriver {
 	start(spec: ReplicaSpec, replica: ActorRef<LifeNews>): EngineLife;
 	/** What a pool with these settings would start another model with, once that has been looked at. Absent: it cannot be changed. */
 	withModel?(settings: unknown, model: string): ModelChange;
+	/** What the engine of this replica, which does not run now, has cached on the disk is gone; its next life begins without. Null: done, else why not. */
+	emptyCaches?(spec: ReplicaSpec): string | null;
 }
 
 /** The key of a lease on the wire and in audits. */

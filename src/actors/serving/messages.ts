@@ -226,8 +226,15 @@ export type PoolOperation =
 	| { readonly kind: 'undrain' }
 	/** Its replicas are given another model, one after the other. */
 	| { readonly kind: 'reload'; readonly model: string }
-	/** Each of its engines is ended and started anew, and what it held in its caches is gone. `models` may only name its own. */
-	| { readonly kind: 'purge'; readonly models: readonly string[]; readonly drainFirst: boolean; readonly force: boolean }
+	/** Each of its engines is ended and started anew, and what it held in memory is gone. `models` may only name its own. */
+	| {
+			readonly kind: 'purge';
+			readonly models: readonly string[];
+			readonly drainFirst: boolean;
+			readonly force: boolean;
+			/** What it has cached on the disk goes, too. */
+			readonly emptyCaches: boolean;
+	  }
 	/** A worker offers itself as a replica. Again with the same: nothing changes. */
 	| { readonly kind: 'register'; readonly replicaId: string; readonly engine: EngineKind; readonly worker: Worker };
 
@@ -235,6 +242,8 @@ export type PoolOperation =
 export interface PoolControlled {
 	readonly type: 'pool-controlled';
 	readonly failure: Failure | null;
+	/** Of a purge: the folders that are emptied as their engines end. */
+	readonly cacheDirs?: readonly string[];
 }
 
 export interface Settlement {
@@ -352,8 +361,8 @@ export type ReplicaCommand =
 	| { readonly type: 'stop' }
 	/** For the next control thread: its breaker is open; null: it is not any more. */
 	| { readonly type: 'keep-breaker'; readonly breaker: OpenBreaker | null }
-	/** Ends its engine and starts it anew with another model. */
-	| { readonly type: 'change-model'; readonly model: string; readonly settings: unknown }
+	/** Ends its engine and starts it anew with another model, or the same; with `emptyCaches` without what it had cached on the disk. */
+	| { readonly type: 'change-model'; readonly model: string; readonly settings: unknown; readonly emptyCaches: boolean }
 	/** What does the engine still work on? Answered by `audited`. Leases in `revoked` (keys) nobody holds: nothing is done for them, now or later. */
 	| { readonly type: 'audit'; readonly revoked: readonly string[] };
 
@@ -368,6 +377,8 @@ export type ReplicaNews =
 			readonly model: string;
 			readonly settings: unknown;
 			readonly breaker: OpenBreaker | null;
+			/** What it was told to empty is empty, or why not; null: it was told nothing of the kind since its last start. */
+			readonly caches: 'empty' | { readonly problem: string } | null;
 			readonly replyTo: ActorRef<ReplicaCommand>;
 	  }
 	| { readonly type: 'model-verified'; readonly model: string; readonly settings: unknown }

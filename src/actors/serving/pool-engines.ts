@@ -9,6 +9,7 @@ import type { PoolCommand } from './pool-messages.ts';
 import type { PoolOffers } from './pool-offers.ts';
 import type { ReplicaRow } from './pool-replicas.ts';
 import type { PoolSlots } from './pool-slots.ts';
+import type { PoolSpec } from './pool-spec.ts';
 import type { PoolState } from './pool-state.ts';
 
 /** Before a Replica that died of a bug is asked for again. */
@@ -73,6 +74,7 @@ export class PoolEngines {
 			case 'replica-started': {
 				const isNew = row.ref === null && row.breaker.state === 'closed';
 				replicas.starting(row, news);
+				reload.started(row, news);
 				if (isNew && news.breaker !== null) this.#slots.trippedBefore(row, news.breaker);
 				// Another model begins with a closed one.
 				if (row.breaker.state === 'closed') ctx.cancelTimer(`breaker ${row.replicaId}`);
@@ -231,15 +233,17 @@ export class PoolEngines {
 
 	purge({ operation, replyTo }: Extract<PoolCommand, { type: 'purge' }>): void {
 		const { reload, refusals, tasks, replicas, telemetry, spec } = this.#pool;
-		const { models, drainFirst, force } = operation;
+		const { models, drainFirst, force, emptyCaches } = operation;
 		const { ref } = reload.model;
 		const foreign = models.find((model) => model !== ref);
 		let problem: Failure | null = null;
 		if (foreign !== undefined) problem = refusals.notServed(foreign, ref);
 		else if (!drainFirst && !force && tasks.runningCount > 0) problem = refusals.busy(tasks.runningCount);
-		else if (!reload.renew(replicas.rows, force)) problem = refusals.reloading(reload.underWay ?? '');
+		else if (!reload.renew(replicas.rows, force, emptyCaches && spec.cacheDir !== null))
+			problem = refusals.reloading(reload.underWay ?? '');
 		if (problem === null) telemetry.reload('info', `Purging ${spec.poolId}: each engine starts anew.`);
-		replyTo.tell({ type: 'pool-controlled', failure: problem });
+		const cacheDirs = problem !== null || !emptyCaches ? [] : replicas.rows.flatMap(({ replicaId }) => cacheOf(spec, replicaId));
+		replyTo.tell({ type: 'pool-controlled', failure: problem, cacheDirs });
 	}
 
 	/** The configuration of the pool has changed: what its engines are started with, or how many there are. */
@@ -289,7 +293,7 @@ export class PoolEngines {
 		const before = reload.model.ref;
 		const row = reload.next(replicas.rows, (each) => this.#mayStop(each));
 		const { ref: model, settings } = reload.target;
-		if (row?.ref?.tell({ type: 'change-model', model, settings }) === 'accepted') {
+		if (row?.ref?.tell({ type: 'change-model', model, settings, emptyCaches: row !== null && reload.empties(row) }) === 'accepted') {
 			reload.told(row);
 			row.state = 'starting';
 			this.#slots.loseLeases(row, 'is started anew');
@@ -300,6 +304,10 @@ export class PoolEngines {
 		this.#slots.grant();
 		if (reload.catchUp(rows)) this.swap();
 	}
+}
+
+function cacheOf({ cacheDir }: PoolSpec, replicaId: string): string[] {
+	return cacheDir === null ? [] : [`${cacheDir}/${replicaId}`];
 }
 
 /** It was attached to twice, and has nothing new to tell. */

@@ -8,6 +8,7 @@
  * Replicas go one at a time: no new tasks, the last one ends, then the other model. A purge is the same with the same model, and a
  * changed configuration the same with other settings.
  */
+import type { ReplicaNews } from './messages.ts';
 import type { ReplicaRow } from './pool-replicas.ts';
 
 export interface PoolModel {
@@ -26,8 +27,15 @@ interface Swap {
 	readonly renew: Set<string>;
 	/** Replicas that were told to start with `to`. */
 	readonly told: Set<string>;
+	/** Replicas whose caches on the disk are to be emptied as they start anew, and have not told that they are. */
+	readonly empties: Set<string>;
 	/** Whether they are not waited for. */
 	readonly force: boolean;
+}
+
+/** What a swap is unless it says otherwise. */
+function swapOf(swap: Pick<Swap, 'from' | 'to'> & Partial<Swap>): Swap {
+	return { back: false, renew: new Set(), told: new Set(), empties: new Set(), force: false, ...swap };
 }
 
 export class PoolReload {
@@ -88,13 +96,30 @@ export class PoolReload {
 		return this.#undone;
 	}
 
-	/** Every engine anew, with the same model. False: another is under way. */
-	renew(rows: readonly ReplicaRow[], force: boolean): boolean {
+	/** Every engine anew, with the same model, and without what it has cached on the disk if so. False: another is under way. */
+	renew(rows: readonly ReplicaRow[], force: boolean, empties: boolean): boolean {
 		if (this.underWay !== null) return false;
 		const renew = new Set(rows.map(({ replicaId }) => replicaId));
-		this.#swap = { from: this.#model, to: this.#model, back: true, renew, told: new Set(), force };
+		this.#swap = swapOf({ from: this.#model, to: this.#model, back: true, renew, empties: new Set(empties ? renew : []), force });
 		this.#problem = null;
 		return true;
+	}
+
+	/** Whether it is to start without what it has cached on the disk. */
+	empties({ replicaId }: ReplicaRow): boolean {
+		return this.#swap?.empties.has(replicaId) === true;
+	}
+
+	/** It starts its engine. One that was lost before it had emptied its caches, with what it was told, is told again. */
+	started({ replicaId }: ReplicaRow, { caches }: Pick<Extract<ReplicaNews, { type: 'replica-started' }>, 'caches'>): void {
+		const swap = this.#swap;
+		if (swap === null || !swap.told.has(replicaId) || !swap.empties.has(replicaId)) return;
+		if (caches === null) {
+			swap.renew.add(replicaId);
+			return;
+		}
+		swap.empties.delete(replicaId);
+		if (caches !== 'empty') this.#problem = `the caches of ${replicaId} are as they were: ${caches.problem}`;
 	}
 
 	/** The configuration has changed: every replica is to have this, behind what is under way. */
@@ -111,7 +136,7 @@ export class PoolReload {
 		const to = this.#wanted;
 		this.#wanted = null;
 		const renew = new Set(rows.map(({ replicaId }) => replicaId));
-		this.#swap = { from: this.#model, to, back: false, renew, told: new Set(), force: false };
+		this.#swap = swapOf({ from: this.#model, to, renew });
 		this.#problem = null;
 		return true;
 	}
@@ -127,7 +152,7 @@ export class PoolReload {
 	verified(to: PoolModel): boolean {
 		if (this.#verifying !== to.ref) return false;
 		this.#verifying = null;
-		this.#swap = { from: this.#model, to, back: false, renew: new Set(), told: new Set(), force: false };
+		this.#swap = swapOf({ from: this.#model, to });
 		return true;
 	}
 
@@ -151,13 +176,13 @@ export class PoolReload {
 	found({ replicaId, model, settings }: { readonly replicaId: string; readonly model: string; readonly settings: unknown }): void {
 		if (model === this.#model.ref) return this.#foundBehind(replicaId, { ref: model, settings });
 		if (this.#swap !== null) return;
-		this.#swap = { from: this.#model, to: { ref: model, settings }, back: false, renew: new Set(), told: new Set(), force: false };
+		this.#swap = swapOf({ from: this.#model, to: { ref: model, settings } });
 	}
 
 	#foundBehind(replicaId: string, from: PoolModel): void {
 		const to = this.#model;
 		if (JSON.stringify(from.settings) === JSON.stringify(to.settings)) return;
-		if (this.#swap === null) this.#swap = { from, to, back: false, renew: new Set([replicaId]), told: new Set(), force: false };
+		if (this.#swap === null) this.#swap = swapOf({ from, to, renew: new Set([replicaId]) });
 		else if (this.#swap.to === to) this.#swap.renew.add(replicaId);
 	}
 
@@ -172,7 +197,7 @@ export class PoolReload {
 				? `the changed settings failed, those from before serve again: ${why}`
 				: `the reload to ${swap.to.ref} failed, ${swap.from.ref} serves again: ${why}`;
 		this.#undone ||= swap.to === this.#configured;
-		this.#swap = { from: swap.to, to: swap.from, back: true, renew: new Set(swap.told), told: new Set(), force: false };
+		this.#swap = swapOf({ from: swap.to, to: swap.from, back: true, renew: new Set(swap.told) });
 		return true;
 	}
 

@@ -32,6 +32,8 @@ export interface PoolSpec {
 	readonly perfPrior: PerfPrior;
 	/** In the operator's currency. */
 	readonly prices: { readonly perTokenIn: number; readonly perTokenOut: number };
+	/** Where its replicas cache what they can make again, a folder each, by their ids; null: they have none on the disk. */
+	readonly cacheDir: string | null;
 	/** The engine's part: only its driver looks inside. */
 	readonly settings: unknown;
 }
@@ -109,6 +111,10 @@ export class LivePoolSpec implements PoolSpec {
 
 	get prices(): PoolSpec['prices'] {
 		return this.#now.prices;
+	}
+
+	get cacheDir(): string | null {
+		return this.#now.cacheDir;
 	}
 
 	get settings(): unknown {

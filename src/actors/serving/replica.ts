@@ -70,6 +70,8 @@ class Replica implements Behavior<ReplicaMessage> {
 	#starts: readonly number[] = [];
 	/** Kept for a pool that does not know it. */
 	#breaker: OpenBreaker | null = null;
+	/** Before its next start. */
+	#emptiesCaches = false;
 	#stopping = false;
 	/** Its engine ends because another model is to run. */
 	#changing = false;
@@ -136,19 +138,23 @@ class Replica implements Behavior<ReplicaMessage> {
 	}
 
 	#start(): void {
-		this.#tell(this.#startedNews());
+		const empties = this.#emptiesCaches;
+		this.#emptiesCaches = false;
+		const problem = empties ? (this.#driver.emptyCaches?.(this.#spec) ?? null) : null;
+		this.#tell(this.#startedNews(empties ? (problem === null ? 'empty' : { problem }) : null));
 		this.#starts = [...this.#starts.slice(1 - startsMax), this.#ctx.now()];
 		this.#life = this.#driver.start(this.#spec, this.#ctx.self);
 	}
 
-	#startedNews(): ReplicaNews {
+	#startedNews(caches: Extract<ReplicaNews, { type: 'replica-started' }>['caches'] = null): ReplicaNews {
 		const { replicaId, model, settings } = this.#spec;
-		return { type: 'replica-started', replicaId, model, settings, breaker: this.#breaker, replyTo: this.#ctx.self };
+		return { type: 'replica-started', replicaId, model, settings, breaker: this.#breaker, caches, replyTo: this.#ctx.self };
 	}
 
 	/** What the old engine did says nothing of the new one. */
-	#changeModel({ model, settings }: Extract<ReplicaCommand, { type: 'change-model' }>): void {
+	#changeModel({ model, settings, emptyCaches }: Extract<ReplicaCommand, { type: 'change-model' }>): void {
 		if (this.#stopping) return;
+		this.#emptiesCaches ||= emptyCaches;
 		this.#spec = { ...this.#spec, model, settings };
 		this.#ctx.cancelTimer('retry');
 		this.#lastFailure = null;

@@ -18,6 +18,7 @@ import { deviceEnv, replicaNumber } from '../embedded/device-env.ts';
 import { adapterOf, type UpstreamAdapters, UpstreamProblem } from '../upstream/adapter.ts';
 import { upstreamClient } from '../upstream/upstream-client.ts';
 import type { UpstreamSettings } from '../upstream/upstream-settings.ts';
+import type { CacheFolders } from './cache-folders.ts';
 import { freePorts } from './free-ports.ts';
 import { ManagedProcess } from './managed-process.ts';
 import type { ManagedSettings } from './managed-settings.ts';
@@ -34,6 +35,7 @@ export interface ManagedDriverOptions {
 	devices(): readonly Device[];
 	/** Where private folders are made. */
 	readonly runtimeDir: string;
+	readonly caches: CacheFolders;
 	/** One line that an engine wrote. It may quote a client. */
 	onLine(spec: ReplicaSpec, source: 'stdout' | 'stderr', line: string): void;
 }
@@ -52,6 +54,11 @@ export class ManagedDriver implements EngineDriver {
 
 	start(spec: ReplicaSpec, replica: ActorRef<LifeNews>): EngineLife {
 		return new ManagedLife(spec, spec.settings as ManagedSettings, replica, this.#options);
+	}
+
+	emptyCaches({ settings, replicaId }: ReplicaSpec): string | null {
+		const { cacheDir } = settings as ManagedSettings;
+		return cacheDir === null ? null : this.#options.caches.empty(cacheDir, replicaId);
 	}
 
 	/** It is started again with the other model in its command. */
@@ -111,11 +118,13 @@ class ManagedLife implements EngineLife {
 	}
 
 	#launch(port: number, [port_2, port_3]: readonly [number, number]): void {
-		const { command, env, devices, stopMs, readyMs } = this.#settings;
+		const { command, env, devices, stopMs, readyMs, cacheDir } = this.#settings;
 		this.#folder = mkdtempSync(join(this.#options.runtimeDir, 'orchd-'));
 		chmodSync(this.#folder, 0o700);
-		const values = this.#values({ port, port_2, port_3, runtime_dir: this.#folder });
-		const share = { devices: this.#options.devices(), replica: replicaNumber(this.#spec.replicaId) };
+		const { replicaId } = this.#spec;
+		const cache = cacheDir === null ? null : this.#options.caches.make(cacheDir, replicaId);
+		const values = this.#values({ port, port_2, port_3, runtime_dir: this.#folder, cache_dir: cache });
+		const share = { devices: this.#options.devices(), replica: replicaNumber(replicaId) };
 		const own = Object.entries(env).map(([name, value]) => [name, ...filledIn([value], values)] as const);
 		this.#process = new ManagedProcess({
 			reaper: this.#options.reaper,
@@ -137,7 +146,7 @@ class ManagedLife implements EngineLife {
 		this.#timers.push(late.unref());
 	}
 
-	#values(made: Pick<MacroValues, 'port' | 'port_2' | 'port_3' | 'runtime_dir'>): MacroValues {
+	#values(made: Pick<MacroValues, 'port' | 'port_2' | 'port_3' | 'runtime_dir' | 'cache_dir'>): MacroValues {
 		const { replicaId, poolId } = this.#spec;
 		const { modelWord: model, devices, ctx, slots, maxTokensOut } = this.#settings;
 		return {

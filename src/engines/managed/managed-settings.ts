@@ -23,6 +23,8 @@ export interface ManagedSettings {
 	/** Null: whatever it sees. */
 	readonly devices: readonly number[] | null;
 	readonly maxTokensOut: number;
+	/** Of the pool, with a folder in it for each replica; null: the engine is given none. */
+	readonly cacheDir: string | null;
 	/** Of the section named like the engine; absent: it has none. */
 	readonly options?: EngineOptions;
 }

@@ -239,7 +239,10 @@ export const examples: Readonly<Record<string, OperationExample>> = {
 		body: { new_model_ref: 'scripted:other' },
 		answer: { pool_id: 'stories', new_model_ref: 'file:/models/other.gguf' },
 	},
-	'POST /v2/pools/{id}/purge': { body: { drain_first: true }, answer: { pool_id: 'stories', purging: true } },
+	'POST /v2/pools/{id}/purge': {
+		body: { drain_first: true, delete_cache_dirs: true },
+		answer: { pool_id: 'stories', purging: true, cache_dirs: ['/home/ada/.cache/orchestratord/engines/stories/stories-0'] },
+	},
 	'POST /v2/workers/register': {
 		body: { pool_id: 'workers', replica_id: 'rack-7', engine: 'openai', url: 'http://10.0.0.7:8000', slots: 16 },
 		answer: { pool_id: 'workers', replica_id: 'rack-7', slots: 16 },

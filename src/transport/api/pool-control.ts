@@ -54,16 +54,17 @@ export function purgeHandler(parts: FrontParts): Handler {
 		const {
 			purge_engine: engine,
 			purge_models: models = [],
-			delete_cache_dirs: caches,
+			delete_cache_dirs: caches = false,
 			drain_first: drainFirst = true,
 			force = false,
 		} = body.value;
-		if (engine === false && models.length === 0 && caches !== true) {
+		if (engine === false && models.length === 0 && !caches) {
 			return exchange.fail(
 				failure('INVALID_PARAMS', 'purge_engine is false, and neither purge_models nor delete_cache_dirs names anything'),
 			);
 		}
-		control(parts, exchange, { kind: 'purge', models, drainFirst, force }, { purging: true });
+		const operation = { kind: 'purge', models, drainFirst, force, emptyCaches: caches } as const;
+		control(parts, exchange, operation, ({ cacheDirs = [] }) => ({ purging: true, cache_dirs: cacheDirs }));
 	});
 }
 
@@ -91,7 +92,7 @@ function control(
 	parts: FrontParts,
 	exchange: Exchange,
 	operation: PoolOperation,
-	answer: Readonly<Record<string, unknown>>,
+	answer: Readonly<Record<string, unknown>> | ((controlled: PoolControlled) => Readonly<Record<string, unknown>>),
 	poolId = exchange.params['id'] ?? '',
 ): void {
 	const dispatcher = parts.dispatcher();
@@ -105,7 +106,7 @@ function control(
 			exchange.guarded(() => {
 				if (!answered.ok) exchange.fail(unanswered('the scheduler', answered.reason));
 				else if (answered.reply.failure !== null) exchange.fail(answered.reply.failure);
-				else exchange.json(httpStatus.accepted, { pool_id: poolId, ...answer });
+				else exchange.json(httpStatus.accepted, { pool_id: poolId, ...(typeof answer === 'function' ? answer(answered.reply) : answer) });
 			});
 		},
 	);

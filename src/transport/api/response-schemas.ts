@@ -247,7 +247,11 @@ export const configReloadedSchema = Type.Object({
 	restart_needed: Type.Array(text, { description: 'Keys that have changed and are read at the start only' }),
 });
 
-export const poolPurgedSchema = Type.Object({ pool_id: text, purging: Type.Boolean() });
+export const poolPurgedSchema = Type.Object({
+	pool_id: text,
+	purging: Type.Boolean(),
+	cache_dirs: Type.Array(text, { description: 'Folders that are emptied, each when its engine has ended' }),
+});
 export const workerRegisteredSchema = Type.Object({ pool_id: text, replica_id: text, slots: count });
 export const poolReloadedSchema = Type.Object({ pool_id: text, new_model_ref: text });
 

@@ -305,7 +305,7 @@ export const purgeBodySchema = strict(
 		purge_models: Type.Optional(Type.Array(text(4096, 'A model that the pool holds'), { maxItems: 64, description: 'To be loaded anew' })),
 		drain_first: Type.Optional(Type.Boolean({ description: 'Wait for the tasks that run', default: true })),
 		delete_cache_dirs: Type.Optional(
-			Type.Boolean({ description: 'Engines keep their caches in memory: they go with them', default: false }),
+			Type.Boolean({ description: 'Delete what managed engines have cached in their folders (`store.cache_dir`), too', default: false }),
 		),
 		force: Type.Optional(Type.Boolean({ description: 'Do not wait: tasks go on elsewhere, or end with WORKER_RESET', default: false })),
 	},
