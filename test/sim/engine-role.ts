@@ -69,7 +69,7 @@ class SimDriver implements EngineDriver {
 		};
 		const fails = universe.takeStartFailure();
 		process.host.setTimer(random.next() * plan.engine.loadMs, () => {
-			if (fails) process.die('it cannot load its model');
+			if (fails && !universe.calm) process.die('it cannot load its model');
 			else this.#told(process, 0, () => replica.tell({ type: 'life-ready', facts }));
 		});
 		return {

@@ -241,7 +241,7 @@ export const examples: Readonly<Record<string, OperationExample>> = {
 	},
 	'POST /v2/pools/{id}/purge': {
 		body: { drain_first: true, delete_cache_dirs: true },
-		answer: { pool_id: 'stories', purging: true, cache_dirs: ['/home/ada/.cache/orchestratord/engines/stories/stories-0'] },
+		answer: { pool_id: 'stories', purging: true, cache_dirs: ['/var/cache/orchestratord/engines/stories/stories-0'] },
 	},
 	'POST /v2/workers/register': {
 		body: { pool_id: 'workers', replica_id: 'rack-7', engine: 'openai', url: 'http://10.0.0.7:8000', slots: 16 },
