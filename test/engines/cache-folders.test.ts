@@ -1,6 +1,18 @@
 /** Folders of what managed engines cache: emptied in a moment, deleted behind it, and nothing else touched. */
 import assert from 'node:assert/strict';
-import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import {
+	existsSync,
+	lstatSync,
+	mkdirSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	rmSync,
+	symlinkSync,
+	watch,
+	writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -13,10 +25,14 @@ const caches = new CacheFolders((words) => problems.push(words));
 
 /** Once nothing that was put aside is left in it. */
 async function deleted(poolFolder: string): Promise<string[]> {
+	const watcher = watch(poolFolder);
 	for (;;) {
 		const names = readdirSync(poolFolder);
-		if (names.every((name) => !name.startsWith('.aside-'))) return names.sort();
-		await new Promise((resolve) => setTimeout(resolve, 5));
+		if (names.every((name) => !name.startsWith('.aside-'))) {
+			watcher.close();
+			return names.sort();
+		}
+		await once(watcher, 'change');
 	}
 }
 
