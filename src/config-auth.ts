@@ -16,7 +16,12 @@ export interface KeyConfig {
 		readonly requestsPerMinute: number | null;
 		readonly burst: number;
 		readonly tokensPerMinute: number | null;
-		readonly tokensBudget: number | null;
+	};
+	readonly budgets: {
+		readonly tokens: number | null;
+		readonly timeMs: number | null;
+		readonly cost: number | null;
+		readonly gpuMs: number | null;
 	};
 }
 
@@ -47,7 +52,12 @@ function keyConfig({ name, sha256, tenant, roles, rate, budgets }: KeyFile): Key
 			requestsPerMinute,
 			burst: rate.burst ?? Math.max(1, Math.ceil(requestsPerMinute ?? 1)),
 			tokensPerMinute: rate.tokens_per_minute ?? null,
-			tokensBudget: budgets.tokens ?? null,
+		},
+		budgets: {
+			tokens: budgets.tokens ?? null,
+			timeMs: budgets.time_ms ?? null,
+			cost: budgets.cost ?? null,
+			gpuMs: budgets.gpu_ms ?? null,
 		},
 	};
 }
@@ -61,7 +71,7 @@ export function resolveTls({ cert, key }: ConfigFile['tls'], cwd: string, proble
 }
 
 /** What is open to others needs keys. */
-export function openWithoutKeys({ addr, cors_origins: origins }: ConfigFile['listen'], hostname: string): string[] {
+export function openWithoutKeys(addr: string, hostname: string, origins: readonly string[]): string[] {
 	const problems: string[] = [];
 	if (!isLoopback(hostname)) {
 		const words = 'which other machines can reach; that needs auth.keys: `orchestratord keys new` makes one';

@@ -1,9 +1,10 @@
 /**
  * What differs between the configuration that the daemon runs with and the one that was read anew, and what of it may be applied
- * while it runs: pools, pins, the time that shutting down may take. Main thread. Pure.
+ * while it runs: pools, keys, pins, the time that shutting down may take. Main thread. Pure.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { DaemonConfig } from './config.ts';
+import { openWithoutKeys } from './config-auth.ts';
 import { ConfigError } from './config-check.ts';
 
 export interface ConfigChanges {
@@ -12,26 +13,34 @@ export interface ConfigChanges {
 	readonly removed: readonly string[];
 	readonly changed: readonly string[];
 	readonly unchanged: readonly string[];
-	/** Keys that have changed and are read at the start only. */
+	/** API keys, by name. */
+	readonly keys: { readonly added: readonly string[]; readonly removed: readonly string[]; readonly changed: readonly string[] };
+	/** Keys of the file that have changed and are read at the start only. */
 	readonly restartNeeded: readonly string[];
 }
 
 /** Applied, or none of a user's keys. */
-const live: ReadonlySet<string> = new Set(['configFile', 'pools', 'placement', 'shutdown', 'taskRollFd', 'runtimeDir', 'childEnv']);
+const live: ReadonlySet<string> = new Set(['configFile', 'pools', 'auth', 'placement', 'shutdown', 'taskRollFd', 'runtimeDir', 'childEnv']);
 /** Keys that the resolved configuration has taken apart. */
 const wholes: Readonly<Record<string, string>> = { 'listen.hostname': 'listen.addr', 'listen.port': 'listen.addr' };
 
 export function changesBetween(running: DaemonConfig, next: DaemonConfig): ConfigChanges {
-	const before = new Map(running.pools.map((pool) => [pool.id, pool]));
-	const after = new Set(next.pools.map(({ id }) => id));
-	const kept = next.pools.filter(({ id }) => before.has(id));
-	const isSame = (pool: DaemonConfig['pools'][number]): boolean => isDeepStrictEqual(pool, before.get(pool.id));
+	const pools = differences(running.pools, next.pools, ({ id }) => id);
+	const { added, removed, changed } = differences(running.auth.keys, next.auth.keys, ({ name }) => name);
+	return { ...pools, keys: { added, removed, changed }, restartNeeded: [...new Set(differing(running, next))] };
+}
+
+/** By their names. */
+function differences<T>(before: readonly T[], after: readonly T[], nameOf: (each: T) => string) {
+	const known = new Map(before.map((each) => [nameOf(each), each]));
+	const wanted = new Set(after.map(nameOf));
+	const kept = after.filter((each) => known.has(nameOf(each)));
+	const isSame = (each: T): boolean => isDeepStrictEqual(each, known.get(nameOf(each)));
 	return {
-		added: next.pools.filter(({ id }) => !before.has(id)).map(({ id }) => id),
-		removed: running.pools.filter(({ id }) => !after.has(id)).map(({ id }) => id),
-		changed: kept.filter((pool) => !isSame(pool)).map(({ id }) => id),
-		unchanged: kept.filter(isSame).map(({ id }) => id),
-		restartNeeded: [...new Set(differing(running, next))],
+		added: after.map(nameOf).filter((name) => !known.has(name)),
+		removed: before.map(nameOf).filter((name) => !wanted.has(name)),
+		changed: kept.filter((each) => !isSame(each)).map(nameOf),
+		unchanged: kept.filter(isSame).map(nameOf),
 	};
 }
 
@@ -42,8 +51,11 @@ export function appliedTo(running: DaemonConfig, next: DaemonConfig): DaemonConf
 		if (old === undefined || old.engine === pool.engine) return [];
 		return [`pool ${pool.id} has engine ${pool.engine}, but runs with ${old.engine}; give it another id, or restart the daemon`];
 	});
+	// It is bound, and shared with pages, as it was at the start, whatever the file says by now.
+	const { hostname, port, corsOrigins } = running.listen;
+	if (next.auth.keys.length === 0) problems.push(...openWithoutKeys(`${hostname}:${port}`, hostname, corsOrigins));
 	if (problems.length > 0) throw new ConfigError(problems);
-	return { ...running, pools: next.pools, placement: next.placement, shutdown: next.shutdown, childEnv: running.childEnv };
+	return { ...running, pools: next.pools, auth: next.auth, placement: next.placement, shutdown: next.shutdown, childEnv: running.childEnv };
 }
 
 function differing(running: DaemonConfig, next: DaemonConfig): string[] {

@@ -196,9 +196,12 @@ const keySchema = Type.Object(
 		),
 		budgets: section(
 			{
-				tokens: Type.Optional(Type.Integer({ ...atLeastOne, description: 'Prompts and answers together, for as long as the daemon runs' })),
+				tokens: Type.Optional(Type.Integer({ ...atLeastOne, description: 'Prompts and answers together' })),
+				time_ms: Type.Optional(Type.Integer({ ...atLeastOne, description: 'Time that its tasks hold slots' })),
+				cost: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 1e9, description: 'At the prices of the pools' })),
+				gpu_ms: Type.Optional(Type.Integer({ ...atLeastOne, description: 'Time that its tasks keep GPUs busy, for each GPU' })),
 			},
-			'What it may use in all',
+			'What it may use in all, for as long as the daemon runs',
 		),
 	},
 	{ additionalProperties: false, description: 'An API key' },
@@ -370,15 +373,7 @@ export type PoolFile = Static<typeof poolSchema>;
 export type KeyFile = Static<typeof keySchema>;
 
 /** Keys of the contract that this version does not have yet: told apart from slips of the pen. */
-export const laterKeys: readonly string[] = [
-	'auth.keys.budgets.time_ms',
-	'auth.keys.budgets.cost',
-	'catalog',
-	'artifacts',
-	'pools.idle_ms',
-	'pools.pinned',
-	'pools.min_resident_ms',
-];
+export const laterKeys: readonly string[] = ['catalog', 'artifacts', 'pools.idle_ms', 'pools.pinned', 'pools.min_resident_ms'];
 
 export interface ConfigKey {
 	/** `sse.heartbeat_ms`, or relative to its pool: `queue.capacity`. */

@@ -183,7 +183,7 @@ function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: 
 	};
 	const tls = resolveTls(file.tls, world.cwd, problems);
 	const auth = resolveAuth(file.auth, problems);
-	if (auth.keys.length === 0) problems.push(...openWithoutKeys(file.listen, listen.hostname));
+	if (auth.keys.length === 0) problems.push(...openWithoutKeys(file.listen.addr, listen.hostname, corsOrigins));
 	const threads = {
 		front: frontThreads(file.threads.front, listen.host, world.cores, problems),
 		engine: oneThread('threads.engine', file.threads.engine, problems),

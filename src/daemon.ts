@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { SupervisionSpec } from './actors/kernel/supervision.ts';
 import type { LogLevel } from './actors/kernel/telemetry.ts';
 import type { RetiredModels } from './actors/serving/catalog-messages.ts';
+import { KeyMemories } from './actors/serving/key-memories.ts';
 import type { PoolView } from './actors/serving/messages.ts';
 import type { PoolSpec } from './actors/serving/pool-spec.ts';
 import type { ConfigChange, ConfigReload } from './actors/serving/reload-messages.ts';
@@ -26,8 +27,7 @@ import type { UpstreamEngine } from './engines/upstream/adapter.ts';
 import type { UpstreamSettings } from './engines/upstream/upstream-settings.ts';
 import type { ControlChange, ControlConfig } from './roles/control.ts';
 import type { EngineConfig } from './roles/engine.ts';
-import type { FrontConfig, FrontFacts, FrontInspection } from './roles/front.ts';
-import { rateMemory } from './transport/auth/rate-meter.ts';
+import type { FrontChange, FrontConfig, FrontFacts, FrontInspection } from './roles/front.ts';
 import { threadTelemetry } from './transport/telemetry/metrics.ts';
 import { addRetained, type MetricsSnapshot, renderMetrics } from './transport/telemetry/metrics-merge.ts';
 
@@ -81,7 +81,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 	const places = await holdPlaces(started);
 	const catalog = openCatalog(config.store.path, own, (retired) => void configureControl(retired));
 	const roll = openRoll(config.taskRollFd);
-	const rates = rateMemory(config.auth.keys.length);
+	const rates = new KeyMemories();
 	let stopping = false;
 	const crew = new Crew(
 		threadSpecs(
@@ -118,7 +118,8 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 			if (read.ok) {
 				config = read.config;
 				catalog.usePools(config.pools);
-				await configureControl(catalog.retired);
+				const change = { auth: config.auth, rates: rates.of(config.auth.keys) } satisfies FrontChange;
+				await Promise.all([configureControl(catalog.retired), ...crew.names.filter(isFront).map((name) => crew.configure(name, change))]);
 			}
 			logReload(log, read);
 			return read.ok ? { ok: true, change: read.change } : read;
@@ -200,7 +201,7 @@ function openRoll(fd: number | null): Socket | null {
 /** The first front finds out the port and the server library; the others, and all that come back, do as it did. */
 function threadSpecs(
 	frontCount: number,
-	rates: SharedArrayBuffer,
+	rates: KeyMemories,
 	current: () => DaemonConfig,
 	factsOf: (name: string) => unknown,
 	retired: () => RetiredModels,
@@ -264,7 +265,7 @@ function nameOfHost(facts: FrontFacts | null): string | null {
 }
 
 /** `first`: what the first front is; null when this is it, and it starts for the first time. */
-function frontConfig(config: DaemonConfig, rates: SharedArrayBuffer, front: number, first: FrontFacts | null): FrontConfig {
+function frontConfig(config: DaemonConfig, rates: KeyMemories, front: number, first: FrontFacts | null): FrontConfig {
 	const { listen, limits, tasks, sse, threads } = config;
 	const found = first?.ok === true ? first : null;
 	return {
@@ -302,7 +303,7 @@ function frontConfig(config: DaemonConfig, rates: SharedArrayBuffer, front: numb
 			headerCountMax: limits.headerCount,
 			sse: { ...sse, watchersMax: limits.watchersPerKey },
 		},
-		rates: { keys: config.auth.keys.map(({ name, rate }) => ({ name, rate })), memory: rates },
+		rates: rates.of(config.auth.keys),
 		retention: { logBytesMax: tasks.logBytesMax, retentionMs: tasks.retentionMs, retentionCount: tasks.retentionCount },
 		taskRollFd: config.taskRollFd,
 		logLevel: config.log.level,
@@ -333,9 +334,12 @@ function logReload(log: DaemonLog, read: ReadAnew): void {
 		log('error', 'config-refused', { human: `The configuration was not reloaded: ${read.problems.join('; ')}.` });
 		return;
 	}
-	const { added, removed, changed, restartNeeded } = read.change;
+	const { added, removed, changed, keys, restartNeeded } = read.change;
 	const of = (what: string, ids: readonly string[]): string[] => (ids.length === 0 ? [] : [`${what} ${ids.join(', ')}`]);
-	const done = [...of('added', added), ...of('removed', removed), ...of('changed', changed)].join('; ') || 'no pool has changed';
+	const pools = [...of('added', added), ...of('removed', removed), ...of('changed', changed)].join('; ') || 'no pool has changed';
+	const done = [pools, ...of('keys added:', keys.added), ...of('keys revoked:', keys.removed), ...of('keys changed:', keys.changed)].join(
+		'; ',
+	);
 	const rest = restartNeeded.length === 0 ? '' : `; only a restart applies ${restartNeeded.join(', ')}`;
 	log('info', 'config-reloaded', { human: `The configuration was reloaded: ${done}${rest}.` });
 }

@@ -9,8 +9,14 @@ export async function reloadConfig(client: DaemonClient, json: boolean, terminal
 		terminal.out(`${JSON.stringify(answer)}\n`);
 		return exitCodes.ok;
 	}
-	const names = (key: string): string => (Array.isArray(answer[key]) ? answer[key].map(text).join(', ') : '');
-	const words = { added: 'added', removed: 'ending', changed: 'changed', unchanged: 'unchanged', restart_needed: 'only a restart applies' };
-	for (const [key, word] of Object.entries(words)) if (names(key) !== '') terminal.out(`${word}: ${names(key)}\n`);
+	const told = (word: string, names: unknown): void => {
+		if (Array.isArray(names) && names.length > 0) terminal.out(`${word}: ${names.map(text).join(', ')}\n`);
+	};
+	const words = { added: 'added', removed: 'ending', changed: 'changed', unchanged: 'unchanged' };
+	for (const [key, word] of Object.entries(words)) told(word, answer[key]);
+	const keys = (answer['keys'] ?? {}) as Readonly<Record<string, unknown>>;
+	const ofKeys = { added: 'keys added', removed: 'keys revoked', changed: 'keys changed' };
+	for (const [key, word] of Object.entries(ofKeys)) told(word, keys[key]);
+	told('only a restart applies', answer['restart_needed']);
 	return exitCodes.ok;
 }

@@ -10,6 +10,7 @@ import type { ReadEngineLog } from '../actors/serving/engine-log-messages.ts';
 import { spawnFrontActors } from '../actors/serving/front-actors.ts';
 import { KvUsage } from '../actors/serving/kv-usage.ts';
 import type { DispatcherCommand, PoolView } from '../actors/serving/messages.ts';
+import { type MeteredKey, RateMeter } from '../actors/serving/rate-meter.ts';
 import type { ConfigReload } from '../actors/serving/reload-messages.ts';
 import { type RetentionLimits, TaskRegistry } from '../actors/serving/task-registry.ts';
 import { urgentFromFronts } from '../actors/serving/urgent.ts';
@@ -19,7 +20,7 @@ import { DecodePorts } from '../engines/decode-ports.ts';
 import { UpstreamDecodePort } from '../engines/upstream/upstream-decode-port.ts';
 import { upstreamAdapters } from '../engines/upstream-adapters.ts';
 import { HostDecodePort } from '../engines/wire/host-decode-port.ts';
-import { type KeyRate, RateMeter } from '../transport/auth/rate-meter.ts';
+import type { AuthSettings } from '../transport/auth/key-ring.ts';
 import { buildFront, type FrontOptions } from '../transport/front.ts';
 import { type ChosenHost, chooseHost, type HostPreference } from '../transport/http/choose-host.ts';
 import { type BugReport, type HttpHostOptions, ListenError } from '../transport/http/http-host.ts';
@@ -38,11 +39,17 @@ export interface FrontConfig {
 	readonly http: HttpHostOptions;
 	readonly options: FrontOptions;
 	/** What each key may use, counted by all fronts in the same memory. */
-	readonly rates: { readonly keys: readonly { readonly name: string; readonly rate: KeyRate }[]; readonly memory: SharedArrayBuffer };
+	readonly rates: readonly MeteredKey[];
 	readonly retention: RetentionLimits;
 	/** Descriptor of the restarting parent's task roll; null: nobody wants it. */
 	readonly taskRollFd: number | null;
 	readonly logLevel: LogLevel;
+}
+
+/** What a changed configuration changes here. */
+export interface FrontChange {
+	readonly auth: AuthSettings;
+	readonly rates: readonly MeteredKey[];
 }
 
 /** What main is told of the start: the port, or why there is none. Errors do not cross threads whole. */
@@ -87,7 +94,7 @@ runRole<FrontConfig, FrontFacts>(
 			new HostDecodePort((words) => bug('decode', new Error(words))),
 			new UpstreamDecodePort(upstreamAdapters),
 		);
-		const rates = new RateMeter(config.rates.keys, config.rates.memory, () => system.host.now());
+		const rates = new RateMeter(config.rates, () => system.host.now());
 		const actors = spawnFrontActors(system, {
 			frontId: config.frontId,
 			fronts: Array.from({ length: fronts }, (_, number) => `front-${number}`),
@@ -150,6 +157,11 @@ runRole<FrontConfig, FrontFacts>(
 			},
 			onMain(api) {
 				main = api;
+			},
+			configure(change) {
+				const { auth, rates: keys } = change as FrontChange;
+				rates.use(keys);
+				front?.useKeys(auth);
 			},
 			metrics() {
 				kvUsage.show(registry.pools, registry.list({ state: 'running' }, Number.POSITIVE_INFINITY, null).tasks);

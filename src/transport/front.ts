@@ -69,6 +69,8 @@ export interface FrontSources {
 export interface Front {
 	/** Rejects with a `ListenError`. */
 	listen(): Promise<{ readonly port: number }>;
+	/** From now on these are the keys. What was let in before goes on; streams are not dropped. */
+	useKeys(auth: AuthSettings): void;
 	/** No new tasks and `/ready` says 503; everything else goes on. */
 	drain(): void;
 	/** No new connections; each answer that begins from now on ends its connection. */
@@ -114,6 +116,7 @@ export function buildFront(sources: FrontSources): Front {
 		elsewhere,
 		decode,
 		rates: sources.rates ?? noRateLimit,
+		readmit: (principal) => keys.readmit(principal),
 		dispatcher,
 		engineLogs: sources.engineLogs ?? (() => null),
 		collectMetrics,
@@ -142,6 +145,9 @@ export function buildFront(sources: FrontSources): Front {
 			const listening = await host.listen(application);
 			guard = guardOf(listening.port);
 			return listening;
+		},
+		useKeys(auth) {
+			keys.replace(auth);
 		},
 		drain() {
 			draining = true;

@@ -14,16 +14,21 @@ test('a key is a name and a digest; the rest has defaults', () => {
 				sha256: digest,
 				tenant: 'default',
 				roles: ['client'],
-				rate: { requestsPerMinute: null, burst: 1, tokensPerMinute: null, tokensBudget: null },
+				rate: { requestsPerMinute: null, burst: 1, tokensPerMinute: null },
+				budgets: { tokens: null, timeMs: null, cost: null, gpuMs: null },
 			},
 		],
 		publicMetrics: false,
 	});
 	const [limited] = load(
 		[],
-		key(', tenant: t, roles: [operator, worker], rate: { requests_per_minute: 90, tokens_per_minute: 5 }, budgets: { tokens: 9 }'),
+		key(
+			', tenant: t, roles: [operator, worker], rate: { requests_per_minute: 90, tokens_per_minute: 5 }, budgets: { tokens: 9, time_ms: 8, cost: 0.5, gpu_ms: 7 }',
+		),
 	).auth.keys;
-	assert.deepEqual(limited?.rate, { requestsPerMinute: 90, burst: 90, tokensPerMinute: 5, tokensBudget: 9 });
+	assert.deepEqual(limited?.rate, { requestsPerMinute: 90, burst: 90, tokensPerMinute: 5 });
+	assert.deepEqual(limited?.budgets, { tokens: 9, timeMs: 8, cost: 0.5, gpuMs: 7 });
+	assert.match(refusal([], key(', budgets: { cost: 0 }')), /budgets\.cost is 0; it must be a number above 0/);
 	assert.deepEqual(limited?.roles, ['operator', 'worker']);
 	assert.equal(load(['--auth.public-metrics', 'true'], key()).auth.publicMetrics, true);
 	const env = { ORCHD_AUTH_KEYS: `[{ name: env, sha256: "${'AB'.repeat(32)}" }]` };

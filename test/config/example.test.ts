@@ -37,10 +37,26 @@ test('a reload names the pools that come, go and change, and the keys that only 
 		removed: ['a'],
 		changed: ['c'],
 		unchanged: ['b'],
+		keys: { added: [], removed: [], changed: [] },
 		restartNeeded: ['listen.addr', 'limits.body_bytes'],
 	});
 	const applied = appliedTo(running, next);
 	assert.deepEqual([applied.pools, applied.placement.pinning, applied.listen], [next.pools, false, running.listen]);
+});
+
+test('keys are applied while the daemon runs, but for the last one of a daemon that others can reach', () => {
+	const key = (name: string, more = ''): string => `{ name: ${name}, sha256: ${name.repeat(64)}${more} }`;
+	const withKeys = (...keys: string[]): string => `auth: { keys: [${keys.join(', ')}] }`;
+	const open = load([], `listen: { addr: "0.0.0.0:80" }\n${withKeys(key('a'), key('b'), key('c'))}`);
+	const next = load([], withKeys(key('b'), key('c', ', tenant: t'), key('d')));
+	const { keys, restartNeeded } = changesBetween(open, next);
+	assert.deepEqual([keys, restartNeeded], [{ added: ['d'], removed: ['a'], changed: ['c'] }, ['listen.addr']]);
+	assert.deepEqual(appliedTo(open, next).auth, next.auth);
+	assert.throws(() => appliedTo(open, load([])), /listen\.addr is "0\.0\.0\.0:80", which other machines can reach; that needs auth\.keys/);
+	const shared = load([], `listen: { cors_origins: ["*"] }\n${withKeys(key('a'))}`);
+	assert.throws(() => appliedTo(shared, load([])), /cors_origins is \*/);
+	const local = load([], withKeys(key('a')));
+	assert.deepEqual(appliedTo(local, load([])).auth.keys, []);
 });
 
 test('a pool cannot become one of another engine while it runs', () => {

@@ -48,7 +48,17 @@ describe('a configuration that is read anew', () => {
 		const answer = await postJson(daemon.url, '/v2/config/reload', {});
 		assert.deepEqual(
 			[answer.status, await answer.json()],
-			[200, { added: ['comes'], removed: ['leaves'], changed: ['changes'], unchanged: [], restart_needed: ['sse.heartbeat_ms'] }],
+			[
+				200,
+				{
+					added: ['comes'],
+					removed: ['leaves'],
+					changed: ['changes'],
+					unchanged: [],
+					keys: { added: [], removed: [], changed: [] },
+					restart_needed: ['sse.heartbeat_ms'],
+				},
+			],
 		);
 		const refused = await postJson(daemon.url, '/v2/tasks', { model_ref: 'scripted:leaves', prompt: 'late' });
 		assert.equal(refused.status, 404);

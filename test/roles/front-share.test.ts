@@ -32,7 +32,7 @@ const whole: FrontConfig = {
 		headerCountMax: 10,
 		sse: { heartbeatMs: 1, stallMs: 1, microbatchMs: 0, watchersMax: 5 },
 	},
-	rates: { keys: [], memory: new SharedArrayBuffer(8) },
+	rates: [],
 	retention: { logBytesMax: 1001, retentionMs: 7, retentionCount: 3 },
 	taskRollFd: null,
 	logLevel: 'info',

@@ -5,8 +5,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AdmissionSteps } from '../../src/actors/serving/admission.ts';
+import type { Amounts } from '../../src/actors/serving/budget.ts';
 import { type Failure, failure } from '../../src/actors/serving/failure.ts';
-import type { RateLimit } from '../../src/actors/serving/rate-limit.ts';
+import { type KeyAsk, type KeyTerms, noKeyTerms, type RateLimit } from '../../src/actors/serving/rate-limit.ts';
 import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
 import { ControlWorld } from './control-world.ts';
 import { poolSpec } from './summaries.ts';
@@ -20,17 +21,17 @@ class Steps implements AdmissionSteps, RateLimit {
 	ratesAsked = 0;
 	/** Taken and not given back. */
 	tokens = 0;
-	take(_keyName: string | null, tokens: number): Failure | null {
+	take(_keyName: string | null, { tokens }: KeyAsk): KeyTerms | Failure {
 		this.ratesAsked += 1;
 		if (this.limited) return this.check();
 		this.tokens += tokens;
-		return null;
+		return { ...noKeyTerms, tokens };
 	}
-	check(): Failure | null {
+	check(): Failure {
 		return failure('ADMISSION_REJECT', 'too many requests', { policyLabel: 'rate', retryAfterMs: 700 });
 	}
-	giveBack(_keyName: string | null, tokens: number): void {
-		this.tokens -= tokens;
+	settle(_keyName: string | null, { tokens }: KeyTerms, used: Amounts): void {
+		this.tokens -= tokens - used.tokens;
 	}
 	readonly catalog = (): Failure | null => (this.retired ? failure('MODEL_DEPRECATED', 'the model is retired') : null);
 }

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Budget } from '../../src/actors/serving/budget.ts';
-import type { Admitted, WorstCase } from '../../src/actors/serving/session.ts';
+import type { WorstCase } from '../../src/actors/serving/budget-weighing.ts';
+import type { Admitted } from '../../src/actors/serving/session.ts';
 import { SessionBook } from '../../src/actors/serving/session-book.ts';
 import { summary } from './summaries.ts';
 

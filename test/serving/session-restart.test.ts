@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { WorstCase } from '../../src/actors/serving/session.ts';
+import type { WorstCase } from '../../src/actors/serving/budget-weighing.ts';
 import { SessionBook } from '../../src/actors/serving/session-book.ts';
 import type { HeldOfSession } from '../../src/actors/serving/session-messages.ts';
 import type { TaskView } from '../../src/actors/serving/task-directory.ts';

@@ -60,6 +60,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		aliases: ['default'],
 		ctx: 512,
 		maxTokensOut: 256,
+		charges: { wallMs: 600_000, perTokenIn: 0, perTokenOut: 0, gpus: 0 },
 		slotsTotal: 2,
 		slotsFree: 2,
 		queueDepth: { interactive: 0, batch: 0 },

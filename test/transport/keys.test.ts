@@ -213,6 +213,47 @@ for (const host of ['uws', 'node'] as const) {
 			);
 			assert.equal(front.tasks.tasks.get(ids.b)?.state, 'running');
 		});
+
+		it('that are taken back open nothing any more, over an open WebSocket either, which reads on what it watches', async () => {
+			const socket = new WebSocket(`${front.url.replace('http', 'ws')}/v2/ws`, ['orchestratord.v2'], { headers: bearer('anna') });
+			const answers: { ref?: string; event: string; data: { code?: string } }[] = [];
+			let wake = (): void => undefined;
+			socket.on('message', (text: Buffer) => {
+				const answer = JSON.parse(text.toString()) as (typeof answers)[number];
+				if (answer.event !== 'metrics') answers.push(answer);
+				wake();
+			});
+			const heard = async (count: number): Promise<readonly (string | undefined)[]> => {
+				while (answers.length < count) {
+					await new Promise<void>((resolve) => {
+						wake = resolve;
+					});
+				}
+				return answers.map(({ event, data }) => data?.code ?? event);
+			};
+			await new Promise((resolve) => socket.on('open', resolve));
+			socket.send(JSON.stringify({ op: 'watch', ref: '1', task_id: ids.a }));
+			assert.deepEqual(await heard(2), ['accepted', 'started']);
+			front.front.useKeys({ ...auth, keys: auth.keys.slice(1) });
+			for (const path of ['/v2/pools', `/v2/tasks/${ids.a}/events`]) assert.equal(await statusOf('GET', path, bearer('anna')), 401);
+			for (const operation of [
+				{ op: 'submit', task: least },
+				{ op: 'watch', task_id: ids.a },
+				{ op: 'cancel', task_id: ids.a },
+			])
+				socket.send(JSON.stringify(operation));
+			assert.deepEqual((await heard(5)).slice(2), ['UNAUTHORIZED', 'UNAUTHORIZED', 'UNAUTHORIZED']);
+			assert.equal(front.tasks.tasks.get(ids.a)?.state, 'running');
+			await front.inTurn(() => front.tasks.tasks.get(ids.a)?.tokens('on'));
+			assert.equal((await heard(6)).at(-1), 'token');
+			// The same digest under another tenant is another principal: what was his is not seen.
+			front.front.useKeys({ ...auth, keys: [settings('anna', 'z', ['client'])] });
+			assert.equal(await statusOf('GET', `/v2/tasks/${ids.a}`, bearer('anna')), 404);
+			socket.send(JSON.stringify({ op: 'watch', task_id: ids.a }));
+			assert.equal((await heard(7)).at(-1), 'NOT_FOUND');
+			socket.terminate();
+			front.front.useKeys(auth);
+		});
 	});
 }
 

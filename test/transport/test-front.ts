@@ -48,6 +48,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		aliases: ['default'],
 		ctx: 2048,
 		maxTokensOut: 1024,
+		charges: { wallMs: 600_000, perTokenIn: 0, perTokenOut: 0, gpus: 0 },
 		slotsTotal: 2,
 		slotsFree: 1,
 		queueDepth: { interactive: 1, batch: 2 },

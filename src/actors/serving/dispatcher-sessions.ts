@@ -4,6 +4,7 @@
  */
 import type { ActorContext } from '../kernel/behavior.ts';
 import { nothing } from './budget.ts';
+import type { WorstCase } from './budget-weighing.ts';
 import { type Failure, failure } from './failure.ts';
 import type { FrontRoster } from './front-roster.ts';
 import type { PoolView, ReplicaFacts, TaskSummary } from './messages.ts';
@@ -11,7 +12,6 @@ import { answersTo } from './placement.ts';
 import type { PoolNews } from './pool-messages.ts';
 import { gpusOf } from './pool-sessions.ts';
 import type { PoolSpec } from './pool-spec.ts';
-import type { WorstCase } from './session.ts';
 import { SessionBook, type SessionOptions } from './session-book.ts';
 import type { LastReplica, ReportSessions, SessionTerms, SessionTold, UseSession } from './session-messages.ts';
 

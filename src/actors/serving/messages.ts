@@ -399,6 +399,16 @@ export type ReplicaNews =
 	| { readonly type: 'replica-stopped'; readonly replicaId: string };
 
 /** What the fronts know of the pools: broadcast by the Dispatcher at every change. */
+/** What a task of a pool may come to, and what is charged for it. */
+export interface PoolCharges {
+	/** `timeouts.wall_ms`. */
+	readonly wallMs: number;
+	readonly perTokenIn: number;
+	readonly perTokenOut: number;
+	/** Devices that it keeps busy. */
+	readonly gpus: number;
+}
+
 export interface PoolView {
 	readonly poolId: string;
 	readonly engine: EngineKind;
@@ -407,6 +417,7 @@ export interface PoolView {
 	readonly aliases: readonly string[];
 	readonly ctx: number;
 	readonly maxTokensOut: number;
+	readonly charges: PoolCharges;
 	readonly slotsTotal: number;
 	readonly slotsFree: number;
 	readonly queueDepth: Readonly<Record<PriorityClass, number>>;

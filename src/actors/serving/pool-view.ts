@@ -4,6 +4,7 @@ import { LeaseLedger } from './lease-ledger.ts';
 import type { PoolView } from './messages.ts';
 import type { PoolSnapshot } from './placement.ts';
 import { PoolReplicas } from './pool-replicas.ts';
+import { gpusOf } from './pool-sessions.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import { type QueueEntry, WaitingQueue } from './queue.ts';
 
@@ -115,6 +116,7 @@ export function poolNews({
 			aliases,
 			ctx: facts?.ctx ?? 0,
 			maxTokensOut,
+			charges: { wallMs: spec.timeouts.wallMs, ...spec.prices, gpus: gpusOf(spec, facts) },
 			slotsTotal: replicas.readySlots,
 			slotsFree,
 			queueDepth: { interactive: queue.depth('interactive'), batch: queue.depth('batch') },

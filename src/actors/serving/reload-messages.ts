@@ -8,6 +8,8 @@ export interface ConfigChange {
 	/** In place, or one replica after the other, where it is what their engines are started with. */
 	readonly changed: readonly string[];
 	readonly unchanged: readonly string[];
+	/** API keys, by name: new ones, those that are none any more, and those of which anything has changed. */
+	readonly keys: { readonly added: readonly string[]; readonly removed: readonly string[]; readonly changed: readonly string[] };
 	/** Keys that have changed and are read at the start only. */
 	readonly restartNeeded: readonly string[];
 }

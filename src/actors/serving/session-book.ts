@@ -4,10 +4,11 @@
  * used for longest go first. Sessions with tasks stay. It never sees a prompt or an output.
  */
 import { type Amounts, type Budget, budgetKinds, type Limits, most, nothing, plus } from './budget.ts';
+import { type Weighed, type WorstCase, weigh } from './budget-weighing.ts';
 import { bytesPerToken } from './eta.ts';
 import { type Failure, failure } from './failure.ts';
 import type { TaskSummary } from './messages.ts';
-import { type Admitted, newSession, type Session, type WorstCase } from './session.ts';
+import { type Admitted, newSession, type Session } from './session.ts';
 import type {
 	BudgetLeft,
 	EndedOfSession,
@@ -27,7 +28,7 @@ export interface SessionOptions {
 }
 
 const free: Admitted = { lease: null, outputCap: null, wallCapMs: null, budget: null, held: null };
-const retryAfterMs = 1_000;
+const owner = { name: 'the session', retryAfterMs: 1_000 };
 /** A task that leaves one slot for another is back well within this time, or not at all. */
 const betweenMs = 10_000;
 /** Sessions in one message. */
@@ -313,12 +314,7 @@ export class SessionBook {
 		return null;
 	}
 
-	#weigh(
-		summary: TaskSummary,
-		worst: WorstCase,
-		again: boolean,
-		now: number,
-	): { readonly reserve: Amounts; readonly outputCap: number | null; readonly wallCapMs: number | null } | Failure | 'count-first' {
+	#weigh(summary: TaskSummary, worst: WorstCase, again: boolean, now: number): Weighed | Failure | 'count-first' {
 		const { sessionId, maxTokens, promptTokens, promptBytes, counted } = summary;
 		const none = { reserve: { tokens: 0, timeMs: 0, cost: 0, gpuMs: 0 }, outputCap: null, wallCapMs: null };
 		const known = sessionId === null ? undefined : this.#sessions.get(sessionId);
@@ -335,37 +331,8 @@ export class SessionBook {
 		const costLeft = budget.remaining('cost');
 		if (tokensLeft !== null && promptTokens === null && !counted) return 'count-first';
 		const tokensIn = promptTokens ?? (tokensLeft === null && costLeft === null ? promptBytes / bytesPerToken : promptBytes);
-		// Without a limit of its own the answer is cut where the budget ends.
-		const byTokens = tokensLeft === null ? Number.POSITIVE_INFINITY : Math.floor(tokensLeft - tokensIn);
-		const costOfPrompt = tokensIn * worst.costPerTokenIn;
-		const byCost =
-			costLeft === null || worst.costPerTokenOut === 0
-				? Number.POSITIVE_INFINITY
-				: Math.floor((costLeft - costOfPrompt) / worst.costPerTokenOut + 1e-9);
-		const wanted = maxTokens ?? worst.maxTokensOut;
-		const least = maxTokens ?? 1;
-		if (byTokens < least) return spent('tokens', `${Math.ceil(tokensIn)} tokens of prompt and ${least} of answer`, tokensLeft ?? 0);
-		if (byCost < least || (costLeft !== null && costOfPrompt > costLeft))
-			return spent('cost', `${costOfPrompt + least * worst.costPerTokenOut}`, costLeft ?? 0);
-		const tokensOut = Math.min(wanted, byTokens, byCost);
-		const timeLeft = budget.remaining('timeMs');
-		const gpuLeft = budget.remaining('gpuMs');
-		if (timeLeft !== null && timeLeft < 1) return spent('time', '1 ms', timeLeft);
-		if (gpuLeft !== null && worst.gpus > 0 && gpuLeft < 1) return spent('gpu', '1 ms', gpuLeft);
-		const byGpu = gpuLeft === null || worst.gpus === 0 ? Number.POSITIVE_INFINITY : gpuLeft / worst.gpus;
-		const wallMs = Math.min(worst.wallMs, timeLeft ?? Number.POSITIVE_INFINITY, byGpu);
-		const reserve = {
-			tokens: tokensIn + tokensOut,
-			timeMs: wallMs,
-			cost: costOfPrompt + tokensOut * worst.costPerTokenOut,
-			gpuMs: wallMs * worst.gpus,
-		};
-		return {
-			reserve,
-			// Also where it is what pools allow now: they may allow more by the time that it runs.
-			outputCap: maxTokens === null && (tokensLeft !== null || costLeft !== null) ? tokensOut : null,
-			wallCapMs: timeLeft !== null || (gpuLeft !== null && worst.gpus > 0) ? wallMs : null,
-		};
+		const left = { tokens: tokensLeft, timeMs: budget.remaining('timeMs'), cost: costLeft, gpuMs: budget.remaining('gpuMs') };
+		return weigh(left, { tokensIn, maxTokens }, worst, owner);
 	}
 
 	#expired({ usedAt, tasks }: Session, now: number): boolean {
@@ -396,9 +363,4 @@ function leftOf(budget: Budget): BudgetLeft | null {
 	if (!budget.limited) return null;
 	const [tokens = null, timeMs = null, cost = null, gpuMs = null] = budgetKinds.map((kind) => budget.remaining(kind));
 	return { tokens, timeMs, cost, gpuMs };
-}
-
-function spent(kind: 'tokens' | 'time' | 'cost' | 'gpu', needs: string, left: number): Failure {
-	const words = `the session's ${kind} budget has ${left} left; the task needs ${needs}`;
-	return failure('ADMISSION_REJECT', words, { policyLabel: `budget.${kind}`, retryAfterMs });
 }

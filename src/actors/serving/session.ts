@@ -2,15 +2,6 @@
 import { type Amounts, Budget, nothing } from './budget.ts';
 import type { BudgetLeft, HeldOfSession, LastReplica } from './session-messages.ts';
 
-/** What a task may come to at most, where it is not known yet which pool will have it. */
-export interface WorstCase {
-	readonly maxTokensOut: number;
-	readonly wallMs: number;
-	readonly costPerTokenIn: number;
-	readonly costPerTokenOut: number;
-	readonly gpus: number;
-}
-
 /** A task may go on, within these bounds; null: no bound beside its own. */
 export interface Admitted {
 	readonly lease: number | null;

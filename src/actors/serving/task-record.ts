@@ -3,11 +3,13 @@
  * that outlive its actor. Written by the Task actor alone; the registry keeps and forgets it.
  */
 import type { ActorRef } from '../kernel/ref.ts';
+import { type Amounts, nothing, plus } from './budget.ts';
 import type { FinishReason, GenerationUsage } from './decode.ts';
 import { EventLog } from './event-log.ts';
 import type { EngineKind, Failure } from './failure.ts';
 import type { LogLease } from './log-space.ts';
-import type { Lease, PlacementNews, QueueStanding, ReplicaFacts, Settlement } from './messages.ts';
+import type { Lease, PlacementNews, PoolView, QueueStanding, ReplicaFacts, Settlement } from './messages.ts';
+import { type KeyTerms, noKeyTerms } from './rate-limit.ts';
 import type { BudgetLeft, HeldOfSession } from './session-messages.ts';
 import type { CancelReason, Opening, TaskCommand, TaskState, TaskView } from './task-directory.ts';
 import type { TaskRequest } from './task-request.ts';
@@ -18,6 +20,8 @@ export type Ending =
 	| { readonly kind: 'done'; readonly finishReason: FinishReason; readonly stoppedBy?: number; readonly usage: GenerationUsage }
 	| { readonly kind: 'canceled'; readonly reason: CancelReason }
 	| { readonly kind: 'failed'; readonly failure: Failure; readonly cut: CancelReason | null };
+
+type Work = Pick<Settlement, 'tokensIn' | 'tokensOut' | 'prefillMs' | 'decodeMs'>;
 
 /** A task without an actor: at rest, or not yet begun. */
 const nobody: ActorRef<TaskCommand> = { tell: () => 'closed' };
@@ -45,11 +49,13 @@ export class TaskRecord implements TaskView {
 	standing: QueueStanding | null = null;
 	standingVersion = 0;
 	onTimeProbability: number | null = null;
-	budget: BudgetLeft | null = null;
+	/** Of its session; null: without limit. */
+	sessionBudget: BudgetLeft | null = null;
 	/** Of its session, as the control thread of that epoch knows. */
 	held: HeldOfSession | null = null;
-	/** Of its key's rate, until it has ended. */
-	tokensCharged = 0;
+	/** What it has taken of its key's rate and budgets, until it has ended; and what of it it has come to in the slots that it has given back. */
+	keyTerms: KeyTerms = noKeyTerms;
+	spent: Amounts = nothing;
 	startedAt: number | null = null;
 	firstTokenAt: number | null = null;
 	/** When it was given the slot that it has, the tokens that it had then, and when the first came there. */
@@ -93,6 +99,11 @@ export class TaskRecord implements TaskView {
 		return this.endedAt !== null;
 	}
 
+	/** The less of what its session and its key had left. */
+	get budget(): BudgetLeft | null {
+		return lessOf(this.sessionBudget, this.keyTerms.left);
+	}
+
 	get tokensOut(): number {
 		return this.log.tokens;
 	}
@@ -113,7 +124,7 @@ export class TaskRecord implements TaskView {
 	queue({ engine, onTimeProbability, budget, held, standing }: Extract<PlacementNews, { type: 'queued' }>): void {
 		this.engine = engine;
 		this.onTimeProbability = onTimeProbability;
-		this.budget = budget;
+		this.sessionBudget = budget;
 		this.held = held;
 		this.wait(standing);
 	}
@@ -178,8 +189,31 @@ export class TaskRecord implements TaskView {
 		this.stand(this.moves === 0 ? 'queued' : 'migrated', standing);
 	}
 
+	/** A grant within what its key had left. */
+	within<G extends Pick<Extract<PlacementNews, { type: 'granted' }>, 'maxTokensOut' | 'timeouts'>>(granted: G): G {
+		const { outputCap, wallCapMs } = this.keyTerms;
+		if (outputCap === null && wallCapMs === null) return granted;
+		const { maxTokensOut, timeouts } = granted;
+		return {
+			...granted,
+			maxTokensOut: Math.min(maxTokensOut, outputCap ?? maxTokensOut),
+			timeouts: { ...timeouts, wallMs: Math.min(timeouts.wallMs, wallCapMs ?? timeouts.wallMs) },
+		};
+	}
+
+	/** It gives its slot back: its key is charged as a session would be, at the prices of the pool. What came of the slot. */
+	giveBack(now: number, usage: GenerationUsage | null, pools: readonly Pick<PoolView, 'poolId' | 'charges'>[]): Work {
+		const charges = pools.find(({ poolId }) => poolId === this.poolId)?.charges;
+		const timeMs = now - this.leasedAt;
+		// Of one that goes on the prompt was paid with the slot where it began.
+		const tokensIn = this.tokensBefore > 0 ? 0 : this.tokensIn;
+		const cost = charges === undefined ? 0 : tokensIn * charges.perTokenIn + this.tokensHere * charges.perTokenOut;
+		this.spent = plus(this.spent, { tokens: tokensIn + this.tokensHere, timeMs, cost, gpuMs: timeMs * (charges?.gpus ?? 0) }, 1);
+		return this.workHere(now, usage);
+	}
+
 	/** What came of the slot that it has, or had last. */
-	workHere(now: number, usage: GenerationUsage | null): Pick<Settlement, 'tokensIn' | 'tokensOut' | 'prefillMs' | 'decodeMs'> {
+	workHere(now: number, usage: GenerationUsage | null): Work {
 		const { decodingAt } = this;
 		return {
 			tokensIn: this.tokensIn,
@@ -230,4 +264,15 @@ export class TaskRecord implements TaskView {
 	leave(): void {
 		this.ref = nobody;
 	}
+}
+
+function lessOf(one: BudgetLeft | null, other: BudgetLeft | null): BudgetLeft | null {
+	if (one === null || other === null) return one ?? other;
+	const less = (a: number | null, b: number | null): number | null => (a === null || b === null ? (a ?? b) : Math.min(a, b));
+	return {
+		tokens: less(one.tokens, other.tokens),
+		timeMs: less(one.timeMs, other.timeMs),
+		cost: less(one.cost, other.cost),
+		gpuMs: less(one.gpuMs, other.gpuMs),
+	};
 }

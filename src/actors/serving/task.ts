@@ -124,7 +124,7 @@ class Task implements Behavior<TaskMessage> {
 			case 'standing-changed':
 				return this.#record.standsAt(message);
 			case 'granted':
-				return this.#onGranted(message);
+				return this.#onGranted(this.#record.within(message));
 			case 'refused':
 				return this.#onRefused(message.failure);
 			case 'withdrawn':
@@ -329,7 +329,7 @@ class Task implements Behavior<TaskMessage> {
 		this.#watchdog?.stop();
 		const now = this.#ctx.now();
 		const record = this.#record;
-		const work = record.workHere(now, usage);
+		const work = record.giveBack(now, usage, this.#around.pools());
 		this.#telemetry.left(now);
 		this.#continuation.leave(reason);
 		this.#claims.settle({ outcome: 'moved', slot, ...work, reason });
@@ -408,7 +408,7 @@ class Task implements Behavior<TaskMessage> {
 		const now = this.#ctx.now();
 		const cut = ending.kind === 'canceled' || (ending.kind === 'failed' && ending.cut !== null);
 		if (cut) this.#telemetry.slotBack(now - (record.endedAt ?? now), slot);
-		const work = record.workHere(now, usage);
+		const work = record.giveBack(now, usage, this.#around.pools());
 		if (cut && usage !== null) this.#telemetry.wasted(usage.tokensOut - work.tokensOut, this.#reason());
 		this.#claims.settle({
 			outcome: ending.kind === 'done' ? 'completed' : ending.kind,

@@ -10,6 +10,7 @@
  */
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef, AskOutcome } from '../kernel/ref.ts';
+import { nothing } from './budget.ts';
 import type { DecodePort } from './decode.ts';
 import type { TaskIdentity } from './desk-messages.ts';
 import type { AttachElsewhere } from './elsewhere.ts';
@@ -17,7 +18,7 @@ import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
 import { ExpectedOfPools, expectOfFront } from './known-series.ts';
 import type { DispatcherCommand, FrontCommand, KnownTask, TaskClaimed } from './messages.ts';
-import { noRateLimit, type RateLimit, tokensExpected } from './rate-limit.ts';
+import { keyAsk, noRateLimit, type RateLimit } from './rate-limit.ts';
 import { SessionNotes } from './session-notes.ts';
 import { task } from './task.ts';
 import { unreachable } from './task-admission.ts';
@@ -226,15 +227,14 @@ class Tasks implements Behavior<TasksMessage> {
 		if (claim.kind === 'refused') return this.#refuse(command, claim.failure);
 		if (this.#draining) return this.#refuse(command, failure('POOL_UNREADY', 'the daemon is shutting down', { retryAfterMs: 1000 }));
 		if (!this.#registry.controlReachable) return this.#refuse(command, unreachable());
-		const tokens = tokensExpected(request, this.#registry.pools);
-		const limited = this.#rates.take(request.keyName, tokens);
-		if (limited !== null) return this.#refuse(command, limited);
+		const terms = this.#rates.take(request.keyName, keyAsk(request, this.#registry.pools));
+		if ('code' in terms) return this.#refuse(command, terms);
 		const added = this.#registry.add(request, this.#ctx.now());
 		if ('code' in added) {
-			this.#rates.giveBack(request.keyName, tokens);
+			this.#rates.settle(request.keyName, terms, nothing);
 			return this.#refuse(command, added);
 		}
-		added.tokensCharged = tokens;
+		added.keyTerms = terms;
 		const actor = this.#ctx.spawn(`${added.ordinal}`, task(added, this.#control, this.#around), {
 			mailboxMax: taskMailboxMax,
 			kind: '*',
@@ -301,7 +301,7 @@ class Tasks implements Behavior<TasksMessage> {
 		this.#live.delete(record);
 		if (this.#live.size === 0) this.#ctx.cancelTimer('served');
 		if (!record.ended) this.#endForLost(record);
-		this.#rates.giveBack(record.request.keyName, record.tokensCharged - record.tokensIn - record.tokensOut);
+		this.#rates.settle(record.request.keyName, record.keyTerms, record.spent);
 		const ended = this.#sessions.ended(record, this.#control?.epoch ?? null);
 		if (ended !== null) this.#send({ type: 'report-sessions', sessions: [], ended: [ended] });
 		if (record.refused) this.#registry.withdraw(record);

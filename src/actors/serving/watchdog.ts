@@ -44,7 +44,7 @@ export class Watchdog {
 	}
 
 	wall(): string {
-		return `the task ran for ${this.#timeouts.wallMs} ms (timeouts.wall_ms)`;
+		return `the task ran for ${this.#timeouts.wallMs} ms, all that timeouts.wall_ms and its budgets allow`;
 	}
 
 	stop(): void {

@@ -278,7 +278,14 @@ export const examples: Readonly<Record<string, OperationExample>> = {
 	'POST /v2/catalog/models/{id}/state': { body: { state: 'Retired', deadline_ms: 30_000 }, answer: { ...catalogModel, state: 'Retired' } },
 	'POST /v2/config/reload': {
 		body: {},
-		answer: { added: ['night'], removed: [], changed: ['stories'], unchanged: ['small'], restart_needed: [] },
+		answer: {
+			added: ['night'],
+			removed: [],
+			changed: ['stories'],
+			unchanged: ['small'],
+			keys: { added: [], removed: ['ci'], changed: [] },
+			restart_needed: [],
+		},
 	},
 	'GET /v2/meta/version': { answer: { api_version: '2.0.0', version: '0.1.0', build_commit: null, build_time: null } },
 	'GET /health': { answer: { status: 'ok', uptime_ms: 3_639 } },

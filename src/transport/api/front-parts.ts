@@ -12,6 +12,8 @@ import type { DispatcherCommand } from '../../actors/serving/messages.ts';
 import type { RateLimit } from '../../actors/serving/rate-limit.ts';
 import type { ConfigReload } from '../../actors/serving/reload-messages.ts';
 import type { ElsewhereCommand, TaskDirectory, TasksCommand } from '../../actors/serving/task-directory.ts';
+import type { Admission } from '../auth/key-ring.ts';
+import type { Principal } from '../auth/principal.ts';
 import type { Clock } from '../clock.ts';
 import type { Watchers } from '../stream/watchers.ts';
 import type { ResponseShelf, ShelfLimits } from './responses/response-shelf.ts';
@@ -38,6 +40,8 @@ export interface FrontParts {
 	readonly elsewhere: ActorRef<ElsewhereCommand> | null;
 	readonly decode: DecodePort;
 	readonly rates: RateLimit;
+	/** Whether one who was let in a while ago may go on. */
+	readonly readmit: (principal: Principal) => Admission;
 	/** Null while the control thread is away. */
 	readonly dispatcher: () => ActorRef<DispatcherCommand> | null;
 	/** Null while the engine thread is away. */

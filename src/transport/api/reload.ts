@@ -14,8 +14,8 @@ export function reloadConfigHandler(parts: FrontParts): Handler {
 					if (reload === null) exchange.fail(unanswered('the daemon', 'closed'));
 					else if (!reload.ok) exchange.fail(failure('INVALID_PARAMS', `nothing was reloaded: ${reload.problems.join('; ')}`));
 					else {
-						const { added, removed, changed, unchanged, restartNeeded } = reload.change;
-						exchange.json(httpStatus.ok, { added, removed, changed, unchanged, restart_needed: restartNeeded });
+						const { restartNeeded, ...change } = reload.change;
+						exchange.json(httpStatus.ok, { ...change, restart_needed: restartNeeded });
 					}
 				});
 			};

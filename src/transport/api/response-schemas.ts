@@ -244,6 +244,14 @@ export const configReloadedSchema = Type.Object({
 	removed: Type.Array(text, { description: 'They take nothing new, and are gone with their last task' }),
 	changed: Type.Array(text, { description: 'At once, or replica by replica where it is what their engines are started with' }),
 	unchanged: Type.Array(text),
+	keys: Type.Object(
+		{
+			added: Type.Array(text),
+			removed: Type.Array(text, { description: 'Refused from now on; what they have running goes on' }),
+			changed: Type.Array(text),
+		},
+		{ description: 'API keys by name' },
+	),
 	restart_needed: Type.Array(text, { description: 'Keys that have changed and are read at the start only' }),
 });
 

@@ -6,7 +6,7 @@ import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PlacementPreview, TaskSummary } from '../../actors/serving/messages.ts';
 import { prefixesOf } from '../../actors/serving/prefix.ts';
 import { featuresNeeded, promptBytesMax, requestBytes } from '../../actors/serving/prompt-bounds.ts';
-import { tokensExpected } from '../../actors/serving/rate-limit.ts';
+import { keyAsk } from '../../actors/serving/rate-limit.ts';
 import type { Opening } from '../../actors/serving/task-directory.ts';
 import type { TaskRequest } from '../../actors/serving/task-request.ts';
 import type { Handler } from '../http/application.ts';
@@ -55,7 +55,7 @@ export function previewHandler(parts: FrontParts): Handler {
 			const request = requestOf(parts, exchange, body);
 			if (!request.ok) return exchange.fail(request.failure);
 			const { keyName } = request.value;
-			const limited = parts.rates.check(keyName, tokensExpected(request.value, parts.directory.pools));
+			const limited = parts.rates.check(keyName, keyAsk(request.value, parts.directory.pools));
 			if (limited === null) preview(parts, exchange, request.value);
 			else exchange.json(httpStatus.ok, { feasible: false, error: envelopeOf(limited, exchange.correlationId), decision: null });
 		}, parts.options.bodyBytesMax);

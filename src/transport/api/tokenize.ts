@@ -5,6 +5,7 @@ import type { TokenizeNews } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PoolView, ReplicaFacts } from '../../actors/serving/messages.ts';
 import { poolsNamed } from '../../actors/serving/prompt-bounds.ts';
+import { noTask } from '../../actors/serving/rate-limit.ts';
 import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
 import { httpStatus } from './errors.ts';
@@ -26,8 +27,8 @@ function tokenize(parts: FrontParts, exchange: Exchange, bytes: Buffer): void {
 	const body = checkBody(json.value);
 	if (!body.ok) return exchange.fail(body.failure);
 	const { model_ref: modelRef, text } = body.value;
-	const limited = parts.rates.take(exchange.principal.keyName, 0);
-	if (limited !== null) return exchange.fail(limited);
+	const limited = parts.rates.take(exchange.principal.keyName, noTask);
+	if ('code' in limited) return exchange.fail(limited);
 	const replica = replicaOf(modelRef, parts.directory.pools);
 	if ('code' in replica) return exchange.fail(replica);
 	askFrom<TokenizeNews>(

@@ -30,23 +30,33 @@ export function webSocketHandler(parts: FrontParts): UpgradeHandler {
 	};
 }
 
-/** With the key that the connection was opened with. */
-function actionsOf(parts: FrontParts, principal: Principal): SocketActions {
+/** With the key that the connection was opened with, which is asked for anew each time: what it watches already goes on without. */
+function actionsOf(parts: FrontParts, opener: Principal): SocketActions {
 	return {
-		keyName: principal.keyName,
+		keyName: opener.keyName,
 		draining: parts.draining,
-		find: (taskId, use) => findTask(parts, principal, taskId, 'follow', use),
-		watchesRefused: () => watchersFull(parts, principal),
+		find(taskId, use) {
+			const known = parts.readmit(opener);
+			if (known.ok) findTask(parts, known.principal, taskId, 'follow', use);
+			else use(known);
+		},
+		watchesRefused: () => watchersFull(parts, opener),
 		submit(body, correlationId, opened, refused) {
+			const known = parts.readmit(opener);
+			if (!known.ok) return refused(known.failure);
 			const closed = admissionClosed(parts, correlationId);
 			if (closed !== null) return refused(closed);
-			const request = requestFrom(parts, body, { correlationId, idempotencyKey: undefined, principal });
+			const request = requestFrom(parts, body, { correlationId, idempotencyKey: undefined, principal: known.principal });
 			if (!request.ok) return refused(refusedHere(parts, correlationId, request.failure));
 			openTask(parts, request.value, (answer) => {
 				if (answer.ok) opened(answer.opened.task, acceptedJson(answer.opened, parts.directory.pools));
 				else refused(answer.failure);
 			});
 		},
-		cancel: (taskId, done, refused) => cancelTask(parts, principal, taskId, done, refused),
+		cancel(taskId, done, refused) {
+			const known = parts.readmit(opener);
+			if (known.ok) cancelTask(parts, known.principal, taskId, done, refused);
+			else refused(known.failure);
+		},
 	};
 }

@@ -1,6 +1,7 @@
 /**
  * The API keys of the daemon: who a request is from, by `Authorization: Bearer`, `X-API-Key`, or the subprotocol of a browser's
- * WebSocket. On each front thread. Knows keys by their SHA-256 only, and says of one no more than its fingerprint.
+ * WebSocket. On each front thread. Knows keys by their SHA-256 only, and says of one no more than its fingerprint. What the keys
+ * are may change while the daemon runs: for each request, and each message of a WebSocket, those of that moment count.
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
@@ -36,19 +37,37 @@ interface KnownKey {
 
 export class KeyRing {
 	/** By fingerprint, which is no secret: behind it the whole digests are compared, in constant time. */
-	readonly #keys = new Map<string, KnownKey[]>();
-	readonly #publicMetrics: boolean;
+	#keys = new Map<string, KnownKey[]>();
+	#publicMetrics = false;
+	/** Of those that were let in here: the key that they came with, as the digest of it. */
+	readonly #digests = new WeakMap<Principal, Buffer>();
 	readonly #onUnknown: (fingerprint: string) => void;
 
 	/** `onUnknown`: a key was given that is none of these. */
-	constructor({ keys, publicMetrics }: AuthSettings, onUnknown: (fingerprint: string) => void) {
-		this.#publicMetrics = publicMetrics;
+	constructor(settings: AuthSettings, onUnknown: (fingerprint: string) => void) {
 		this.#onUnknown = onUnknown;
+		this.replace(settings);
+	}
+
+	/** From now on these are the keys. */
+	replace({ keys, publicMetrics }: AuthSettings): void {
+		this.#publicMetrics = publicMetrics;
+		this.#keys = new Map();
 		for (const { name, sha256, tenant, roles } of keys) {
 			const known = { digest: Buffer.from(sha256, 'hex'), principal: { keyName: name, tenant, roles } };
 			const fingerprint = sha256.slice(0, fingerprintLength);
 			this.#keys.set(fingerprint, [...(this.#keys.get(fingerprint) ?? []), known]);
+			this.#digests.set(known.principal, known.digest);
 		}
+	}
+
+	/** Whether `principal`, who was let in before as a client, may go on, and who that is by now. */
+	readmit(principal: Principal): Admission {
+		const digest = this.#digests.get(principal);
+		const now = digest === undefined ? (this.#keys.size === 0 ? principal : null) : this.#find(digest);
+		if (now === null) return { ok: false, failure: failure('UNAUTHORIZED', 'the key of this connection is no longer one of this daemon') };
+		const problem = lacking(now, 'client');
+		return problem === null ? { ok: true, principal: now } : { ok: false, failure: problem };
 	}
 
 	/** Whether the request may have what needs `access`, and from whom it is. */
@@ -72,12 +91,20 @@ export class KeyRing {
 
 	#principalOf(key: string): Principal | null {
 		const digest = createHash('sha256').update(key, 'latin1').digest();
-		const fingerprint = digest.toString('hex').slice(0, fingerprintLength);
-		let found: Principal | null = null;
-		for (const known of this.#keys.get(fingerprint) ?? []) if (timingSafeEqual(known.digest, digest)) found = known.principal;
-		if (found === null) this.#onUnknown(fingerprint);
+		const found = this.#find(digest);
+		if (found === null) this.#onUnknown(fingerprintOf(digest));
 		return found;
 	}
+
+	#find(digest: Buffer): Principal | null {
+		let found: Principal | null = null;
+		for (const known of this.#keys.get(fingerprintOf(digest)) ?? []) if (timingSafeEqual(known.digest, digest)) found = known.principal;
+		return found;
+	}
+}
+
+function fingerprintOf(digest: Buffer): string {
+	return digest.toString('hex').slice(0, fingerprintLength);
 }
 
 /** Null: none was given. The header of RFC 6750 wins over the others. */

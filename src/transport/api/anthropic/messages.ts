@@ -3,6 +3,7 @@
  * the front thread.
  */
 import type { CountNews } from '../../../actors/serving/decode.ts';
+import { noTask } from '../../../actors/serving/rate-limit.ts';
 import type { TaskView } from '../../../actors/serving/task-directory.ts';
 import type { Handler } from '../../http/application.ts';
 import type { Exchange } from '../../http/exchange.ts';
@@ -77,8 +78,8 @@ function count(parts: FrontParts, exchange: Exchange, bytes: Buffer): void {
 	if (!native.ok) return exchange.fail(native.failure);
 	const request = nativeRequest(parts, exchange, native.value);
 	if (!request.ok) return exchange.fail(request.failure);
-	const limited = parts.rates.take(exchange.principal.keyName, 0);
-	if (limited !== null) return exchange.fail(limited);
+	const limited = parts.rates.take(exchange.principal.keyName, noTask);
+	if ('code' in limited) return exchange.fail(limited);
 	const replica = replicaOf(body.value.model, parts.directory.pools);
 	if ('code' in replica) return exchange.fail(replica);
 	askFrom<CountNews>(
