@@ -44,6 +44,13 @@ export interface TokenPiece {
 	readonly n?: number;
 	readonly id?: number;
 	readonly logprob?: number | null;
+	/** The likeliest tokens in its place, where they were asked for; `bytes` where `t` is a part of a character. */
+	readonly top_logprobs?: readonly {
+		readonly t: string;
+		readonly id?: number;
+		readonly logprob: number;
+		readonly bytes?: readonly number[];
+	}[];
 	/** Another channel than the text: what the model thinks, or the delta of a tool call. */
 	readonly c?: string;
 }

@@ -164,7 +164,7 @@ describe('what a chat model says', () => {
 					(_text, tokens, _id, _logprob, ids) => pieces.push({ tokens, ids: ids ?? null }),
 					() => 'id0',
 				);
-				for (const [id, part] of parts.entries()) reader.take(part, 1, -1, Number.NaN, [id]);
+				for (const [id, part] of parts.entries()) reader.take(part, 1, -1, Number.NaN, [id], null);
 				reader.finish();
 				const counted = pieces.filter(({ ids }) => ids !== null);
 				assert.deepEqual(

@@ -24,6 +24,8 @@ export interface EnginePromises {
 	readonly tokensInAtStart: Promised;
 	/** Every token has a log-probability where that is asked for, and an id unless its API names none. */
 	readonly logprobs: Promised;
+	/** Beside each token it tells the likeliest in its place, where they are asked for. */
+	readonly tops: Promised;
 	/** It goes on behind the ids of tokens. */
 	readonly resume: Promised;
 	/** The same for a chat. */
@@ -49,6 +51,7 @@ export const allPromised: EnginePromises = {
 	aloneOrTogether: true,
 	tokensInAtStart: true,
 	logprobs: true,
+	tops: true,
 	resume: true,
 	resumeChat: true,
 	chats: true,
@@ -110,6 +113,7 @@ export function conformance(start: () => Promise<EngineUnderTest>, promises: Eng
 		assert.ok(replica.workloads.length > 0);
 		assert.equal(replica.features.includes('resume'), promises.resume === true, 'resume');
 		assert.equal(replica.features.includes('logprobs'), promises.logprobs === true, 'logprobs');
+		assert.equal(replica.features.includes('top_logprobs'), promises.tops === true, 'top_logprobs');
 	});
 
 	it('makes as many tokens as it may, and says that this was why it ended', async () => {
@@ -190,6 +194,36 @@ export function conformance(start: () => Promise<EngineUnderTest>, promises: Eng
 		for (const piece of task.pieces) assert.ok(piece.tokenId !== null && piece.logprob !== null && piece.logprob <= 0);
 		for (const piece of (await run({ maxTokens: 8 })).pieces) assert.equal(piece.tokenId, null);
 	});
+
+	promised(
+		'tops',
+		'tells the likeliest tokens beside each where they are asked for, likeliest first, the one that was taken among them',
+		async () => {
+			const chat: PromptInput = { kind: 'messages', messages: [{ role: 'user', content: 'Once upon a time' }] };
+			for (const input of [raw('Once upon a time'), ...(promises.chats === true ? [chat] : [])]) {
+				const options = { input, maxTokens: 12, sampling: { temperature: 0, topK: 0 } };
+				const asked = await run({ ...options, sampling: { ...options.sampling, logprobs: true, topLogprobs: 3 } });
+				assert.equal(asked.text, (await run(options)).text);
+				const scored = asked.pieces.filter(({ logprob }) => logprob !== null);
+				assert.ok(scored.length > 3 && scored.some(({ tops }) => tops.length === 3));
+				for (const { tops, logprob, text, tokens } of scored) {
+					// Those of one text are one, where tokens are named by their texts.
+					assert.ok(tops.length > 0 && tops.length <= 3);
+					assert.deepEqual(
+						tops.map((top) => top.logprob),
+						tops.map((top) => top.logprob).sort((a, b) => b - a),
+					);
+					// Parts of characters may all have the same name.
+					if (tokens > 1 || tops.some(({ t, bytes }) => bytes !== undefined || t.includes('\u{fffd}'))) continue;
+					assert.ok(Math.abs((tops[0]?.logprob ?? 1) - (logprob ?? 0)) < 1e-4, 'greedily the likeliest is taken');
+					// Some tokenizers put no space before the first word.
+					assert.equal(tops[0]?.t.trim(), text.trim());
+				}
+				const without = await run({ ...options, sampling: { ...options.sampling, logprobs: true } });
+				for (const piece of without.pieces) assert.deepEqual(piece.tops, []);
+			}
+		},
+	);
 
 	it('serves all its slots at once, each its own text, and one more as it promises', async () => {
 		const prompts = Array.from({ length: slots() }, (_, index) => `Story number ${index}: once upon a time`);

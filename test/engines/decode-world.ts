@@ -9,12 +9,14 @@ import {
 	type GenerationUsage,
 	pieceHasIds,
 	pieceHasLogprob,
+	pieceHasTops,
 	recordTextAt,
 	type TokenizeNews,
 } from '../../src/actors/serving/decode.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
 import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
 import { greedySampling, type PromptInput, type Sampling } from '../../src/actors/serving/task-request.ts';
+import type { TopToken } from '../../src/actors/serving/top-tokens.ts';
 
 export interface RequestOptions extends Partial<Omit<GenerateRequest, 'sampling'>> {
 	/** Short for a raw prompt as `input`. */
@@ -57,6 +59,8 @@ export interface SeenPiece {
 	readonly tokens: number;
 	readonly tokenId: number | null;
 	readonly logprob: number | null;
+	/** The likeliest in its place, where they were asked for. */
+	readonly tops: readonly TopToken[];
 	/** Of all its tokens, when they were to be told. */
 	readonly ids: readonly number[];
 	/** Its flags but those of what precedes its text: 0 is the answer. */
@@ -127,7 +131,7 @@ export class SeenTask {
 	}
 }
 
-function readPieces(news: Extract<DecodeNews, { type: 'pieces' }>): SeenPiece[] {
+export function readPieces(news: Extract<DecodeNews, { type: 'pieces' }>): SeenPiece[] {
 	const pieces: SeenPiece[] = [];
 	const decoder = new TextDecoder('utf-8', { fatal: true });
 	let at = news.start;
@@ -142,7 +146,8 @@ function readPieces(news: Extract<DecodeNews, { type: 'pieces' }>): SeenPiece[] 
 			text: decoder.decode(news.bytes.subarray(textAt, textAt + textBytes)),
 			tokens,
 			ids,
-			channel: (news.bytes[at + 3] as number) & ~(pieceHasIds | pieceHasLogprob),
+			channel: (news.bytes[at + 3] as number) & ~(pieceHasIds | pieceHasLogprob | pieceHasTops),
+			tops: topsIn(news.bytes, at),
 			tokenId: flagged ? news.bytes.readUInt32LE(at + 4) : null,
 			logprob: flagged ? news.bytes.readFloatLE(at + 8) : null,
 		});
@@ -150,6 +155,12 @@ function readPieces(news: Extract<DecodeNews, { type: 'pieces' }>): SeenPiece[] 
 	}
 	if (at !== news.end) throw new Error('records do not fill their range');
 	return pieces;
+}
+
+function topsIn(bytes: Buffer, at: number): readonly TopToken[] {
+	if (((bytes[at + 3] as number) & pieceHasTops) === 0) return [];
+	const length = bytes.readUInt16LE(at + 12);
+	return JSON.parse(`[${bytes.toString('utf8', at + 14, at + 14 + length)}]`) as TopToken[];
 }
 
 export function begin(port: DecodePort, replica: ReplicaFacts, options: RequestOptions = {}): SeenTask {

@@ -148,7 +148,7 @@ export function begin(backend: LlamaBackend, input: PromptInput, options: Reques
 				counts = { tokensIn, tokensCached };
 				options.onStarted?.();
 			},
-			piece(text, tokens, tokenId, logprob, ids, channel = 0) {
+			piece(text, tokens, tokenId, logprob, ids, _tops, channel = 0) {
 				if (tokens < 1) reject(new Error('a piece without tokens'));
 				const piece = { text, tokens, tokenId, logprob, ids: ids?.slice() ?? [], channel };
 				pieces.push(piece);

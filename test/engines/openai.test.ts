@@ -50,7 +50,7 @@ describe('an OpenAI endpoint', () => {
 			ctx: 2_048,
 			slots: 2,
 			workloads: ['completion', 'embedding'],
-			features: ['json_schema', 'logprobs', 'tools', 'images', 'logit_bias'],
+			features: ['json_schema', 'logprobs', 'top_logprobs', 'tools', 'images', 'logit_bias'],
 			modelDigest: null,
 		},
 		generates: /completions$/,

@@ -33,7 +33,7 @@ describe('TGI', () => {
 			ctx: 2_048,
 			slots: 2,
 			workloads: ['completion'],
-			features: ['json_schema', 'logprobs'],
+			features: ['json_schema', 'logprobs', 'top_logprobs'],
 			modelDigest: null,
 		},
 		generates: /generate_stream$|completions$/,
@@ -84,7 +84,7 @@ describe('TGI', () => {
 			const tool = { type: 'function', function: { name: 'add' } } as const;
 			const toolUse = { tools: [tool], choice: 'auto', parallel: true } as const;
 			assert.match((await world.run({ input: { ...chat, toolUse } })).failure?.message ?? '', /^tools are given/);
-			for (const sampling of [{ repeatPenalty: 1.2 }, { logprobs: true }, { minP: 0.1 }, { grammar: 'root ::= "a"' }]) {
+			for (const sampling of [{ repeatPenalty: 1.2 }, { minP: 0.1 }, { grammar: 'root ::= "a"' }]) {
 				const { failure } = await world.run({ input: chat, sampling });
 				assert.deepEqual([failure?.code, failure?.engine], ['INVALID_PARAMS', 'tgi']);
 				assert.match(failure?.message ?? '', /^sampling\.\w+ is given; /);

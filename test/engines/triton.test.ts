@@ -14,6 +14,7 @@ const promises: EnginePromises = {
 	aloneOrTogether: 'a batch of another size may change the last digits',
 	tokensInAtStart: 'num_input_tokens comes with a text',
 	logprobs: 'the ids of tokens are not among its outputs',
+	tops: 'no likeliest tokens are among its outputs',
 	resume: 'it takes text only, and tells no ids',
 	resumeChat: 'it takes text only, and tells no ids',
 	chats: 'it has no chat path',

@@ -35,7 +35,7 @@ describe('vLLM', () => {
 			ctx: 2_048,
 			slots: 2,
 			workloads: ['completion'],
-			features: ['json_schema', 'grammar', 'logprobs', 'tools', 'images', 'logit_bias', 'resume'],
+			features: ['json_schema', 'grammar', 'logprobs', 'top_logprobs', 'tools', 'images', 'logit_bias', 'resume'],
 			modelDigest: null,
 		},
 		generates: /completions$/,

@@ -77,9 +77,11 @@ function isInput(input: ReturnType<typeof readInput>): void {
 }
 
 const pieces = payload((outbox) => {
-	outbox.u32(3);
+	outbox.u32(5);
 	outbox.piece('one', 1, -1, Number.NaN);
 	outbox.piece('日本', 2, 7, -0.25);
+	outbox.piece('x', 1, 7, -0.25, null, '{"t":"x","id":7,"logprob":-0.25}');
+	outbox.piece('y', 2, 7, -0.25, [6, 7], '{"t":"y","id":7,"logprob":-0.25}');
 	outbox.piece('', 255, -1, Number.NaN);
 });
 
@@ -129,7 +131,9 @@ const readings: Readonly<Record<string, Reading>> = {
 				assert.ok((bytes[at + 2] as number) > 0);
 				const flags = bytes[at + 3] as number;
 				const ids = (flags & 2) === 0 ? 0 : 4 * (bytes[at + 2] as number);
-				at += 4 + ((flags & 1) === 0 ? 0 : 8) + ids + bytes.readUInt16LE(at);
+				const head = 4 + ((flags & 1) === 0 ? 0 : 8);
+				const tops = (flags & 16) === 0 ? 0 : 2 + bytes.readUInt16LE(at + head);
+				at += head + tops + ids + bytes.readUInt16LE(at);
 			}
 			assert.equal(at, end);
 		},

@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { type PieceChannel, pieceIsReasoning, pieceIsToolCall } from '../../src/actors/serving/decode.ts';
 import { EventLog } from '../../src/actors/serving/event-log.ts';
 import type { EventLogView, LogSlice } from '../../src/actors/serving/event-log-view.ts';
+import type { TopToken } from '../../src/actors/serving/top-tokens.ts';
 import { pieceRecords, type TestPiece } from './piece-records.ts';
 
 interface Seen {
@@ -20,6 +21,7 @@ interface Token {
 	readonly id?: number;
 	readonly logprob?: number | null;
 	readonly c?: string;
+	readonly top_logprobs?: readonly TopToken[];
 }
 
 const channelNames = { 0: undefined, [pieceIsReasoning]: 'reasoning', [pieceIsToolCall]: 'tool' } as const;
@@ -62,6 +64,7 @@ const text = fc.oneof(
 	fc.string({ unit: 'grapheme', maxLength: 12 }),
 	fc.constantFrom(' the', '"', '\\', '\n\n', '\r\n', '\u0000\u001f', '👩‍👩‍👧', '\u2028', '\ufeff', 'data: x\n\nid: 9\n\n', ''),
 );
+const thousandths = fc.integer({ min: -9_999_000, max: 0 }).map((value) => value / 1000);
 const piece: fc.Arbitrary<TestPiece> = fc.oneof(
 	{ weight: 4, arbitrary: fc.record({ text }) },
 	{ weight: 1, arbitrary: fc.record({ text, n: fc.integer({ min: 1, max: 255 }) }) },
@@ -73,6 +76,9 @@ const piece: fc.Arbitrary<TestPiece> = fc.oneof(
 			n: fc.integer({ min: 1, max: 3 }),
 			id: fc.integer({ min: 0, max: 0xffffffff }),
 			logprob: fc.float({ max: 0, min: -1000, noNaN: true }),
+			tops: fc.array(fc.oneof(fc.record({ t: text, logprob: thousandths }), fc.record({ t: text, id: fc.nat(), logprob: thousandths })), {
+				maxLength: 5,
+			}),
 		}),
 	},
 );
@@ -93,7 +99,7 @@ const anyLog = fc.record({
 	bytesExpected: fc.constantFrom(0, 3000, 1 << 20),
 });
 
-test('every frame parses, in order, with the text, index, n, id and logprob of its piece', () => {
+test('every frame parses, in order, with the text, index, n, id, logprob and likeliest tokens of its piece', () => {
 	fc.assert(
 		fc.property(anyLog, ({ runs, started, end, bytesExpected }) => {
 			const log = logOf(runs, started, end, bytesExpected);
@@ -109,6 +115,7 @@ test('every frame parses, in order, with the text, index, n, id and logprob of i
 				pieces.map((wanted, at) => [wanted.text, at, wanted.n ?? 1, wanted.id, channelNames[wanted.channel ?? 0]]),
 			);
 			tokens.forEach((token, at) => {
+				assert.equal(JSON.stringify(token.top_logprobs ?? []), JSON.stringify(pieces[at]?.tops ?? []));
 				const wanted = pieces[at]?.logprob;
 				if (wanted === undefined) assert.equal(token.logprob, undefined);
 				else assert.ok(typeof token.logprob === 'number' && Math.abs(token.logprob - wanted) <= 5.1e-7, `${token.logprob} for ${wanted}`);

@@ -1,11 +1,14 @@
 /** Makes the piece records that an engine sends, for tests. */
-import { type PieceChannel, type Pieces, pieceHasIds, pieceHasLogprob } from '../../src/actors/serving/decode.ts';
+import { type PieceChannel, type Pieces, pieceHasIds, pieceHasLogprob, pieceHasTops } from '../../src/actors/serving/decode.ts';
+import { type TopToken, topsJson } from '../../src/actors/serving/top-tokens.ts';
 
 export interface TestPiece {
 	readonly text: string | Uint8Array;
 	readonly n?: number;
 	readonly id?: number;
 	readonly logprob?: number;
+	/** Beside an id and a log-probability. */
+	readonly tops?: readonly TopToken[];
 	/** 0: the answer. */
 	readonly channel?: PieceChannel;
 	/** Of each of its tokens. */
@@ -26,9 +29,12 @@ export function pieceRecords(pieces: readonly TestPiece[], before = 3): Pieces {
 			head.writeUInt32LE(piece.id ?? 0, 4);
 			head.writeFloatLE(piece.logprob ?? 0, 8);
 		}
+		const topsText = Buffer.from(topsJson(piece.tops ?? []) ?? '');
+		const tops = topsText.length === 0 ? topsText : Buffer.concat([Buffer.of(topsText.length & 0xff, topsText.length >> 8), topsText]);
+		if (tops.length > 0) head.writeUInt8(head.readUInt8(3) | pieceHasTops, 3);
 		const ids = Buffer.alloc(4 * (piece.ids?.length ?? 0));
 		for (const [index, id] of (piece.ids ?? []).entries()) ids.writeUInt32LE(id, 4 * index);
-		parts.push(head, ids, text);
+		parts.push(head, tops, ids, text);
 	}
 	const end = parts.reduce((bytes, part) => bytes + part.length, 0);
 	return { type: 'pieces', bytes: Buffer.concat([...parts, Buffer.alloc(5, 0xee)]), start: before, end, count: pieces.length };

@@ -19,11 +19,11 @@ interface Layer {
 const kernel = /^src\/actors\/kernel\//;
 const threads = /^src\/actors\/threads\//;
 /**
- * What serving shows to the edges: messages, schemas, views, the ports that the edges implement, and the pure bounds of
- * a prompt, which a preview needs before there is a task. Not its actors.
+ * What serving shows to the edges: messages, schemas, views, the ports that the edges implement with what stands in their records, and
+ * the pure bounds of a prompt, which a preview needs before there is a task. Not its actors.
  */
 const servingFace =
-	/^src\/actors\/serving\/(messages|decode|engine-life|failure|task-request|task-directory|event-log-view|journal-store|prefix|prompt-bounds|rate-limit|[a-z-]+-(schema|view|messages))\.ts$/;
+	/^src\/actors\/serving\/(messages|decode|engine-life|failure|task-request|task-directory|event-log-view|journal-store|prefix|prompt-bounds|rate-limit|top-tokens|[a-z-]+-(schema|view|messages))\.ts$/;
 const catalog = /^src\/actors\/catalog\//;
 const serving = /^src\/actors\/serving\//;
 /** What is on disk, and who may have it. */

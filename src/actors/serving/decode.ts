@@ -49,8 +49,9 @@ export interface Resume {
  * A run of pieces in one byte range. Layout of a record, little-endian, records packed back to back:
  * ```
  *  u16 textBytes · u8 tokens (model tokens in the piece; 0: those of the one before it) · u8 flags (1 = id and logprob follow, 2 = ids follow,
- *  4 = reasoning, 8 = of a tool call; neither: the answer's text)
- *  [ u32 tokenId (`noTokenId`: the engine names none) · f32 logprob ] · [ u32 id of each token ] · textBytes of UTF-8, never split inside a character
+ *  4 = reasoning, 8 = of a tool call, neither: the answer's text; 16 = the likeliest tokens follow)
+ *  [ u32 tokenId (`noTokenId`: the engine names none) · f32 logprob ] · [ u16 topsBytes · topsBytes of `top-tokens.ts#topsJson` ]
+ *  · [ u32 id of each token ] · textBytes of UTF-8, never split inside a character
  * ```
  * The text of a tool call is the JSON of one `tool_calls` delta of the chat API: `index`, and `id`, `type`, `function.name` with
  * the first of a call, then parts of `function.arguments`.
@@ -70,6 +71,7 @@ export const pieceHasLogprob = 1;
 export const pieceHasIds = 2;
 export const pieceIsReasoning = 4;
 export const pieceIsToolCall = 8;
+export const pieceHasTops = 16;
 /** What a piece belongs to, as flags: 0 is the answer's text. */
 export type PieceChannel = 0 | typeof pieceIsReasoning | typeof pieceIsToolCall;
 /** `tool_calls`: it ended with calls of tools, whose results it waits for. */
@@ -82,8 +84,14 @@ export const recordHeadLogprobBytes = 12;
 export function recordTextAt(from: Buffer, at: number): number {
 	const flags = from[at + 3] as number;
 	if (flags === 0) return recordHeadBytes;
-	const head = (flags & pieceHasLogprob) === 0 ? recordHeadBytes : recordHeadLogprobBytes;
+	let head = (flags & pieceHasLogprob) === 0 ? recordHeadBytes : recordHeadLogprobBytes;
+	if ((flags & pieceHasTops) !== 0) head += 2 + recordTopsBytes(from, at + head);
 	return (flags & pieceHasIds) === 0 ? head : head + 4 * (from[at + 2] as number);
+}
+
+/** At `at` stands how many bytes the likeliest tokens have; of a record that is cut off, 0. */
+export function recordTopsBytes(from: Buffer, at: number): number {
+	return (from[at] as number) | ((from[at + 1] as number) << 8);
 }
 
 export interface GenerationUsage {

@@ -14,6 +14,8 @@ import type { TaskRequest } from './task-request.ts';
  */
 const tokenBytes = 96;
 const tokenLogprobBytes = 144;
+/** Of each of the likeliest tokens beside it. */
+const topTokenBytes = 56;
 /** Arguments of a call come in JSON of their own. */
 const tokenCallBytes = 192;
 /** Kept beside the log while a task runs that may go on elsewhere. */
@@ -30,7 +32,8 @@ export const logRetryAfterMs = 1000;
 export function logBytesFor(request: TaskRequest, outputTokens: number): number {
 	const vectors = request.input.kind === 'inputs' ? request.input.inputs.length * vectorBytes : 0;
 	const calls = request.input.kind === 'messages' && request.input.toolUse !== undefined;
-	const frame = calls ? tokenCallBytes : request.sampling.logprobs ? tokenLogprobBytes : tokenBytes;
+	const { logprobs, topLogprobs = 0 } = request.sampling;
+	const frame = calls ? tokenCallBytes : logprobs ? tokenLogprobBytes + topLogprobs * topTokenBytes : tokenBytes;
 	return logHeadBytes + outputTokens * (frame + (isMovable(request) ? tokenIdBytes : 0)) + vectors;
 }
 

@@ -3,7 +3,17 @@
  * piece record (layout in `decode.ts`). Runs once per token on a front thread: no strings, closures or allocation here.
  * Text that is not whole UTF-8 breaks no frame: each malformed part becomes U+FFFD, as `TextDecoder` does it.
  */
-import { noTokenId, pieceHasLogprob, pieceIsReasoning, pieceIsToolCall, recordHeadBytes, recordTextAt } from './decode.ts';
+import {
+	noTokenId,
+	pieceHasLogprob,
+	pieceHasTops,
+	pieceIsReasoning,
+	pieceIsToolCall,
+	recordHeadBytes,
+	recordHeadLogprobBytes,
+	recordTextAt,
+	recordTopsBytes,
+} from './decode.ts';
 
 const digitZero = 0x30;
 const backslash = 0x5c;
@@ -12,6 +22,7 @@ const reasoningChannel = Buffer.from(',"c":"reasoning"');
 const toolChannel = Buffer.from(',"c":"tool"');
 const idKey = Buffer.from(',"id":');
 const logprobKey = Buffer.from(',"logprob":');
+const topsKey = Buffer.from(',"top_logprobs":[');
 const nullWord = Buffer.from('null');
 const hexDigits = Buffer.from('0123456789abcdef');
 /** Second byte of the two-byte escapes of the control characters; 0 = `\u00XX`. */
@@ -23,7 +34,7 @@ shortEscapes[0x0c] = 0x66;
 shortEscapes[0x0d] = 0x72;
 
 /** Everything of a token frame but its text: keys, seq, index, n, id and log-probability at their longest. */
-const frameOverheadMax = 160;
+const frameOverheadMax = 192;
 
 /** No frame of a piece with `textBytes` bytes is longer: a control character takes six bytes escaped. */
 export function tokenFrameBytesMax(textBytes: number): number {
@@ -74,6 +85,7 @@ export function writeTokenFrame(to: Buffer, at: number, seq: number, index: numb
 			const id = from.readUInt32LE(record + 4);
 			if (id !== noTokenId) out = writeDecimal(to, writeBytes(to, out, idKey), id);
 			out = writeLogprob(to, writeBytes(to, out, logprobKey), from.readFloatLE(record + 8));
+			if ((flags & pieceHasTops) !== 0) out = writeTops(to, out, from, record + recordHeadLogprobBytes);
 		}
 	}
 	to[out] = 0x7d;
@@ -104,6 +116,15 @@ function writeBytes(to: Buffer, at: number, bytes: Buffer): number {
 	const count = bytes.length;
 	for (let i = 0; i < count; i++) to[at + i] = bytes[i] as number;
 	return at + count;
+}
+
+/** JSON already; its length stands before it. */
+function writeTops(to: Buffer, at: number, from: Buffer, tops: number): number {
+	const start = tops + 2;
+	const out = writeBytes(to, at, topsKey);
+	const behind = out + from.copy(to, out, start, start + recordTopsBytes(from, tops));
+	to[behind] = 0x5d;
+	return behind + 1;
 }
 
 /** Six decimals, trailing zeros dropped: a 32-bit float holds no more. What JSON has no number for is `null`. */

@@ -4,6 +4,7 @@
  */
 import { type PieceChannel, pieceIsToolCall } from '../../actors/serving/decode.ts';
 import type { GenerationSink } from '../wire/host-protocol.ts';
+import type { EmitPiece } from '../wire/piece-assembler.ts';
 import { AnswerParser, type AnswerShape } from './answer-parser.ts';
 
 interface Told {
@@ -32,12 +33,12 @@ export class AnswerPieces {
 		return this.#parser.calls;
 	}
 
-	take(text: string, tokens: number, tokenId: number, logprob: number, ids: readonly number[] | null): void {
+	readonly take: EmitPiece = (text, tokens, tokenId, logprob, ids, tops) => {
 		this.#tokens += tokens;
 		if (ids !== null) this.#ids = [...(this.#ids ?? []), ...ids];
 		this.#parser.push(text);
-		this.#give(tokenId, logprob);
-	}
+		this.#give(tokenId, logprob, tops);
+	};
 
 	/** What another engine has given out. */
 	replay(text: string): void {
@@ -47,10 +48,10 @@ export class AnswerPieces {
 
 	finish(): void {
 		this.#parser.finish();
-		this.#give(-1, Number.NaN);
+		this.#give(-1, Number.NaN, null);
 		// Tokens that became no text (marks, what stands between calls), or a text whose token was given out with another.
-		for (const { channel, text } of this.#found) this.#emit(text, 1, -1, Number.NaN, null, channel);
-		while (this.#tokens > 0) this.#piece('', Math.min(tokensMax, this.#tokens), -1, Number.NaN, 0);
+		for (const { channel, text } of this.#found) this.#emit(text, 1, -1, Number.NaN, null, null, channel);
+		while (this.#tokens > 0) this.#piece('', Math.min(tokensMax, this.#tokens), -1, Number.NaN, null, 0);
 	}
 
 	#find(channel: PieceChannel, text: string): void {
@@ -60,18 +61,19 @@ export class AnswerPieces {
 	}
 
 	/** Each with a token at least; what is left without waits for the next. */
-	#give(tokenId: number, logprob: number): void {
+	#give(tokenId: number, logprob: number, tops: string | null): void {
 		while (this.#found.length > 0 && this.#tokens > 0) {
 			const { channel, text } = this.#found.shift() as Told;
 			const own = this.#found.length > 0 ? 1 : this.#tokens;
-			for (let rest = own; rest > tokensMax; rest = this.#tokens) this.#piece('', tokensMax, -1, Number.NaN, 0);
-			const answer = channel === 0;
-			this.#piece(text, Math.min(own, this.#tokens), answer ? tokenId : -1, answer ? logprob : Number.NaN, channel);
+			for (let rest = own; rest > tokensMax; rest = this.#tokens) this.#piece('', tokensMax, -1, Number.NaN, null, 0);
+			const size = Math.min(own, this.#tokens);
+			if (channel === 0) this.#piece(text, size, tokenId, logprob, tops, channel);
+			else this.#piece(text, size, -1, Number.NaN, null, channel);
 		}
 	}
 
-	#piece(text: string, tokens: number, tokenId: number, logprob: number, channel: PieceChannel): void {
+	#piece(text: string, tokens: number, tokenId: number, logprob: number, tops: string | null, channel: PieceChannel): void {
 		this.#tokens -= tokens;
-		this.#emit(text, tokens, tokenId, logprob, this.#ids?.splice(0, tokens) ?? null, channel);
+		this.#emit(text, tokens, tokenId, logprob, this.#ids?.splice(0, tokens) ?? null, tops, channel);
 	}
 }

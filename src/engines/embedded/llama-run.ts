@@ -14,6 +14,7 @@ import type { LlamaContextSequence, LlamaGrammarEvaluationState, SequenceEvaluat
 import type { GenerationUsage } from '../../actors/serving/decode.ts';
 import { failure } from '../../actors/serving/failure.ts';
 import type { Sampling } from '../../actors/serving/task-request.ts';
+import { type TopToken, topsJson, topToken } from '../../actors/serving/top-tokens.ts';
 import type { GenerationSink, HostGeneration, HostRequest } from '../wire/host-protocol.ts';
 import { type EmitPiece, PieceAssembler } from '../wire/piece-assembler.ts';
 import type { AnswerShape } from './answer-parser.ts';
@@ -49,6 +50,8 @@ export interface RunParts {
 interface Sampled {
 	readonly token: Token;
 	readonly confidence?: number;
+	/** Of all that might have been taken, the likeliest first. */
+	readonly probabilities?: ReadonlyMap<Token, number>;
 }
 
 /** Seeds of the library are of 32 bits. */
@@ -72,6 +75,7 @@ export class LlamaRun implements HostGeneration {
 	#sampling: AsyncGenerator<Sampled, void, void> | null = null;
 	#lastToken = -1;
 	#lastLogprob = Number.NaN;
+	#lastTops: string | null = null;
 	#firstAt = 0;
 	#cancelled = false;
 	over = false;
@@ -85,7 +89,7 @@ export class LlamaRun implements HostGeneration {
 		const { answer, sink, vocabulary } = parts;
 		const pieces = answer === null ? null : new AnswerPieces(answer, sink.piece, newCallId);
 		this.#pieces = pieces;
-		const emit: EmitPiece = pieces === null ? sink.piece : (...piece) => pieces.take(...piece);
+		const emit: EmitPiece = pieces === null ? sink.piece : pieces.take;
 		this.#assembler = new PieceAssembler(request.sampling.stop, emit, request.tellIds);
 		this.#text = new TokenText(answer === null ? vocabulary : vocabulary.withMarks);
 		const texts = resumed.map((token) => this.#text.push(token));
@@ -161,31 +165,45 @@ export class LlamaRun implements HostGeneration {
 		if (this.#firstAt === 0) this.#firstAt = performance.now();
 		if (this.#cancelled) return;
 		if (next.done === true) await this.#finish('stop');
-		else await this.#onToken(next.value.token, next.value.confidence);
+		else await this.#onToken(next.value);
 	}
 
 	#startSampling(tokens: Token[]): AsyncGenerator<Sampled, void, void> {
 		const { request, grammar, slot } = this.#parts;
 		const options = evaluateOptions(request, grammar, () => this.#recent());
-		return request.sampling.logprobs
+		const { logprobs, topLogprobs = 0 } = request.sampling;
+		if (!logprobs) return slot.sequence.evaluateWithMetadata(tokens, {}, options);
+		return topLogprobs === 0
 			? slot.sequence.evaluateWithMetadata(tokens, { confidence: true }, options)
-			: slot.sequence.evaluateWithMetadata(tokens, {}, options);
+			: slot.sequence.evaluateWithMetadata(tokens, { confidence: true, probabilities: true }, options);
 	}
 
-	async #onToken(token: Token, confidence: number | undefined): Promise<void> {
+	async #onToken({ token, confidence, probabilities }: Sampled): Promise<void> {
 		this.#made.push(token);
 		if (confidence !== undefined) {
 			this.#lastToken = token;
-			this.#lastLogprob = Math.log(Math.max(confidence, Number.MIN_VALUE));
+			this.#lastLogprob = logOf(confidence);
+			this.#lastTops = probabilities === undefined ? null : this.#topsOf(probabilities);
 		}
-		const stopped = this.#assembler.push(this.#text.push(token), this.#lastToken, this.#lastLogprob, token);
+		const stopped = this.#assembler.push(this.#text.push(token), this.#lastToken, this.#lastLogprob, token, this.#lastTops);
 		if (stopped) await this.#finish('stop');
 		else if (this.#made.length >= this.#parts.limit) await this.#finish('length');
 	}
 
+	#topsOf(probabilities: ReadonlyMap<Token, number>): string | null {
+		const { request, vocabulary } = this.#parts;
+		const most = request.sampling.topLogprobs ?? 0;
+		const tops: TopToken[] = [];
+		for (const [token, probability] of probabilities) {
+			if (tops.length === most) break;
+			tops.push(topToken(vocabulary.shownBytes(token), token, logOf(probability)));
+		}
+		return topsJson(tops);
+	}
+
 	async #finish(reason: 'stop' | 'length'): Promise<void> {
 		const left = this.#text.finish();
-		const stopped = left !== '' && this.#assembler.complete(left, this.#lastToken, this.#lastLogprob);
+		const stopped = left !== '' && this.#assembler.complete(left, this.#lastToken, this.#lastLogprob, this.#lastTops);
 		this.#assembler.finish();
 		this.#pieces?.finish();
 		const usage = this.#usage();
@@ -261,6 +279,10 @@ function evaluateOptions(
 				}
 			: {}),
 	};
+}
+
+function logOf(probability: number): number {
+	return Math.log(Math.max(probability, Number.MIN_VALUE));
 }
 
 function isPenalised(sampling: Sampling): boolean {

@@ -108,9 +108,13 @@ export class Vocabulary implements TokenBytes {
 
 	/** For people: a special token by its name, a broken character as U+FFFD. */
 	shown(id: number): string {
-		const attributes = this.#model.getTokenAttributes(id as Token);
-		if (attributes.control || attributes.unknown) return this.#names[id] ?? '';
-		return this.text(id) ?? Buffer.from(this.bytes(id)).toString('utf8');
+		return Buffer.from(this.shownBytes(id)).toString('utf8');
+	}
+
+	/** A special token has those of its name. */
+	shownBytes(id: number): Uint8Array {
+		const { control, unknown } = this.#model.getTokenAttributes(id as Token);
+		return control || unknown ? Buffer.from(this.#names[id] ?? '') : this.bytes(id);
 	}
 
 	name(id: number | null): string {

@@ -49,7 +49,7 @@ function completionCall(target: UpstreamTarget, request: GenerateRequest, prompt
 	// Text that the server holds back for a stop string lags behind its ids: then the stop strings are ours to cut.
 	const cutsStops = tellIds && sampling.stop.length > 0;
 	const reader = new LlamaReader(target, {
-		logprobs: sampling.logprobs,
+		tops: sampling.logprobs ? (sampling.topLogprobs ?? 0) : null,
 		tellIds,
 		stop: cutsStops ? sampling.stop : [],
 		before: prompt.before,

@@ -7,7 +7,9 @@
  * nobody could go on behind the ids that were told, so no more are.
  */
 import { failure } from '../../actors/serving/failure.ts';
-import { type AnswerReader, type AnswerSink, shapeOf, type UpstreamTarget } from '../upstream/adapter.ts';
+import { topsJson } from '../../actors/serving/top-tokens.ts';
+import { topOf } from '../openai/openai-logprobs.ts';
+import { type AnswerReader, type AnswerSink, type Score, shapeOf, type UpstreamTarget, unscored } from '../upstream/adapter.ts';
 import { DeltaShape } from '../upstream/delta-shape.ts';
 import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../upstream/json-fields.ts';
 import { StopCutter } from '../upstream/stop-cutter.ts';
@@ -15,7 +17,8 @@ import { failureOf } from '../upstream/upstream-errors.ts';
 import { UnknownAnswer } from '../upstream/upstream-generation.ts';
 
 export interface LlamaReadOptions {
-	readonly logprobs: boolean;
+	/** How many of the likeliest tokens beside each; null: no log-probabilities are read. */
+	readonly tops: number | null;
 	readonly tellIds: boolean;
 	/** To cut here; empty: the engine does. */
 	readonly stop: readonly string[];
@@ -41,11 +44,11 @@ export class LlamaReader implements AnswerReader {
 
 	constructor(target: UpstreamTarget, options: LlamaReadOptions) {
 		this.#options = options;
-		const { logprobs, stop, before, tellIds } = options;
+		const { tops, stop, before, tellIds } = options;
 		this.#tellIds = tellIds;
 		// Where all is read of a token, or text may have to wait, every event is parsed.
 		const make = (): DeltaShape => new DeltaShape(['content'], [['tokens', 0], ['tokens_predicted']]);
-		this.shape = logprobs || stop.length > 0 ? null : shapeOf(target, `completion ${tellIds}`, make);
+		this.shape = tops !== null || stop.length > 0 ? null : shapeOf(target, `completion ${tellIds}`, make);
 		this.#stops = new StopCutter(stop, tellIds, before);
 	}
 
@@ -67,9 +70,9 @@ export class LlamaReader implements AnswerReader {
 		const text = textOf(result['content']);
 		if (text === null) throw new UnknownAnswer('the engine sent an event without content');
 		const tokens = this.#tokensUntil(numberOf(result['tokens_predicted']) ?? Number.NaN);
-		const { id, logprob } = this.#options.logprobs ? scoreOf(result) : { id: -1, logprob: Number.NaN };
+		const score = this.#options.tops === null ? unscored : scoreOf(result, this.#options.tops);
 		const told = countOf(listOf(result['tokens'])[0]);
-		this.#stops.push(text, tokens, id, logprob, this.#tellIds && told !== undefined ? [told] : [], to);
+		this.#stops.push(text, tokens, score, this.#tellIds && told !== undefined ? [told] : [], to);
 		this.#stops.behind(null, to);
 	}
 
@@ -100,7 +103,8 @@ export class LlamaReader implements AnswerReader {
 }
 
 /** `completion_probabilities` of one token (`completion_token_output::probs_vector_to_json`). */
-function scoreOf(result: Fields): { readonly id: number; readonly logprob: number } {
+function scoreOf(result: Fields, most: number): Score {
 	const score = fieldsOf(listOf(result['completion_probabilities'])[0]);
-	return { id: countOf(score['id']) ?? -1, logprob: numberOf(score['logprob']) ?? Number.NaN };
+	const tops = listOf(score['top_logprobs']).slice(0, most).flatMap(topOf);
+	return { id: countOf(score['id']) ?? -1, logprob: numberOf(score['logprob']) ?? Number.NaN, tops: topsJson(tops) };
 }

@@ -33,7 +33,9 @@ export async function lookAtLlamaServer(client: UpstreamClient, model: string | 
 		ctx: countOf(fieldsOf(props['default_generation_settings'])['n_ctx']) ?? null,
 		slots,
 		workloads,
-		features: generates ? ['json_schema', 'grammar', 'logprobs', 'tools', ...(sees ? ['images'] : []), 'logit_bias', 'resume'] : [],
+		features: generates
+			? ['json_schema', 'grammar', 'logprobs', 'top_logprobs', 'tools', ...(sees ? ['images'] : []), 'logit_bias', 'resume']
+			: [],
 		chatTemplate: generates && (textOf(props['chat_template']) ?? '') !== '',
 		found: { sessionSlots: options['session_slots'] !== false },
 	};

@@ -39,7 +39,7 @@ export interface LlamaPrompt {
 /** `cutsStops`: stop strings are ours to cut, so that each text is that of its tokens. */
 export function completionBody(target: UpstreamTarget, request: GenerateRequest, prompt: LlamaPrompt, cutsStops: boolean): Fields {
 	const { sampling, resume, tellIds } = request;
-	const { jsonObject, grammar, logprobs, stop, logitBias } = sampling;
+	const { jsonObject, grammar, logprobs, topLogprobs = 0, stop, logitBias } = sampling;
 	const jsonSchema = sampling.jsonSchema ?? (jsonObject === true ? { type: 'object' } : null);
 	return {
 		// "Mixed tokens and strings": the text is tokenized as it is alone, with what a prompt begins with.
@@ -54,7 +54,7 @@ export function completionBody(target: UpstreamTarget, request: GenerateRequest,
 		...(grammar === null ? {} : { grammar }),
 		...(jsonSchema === null ? {} : { json_schema: jsonSchema }),
 		...(logitBias === undefined ? {} : { logit_bias: logitBias }),
-		...(logprobs ? { n_probs: 1 } : {}),
+		...(logprobs ? { n_probs: Math.max(1, topLogprobs) } : {}),
 		...(tellIds ? { return_tokens: true } : {}),
 		...slotFields(target, request),
 	};

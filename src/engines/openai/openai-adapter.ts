@@ -18,6 +18,7 @@ import {
 	type UpstreamFacts,
 	UpstreamProblem,
 	type UpstreamTarget,
+	unscored,
 } from '../upstream/adapter.ts';
 import { DeltaShape } from '../upstream/delta-shape.ts';
 import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../upstream/json-fields.ts';
@@ -45,7 +46,7 @@ export function openaiFacts(model: string, ctx: number | null, more: Partial<Ups
 		ctx,
 		slots: null,
 		workloads: ['completion', 'embedding'],
-		features: ['json_schema', 'logprobs', 'tools', 'images', 'logit_bias'],
+		features: ['json_schema', 'logprobs', 'top_logprobs', 'tools', 'images', 'logit_bias'],
 		chatTemplate: true,
 		found: {},
 		...more,
@@ -133,15 +134,17 @@ export function openaiCall(target: UpstreamTarget, request: GenerateRequest, ext
 		...(llama ? llamaSampling(sampling) : extended ? extendedSampling(sampling) : {}),
 		...extra,
 	};
-	const { logprobs } = sampling;
+	const { logprobs, topLogprobs = 0 } = sampling;
+	const tops = logprobs ? topLogprobs : null;
 	if (raw) {
-		const scores = logprobs ? { logprobs: 1 } : {};
-		return events('/v1/completions', { ...common, ...scores, prompt: input.text }, new CompletionReader(target, logprobs));
+		// Not 0: endpoints take that for none.
+		const scores = tops === null ? {} : { logprobs: Math.max(1, tops) };
+		return events('/v1/completions', { ...common, ...scores, prompt: input.text }, new CompletionReader(target, tops));
 	}
 	if (logprobs && input.kind === 'messages' && input.toolUse !== undefined)
 		return failure('INVALID_PARAMS', 'sampling.logprobs is given with tools; the engine does one of them');
-	const scores = logprobs ? { logprobs: true } : {};
-	return events('/v1/chat/completions', { ...common, ...scores, ...chatBody(input) }, new ChatReader(target, logprobs));
+	const scores = { ...(logprobs ? { logprobs } : {}), ...(topLogprobs > 0 ? { top_logprobs: topLogprobs } : {}) };
+	return events('/v1/chat/completions', { ...common, ...scores, ...chatBody(input) }, new ChatReader(target, tops));
 }
 
 /** A prompt that is to have its chat template is one turn of a user. */
@@ -230,18 +233,21 @@ abstract class ChunkReader implements AnswerReader {
 class CompletionReader extends ChunkReader {
 	/** Null where log-probabilities are read: of those every chunk is parsed. */
 	readonly shape: DeltaShape | null;
+	/** How many of the likeliest tokens beside each; null: no log-probabilities are read. */
+	readonly #tops: number | null;
 
-	constructor(target: UpstreamTarget, logprobs: boolean) {
+	constructor(target: UpstreamTarget, tops: number | null) {
 		super();
+		this.#tops = tops;
 		const make = (): DeltaShape => new DeltaShape(['choices', 0, 'text'], [], openaiUnread);
-		this.shape = logprobs ? null : shapeOf(target, 'completion', make);
+		this.shape = tops === null ? shapeOf(target, 'completion', make) : null;
 	}
 
 	protected choice(choice: Fields, to: AnswerSink): void {
 		const text = textOf(choice['text']);
 		if (text === null || text === '') return;
-		if (this.shape === null) tellScored(text, choice['logprobs'], 0, to);
-		else to.token(text);
+		if (this.#tops === null) to.token(text);
+		else tellScored(text, choice['logprobs'], this.#tops, 0, to);
 	}
 }
 
@@ -251,13 +257,14 @@ export class ChatReader extends ChunkReader {
 	/** Of the last delta that was read; a delta with more than one text, or a call, has none: each of its kind is to be read. */
 	shape: DeltaShape | null;
 	channel: PieceChannel = 0;
-	readonly #logprobs: boolean;
+	/** How many of the likeliest tokens beside each; null: no log-probabilities are read. */
+	readonly #tops: number | null;
 
-	constructor(target: UpstreamTarget, logprobs = false) {
+	constructor(target: UpstreamTarget, tops: number | null = null) {
 		super();
 		this.#target = target;
-		this.#logprobs = logprobs;
-		this.shape = logprobs ? null : this.#shapeWith('content');
+		this.#tops = tops;
+		this.shape = tops === null ? this.#shapeWith('content') : null;
 	}
 
 	protected choice(choice: Fields, to: AnswerSink): void {
@@ -266,14 +273,14 @@ export class ChatReader extends ChunkReader {
 		const reasoningField = textOf(delta['reasoning_content']) === null ? 'reasoning' : 'reasoning_content';
 		const reasoning = textOf(delta[reasoningField]) ?? '';
 		const calls = listOf(delta['tool_calls']);
-		if (this.#logprobs) {
-			if (reasoning !== '') tellScored(reasoning, choice['logprobs'], pieceIsReasoning, to);
-			else if (content !== '') tellScored(content, choice['logprobs'], 0, to);
+		if (this.#tops !== null) {
+			if (reasoning !== '') tellScored(reasoning, choice['logprobs'], this.#tops, pieceIsReasoning, to);
+			else if (content !== '') tellScored(content, choice['logprobs'], this.#tops, 0, to);
 			if (reasoning !== '' && content !== '') to.token(content, 0);
 			return;
 		}
 		// A delta is a token, whatever it holds.
-		if (reasoning !== '') to.token(reasoning, 1, -1, Number.NaN, pieceIsReasoning);
+		if (reasoning !== '') to.token(reasoning, 1, unscored, pieceIsReasoning);
 		if (content !== '') to.token(content, reasoning === '' ? 1 : 0);
 		for (const [position, call] of calls.entries())
 			to.toolCall(toolCallOf(call, position), position === 0 && content === '' && reasoning === '' ? 1 : 0);

@@ -20,7 +20,7 @@ import { PieceAssembler } from '../wire/piece-assembler.ts';
 import { countInput, inputText, messageTokens, scriptedScores, scriptedVectors } from './scripted-input.ts';
 import { type ScriptedPlan, scriptedPlan } from './scripted-plan.ts';
 import type { ScriptedFault, ScriptedSettings } from './scripted-settings.ts';
-import { hashText, scriptedLogprob, scriptedTokenId, scriptedTokens, tokenText } from './scripted-text.ts';
+import { hashText, scriptedLogprob, scriptedTokenId, scriptedTokens, scriptedTops, tokenText } from './scripted-text.ts';
 import { flatOutRate, StepClock } from './step-clock.ts';
 import { TokenRecord } from './token-record.ts';
 
@@ -77,7 +77,7 @@ export class ScriptedBackend implements HostBackend {
 			// The role's own bytes are counted by whoever asks; ": " adds no token to them.
 			chatTemplate: { baseBytes: 0, perMessageBytes: messageTokens },
 			device: 'none (scripted)',
-			features: ['completion', 'logprobs', 'stop', 'seed', 'embedding', 'resume', 'tools'],
+			features: ['completion', 'logprobs', 'top_logprobs', 'stop', 'seed', 'embedding', 'resume', 'tools'],
 		};
 	}
 
@@ -219,15 +219,16 @@ export class ScriptedBackend implements HostBackend {
 		const id = scriptedTokenId(run.promptHash, run.request.seed, index);
 		const planned = run.plan.pieces[index];
 		if (planned !== undefined) {
-			run.sink.piece(planned.text, 1, -1, Number.NaN, run.request.tellIds ? [id] : null, planned.channel);
+			run.sink.piece(planned.text, 1, -1, Number.NaN, run.request.tellIds ? [id] : null, null, planned.channel);
 			run.planned += 1;
 			if (run.made >= run.limit) this.#end(run, run.atFullLength);
 			return;
 		}
 		const text = this.#textOf(run, id, index - run.plan.pieces.length);
 		this.#record?.made(run.request.seed, index, text);
-		const wanted = run.request.sampling.logprobs;
-		if (run.assembler.push(text, wanted ? id : -1, wanted ? scriptedLogprob(id) : Number.NaN, id)) this.#end(run, 'stop');
+		const { logprobs: wanted, topLogprobs = 0 } = run.request.sampling;
+		const tops = topLogprobs === 0 ? null : scriptedTops(id, text, topLogprobs);
+		if (run.assembler.push(text, wanted ? id : -1, wanted ? scriptedLogprob(id) : Number.NaN, id, tops)) this.#end(run, 'stop');
 		else if (run.made >= run.limit) this.#end(run, run.atFullLength);
 	}
 

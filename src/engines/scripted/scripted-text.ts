@@ -3,6 +3,8 @@
  * must come out.
  */
 
+import { type TopToken, topsJson } from '../../actors/serving/top-tokens.ts';
+
 const words = [
 	'the', 'fox', 'lantern', 'river', 'über', 'quiet', 'moon', 'said', '“yes”', 'walked', 'blue', 'stone', '日本', 'under',
 	'morning', 'bird', 'café', 'window', 'slowly', 'seven', 'tree', '🦊', 'a', 'path', 'wind', 'then', 'home', 'light',
@@ -27,6 +29,15 @@ export function scriptedTokenId(promptHash: number, seed: number, index: number)
 /** Its log-probability: exact in 32 bits. */
 export function scriptedLogprob(id: number): number {
 	return -((id % 7) + 1) / 8;
+}
+
+/** As if the token that was taken had been the likeliest, and the next words of the list were less and less so. */
+export function scriptedTops(id: number, text: string, count: number): string | null {
+	const tops = Array.from({ length: Math.min(count, words.length) }, (_, place): TopToken => {
+		const other = (id + place) % words.length;
+		return { t: place === 0 ? text : ` ${words[other] ?? ''}`, id: other, logprob: scriptedLogprob(id) - place / 8 };
+	});
+	return topsJson(tops);
 }
 
 /** Text of the `index`-th token: a word, with a space before it except at the start. */

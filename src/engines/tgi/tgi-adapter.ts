@@ -10,7 +10,7 @@ import { type UpstreamAdapter, type UpstreamCall, type UpstreamClient, UpstreamP
 import { countOf, type Fields, fieldsOf, listOf, textOf } from '../upstream/json-fields.ts';
 import { metricSum } from '../upstream/metrics-text.ts';
 import { roomBehind, surelyFits } from '../upstream/prompt-room.ts';
-import { GenerateReader, TgiChatReader } from './tgi-answers.ts';
+import { GenerateReader, TgiChatReader, type TgiReadOptions } from './tgi-answers.ts';
 import { beyondTgi, generateBody, tgiChatBody } from './tgi-requests.ts';
 
 export const tgiAdapter: UpstreamAdapter = {
@@ -32,7 +32,7 @@ export const tgiAdapter: UpstreamAdapter = {
 			ctx: countOf(info['max_total_tokens']) ?? null,
 			slots: countOf(info['max_concurrent_requests']) ?? null,
 			workloads: ['completion'],
-			features: ['json_schema', 'logprobs'],
+			features: ['json_schema', 'logprobs', 'top_logprobs'],
 			chatTemplate: true,
 			found: {},
 		};
@@ -83,16 +83,10 @@ function tgiCall(target: UpstreamTarget, request: GenerateRequest, maxTokens: nu
 	const raw = input.kind === 'prompt' && input.raw;
 	const beyond = beyondTgi(request, !raw);
 	if (beyond !== null) return beyond;
+	const { stop, logprobs, topLogprobs = 0 } = sampling;
+	const options: TgiReadOptions = { stop, tops: logprobs ? topLogprobs : null, tokensIn: tokens };
 	const [path, body, reader] = raw
-		? ([
-				'/generate_stream',
-				generateBody(input.text, request, maxTokens),
-				new GenerateReader(target, sampling.stop, sampling.logprobs, tokens),
-			] as const)
-		: ([
-				'/v1/chat/completions',
-				tgiChatBody(chatBody(input), request, maxTokens),
-				new TgiChatReader(target, sampling.stop, tokens),
-			] as const);
+		? (['/generate_stream', generateBody(input.text, request, maxTokens), new GenerateReader(target, options)] as const)
+		: (['/v1/chat/completions', tgiChatBody(chatBody(input), request, maxTokens), new TgiChatReader(target, options)] as const);
 	return { path, body, answers: 'text/event-stream', reader };
 }

@@ -3,43 +3,57 @@
  * whose text may be empty where a character is not whole, and is not shown where it is special. Texts have stop strings in them, so they are
  * cut here. Errors come as events, with 200. Front threads.
  */
+
 import { type Failure, failure } from '../../actors/serving/failure.ts';
+import { type TopToken, topsJson } from '../../actors/serving/top-tokens.ts';
 import { openaiUnread } from '../openai/openai-adapter.ts';
-import { type AnswerReader, type AnswerSink, shapeOf, type UpstreamTarget } from '../upstream/adapter.ts';
+import { namelessScore, scoredIn, withoutScores } from '../openai/openai-logprobs.ts';
+import { type AnswerReader, type AnswerSink, type Score, shapeOf, type UpstreamTarget, unscored } from '../upstream/adapter.ts';
 import { DeltaShape } from '../upstream/delta-shape.ts';
 import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../upstream/json-fields.ts';
 import { StopCutter } from '../upstream/stop-cutter.ts';
 import { failureOf } from '../upstream/upstream-errors.ts';
 
+export interface TgiReadOptions {
+	/** To cut here. */
+	readonly stop: readonly string[];
+	/** How many of the likeliest tokens beside each; null: no log-probabilities are read. */
+	readonly tops: number | null;
+	/** Of the prompt, where it was counted. */
+	readonly tokensIn: number | null;
+}
+
 type Some<Name extends string> = Fields & Partial<Record<Name, unknown>>;
 
 export class GenerateReader implements AnswerReader {
 	readonly shape: DeltaShape | null;
-	readonly #logprobs: boolean;
+	/** How many of the likeliest tokens beside each; null: no log-probabilities are read. */
+	readonly #tops: number | null;
 	readonly #cutter: StopCutter;
 	/** Of the prompt, where it was counted. */
 	readonly #tokensIn: number | null;
 
-	constructor(target: UpstreamTarget, stop: readonly string[], logprobs: boolean, tokensIn: number | null) {
-		this.#logprobs = logprobs;
+	constructor(target: UpstreamTarget, { stop, tops, tokensIn }: TgiReadOptions) {
+		this.#tops = tops;
 		this.#cutter = new StopCutter(stop);
 		this.#tokensIn = tokensIn;
 		const make = (): DeltaShape => new DeltaShape(['token', 'text'], [['token', 'id'], ['token', 'logprob'], ['index']]);
-		this.shape = stop.length > 0 ? null : shapeOf(target, 'generate', make);
+		this.shape = stop.length > 0 || (tops ?? 0) > 0 ? null : shapeOf(target, 'generate', make);
 	}
 
 	numbers(shape: DeltaShape, bytes: Buffer): { readonly tokens: number; readonly id: number; readonly logprob: number } {
-		return this.#logprobs ? { tokens: 1, id: shape.number(bytes, 1), logprob: shape.number(bytes, 2) } : unasked;
+		return this.#tops === null ? unasked : { tokens: 1, id: shape.number(bytes, 1), logprob: shape.number(bytes, 2) };
 	}
 
 	read(event: unknown, _name: string, to: AnswerSink): void {
-		const { token, details, error, error_type: type } = fieldsOf(event) as Some<'token' | 'details' | 'error' | 'error_type'>;
+		const answer = fieldsOf(event) as Some<'token' | 'top_tokens' | 'details' | 'error' | 'error_type'>;
+		const { token, details, error, error_type: type } = answer;
 		if (error !== undefined) return to.failed(errorOf(textOf(type) ?? ''));
-		const { text, id, logprob, special } = fieldsOf(token) as Some<'text' | 'id' | 'logprob' | 'special'>;
+		const { text, special } = fieldsOf(token) as Some<'text' | 'special'>;
 		const end = fieldsOf(details);
 		use(end['input_length'] ?? this.#tokensIn, end['generated_tokens'], to);
 		const shown = special === true ? '' : (textOf(text) ?? '');
-		this.#cutter.push(shown, 1, this.#logprobs ? (countOf(id) ?? -1) : -1, numberOf(logprob) ?? Number.NaN, [], to);
+		this.#cutter.push(shown, 1, this.#tops === null ? unscored : scoreOf(token, answer.top_tokens, this.#tops), [], to);
 		this.#cutter.behind(reasonOf(end['finish_reason']), to);
 	}
 
@@ -50,18 +64,33 @@ export class GenerateReader implements AnswerReader {
 
 const unasked = { tokens: 1, id: -1, logprob: Number.NaN };
 
+/** `top_tokens` are of the same form as the token. */
+function scoreOf(token: unknown, tops: unknown, most: number): Score {
+	const { id, logprob } = fieldsOf(token) as Some<'id' | 'logprob'>;
+	const beside = listOf(tops).slice(0, most).flatMap(topOf);
+	return { id: countOf(id) ?? -1, logprob: numberOf(logprob) ?? Number.NaN, tops: topsJson(beside) };
+}
+
+function topOf(value: unknown): readonly TopToken[] {
+	const { id, text, logprob } = fieldsOf(value) as Some<'id' | 'text' | 'logprob'>;
+	const [t, known] = [textOf(text), countOf(id)];
+	return t === null || known === undefined ? [] : [{ t, id: known, logprob: numberOf(logprob) ?? Number.NaN }];
+}
+
 export class TgiChatReader implements AnswerReader {
 	readonly shape: DeltaShape | null;
+	readonly #tops: number | null;
 	readonly #cutter: StopCutter;
 	/** Of the prompt, where it was counted. */
 	readonly #tokensIn: number | null;
 
-	constructor(target: UpstreamTarget, stop: readonly string[], tokensIn: number | null) {
+	constructor(target: UpstreamTarget, { stop, tops, tokensIn }: TgiReadOptions) {
+		this.#tops = tops;
 		this.#cutter = new StopCutter(stop);
 		this.#tokensIn = tokensIn;
 		// It says of each chunk when that was made.
 		const make = (): DeltaShape => new DeltaShape(['choices', 0, 'delta', 'content'], [], openaiUnread);
-		this.shape = stop.length > 0 ? null : shapeOf(target, 'chat', make);
+		this.shape = stop.length > 0 || tops !== null ? null : shapeOf(target, 'chat', make);
 	}
 
 	read(event: unknown, _name: string, to: AnswerSink): void {
@@ -73,8 +102,10 @@ export class TgiChatReader implements AnswerReader {
 		use(fieldsOf(usage)['prompt_tokens'] ?? this.#tokensIn, fieldsOf(usage)['completion_tokens'], to);
 		const [first] = listOf(choices);
 		if (first === undefined) return;
-		const { delta, finish_reason: reason } = fieldsOf(first) as Some<'delta' | 'finish_reason'>;
-		this.#cutter.push(textOf(fieldsOf(delta)['content']) ?? '', 1, -1, Number.NaN, [], to);
+		const { delta, finish_reason: reason, logprobs } = fieldsOf(first) as Some<'delta' | 'finish_reason' | 'logprobs'>;
+		const [score] = this.#tops === null ? [unscored] : scoredIn(fieldsOf(logprobs), this.#tops).map(namelessScore);
+		if (score === undefined) return to.failed(withoutScores());
+		this.#cutter.push(textOf(fieldsOf(delta)['content']) ?? '', 1, score, [], to);
 		this.#cutter.behind(reasonOf(reason), to);
 	}
 

@@ -23,12 +23,12 @@ export function beyondTgi({ sampling, input }: GenerateRequest, chat: boolean): 
 	if (sampling.minP > 0) return failure('INVALID_PARAMS', 'sampling.min_p is given; TGI has none');
 	if (sampling.presencePenalty !== 0 && !chat) return failure('INVALID_PARAMS', `sampling.presence_penalty is given; ${none}`);
 	if (sampling.repeatPenalty !== 1 && chat) return failure('INVALID_PARAMS', `sampling.repeat_penalty is given; ${none}`);
-	if (sampling.logprobs && chat) return failure('INVALID_PARAMS', `sampling.logprobs is given; ${none}`);
 	return null;
 }
 
 export function generateBody(inputs: string, { sampling, seed }: GenerateRequest, maxTokens: number): Fields {
-	const samples = sampling.temperature > 0;
+	const { temperature, topLogprobs = 0 } = sampling;
+	const samples = temperature > 0;
 	return {
 		inputs,
 		parameters: {
@@ -37,7 +37,8 @@ export function generateBody(inputs: string, { sampling, seed }: GenerateRequest
 			decoder_input_details: false,
 			return_full_text: false,
 			do_sample: samples,
-			...(samples ? { temperature: sampling.temperature, seed: seed === 0 ? seedOfZero : seed } : {}),
+			...(samples ? { temperature, seed: seed === 0 ? seedOfZero : seed } : {}),
+			...(topLogprobs > 0 ? { top_n_tokens: topLogprobs } : {}),
 			...(samples && sampling.topK > 0 ? { top_k: sampling.topK } : {}),
 			...nucleus(sampling),
 			...(sampling.repeatPenalty === 1 ? {} : { repetition_penalty: sampling.repeatPenalty }),
@@ -48,6 +49,7 @@ export function generateBody(inputs: string, { sampling, seed }: GenerateRequest
 }
 
 export function tgiChatBody(chat: Fields, { sampling, seed }: GenerateRequest, maxTokens: number): Fields {
+	const { topLogprobs = 0 } = sampling;
 	return {
 		// Any other is taken for the name of an adapter.
 		model: 'tgi',
@@ -58,6 +60,8 @@ export function tgiChatBody(chat: Fields, { sampling, seed }: GenerateRequest, m
 		temperature: sampling.temperature,
 		seed: seed === 0 ? seedOfZero : seed,
 		...nucleus(sampling),
+		...(sampling.logprobs ? { logprobs: true } : {}),
+		...(topLogprobs > 0 ? { top_logprobs: topLogprobs } : {}),
 		...(sampling.presencePenalty === 0 ? {} : { presence_penalty: sampling.presencePenalty }),
 		...more(sampling),
 		...(schemaOf(sampling) === null ? {} : { response_format: schemaOf(sampling) }),

@@ -4,7 +4,7 @@
  * TensorRT-LLM backend it follows from how many tokens came. Front threads.
  */
 import { failure } from '../../actors/serving/failure.ts';
-import type { AnswerReader, AnswerSink } from '../upstream/adapter.ts';
+import { type AnswerReader, type AnswerSink, unscored } from '../upstream/adapter.ts';
 import { DeltaShape } from '../upstream/delta-shape.ts';
 import { countOf, fieldsOf, textOf } from '../upstream/json-fields.ts';
 import { StopCutter } from '../upstream/stop-cutter.ts';
@@ -52,7 +52,7 @@ export class TritonReader implements AnswerReader {
 		const reason = textOf(answer['finish_reason']);
 		if (reason === 'abort') return to.failed(failure('WORKER_RESET', 'the engine gave the request up: abort', { engine: 'triton' }));
 		const tokens = this.#count((this.#options.saysTokens ? countOf(answer['num_output_tokens']) : undefined) ?? 1);
-		if (tokens > 0 || text !== '') this.#cutter.push(this.#options.whole ? this.#new(text) : text, tokens, -1, Number.NaN, [], to);
+		if (tokens > 0 || text !== '') this.#cutter.push(this.#options.whole ? this.#new(text) : text, tokens, unscored, [], to);
 		// `str(None)`: it goes on.
 		const ended = !this.#options.saysWhy || reason === null || reason === 'None' ? null : reason === 'length' ? 'length' : 'stop';
 		if (ended !== null) this.#flush(to);
@@ -85,7 +85,7 @@ export class TritonReader implements AnswerReader {
 	}
 
 	#flush(to: AnswerSink): void {
-		if (this.#held !== '') this.#cutter.push(this.#held, 0, -1, Number.NaN, [], to);
+		if (this.#held !== '') this.#cutter.push(this.#held, 0, unscored, [], to);
 		this.#held = '';
 	}
 }

@@ -79,9 +79,21 @@ export interface ToolCallDelta {
 	readonly function: { readonly name?: string; readonly arguments?: string };
 }
 
+/** Of a token, for a client that asked. */
+export interface Score {
+	/** Below 0: nobody asked. `noTokenId`: the engine names none. */
+	readonly id: number;
+	/** Natural logarithm. */
+	readonly logprob: number;
+	/** The likeliest in its place, as `topsJson` writes them; null: they were not asked for, or the engine told none. */
+	readonly tops: string | null;
+}
+
+export const unscored: Score = { id: -1, logprob: Number.NaN, tops: null };
+
 /** What a reader finds. Calls that come after `ended` or `failed` are passed over, but for `used`. */
 export interface AnswerSink {
-	token(text: string, tokens?: number, id?: number, logprob?: number, channel?: PieceChannel): void;
+	token(text: string, tokens?: number, score?: Score, channel?: PieceChannel): void;
 	/** One delta of a tool call, as the chat API has it; it counts as `tokens` (1). */
 	toolCall(delta: ToolCallDelta, tokens?: number): void;
 	/** Ids of the tokens of the next `token`, one each, for whoever goes on behind them. */

@@ -2,7 +2,14 @@
  * From the text of deltas, as it stands in their JSON, to the piece records of `decode.ts`. One per generation; the blocks that
  * it writes to are shared by all of a front thread. Runs once per token: no strings.
  */
-import { type PieceChannel, pieceHasIds, pieceHasLogprob, recordHeadBytes, recordHeadLogprobBytes } from '../../actors/serving/decode.ts';
+import {
+	type PieceChannel,
+	pieceHasIds,
+	pieceHasLogprob,
+	pieceHasTops,
+	recordHeadBytes,
+	recordHeadLogprobBytes,
+} from '../../actors/serving/decode.ts';
 
 const blockBytes = 256 * 1024;
 /** Of a record's text: its length is a u16. */
@@ -43,6 +50,10 @@ export class RecordWriter {
 	#carried = 0;
 	/** Of the tokens that the next record counts, where they are to be told; else empty. */
 	#ids: number[] = [];
+	/** The likeliest tokens beside that of the next record, where they were asked for. */
+	#tops: Buffer | null = null;
+	/** There are ids or likeliest tokens for the next record. */
+	#hasMore = false;
 	tokens = 0;
 
 	constructor(blocks: RecordBlocks, tell: OnRecords) {
@@ -53,6 +64,13 @@ export class RecordWriter {
 	/** The id of a token that the next `add` counts, for whoever goes on behind it. */
 	willTell(id: number): void {
 		this.#ids.push(id);
+		this.#hasMore = true;
+	}
+
+	/** The likeliest tokens beside that of the next `add` that has an id, as `topsJson` writes them. */
+	willShow(tops: string): void {
+		this.#tops = Buffer.from(tops);
+		this.#hasMore = true;
 	}
 
 	/**
@@ -73,9 +91,9 @@ export class RecordWriter {
 		if (start === end) return;
 		const blocks = this.#blocks;
 		// An escape is never shorter than what it says; a broken half of a pair takes three bytes instead.
-		const idBytes = this.#ids.length === 0 ? 0 : this.#idBytes();
-		const mostBytes = recordHeadLogprobBytes + idBytes + (end - start) + 6;
-		const headBytes = (id < 0 ? recordHeadBytes : recordHeadLogprobBytes) + idBytes;
+		const moreBytes = this.#hasMore ? this.#moreBytes(id) : 0;
+		const mostBytes = recordHeadLogprobBytes + moreBytes + (end - start) + 6;
+		const headBytes = (id < 0 ? recordHeadBytes : recordHeadLogprobBytes) + moreBytes;
 		if (end - start > textBytesMax - 6) return this.#addLong(from, start, end, escaped, id, logprob, channel);
 		this.#makeRoom(mostBytes);
 		const { block, used } = blocks;
@@ -101,7 +119,7 @@ export class RecordWriter {
 			block.writeUInt32LE(id, used + 4);
 			block.writeFloatLE(logprob, used + 8);
 		}
-		if (idBytes > 0) this.#writeIds(block, used, textAt - idBytes, counted);
+		if (moreBytes > 0) this.#writeMore(block, used, textAt - moreBytes, counted);
 		this.#wrote(out);
 	}
 
@@ -169,6 +187,27 @@ export class RecordWriter {
 	#idBytes(): number {
 		if (this.#ids.length !== this.#carried) this.#ids = [];
 		return this.#ids.length === 0 ? 0 : 4 * Math.min(tokensMax, this.#carried);
+	}
+
+	/** Bytes of the next record between its head and its text. */
+	#moreBytes(id: number): number {
+		if (id < 0) this.#tops = null;
+		const bytes = this.#idBytes() + (this.#tops === null ? 0 : 2 + this.#tops.length);
+		this.#hasMore = bytes > 0;
+		return bytes;
+	}
+
+	#writeMore(block: Buffer, record: number, at: number, count: number): void {
+		let ids = at;
+		const tops = this.#tops;
+		if (tops !== null) {
+			block[record + 3] = (block[record + 3] as number) | pieceHasTops;
+			block.writeUInt16LE(tops.length, at);
+			ids += 2 + tops.copy(block, at + 2);
+			this.#tops = null;
+		}
+		if (this.#ids.length > 0) this.#writeIds(block, record, ids, count);
+		this.#hasMore = this.#ids.length > 0;
 	}
 
 	#writeIds(block: Buffer, record: number, at: number, count: number): void {

@@ -2,8 +2,8 @@
  * Cuts stop strings from the texts of an engine that tells them, or whose texts may go on behind them. One per generation, on a front
  * thread; without stop strings it passes all on.
  */
-import { PieceAssembler } from '../wire/piece-assembler.ts';
-import type { AnswerSink } from './adapter.ts';
+import { type EmitPiece, PieceAssembler } from '../wire/piece-assembler.ts';
+import type { AnswerSink, Score } from './adapter.ts';
 
 export class StopCutter {
 	readonly #assembler: PieceAssembler | null;
@@ -15,32 +15,32 @@ export class StopCutter {
 
 	/** `before`: the text that it goes on behind. */
 	constructor(stop: readonly string[], tellIds = false, before = '') {
-		const emit = (text: string, tokens: number, id: number, logprob: number, ids: readonly number[] | null): void => {
+		const emit: EmitPiece = (text, tokens, id, logprob, ids, tops) => {
 			// Of some tokens no id may be known: nobody could go on behind them.
 			if (ids !== null && !ids.includes(-1)) this.#to?.told(ids);
 			const less = Math.min(this.#owed, tokens);
 			this.#owed -= less;
 			this.#untold += less;
-			this.#to?.token(text, tokens - less, id, logprob);
+			this.#to?.token(text, tokens - less, { id, logprob, tops });
 		};
 		this.#assembler = stop.length === 0 ? null : new PieceAssembler(stop, emit, tellIds);
 		if (before !== '') this.#assembler?.resume([before]);
 	}
 
-	/** Of `tokens` tokens; `id`: of the last, for a client; `ids`: of all, for whoever goes on behind them, or none. */
-	push(text: string, tokens: number, id: number, logprob: number, ids: readonly number[], to: AnswerSink): void {
+	/** Of `tokens` tokens; `score`: of the last, for a client; `ids`: of all, for whoever goes on behind them, or none. */
+	push(text: string, tokens: number, score: Score, ids: readonly number[], to: AnswerSink): void {
 		this.#to = to;
 		if (this.#stopped) return;
 		if (this.#assembler === null) {
 			to.told(ids);
-			return to.token(text, tokens, id, logprob);
+			return to.token(text, tokens, score);
 		}
 		if (tokens === 0) {
 			if (text === '') return;
 			this.#owed += 1;
 		}
 		for (let token = 0; token < tokens - 1; token += 1) this.#assembler.push('', -1, Number.NaN, ids[token]);
-		this.#stopped = this.#assembler.push(text, id, logprob, ids[tokens - 1]);
+		this.#stopped = this.#assembler.push(text, score.id, score.logprob, ids[tokens - 1], score.tops);
 	}
 
 	/** What an event says of the end: a reason, or null. An engine that goes on behind a stop string is left. */

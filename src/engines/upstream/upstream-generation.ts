@@ -20,7 +20,15 @@ import {
 } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import { textParts } from '../wire/text-parts.ts';
-import type { AnswerReader, AnswerSink, ToolCallDelta, UpstreamCall, UpstreamEngine } from './adapter.ts';
+import {
+	type AnswerReader,
+	type AnswerSink,
+	type Score,
+	type ToolCallDelta,
+	type UpstreamCall,
+	type UpstreamEngine,
+	unscored,
+} from './adapter.ts';
 import { EventScanner, type EventSink, EventTooLong } from './event-scan.ts';
 import type { ResponseHeaders } from './http-response.ts';
 import type { ReadBatch, Reading } from './read-batch.ts';
@@ -205,12 +213,13 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink,
 
 	// ── what the answer says ─────────────────────────────────────────────────────────────────────────────────────
 
-	token(text: string, tokens = 1, id = -1, logprob = Number.NaN, channel: PieceChannel = 0): void {
+	token(text: string, tokens = 1, { id, logprob, tops }: Score = unscored, channel: PieceChannel = 0): void {
 		this.#tokensRead += 1;
 		this.#textRead = text;
 		if (tokens !== 1) this.#otherRead = true;
 		if (this.#finishReason !== null || this.#failed !== null) return;
 		const json = Buffer.from(JSON.stringify(text));
+		if (tops !== null) this.#writer.willShow(tops);
 		this.#writer.add(json, 1, json.length - 1, json.includes(0x5c), tokens, id, logprob, channel);
 	}
 
@@ -218,9 +227,9 @@ export class UpstreamGeneration implements Generation, AnswerEvents, AnswerSink,
 		const { function: called, ...call } = delta;
 		// Longer ones would not fit a record: their JSON may not be cut.
 		const [first = '', ...more] = textParts(called.arguments ?? '');
-		this.token(JSON.stringify({ ...call, function: { ...called, arguments: first } }), tokens, -1, Number.NaN, pieceIsToolCall);
+		this.token(JSON.stringify({ ...call, function: { ...called, arguments: first } }), tokens, unscored, pieceIsToolCall);
 		for (const part of more)
-			this.token(JSON.stringify({ index: delta.index, function: { arguments: part } }), 0, -1, Number.NaN, pieceIsToolCall);
+			this.token(JSON.stringify({ index: delta.index, function: { arguments: part } }), 0, unscored, pieceIsToolCall);
 	}
 
 	told(ids: readonly number[]): void {

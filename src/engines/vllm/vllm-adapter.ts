@@ -20,7 +20,7 @@ import { surelyFits } from '../upstream/prompt-room.ts';
 import { ScoreReader } from '../upstream/score-reader.ts';
 import { VllmReader } from './vllm-answers.ts';
 import { askedPrompt, namedTokens, tokenizeBody, type VllmPrompt } from './vllm-prompt.ts';
-import { chatLogprobs, commonBody, completionLogprobs, foundOf, type VllmFound } from './vllm-requests.ts';
+import { commonBody, foundOf, logprobFields, type VllmFound } from './vllm-requests.ts';
 import { tellsTokenIds } from './vllm-version.ts';
 
 export const vllmAdapter: UpstreamAdapter = {
@@ -44,7 +44,16 @@ export const vllmAdapter: UpstreamAdapter = {
 			slots: null,
 			workloads: [workload],
 			features: generates
-				? ['json_schema', 'grammar', 'logprobs', 'tools', 'images', 'logit_bias', ...(tellsTokenIds(version) ? ['resume'] : [])]
+				? [
+						'json_schema',
+						'grammar',
+						'logprobs',
+						'top_logprobs',
+						'tools',
+						'images',
+						'logit_bias',
+						...(tellsTokenIds(version) ? ['resume'] : []),
+					]
 				: [],
 			chatTemplate: generates,
 			found: { ...found },
@@ -94,7 +103,7 @@ function vllmCall(target: UpstreamTarget, request: GenerateRequest, prompt: Vllm
 	const chat = prompt.ids === null && !(input.kind === 'prompt' && input.raw);
 	const body = {
 		...commonBody(target, request, prompt.maxTokens, cutsStops),
-		...(sampling.logprobs ? (chat ? chatLogprobs : completionLogprobs) : {}),
+		...logprobFields(sampling, chat),
 		...(chat ? chatBody(input) : { prompt: prompt.ids ?? (input.kind === 'prompt' ? input.text : '') }),
 	};
 	// Calls come without the ids of their tokens: such a task does not go on elsewhere.
@@ -104,7 +113,7 @@ function vllmCall(target: UpstreamTarget, request: GenerateRequest, prompt: Vllm
 	}
 	const reader = new VllmReader(target, {
 		path: chat ? 'chat' : 'completion',
-		logprobs: sampling.logprobs,
+		tops: sampling.logprobs ? (sampling.topLogprobs ?? 0) : null,
 		tellIds,
 		stop: cutsStops ? sampling.stop : [],
 		before: prompt.before,

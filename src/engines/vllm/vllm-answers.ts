@@ -5,20 +5,22 @@
  * A chunk is one step of the engine, with one token as a rule; with more, where the server was slower than its model or guesses tokens
  * ahead. Texts lag behind their tokens where a character is not whole: such tokens count with the next text.
  */
-import { pieceIsReasoning } from '../../actors/serving/decode.ts';
+import { noTokenId, pieceIsReasoning } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
+import { topsJson } from '../../actors/serving/top-tokens.ts';
 import { openaiUnread } from '../openai/openai-adapter.ts';
-import { scoresIn } from '../openai/openai-logprobs.ts';
-import { type AnswerReader, type AnswerSink, shapeOf, type UpstreamTarget } from '../upstream/adapter.ts';
+import { scoredIn } from '../openai/openai-logprobs.ts';
+import { type AnswerReader, type AnswerSink, type Score, shapeOf, type UpstreamTarget, unscored } from '../upstream/adapter.ts';
 import { DeltaShape } from '../upstream/delta-shape.ts';
-import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../upstream/json-fields.ts';
+import { countOf, type Fields, fieldsOf, listOf, textOf } from '../upstream/json-fields.ts';
 import { StopCutter } from '../upstream/stop-cutter.ts';
 import { failureOf } from '../upstream/upstream-errors.ts';
 import { UnknownAnswer } from '../upstream/upstream-generation.ts';
 
 export interface ReadOptions {
 	readonly path: 'completion' | 'chat';
-	readonly logprobs: boolean;
+	/** How many of the likeliest tokens beside each; null: no log-probabilities are read. */
+	readonly tops: number | null;
 	readonly tellIds: boolean;
 	/** To cut here; empty: the engine does. */
 	readonly stop: readonly string[];
@@ -37,11 +39,11 @@ export class VllmReader implements AnswerReader {
 
 	constructor(target: UpstreamTarget, options: ReadOptions) {
 		this.#options = options;
-		const { path, logprobs, tellIds, stop, before } = options;
+		const { path, tops, tellIds, stop, before } = options;
 		const text = path === 'chat' ? (['choices', 0, 'delta', 'content'] as const) : (['choices', 0, 'text'] as const);
 		// Where all is read of a token, or text may have to wait, every chunk is parsed.
 		const make = (): DeltaShape => new DeltaShape(text, tellIds ? [['choices', 0, 'token_ids', 0]] : [], openaiUnread);
-		this.shape = logprobs || stop.length > 0 ? null : shapeOf(target, `${path} ${tellIds}`, make);
+		this.shape = tops !== null || stop.length > 0 ? null : shapeOf(target, `${path} ${tellIds}`, make);
 		this.#cutter = new StopCutter(stop, tellIds, before);
 	}
 
@@ -83,29 +85,31 @@ export class VllmReader implements AnswerReader {
 		// The chunk that says who speaks is of no token.
 		if (text === '' && delta['role'] !== undefined) return;
 		const ids = listOf(choice['token_ids']).filter((id): id is number => typeof id === 'number');
-		const scores = this.#options.logprobs ? scoresOf(fieldsOf(choice['logprobs'])) : [];
+		const { tops } = this.#options;
+		const scores = tops === null ? [] : scoresOf(fieldsOf(choice['logprobs']), tops, ids);
 		const tokens = Math.max(ids.length, scores.length);
-		const { id, logprob } = scores.at(-1) ?? { id: -1, logprob: Number.NaN };
+		const score = scores.at(-1) ?? unscored;
 		// A chunk that only says the end.
 		if (text === '' && tokens === 0 && (Array.isArray(choice['token_ids']) || choice['finish_reason'] !== null)) return;
 		const thoughts = textOf(delta['reasoning_content']) ?? textOf(delta['reasoning']) ?? '';
 		// Behind thoughts nobody can go on: the raw path does not tell them from the answer. So they are without ids.
 		const counted = Math.max(1, tokens);
-		if (thoughts === '') return this.#cutter.push(text, counted, id, logprob, this.#options.tellIds ? ids : [], to);
+		if (thoughts === '') return this.#cutter.push(text, counted, score, this.#options.tellIds ? ids : [], to);
 		// Where a text stands beside them, the last token is its own.
-		to.token(thoughts, text === '' ? counted : counted - 1, id, logprob, pieceIsReasoning);
-		if (text !== '') this.#cutter.push(text, 1, id, logprob, [], to);
+		to.token(thoughts, text === '' ? counted : counted - 1, score, pieceIsReasoning);
+		if (text !== '') this.#cutter.push(text, 1, score, [], to);
 	}
 }
 
 const untold = { tokens: 1, id: -1, logprob: Number.NaN, told: -1 };
 
-/** Tokens as `token_id:5`, of either path. */
-function scoresOf(logprobs: Fields): readonly { readonly id: number; readonly logprob: number }[] {
-	return scoresIn(logprobs).map(([token, value]) => {
+/** Of either path. Tokens are named `token_id:5`; by their texts where the likeliest are told, and then their `ids` stand beside. */
+function scoresOf(logprobs: Fields, most: number, ids: readonly number[]): readonly Score[] {
+	return scoredIn(logprobs, most).map(({ token, logprob, tops }, at) => {
+		if (most > 0) return { id: ids[at] ?? noTokenId, logprob, tops: topsJson(tops) };
 		const id = /^token_id:(\d+)$/.exec(textOf(token) ?? '')?.[1];
 		if (id === undefined) throw new UnknownAnswer('the engine names a token by another thing than its id');
-		return { id: Number(id), logprob: numberOf(value) ?? Number.NaN };
+		return { id: Number(id), logprob, tops: null };
 	});
 }
 

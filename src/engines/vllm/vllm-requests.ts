@@ -6,7 +6,7 @@ import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import type { Sampling, Workload } from '../../actors/serving/task-request.ts';
 import type { UpstreamTarget } from '../upstream/adapter.ts';
 import type { Fields } from '../upstream/json-fields.ts';
-import { hasStructuredOutputs } from './vllm-version.ts';
+import { hasStructuredOutputs, tellsTokenIds } from './vllm-version.ts';
 
 /** What `look` found and the configuration says, for calls. */
 export interface VllmFound {
@@ -42,7 +42,7 @@ export function commonBody(target: UpstreamTarget, request: GenerateRequest, max
 		...(cutsStops ? { include_stop_str_in_output: true } : {}),
 		...(sampling.logitBias === undefined ? {} : { logit_bias: sampling.logitBias }),
 		...structured(sampling, version),
-		...(request.tellIds ? { return_token_ids: true } : {}),
+		...(request.tellIds || (namesByText(sampling) && tellsTokenIds(version)) ? { return_token_ids: true } : {}),
 		// Lower is earlier; a server that is not told to order its work refuses any but 0.
 		...(priorityScheduling && request.priority === 'batch' ? { priority: 1 } : {}),
 	};
@@ -57,6 +57,15 @@ function structured({ jsonSchema, jsonObject, grammar }: Sampling, version: stri
 	};
 }
 
-/** The log-probability of each token that was taken, by its id. */
-export const completionLogprobs: Fields = { logprobs: 1, return_tokens_as_token_ids: true };
-export const chatLogprobs: Fields = { logprobs: true, top_logprobs: 0, return_tokens_as_token_ids: true };
+/** vLLM names all tokens by their ids or all by their texts, and of the likeliest a client wants the texts. */
+function namesByText({ topLogprobs = 0 }: Sampling): boolean {
+	return topLogprobs > 0;
+}
+
+/** The log-probability of each token that was taken, and of the likeliest beside it where they are wanted. */
+export function logprobFields(sampling: Sampling, chat: boolean): Fields {
+	const { logprobs, topLogprobs = 0 } = sampling;
+	if (!logprobs) return {};
+	const names = namesByText(sampling) ? {} : { return_tokens_as_token_ids: true };
+	return chat ? { logprobs, top_logprobs: topLogprobs, ...names } : { logprobs: Math.max(1, topLogprobs), ...names };
+}

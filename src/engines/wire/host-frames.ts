@@ -3,7 +3,7 @@
  * of any split of the stream. Runs in host processes, on engine threads and, per batch of tokens, on front threads. Never
  * trusts a length.
  */
-import { type GenerationUsage, type PieceChannel, pieceHasIds, pieceHasLogprob } from '../../actors/serving/decode.ts';
+import { type GenerationUsage, type PieceChannel, pieceHasIds, pieceHasLogprob, pieceHasTops } from '../../actors/serving/decode.ts';
 import { frameBytesMax, frameHeadBytes } from './host-protocol.ts';
 
 /** The peer does not speak the protocol: its connection must end. */
@@ -117,11 +117,12 @@ export class FrameOutbox {
 		tokenId: number,
 		logprob: number,
 		ids: readonly number[] | null = null,
+		tops: string | null = null,
 		channel: PieceChannel = 0,
 	): void {
 		if (tokens < 1 || tokens > pieceTokensMax) throw new RangeError(`a piece of ${tokens} tokens; allowed are 1 to ${pieceTokensMax}`);
 		if (ids !== null && ids.length !== tokens) throw new RangeError(`a piece of ${tokens} tokens with ${ids.length} ids`);
-		this.#reserve(12 + 4 * tokens + text.length * 3);
+		this.#reserve(14 + 4 * tokens + (text.length + (tops === null ? 0 : tops.length)) * 3);
 		const flagged = tokenId >= 0;
 		const head = this.#length;
 		let at = head + 4;
@@ -131,6 +132,7 @@ export class FrameOutbox {
 			this.#buffer.writeUInt32LE(tokenId, at);
 			this.#buffer.writeFloatLE(logprob, at + 4);
 			at += 8;
+			if (tops !== null) at = this.#tops(tops, head, at);
 		}
 		if (ids !== null) {
 			this.#buffer[head + 3] = (this.#buffer[head + 3] as number) | pieceHasIds;
@@ -139,6 +141,14 @@ export class FrameOutbox {
 		const written = this.#buffer.write(text, at, 'utf8');
 		this.#buffer.writeUInt16LE(written, head);
 		this.#length = at + written;
+	}
+
+	/** Between the head of the record at `head` and what follows; more than a record holds is a bug. */
+	#tops(tops: string, head: number, at: number): number {
+		const written = this.#buffer.write(tops, at + 2, 'utf8');
+		this.#buffer.writeUInt16LE(written, at);
+		this.#buffer[head + 3] = (this.#buffer[head + 3] as number) | pieceHasTops;
+		return at + 2 + written;
 	}
 
 	/** Place of a value that is known only later (the record count of `pieces`). */

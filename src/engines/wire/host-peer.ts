@@ -225,8 +225,8 @@ export class HostPeer {
 					outbox.u32(tokensCached);
 				});
 			},
-			piece: (text, tokens, tokenId, logprob, ids = null, channel = 0) => {
-				if (!over) this.#piece(stream, text, tokens, tokenId, logprob, ids, channel);
+			piece: (text, tokens, tokenId, logprob, ids = null, tops = null, channel = 0) => {
+				if (!over) this.#piece(stream, text, tokens, tokenId, logprob, ids, tops, channel);
 			},
 			embedded: (vectors, usage) =>
 				last(fromHost.embedded, () => {
@@ -257,6 +257,7 @@ export class HostPeer {
 		tokenId: number,
 		logprob: number,
 		ids: readonly number[] | null,
+		tops: string | null,
 		channel: PieceChannel,
 	): void {
 		if (this.#socket.destroyed) return;
@@ -268,7 +269,7 @@ export class HostPeer {
 			this.#openStream = stream;
 			this.#openCount = 0;
 		}
-		this.#outbox.piece(text, tokens, tokenId, logprob, ids, channel);
+		this.#outbox.piece(text, tokens, tokenId, logprob, ids, tops, channel);
 		this.#openCount += 1;
 		if (!this.#parts.stepped) this.#parts.hasOutput();
 	}

@@ -93,9 +93,18 @@ export interface GenerationSink {
 	started(tokensIn: number, tokensCached: number): void;
 	/**
 	 * Whole characters only. `tokenId` and `logprob` when asked for, else −1 and NaN; `ids` of all its tokens when asked for: a
-	 * list that is used again. Of a tool call, `text` is the JSON of a delta.
+	 * list that is used again. `tops`: the likeliest tokens, as `topsJson` writes them, beside a `tokenId`. Of a tool call, `text` is the JSON
+	 * of a delta.
 	 */
-	piece(text: string, tokens: number, tokenId: number, logprob: number, ids?: readonly number[] | null, channel?: PieceChannel): void;
+	piece(
+		text: string,
+		tokens: number,
+		tokenId: number,
+		logprob: number,
+		ids?: readonly number[] | null,
+		tops?: string | null,
+		channel?: PieceChannel,
+	): void;
 	embedded(vectors: readonly Float32Array[], usage: GenerationUsage): void;
 	/** `stoppedBy`: place of the stop string that ended it, among those of the request; −1: none did. */
 	ended(finishReason: FinishReason, usage: GenerationUsage, stoppedBy?: number): void;

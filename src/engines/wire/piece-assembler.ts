@@ -7,8 +7,15 @@
  */
 import { StopMatcher } from './stop-matcher.ts';
 
-/** `ids`: of all tokens of the piece, when they are to be told; the list is used again. */
-export type EmitPiece = (text: string, tokens: number, tokenId: number, logprob: number, ids: readonly number[] | null) => void;
+/** `ids`: of all tokens of the piece, when they are to be told; the list is used again. `tops`: the likeliest beside the last of them. */
+export type EmitPiece = (
+	text: string,
+	tokens: number,
+	tokenId: number,
+	logprob: number,
+	ids: readonly number[] | null,
+	tops: string | null,
+) => void;
 
 interface HeldToken {
 	/** End of its text in the held text. */
@@ -17,6 +24,7 @@ interface HeldToken {
 	readonly tokenId: number;
 	readonly logprob: number;
 	readonly ids: readonly number[] | null;
+	readonly tops: string | null;
 }
 
 /** A record's token count is one byte. */
@@ -72,9 +80,9 @@ export class PieceAssembler {
 
 	/**
 	 * One more token; text of whole characters only, '' when it has none yet. True: a stop string is there, generation ends.
-	 * `tokenId` is for the client, when it asked; `id` for whoever goes on with this elsewhere.
+	 * `tokenId` and `tops` are for the client, when it asked; `id` for whoever goes on with this elsewhere.
 	 */
-	push(text: string, tokenId: number, logprob: number, id = -1): boolean {
+	push(text: string, tokenId: number, logprob: number, id = -1, tops: string | null = null): boolean {
 		if (text === '') {
 			// A generation without text must be seen to go on; but behind held text, these may be tokens of a stop string.
 			if (this.#carried >= tokensMax && this.#tokens.length === 0) this.#flushCarried();
@@ -86,7 +94,7 @@ export class PieceAssembler {
 		this.#carried = 0;
 		if (this.#tellIds) this.#carriedIds.push(id);
 		if (this.#stops.idle) {
-			this.#give(text, tokens, tokenId, logprob, this.#carriedIds);
+			this.#give(text, tokens, tokenId, logprob, this.#carriedIds, tops);
 			this.#carriedIds.length = 0;
 			return false;
 		}
@@ -95,7 +103,7 @@ export class PieceAssembler {
 		const textAt = this.#held.length;
 		const stop = this.#stops.feed(text);
 		this.#held += text;
-		this.#tokens.push({ end: this.#held.length, tokens, tokenId, logprob, ids });
+		this.#tokens.push({ end: this.#held.length, tokens, tokenId, logprob, ids, tops });
 		if (stop === null) {
 			this.#release(this.#held.length - this.#stops.pending);
 			return false;
@@ -104,7 +112,7 @@ export class PieceAssembler {
 		this.#release(stopAt);
 		const first = this.#tokens[0];
 		if (stopAt > this.#shown && first !== undefined) {
-			this.#give(this.#held.slice(this.#shown, stopAt), first.tokens, first.tokenId, first.logprob, first.ids);
+			this.#give(this.#held.slice(this.#shown, stopAt), first.tokens, first.tokenId, first.logprob, first.ids, first.tops);
 		}
 		this.#held = '';
 		this.#shown = 0;
@@ -113,9 +121,9 @@ export class PieceAssembler {
 	}
 
 	/** Text for the tokens that wait without: a character that never became whole. True: a stop string is there. */
-	complete(text: string, tokenId: number, logprob: number): boolean {
+	complete(text: string, tokenId: number, logprob: number, tops: string | null = null): boolean {
 		this.#carried = Math.max(0, this.#carried - 1);
-		return this.push(text, tokenId, logprob, this.#carriedIds.pop());
+		return this.push(text, tokenId, logprob, this.#carriedIds.pop(), tops);
 	}
 
 	/** The generation ended otherwise: what was held is text after all. */
@@ -128,7 +136,7 @@ export class PieceAssembler {
 		let count = 0;
 		for (const token of this.#tokens) {
 			if (token.end > until) break;
-			this.#give(this.#held.slice(this.#shown, token.end), token.tokens, token.tokenId, token.logprob, token.ids);
+			this.#give(this.#held.slice(this.#shown, token.end), token.tokens, token.tokenId, token.logprob, token.ids, token.tops);
 			this.#shown = token.end;
 			count += 1;
 		}
@@ -140,23 +148,23 @@ export class PieceAssembler {
 		this.#shown = 0;
 	}
 
-	#give(text: string, tokens: number, tokenId: number, logprob: number, ids: readonly number[] | null): void {
+	#give(text: string, tokens: number, tokenId: number, logprob: number, ids: readonly number[] | null, tops: string | null): void {
 		if (this.#replay !== null) return this.#replay(text);
 		this.tokensOut += tokens;
 		const told = this.#tellIds ? ids : null;
-		if (tokens <= tokensMax) return this.#emit(text, tokens, tokenId, logprob, told);
+		if (tokens <= tokensMax) return this.#emit(text, tokens, tokenId, logprob, told, tops);
 		let from = 0;
 		for (; tokens - from > tokensMax; from += tokensMax) {
-			this.#emit('', tokensMax, -1, Number.NaN, told?.slice(from, from + tokensMax) ?? null);
+			this.#emit('', tokensMax, -1, Number.NaN, told?.slice(from, from + tokensMax) ?? null, null);
 		}
-		this.#emit(text, tokens - from, tokenId, logprob, told?.slice(from) ?? null);
+		this.#emit(text, tokens - from, tokenId, logprob, told?.slice(from) ?? null, tops);
 	}
 
 	#flushCarried(): void {
 		if (this.#carried === 0) return;
 		const carried = this.#carried;
 		this.#carried = 0;
-		this.#give('', carried, -1, Number.NaN, this.#carriedIds);
+		this.#give('', carried, -1, Number.NaN, this.#carriedIds, null);
 		this.#carriedIds = [];
 	}
 }

@@ -123,7 +123,23 @@ export const resultSchema = Type.Object({
 		Type.Array(Type.Object({ id: text, type: oneOf(['function']), function: Type.Object({ name: text, arguments: text }) })),
 	),
 	logprobs: Type.Optional(
-		Type.Array(Type.Object({ token: text, id: Type.Optional(Type.Integer()), logprob: Type.Optional(Type.Number()) })),
+		Type.Array(
+			Type.Object({
+				token: text,
+				id: Type.Optional(Type.Integer()),
+				logprob: Type.Optional(Type.Number()),
+				top_logprobs: Type.Optional(
+					Type.Array(
+						Type.Object({
+							token: text,
+							id: Type.Optional(Type.Integer()),
+							logprob: Type.Number(),
+							bytes: Type.Optional(Type.Array(count, { description: 'Where token is a part of a character' })),
+						}),
+					),
+				),
+			}),
+		),
 	),
 	vectors: Type.Optional(Type.Array(Type.Array(Type.Number()))),
 	scores: Type.Optional(Type.Array(Type.Number(), { description: 'Of each text of a rerank, in the order of the inputs' })),

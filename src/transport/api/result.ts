@@ -5,6 +5,7 @@
 import type { TaskView } from '../../actors/serving/task-directory.ts';
 import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
+import type { TokenJson } from '../stream/token-frames.ts';
 import { answerOf } from './answer.ts';
 import { httpStatus } from './errors.ts';
 import type { FrontParts } from './front-parts.ts';
@@ -74,6 +75,11 @@ function outputOf(task: TaskView): Record<string, unknown> {
 		text,
 		...(reasoning === '' ? {} : { reasoning }),
 		...(toolCalls.length === 0 ? {} : { tool_calls: toolCalls }),
-		...(task.request.sampling.logprobs ? { logprobs: logprobs.map(({ t, id, logprob }) => ({ token: t, id, logprob })) } : {}),
+		...(task.request.sampling.logprobs ? { logprobs: logprobs.map(scoreJson) } : {}),
 	};
+}
+
+function scoreJson({ t, id, logprob, top_logprobs: tops }: TokenJson): Record<string, unknown> {
+	const topJson = tops?.map(({ t: token, ...top }) => ({ token, ...top }));
+	return { token: t, id, logprob, ...(topJson === undefined ? {} : { top_logprobs: topJson }) };
 }

@@ -3,6 +3,7 @@
  * as the inside of a JSON string: no parse, no copy. Pieces with more to them are parsed. Pure; `text` runs once per token.
  */
 import type { LogSlice } from '../../actors/serving/event-log-view.ts';
+import type { TopToken } from '../../actors/serving/top-tokens.ts';
 
 /** A token event. */
 export interface TokenJson {
@@ -13,6 +14,8 @@ export interface TokenJson {
 	readonly c?: 'reasoning' | 'tool';
 	readonly id?: number;
 	readonly logprob?: number | null;
+	/** Where they were asked for, and its engine told them. */
+	readonly top_logprobs?: readonly TopToken[];
 }
 
 export interface FrameVisitor {

@@ -22,8 +22,19 @@ export interface Score {
 	readonly logprob: number;
 }
 
+export interface ScoredToken extends Score {
+	readonly top_logprobs: readonly Score[];
+}
+
+/** `completion_token_output::to_json`: `token` is cut behind its last whole character (`validate_utf8`), `bytes` are all of them. */
+export function scoreOf(id: number, bytes: Buffer, logprob: number): Score {
+	let whole = bytes.length;
+	while (whole > 0 && bytes.subarray(0, whole).toString().includes('\u{fffd}')) whole -= 1;
+	return { id, token: bytes.toString('utf8', 0, whole), bytes: [...bytes], logprob };
+}
+
 /** `server_task_result_cmpl_partial::to_json_non_oaicompat`. */
-export function partialOf(content: string, id: number, predicted: number, evaluated: number, scores: readonly Score[] | null): unknown {
+export function partialOf(content: string, id: number, predicted: number, evaluated: number, score: ScoredToken | null): unknown {
 	return {
 		index: 0,
 		content,
@@ -34,7 +45,7 @@ export function partialOf(content: string, id: number, predicted: number, evalua
 		tokens_predicted: predicted,
 		tokens_evaluated: evaluated,
 		// `completion_token_output::probs_vector_to_json`
-		...(scores === null ? {} : { completion_probabilities: scores.map((score) => ({ ...score, top_logprobs: [score] })) }),
+		...(score === null ? {} : { completion_probabilities: [score] }),
 	};
 }
 

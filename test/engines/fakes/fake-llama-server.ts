@@ -3,8 +3,8 @@
  * (`fake-llama-frames.ts`). Knows no field that it does not, and says so by `strayed`.
  */
 import type { FakeExchange } from './fake-exchange.ts';
-import { chatChunkOf, dataOf, errorOf, finalOf, modelsOf, partialOf, propsOf, usageChunkOf } from './fake-llama-frames.ts';
-import { beginOfText, bytesOf, endOfText, tokenize } from './fake-model.ts';
+import { chatChunkOf, dataOf, errorOf, finalOf, modelsOf, partialOf, propsOf, scoreOf, usageChunkOf } from './fake-llama-frames.ts';
+import { beginOfText, bytesOf, endOfText, likeliest, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
 import { FakeSlots, type FakeSlotsOptions, type FakeWork } from './fake-slots.ts';
 import {
@@ -173,12 +173,13 @@ export class FakeLlamaServer {
 		// `tokenize_mixed`: the text first, with what it begins with.
 		const prompt = [beginOfText, ...parts.flatMap((part) => (typeof part === 'number' ? [part] : tokenize(part)))];
 		if (this.#tooLong(exchange, prompt)) return;
-		const wantsScores = Number(body['n_probs'] ?? 0) > 0;
+		const probs = Number(body['n_probs'] ?? 0);
 		let slot = 0;
 		let cached = 0;
 		const partial = (text: string, id: number, logprob: number, made: number): void => {
-			const score = { id, token: text, bytes: [...Buffer.from(text)], logprob };
-			exchange.event(dataOf(partialOf(text, id, made, prompt.length, wantsScores ? [score] : null)));
+			const tops = likeliest({ id, logprob }, probs).map((top) => scoreOf(top.id, bytesOf(top.id), top.logprob));
+			const score = probs === 0 ? null : { ...scoreOf(id, Buffer.from(text), logprob), top_logprobs: tops };
+			exchange.event(dataOf(partialOf(text, id, made, prompt.length, score)));
 		};
 		this.#generate(exchange, body, prompt, Number(body['n_predict'] ?? -1), {
 			begun: (taken, inCache) => {

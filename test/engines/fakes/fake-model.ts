@@ -88,6 +88,13 @@ export function nextToken(before: readonly number[], seed: number | null, whole 
 	return { id, logprob: -((hash >>> 8) % 1000) / 512 };
 }
 
+/** The likeliest tokens where that one was taken as the likeliest, which is the first: of bytes that are no character alone, too. */
+export function likeliest(taken: Next, count: number): Next[] {
+	return Array.from({ length: count }, (_, place) =>
+		place === 0 ? taken : { id: (taken.id + 37 * place) % texts.length, logprob: taken.logprob - place / 4 },
+	);
+}
+
 /** The byte that goes on with a character whose first bytes are the last tokens. */
 function openCharacter(before: readonly number[]): number | null {
 	for (const bytes of bytewise) {

@@ -3,7 +3,7 @@
  * the schema of its request and its answer there. It knows no field of other engines, and says so by `strayed`.
  */
 import type { FakeExchange } from './fake-exchange.ts';
-import { bytesOf, tokenize } from './fake-model.ts';
+import { bytesOf, likeliest, type Next, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
 import { type FakeEnd, FakeSlots, type FakeStep, type FakeWork } from './fake-slots.ts';
 import {
@@ -100,7 +100,7 @@ export class FakeOpenai {
 			scored && {
 				tokens: scored.map(({ token }) => token),
 				token_logprobs: scored.map(({ logprob }) => logprob),
-				top_logprobs: scored.map(({ token, logprob }) => ({ [token]: logprob })),
+				top_logprobs: scored.map(({ tops }) => Object.fromEntries(tops.map(({ token, logprob }) => [token, logprob]))),
 				text_offset: scored.map(() => 0),
 			};
 		const choice = (text: string, reason: string | null, scored: readonly Scored[] | null = null): unknown => ({
@@ -133,10 +133,11 @@ export class FakeOpenai {
 			usage,
 			...(this.obfuscates ? { obfuscation: 'x'.repeat(1 + (this.slots.busy % 3)) } : {}),
 		});
-		// CreateChatCompletionStreamResponse: ChatCompletionTokenLogprob
+		// CreateChatCompletionStreamResponse: ChatCompletionTokenLogprob, whose `top_logprobs` have the same three fields
+		const json = ({ token, logprob, bytes }: Named): object => ({ token, logprob, bytes: [...bytes] });
 		const scores = (scored: readonly Scored[] | null): unknown =>
 			scored && {
-				content: scored.map(({ token, logprob, bytes }) => ({ token, logprob, bytes: [...bytes], top_logprobs: [] })),
+				content: scored.map((each) => ({ ...json(each), top_logprobs: each.tops.map(json) })),
 				refusal: null,
 			};
 		const choice = (delta: unknown, reason: string | null, scored: readonly Scored[] | null = null): unknown => ({
@@ -202,6 +203,9 @@ export class FakeOpenai {
 		const { include_usage: usage } = (body['stream_options'] ?? {}) as { include_usage?: boolean };
 		const say = (value: unknown): void => exchange.event(event(value));
 		const wantsScores = this.scores && body['logprobs'] !== undefined && body['logprobs'] !== false;
+		// "top_logprobs … logprobs must be set to true if this parameter is used"; of completions `logprobs` itself is their number.
+		if (body['top_logprobs'] !== undefined && body['logprobs'] !== true) this.#stray('top_logprobs without logprobs');
+		const beside = Number(typeof body['logprobs'] === 'number' ? body['logprobs'] : (body['top_logprobs'] ?? 0));
 		/** Of tokens that no text has told of. */
 		const scored: Scored[] = [];
 		const told = (): readonly Scored[] | null => (wantsScores ? scored.splice(0) : null);
@@ -215,11 +219,7 @@ export class FakeOpenai {
 				for (const each of frames.begin) say(each);
 			},
 			token: ({ text, id, logprob }: FakeStep) => {
-				const bytes = bytesOf(id);
-				const own = bytes.toString();
-				// Of a part of a character: seen of the API, whose words are "the bytes … must be combined".
-				const token = own.includes('\u{fffd}') ? `bytes:${[...bytes].map((byte) => `\\x${byte.toString(16)}`).join('')}` : own;
-				scored.push({ token, logprob, bytes });
+				scored.push({ ...named({ id, logprob }), tops: likeliest({ id, logprob }, beside).map(named) });
 				if (text !== '') say(frames.delta(text, told()));
 			},
 			ended: ({ reason, text, made }: FakeEnd) => {
@@ -253,10 +253,22 @@ export class FakeOpenai {
 }
 
 /** `ChatCompletionTokenLogprob`, as far as both streams have it. */
-interface Scored {
+interface Named {
 	readonly token: string;
 	readonly logprob: number;
 	readonly bytes: Buffer;
+}
+
+interface Scored extends Named {
+	readonly tops: readonly Named[];
+}
+
+function named({ id, logprob }: Next): Named {
+	const bytes = bytesOf(id);
+	const own = bytes.toString();
+	// Of a part of a character: seen of the API, whose words are "the bytes … must be combined".
+	const token = own.includes('\u{fffd}') ? `bytes:${[...bytes].map((byte) => `\\x${byte.toString(16)}`).join('')}` : own;
+	return { token, logprob, bytes };
 }
 
 /** What differs between the two streams. */

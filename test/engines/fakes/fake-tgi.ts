@@ -3,7 +3,7 @@
  * beside it. A field that is not in a schema, or a value that `router/src/validation.rs` refuses, is noted as strayed.
  */
 import type { FakeExchange } from './fake-exchange.ts';
-import { beginOfText, bytesOf, endOfText, tokenize } from './fake-model.ts';
+import { beginOfText, bytesOf, endOfText, likeliest, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
 import { FakeSlots, type FakeStep, type FakeWork } from './fake-slots.ts';
 import {
@@ -48,6 +48,8 @@ const parameters: BodyFields = {
 	'stop?': (value) => isListOf(isText)(value) && (value as readonly string[]).length <= 4,
 	'seed?': isAbove0,
 	'grammar?': isObject,
+	// `--max-top-n-tokens`, 5 where it is not given
+	'top_n_tokens?': isBetween(0, 5),
 };
 /** ChatRequest */
 const chatFields: BodyFields = {
@@ -151,10 +153,13 @@ export class FakeTgi {
 					index += 1;
 					const details = { finish_reason: end, generated_tokens: made, seed: asked['seed'] ?? null, input_length: prompt.length };
 					const { id, logprob, special } = token;
+					// StreamResponse: `skip_serializing_if = "Vec::is_empty"`
+					const tops = topTokens(token, asked['top_n_tokens']);
 					return [
 						event({
 							index,
 							token: { id, text: token.text, logprob, special },
+							...(tops.length === 0 ? {} : { top_tokens: tops }),
 							generated_text: end === null ? null : text,
 							details: end === null || asked['details'] !== true ? null : details,
 						}),
@@ -188,11 +193,15 @@ export class FakeTgi {
 			prompt,
 			{ ...asked, greedy: asked['temperature'] === 0 },
 			{
-				tell: ({ text, special, made, end }) => {
+				tell: ({ made, end, ...token }) => {
 					tokens = made;
-					const delta = { role: 'assistant', content: special ? '' : text };
+					const delta = { role: 'assistant', content: token.special ? '' : token.text };
 					const reason = end === null || end === 'length' ? end : 'stop';
-					return [chunk([{ index: 0, delta, logprobs: null, finish_reason: reason }], null)];
+					// `impl From<(Token, Vec<Token>)> for ChatCompletionLogprobs`
+					const tops = topTokens(token, asked['top_logprobs']).map(({ text, logprob }) => ({ token: text, logprob }));
+					const logprobs =
+						asked['logprobs'] === true ? { content: [{ token: token.text, logprob: token.logprob, top_logprobs: tops }] } : null;
+					return [chunk([{ index: 0, delta, logprobs, finish_reason: reason }], null)];
 				},
 				last: () => {
 					const usage = { prompt_tokens: prompt.length, completion_tokens: tokens, total_tokens: prompt.length + tokens };
@@ -265,6 +274,11 @@ export class FakeTgi {
 		);
 		return `${turns.map(({ role, content }) => `<${String(role)}> ${String(content)}\n`).join('')}<assistant>`;
 	}
+}
+
+/** Token of `top_tokens`. */
+function topTokens({ id, logprob }: Pick<Told, 'id' | 'logprob'>, count: unknown): readonly Omit<Told, 'made' | 'end'>[] {
+	return likeliest({ id, logprob }, Number(count ?? 0)).map((top) => ({ ...top, text: bytesOf(top.id).toString(), special: false }));
 }
 
 /** The tokenizer puts a token of its own before a text. */

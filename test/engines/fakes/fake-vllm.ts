@@ -3,7 +3,7 @@
  * takes and answers. A field that its protocol does not have is noted as strayed, though vLLM itself passes over it.
  */
 import type { FakeExchange } from './fake-exchange.ts';
-import { beginOfText, bytesOf, tokenize } from './fake-model.ts';
+import { beginOfText, bytesOf, likeliest, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
 import { FakeSlots } from './fake-slots.ts';
 import { type VllmStep, vllmText } from './fake-vllm-text.ts';
@@ -197,12 +197,17 @@ export class FakeVllm {
 		const head = { id: `cmpl-${this.#answers++}`, object: 'text_completion', created: 1_700_000_000, model: this.model };
 		let first = true;
 		this.#generate(exchange, body, prompt, head, ({ text, ids, logprobs, finish, stopReason }) => {
-			const names = ids.map((id) => `token_id:${id}`);
+			// `_create_completion_logprobs`: by text or all by id; "the top num_output_top_logprobs + 1"
+			const name = namerOf(body);
 			const scores = {
 				text_offset: ids.map(() => 0),
 				token_logprobs: logprobs,
-				tokens: names,
-				top_logprobs: names.map((name, index) => ({ [name]: logprobs[index] })),
+				tokens: ids.map(name),
+				top_logprobs: ids.map((id, index) =>
+					Object.fromEntries(
+						likeliest({ id, logprob: logprobs[index] ?? 0 }, Number(body['logprobs'] ?? 0) + 1).map((top) => [name(top.id), top.logprob]),
+					),
+				),
 			};
 			const choice = {
 				index: 0,
@@ -227,11 +232,17 @@ export class FakeVllm {
 		let first = true;
 		this.#generate(exchange, body, prompt, head, ({ text, ids, logprobs, finish, stopReason }) => {
 			const told = body['return_token_ids'] === true;
+			// `_create_chat_logprobs`, `_get_top_logprobs`: the bytes are those of the decoded text, of the likeliest those of the name
+			const name = namerOf(body);
 			const content = ids.map((id, index) => ({
-				token: `token_id:${id}`,
+				token: name(id),
 				logprob: logprobs[index],
-				bytes: [...bytesOf(id)],
-				top_logprobs: [],
+				bytes: [...Buffer.from(bytesOf(id).toString())],
+				top_logprobs: likeliest({ id, logprob: logprobs[index] ?? 0 }, Number(body['top_logprobs'] ?? 0)).map((top) => ({
+					token: name(top.id),
+					logprob: top.logprob,
+					bytes: [...Buffer.from(name(top.id))],
+				})),
 			}));
 			const role = { index: 0, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null };
 			const choice = {
@@ -330,6 +341,11 @@ export class FakeVllm {
 		const text = turns.map(({ role, content }) => `<${String(role)}> ${String(content)}\n`).join('');
 		return [beginOfText, ...tokenize(`${text}<assistant>`)];
 	}
+}
+
+/** `_get_decoded_token`: `format_token_id_placeholder` where ids are asked for. */
+function namerOf(body: Body): (id: number) => string {
+	return body['return_tokens_as_token_ids'] === true ? (id) => `token_id:${id}` : (id) => bytesOf(id).toString();
 }
 
 /** As a byte-level vocabulary has it: what cannot be printed is shifted to U+0100 and above, in order. */

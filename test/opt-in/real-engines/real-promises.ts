@@ -45,6 +45,7 @@ const noTokenizer = 'Triton has no tokenizer, and names no token ids';
 const triton: EnginePromises = {
 	...openai,
 	logprobs: noTokenizer,
+	tops: noTokenizer,
 	resume: noTokenizer,
 	resumeChat: noTokenizer,
 	counts: noTokenizer,

@@ -22,6 +22,8 @@ const toolCall = Type.Object({
 });
 const identity = { id: text, created: count, model: text, system_fingerprint: Type.Optional(text) };
 
+const scoredToken = { token: text, logprob: Type.Number(), bytes: Type.Array(count) };
+
 export const chatAnswerSchema = Type.Object({
 	...identity,
 	object: oneOf(['chat.completion'], 'What it is'),
@@ -37,9 +39,7 @@ export const chatAnswerSchema = Type.Object({
 			}),
 			logprobs: nullable(
 				Type.Object({
-					content: Type.Array(
-						Type.Object({ token: text, logprob: Type.Number(), bytes: Type.Array(count), top_logprobs: Type.Array(Type.Unknown()) }),
-					),
+					content: Type.Array(Type.Object({ ...scoredToken, top_logprobs: Type.Array(Type.Object(scoredToken)) })),
 					refusal: Type.Null(),
 				}),
 			),
@@ -60,7 +60,7 @@ export const completionAnswerSchema = Type.Object({
 				Type.Object({
 					tokens: Type.Array(text),
 					token_logprobs: Type.Array(Type.Number()),
-					top_logprobs: Type.Null(),
+					top_logprobs: nullable(Type.Array(Type.Record(Type.String(), Type.Number()))),
 					text_offset: Type.Array(count),
 				}),
 			),

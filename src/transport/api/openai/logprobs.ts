@@ -1,9 +1,15 @@
-/** Log-probabilities in the two shapes of OpenAI. Only those of the tokens that were taken are known. Pure. */
+/** Log-probabilities in the two shapes of OpenAI: of the tokens that were taken, and of the likeliest beside them where these were asked for. Pure. */
+import { leastLogprob, type TopToken } from '../../../actors/serving/top-tokens.ts';
 import type { TokenJson } from '../../stream/token-frames.ts';
 
 export function chatLogprobs(tokens: readonly TokenJson[]) {
 	return {
-		content: tokens.map(({ t, logprob }) => ({ token: t, logprob: logprob ?? leastLogprob, bytes: [...Buffer.from(t)], top_logprobs: [] })),
+		content: tokens.map(({ t, logprob, top_logprobs: tops = [] }) => ({
+			token: t,
+			logprob: logprob ?? leastLogprob,
+			bytes: bytesOf({ t }),
+			top_logprobs: tops.map((top) => ({ token: top.t, logprob: top.logprob, bytes: bytesOf(top) })),
+		})),
 		refusal: null,
 	};
 }
@@ -14,7 +20,7 @@ export function completionLogprobs(tokens: readonly TokenJson[], offset: number)
 	return {
 		tokens: tokens.map(({ t }) => t),
 		token_logprobs: tokens.map(({ logprob }) => logprob ?? leastLogprob),
-		top_logprobs: null,
+		top_logprobs: tokens.some((token) => token.top_logprobs !== undefined) ? tokens.map(topsByText) : null,
 		text_offset: tokens.map(({ t }) => {
 			at += t.length;
 			return at - t.length;
@@ -22,5 +28,11 @@ export function completionLogprobs(tokens: readonly TokenJson[], offset: number)
 	};
 }
 
-/** What OpenAI says of a token that is as good as impossible. */
-const leastLogprob = -9999;
+/** The one that was taken is always among them. */
+function topsByText({ t, logprob, top_logprobs: tops = [] }: TokenJson): Readonly<Record<string, number>> {
+	return { ...Object.fromEntries(tops.map((top) => [top.t, top.logprob])), [t]: logprob ?? leastLogprob };
+}
+
+function bytesOf({ t, bytes }: Pick<TopToken, 't' | 'bytes'>): readonly number[] {
+	return bytes ?? [...Buffer.from(t)];
+}
