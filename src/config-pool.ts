@@ -79,6 +79,7 @@ export interface PoolConfig {
 		readonly tokensOut: number;
 		/** It is not the default, which holds for no pool in particular. */
 		readonly configured: boolean;
+		readonly loadMs: number | null;
 	};
 	readonly timeouts: { readonly firstTokenMs: number; readonly idleMs: number; readonly wallMs: number };
 	/** Null unless the engine is `scripted`. */
@@ -163,6 +164,7 @@ export function resolvePool(pool: PoolFile, { path, hasScript, room, world, prob
 			configured: Object.entries(perfPriorDefaults).some(
 				([key, value]) => pool.perf_prior[key as keyof typeof perfPriorDefaults] !== value,
 			),
+			loadMs: pool.perf_prior.load_ms ?? null,
 		},
 		timeouts: { firstTokenMs: pool.timeouts.first_token_ms, idleMs: pool.timeouts.idle_ms, wallMs: pool.timeouts.wall_ms },
 		scripted: scripted

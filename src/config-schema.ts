@@ -45,6 +45,7 @@ const perfPrior = section(
 			description: 'Tokens made in a second, each slot',
 		}),
 		tokens_out: Type.Integer({ minimum: 1, default: perfPriorDefaults.tokens_out, description: 'Tokens of an answer' }),
+		load_ms: Type.Optional(Type.Integer({ minimum: 0, description: 'From the start of an engine until it is ready, ms' })),
 	},
 	'What predictions go by until the pool was measured; deadlines too, where it is not the default',
 );

@@ -354,6 +354,7 @@ function poolSpec(pool: PoolConfig, caches: string): PoolSpec {
 		aliases: pool.aliases,
 		devices: pool.devices,
 		replicas: pool.replicas,
+		slots: pool.slots,
 		workers: pool.workers,
 		maxTokensOut: pool.maxTokensOut,
 		queue: pool.queue,

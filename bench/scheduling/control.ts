@@ -27,6 +27,7 @@ export function poolSpec(poolId: string): PoolSpec {
 		aliases: ['default'],
 		devices: null,
 		replicas: 2,
+		slots: 16,
 		workers: false,
 		maxTokensOut: 1_024,
 		queue: {
@@ -38,7 +39,7 @@ export function poolSpec(poolId: string): PoolSpec {
 			preemption: 'off',
 		},
 		migration: 'on',
-		perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 },
+		perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128, loadMs: null },
 		prices: { perTokenIn: 0, perTokenOut: 0 },
 		timeouts: { firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },
 		cacheDir: null,
@@ -124,8 +125,18 @@ export class Control {
 			if (command.type !== 'start-replica') return;
 			const { replicaId, poolId, model, settings } = command.replica;
 			const replica = system.edge<ReplicaCommand>(() => undefined);
-			command.replyTo.tell({ type: 'replica-started', replicaId, model, settings, breaker: null, caches: null, replyTo: replica });
-			command.replyTo.tell({ type: 'replica-ready', replicaId, facts: facts(poolId, replicaId) });
+			command.replyTo.tell({
+				type: 'replica-started',
+				replicaId,
+				model,
+				settings,
+				breaker: null,
+				caches: null,
+				startedAt: 0,
+				lastLoadMs: null,
+				replyTo: replica,
+			});
+			command.replyTo.tell({ type: 'replica-ready', replicaId, facts: facts(poolId, replicaId), loadMs: 1_000 });
 		});
 		this.dispatcher.tell({ type: 'engine-joined', engineId: 'engine-0', replyTo: engine });
 	}

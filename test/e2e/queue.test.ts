@@ -86,7 +86,10 @@ describe('several pools', () => {
 	let daemon: Daemon;
 	before(async () => {
 		const shared = { aliases: ['both'] };
-		daemon = await startDaemon({ config: { pools: [pool('a', { ...shared, slots: 4 }), pool('b', shared), pool('other')] } });
+		const loads = { scripted: { decode_tokens_per_s: 200, tokens: 20, load_ms: 1_500 } };
+		daemon = await startDaemon({
+			config: { pools: [pool('a', { ...shared, slots: 4 }), pool('b', shared), pool('other'), pool('slow', loads)] },
+		});
 	});
 	after(() => daemon.stop());
 
@@ -141,6 +144,33 @@ describe('several pools', () => {
 		assert.deepEqual(await post(daemon, '/v2/pools/a/undrain', {}, 202), { pool_id: 'a', draining: false });
 		const back = await submit(daemon.url, { model_ref: 'both', prompt: 'x', placement: { pin_pool_id: 'a' } });
 		assert.equal((await (await Watch.open(daemon.url, back.task_id)).all()).at(-1)?.name, 'end');
+	});
+
+	it('one that loads its model says when that will be done, and when its tasks start, as its last load had it', async () => {
+		while ((await getJson(daemon, '/v2/pools/slow'))['state'] !== 'ready') await new Promise((resolve) => setTimeout(resolve, 20));
+		await post(daemon, '/v2/pools/slow/purge', { purge_engine: true, force: true }, 202);
+		while ((await getJson(daemon, '/v2/pools/slow'))['state'] === 'ready') await new Promise((resolve) => setTimeout(resolve, 5));
+		const preview = await post(daemon, '/v2/tasks/preview', { model_ref: 'slow', prompt: 'x' }, 200);
+		const accepted = await post(daemon, '/v2/tasks', { model_ref: 'slow', prompt: 'x' }, 202);
+		const watch = await Watch.open(daemon.url, String(accepted['task_id']));
+		const late = await post(daemon, '/v2/tasks', { model_ref: 'slow', prompt: 'x', deadline_ms: 100 }, 400);
+		assert.equal(late['code'], 'DEADLINE_UNMET');
+		for (const told of [preview, accepted]) {
+			const [step, ...more] = (told['preparation'] as { steps: Json[] }).steps;
+			assert.deepEqual([step?.['kind'], step?.['group'], step?.['status'], more], ['pool_warmup', 'slow', 'running', []]);
+			const estimatedMs = Number(step?.['estimated_ms']);
+			assert.ok(estimatedMs > 500 && estimatedMs < 6_000, `${estimatedMs}`);
+			assert.equal(told['predicted_start_ms'], estimatedMs, 'nothing else is before it');
+		}
+		const seen = await watch.all();
+		const prep = seen[0]?.data['prep'] as Json[] | undefined;
+		assert.equal(prep?.[0]?.['id'], 'warmup-slow');
+		const task = await getJson(daemon, `/v2/tasks/${String(accepted['task_id'])}`);
+		const waitedMs = Number((task['timings'] as Json)['queue_ms']);
+		assert.ok(
+			Math.abs(waitedMs - Number(accepted['predicted_start_ms'])) < 1_500,
+			`${waitedMs}, ${String(accepted['predicted_start_ms'])}`,
+		);
 	});
 
 	it('names what is wrong with an order', async () => {

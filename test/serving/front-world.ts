@@ -68,6 +68,7 @@ export function standingOf(position: number): QueueStanding {
 		predictedEndP90Ms: position * 2000 + 1000,
 		estimated: 'prior',
 		queueDepth: position + 1,
+		warmUp: null,
 	};
 }
 

@@ -50,7 +50,16 @@ class Books {
 	/** A task that waits as it should. */
 	wait(taskId: string): Waiting {
 		const { tenant, priority, admittedAt, deadlineAt, queuedBytes: bytes, ...rest } = summary(taskId);
-		const told = { predictedStartMs: 0, predictedEndMs: 0, toldPosition: 0, toldAt: 0, startMs: 0, enqueuedAt: 0, serviceMs: 1 };
+		const told = {
+			predictedStartMs: 0,
+			predictedEndMs: 0,
+			toldPosition: 0,
+			toldAt: 0,
+			startMs: 0,
+			enqueuedAt: 0,
+			serviceMs: 1,
+			cold: false,
+		};
 		const terms = { lease: null, outputCap: null, wallCapMs: null, budget: null, replicaId: null, held: null };
 		const ref = this.#system.edge<PlacementNews>(() => undefined);
 		const places = { taskId, tenant, priority, admittedAt, deadlineAt, bytes, workMs: 1, cost: 1, costAtStart: 1 };

@@ -24,12 +24,13 @@ export const spec: PoolSpec = {
 	aliases: ['default'],
 	devices: null,
 	replicas: 1,
+	slots,
 	workers: false,
 	maxTokensOut: 32,
 	queue: { capacity: 1000, bytesMax: 1 << 28, fullPolicy: 'reject', batchMaxWaitMs: 60_000, order: 'fifo', preemption: 'off' },
 	migration: 'on',
 	prices: { perTokenIn: 0.001, perTokenOut: 0.002 },
-	perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 },
+	perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128, loadMs: null },
 	timeouts: { firstTokenMs: 5000, idleMs: 5000, wallMs: 60_000 },
 	cacheDir: null,
 	settings: null,
@@ -94,10 +95,12 @@ export class Together {
 				settings,
 				breaker: null,
 				caches: null,
+				startedAt: 0,
+				lastLoadMs: null,
 				replyTo: replica,
 			});
 			const facts = { ...replicaFacts, replicaId: this.#replicaId, slots };
-			command.replyTo.tell({ type: 'replica-ready', replicaId: this.#replicaId, facts });
+			command.replyTo.tell({ type: 'replica-ready', replicaId: this.#replicaId, facts, loadMs: 1_000 });
 		});
 		this.#dispatcher.tell({ type: 'engine-joined', engineId: 'engine-0', replyTo: guardian });
 		world.host.advance(1000);

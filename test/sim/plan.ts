@@ -88,6 +88,7 @@ export function drawPlan(seed: number): Plan {
 			aliases: ['default'],
 			devices: null,
 			replicas: upTo(2),
+			slots: 2,
 			workers: false,
 			maxTokensOut: 64,
 			queue: {
@@ -100,7 +101,7 @@ export function drawPlan(seed: number): Plan {
 			},
 			migration: one('on', 'on', 'off'),
 			prices: { perTokenIn: 0.001, perTokenOut: 0.002 },
-			perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128 },
+			perfPrior: { prefillTokensPerS: 1_000, decodeTokensPerS: 50, tokensOut: 128, loadMs: null },
 			timeouts: one(
 				{ firstTokenMs: 60_000, idleMs: 30_000, wallMs: 600_000 },
 				{ firstTokenMs: 1_500, idleMs: 700, wallMs: 4_000 },

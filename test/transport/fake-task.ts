@@ -48,6 +48,7 @@ export function standingAt(position: number): QueueStanding {
 		predictedEndP90Ms: position * 200 + 100,
 		estimated: 'prior',
 		queueDepth: position + 1,
+		warmUp: null,
 	};
 }
 

@@ -8,7 +8,7 @@ import * as schemas from '../../src/transport/api/response-schemas.ts';
 import { threadLog } from '../../src/transport/telemetry/logs.ts';
 import { threadTelemetry } from '../../src/transport/telemetry/metrics.ts';
 import { decisionRecord } from '../serving/summaries.ts';
-import { taskRequest } from './fake-task.ts';
+import { standingAt, taskRequest } from './fake-task.ts';
 import { json, refused } from './published-answers.ts';
 import { dechunked } from './raw-client.ts';
 import { poolView, startFront, type TestFront } from './test-front.ts';
@@ -55,14 +55,18 @@ describe('POST /v2/tasks', () => {
 	});
 
 	it('tells the probability of being on time when there is a deadline, and what a starting pool has to do', async () => {
-		front.tasks.pools = [poolView({ state: 'starting' })];
+		front.tasks.standing = { ...standingAt(3), warmUp: { status: 'waiting', leftMs: 2_345.6 } };
 		const accepted = await json(await front.post('/v2/tasks', { ...body, deadline_ms: 5000 }), 202, schemas.acceptedSchema);
 		assert.equal(accepted['on_time_probability'], 0.5);
-		const { steps } = accepted['preparation'] as { steps: { kind: string }[] };
+		const { steps } = accepted['preparation'] as { steps: Record<string, unknown>[] };
 		assert.deepEqual(
-			steps.map(({ kind }) => kind),
-			['pool_warmup'],
+			steps.map(({ kind, status, estimated_ms: ms }) => ({ kind, status, ms })),
+			[{ kind: 'pool_warmup', status: 'waiting', ms: 2_346 }],
 		);
+		front.tasks.standing = { ...standingAt(3), warmUp: { status: 'running', leftMs: null } };
+		const unknown = await json(await front.post('/v2/tasks', body), 202, schemas.acceptedSchema);
+		assert.equal((unknown['preparation'] as { steps: Record<string, unknown>[] }).steps[0]?.['estimated_ms'], null);
+		front.tasks.standing = standingAt(3);
 	});
 
 	it('takes the body of curl, which calls it a form', async () => {
@@ -306,6 +310,7 @@ describe('the rest of the API', () => {
 				predictedEndP90Ms: 6,
 				estimated: 'measured',
 				queueDepth: 1,
+				warmUp: null,
 			},
 			onTimeProbability: 1,
 			decision: decisionRecord,

@@ -71,6 +71,8 @@ export class FakeTasks implements TaskDirectory, ActorRef<TasksCommand> {
 	controlReachable = true;
 	/** What becomes of the next requests: opened, a refusal, or silence. */
 	answer: 'open' | 'silence' | Failure = 'open';
+	/** Of those that are opened. */
+	standing = standingAt(3);
 	delivery: 'accepted' | 'full' | 'closed' = 'accepted';
 	readonly #now: () => number;
 	readonly silenced: { readonly request: TaskRequest; readonly replyTo: ActorRef<Opening> }[] = [];
@@ -95,7 +97,7 @@ export class FakeTasks implements TaskDirectory, ActorRef<TasksCommand> {
 		replyTo.tell({
 			type: 'task-opened',
 			task,
-			standing: standingAt(3),
+			standing: this.standing,
 			poolId: 'p1',
 			onTimeProbability: request.deadlineMs === null ? null : 0.5,
 			fresh: known === undefined,

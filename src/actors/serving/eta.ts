@@ -104,9 +104,9 @@ export class PaceMeter {
 		return Math.max(0, prefillMs - heldMs) + this.#moreTokens(work, made) * msPerToken;
 	}
 
-	/** How long a task holds a slot: as measured, whatever the outcome, else as its like would. */
-	get heldMs(): number {
-		return this.#heldMs ?? this.serviceMs({ promptTokens: 0, expectedTokens: null, maxTokens: this.prior.tokensOut }, 1);
+	/** How long a task holds a slot: as measured, whatever the outcome, else as those that wait would (`foreseenMs`), else as its like. */
+	heldMs(foreseenMs: number | null): number {
+		return this.#heldMs ?? foreseenMs ?? this.serviceMs({ promptTokens: 0, expectedTokens: null, maxTokens: this.prior.tokensOut }, 1);
 	}
 
 	/**

@@ -152,6 +152,15 @@ export interface QueueStanding {
 	readonly predictedEndP90Ms: number;
 	readonly estimated: 'prior' | 'measured';
 	readonly queueDepth: number;
+	/** Of a pool that can give no slot before an engine has loaded: these times count that in. Null: it can, once it is the task's turn. */
+	readonly warmUp: WarmUpTold | null;
+}
+
+export interface WarmUpTold {
+	/** `waiting`: the engine has failed, and is started again later. */
+	readonly status: 'running' | 'waiting';
+	/** Milliseconds that are left of it; null: nobody has measured it or said it, and what is counted in is a guess. */
+	readonly leftMs: number | null;
 }
 
 /** Task, or the front's `tasks` actor → Dispatcher. */
@@ -379,11 +388,16 @@ export type ReplicaNews =
 			readonly breaker: OpenBreaker | null;
 			/** What it was told to empty is empty, or why not; null: it was told nothing of the kind since its last start. */
 			readonly caches: 'empty' | { readonly problem: string } | null;
+			/** On `Host.now`. */
+			readonly startedAt: number;
+			/** How long its engine took to load that model the last time; null: it never has. */
+			readonly lastLoadMs: number | null;
 			readonly replyTo: ActorRef<ReplicaCommand>;
 	  }
 	| { readonly type: 'model-verified'; readonly model: string; readonly settings: unknown }
 	| { readonly type: 'model-refused'; readonly model: string; readonly failure: Failure }
-	| { readonly type: 'replica-ready'; readonly replicaId: string; readonly facts: ReplicaFacts }
+	/** `loadMs`: from the start of this engine. */
+	| { readonly type: 'replica-ready'; readonly replicaId: string; readonly facts: ReplicaFacts; readonly loadMs: number }
 	/** The engine is gone. The Replica restarts it by itself after `retryInMs`; null: never again. */
 	| {
 			readonly type: 'replica-failed';

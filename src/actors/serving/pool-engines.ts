@@ -65,16 +65,18 @@ export class PoolEngines {
 	}
 
 	heard(news: ReplicaNews): void {
-		const { replicas, epoch, reload, ctx } = this.#pool;
+		const { replicas, epoch, reload, ctx, loads } = this.#pool;
 		if (news.type === 'model-verified' || news.type === 'model-refused') return this.#onModelNews(news);
 		const row = replicas.find(news.replicaId) ?? this.#surplus(news);
 		if (row === undefined) return;
 		if (isTwice(row, news)) return;
+		this.#pool.changed();
 		switch (news.type) {
 			case 'replica-started': {
 				const isNew = row.ref === null && row.breaker.state === 'closed';
 				replicas.starting(row, news);
 				reload.started(row, news);
+				if (news.lastLoadMs !== null) loads.recall(news.model, news.lastLoadMs);
 				if (isNew && news.breaker !== null) this.#slots.trippedBefore(row, news.breaker);
 				// Another model begins with a closed one.
 				if (row.breaker.state === 'closed') ctx.cancelTimer(`breaker ${row.replicaId}`);
@@ -111,12 +113,13 @@ export class PoolEngines {
 		return row;
 	}
 
-	#onReady(row: ReplicaRow, { facts }: Extract<ReplicaNews, { type: 'replica-ready' }>): void {
-		const { ledger, epoch, replicas, telemetry, tasks } = this.#pool;
+	#onReady(row: ReplicaRow, { facts, loadMs }: Extract<ReplicaNews, { type: 'replica-ready' }>): void {
+		const { ledger, epoch, replicas, telemetry, tasks, loads } = this.#pool;
 		if (ledger.has(row.replicaId)) this.#slots.loseLeases(row, 'was started again');
 		// The first engine of a first control thread is known to be idle; any other is asked.
 		const fresh = epoch === 1 && !row.everReady;
 		replicas.ready(row, facts);
+		loads.measured(row.model, loadMs);
 		telemetry.ready(facts);
 		ledger.addReplica(row.replicaId, facts.slots);
 		// Tasks that reported before their replica did. Those of an engine that is gone are void; what the dead held, the audit shows.
@@ -295,7 +298,7 @@ export class PoolEngines {
 		const { ref: model, settings } = reload.target;
 		if (row?.ref?.tell({ type: 'change-model', model, settings, emptyCaches: row !== null && reload.empties(row) }) === 'accepted') {
 			reload.told(row);
-			row.state = 'starting';
+			replicas.exchanged(row);
 			this.#slots.loseLeases(row, 'is started anew');
 		}
 		if (reload.underWay !== null) return;

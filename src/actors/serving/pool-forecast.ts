@@ -4,13 +4,17 @@
  */
 import { ErrorRatios } from './error-ratios.ts';
 import { bytesPerToken, type PaceMeter, type WorkEstimate } from './eta.ts';
+import type { WarmUp } from './load-times.ts';
 import type { QueueStanding, Settlement, TaskSummary } from './messages.ts';
 import type { QueueEntry, QueuePlace, WaitingQueue } from './queue.ts';
-import type { SlotLevels } from './slot-levels.ts';
 import type { PriorityClass } from './task-request.ts';
 
-/** When a task starts that has so much work before it, ms from now. */
-type Starts = Pick<SlotLevels, 'startMs'>;
+export interface Slots {
+	/** When a task starts that has so much work before it, ms from now. */
+	startMs(workAheadMs: number): number;
+	/** What of that is left of a load; null: nothing. */
+	readonly warmUp: WarmUp | null;
+}
 
 export class PoolForecast {
 	readonly #pace: PaceMeter;
@@ -56,35 +60,45 @@ export class PoolForecast {
 	}
 
 	/** Of a task that came now. `startMs`: as the slots alone would have it, before the correction by what is usual. */
-	foresee(summary: TaskSummary, serviceMs: number, slots: Starts): { readonly startMs: number; readonly standing: QueueStanding } {
+	foresee(summary: TaskSummary, serviceMs: number, slots: Slots): { readonly startMs: number; readonly standing: QueueStanding } {
 		const place = this.#queue.placeFor(summary);
 		const startMs = slots.startMs(place.workAheadMs);
-		return { startMs, standing: this.standing(summary.priority, place.position, startMs, serviceMs) };
+		return { startMs, standing: this.standing(summary.priority, place.position, startMs, serviceMs, slots.warmUp) };
 	}
 
-	standingAt(priority: PriorityClass, place: QueuePlace, serviceMs: number, slots: Starts): QueueStanding {
-		return this.standing(priority, place.position, slots.startMs(place.workAheadMs), serviceMs);
+	standingAt(priority: PriorityClass, place: QueuePlace, serviceMs: number, slots: Slots): QueueStanding {
+		return this.standing(priority, place.position, slots.startMs(place.workAheadMs), serviceMs, slots.warmUp);
 	}
 
-	/** Null without a deadline. */
-	onTime({ priority, deadlineAt }: TaskSummary, { predictedEndMs }: QueueStanding, now: number): number | null {
-		return deadlineAt === null ? null : this.#pace.ends[priority].probabilityWithin(predictedEndMs, deadlineAt - now);
+	/** Null without a deadline. Of a load, what the past ones would leave of it is as likely as each other. */
+	onTime({ priority, deadlineAt }: TaskSummary, { predictedEndMs }: QueueStanding, now: number, warmUp: WarmUp | null): number | null {
+		if (deadlineAt === null) return null;
+		const ends = this.#pace.ends[priority];
+		if (warmUp === null) return ends.probabilityWithin(predictedEndMs, deadlineAt - now);
+		let sum = 0;
+		for (const each of warmUp.possibleMs) sum += ends.probabilityWithin(predictedEndMs - warmUp.p50Ms, deadlineAt - now - each);
+		return sum / warmUp.possibleMs.length;
 	}
 
-	standing(priority: PriorityClass, position: number, startMs: number, serviceMs: number): QueueStanding {
+	/** What past predictions came to says nothing of a load: it is added as it is. */
+	standing(priority: PriorityClass, position: number, startMs: number, serviceMs: number, warmUp: WarmUp | null): QueueStanding {
 		const starts = this.#pace.starts[priority];
+		const loadMs = Math.min(startMs, warmUp?.p50Ms ?? 0);
+		const loadP90Ms = Math.max(loadMs, warmUp?.p90Ms ?? 0);
+		const waitMs = startMs - loadMs;
 		// Batch tasks stand behind the interactive ones, and are not said to start before them.
 		const median = Math.max(starts.median, this.#pace.starts.interactive.median);
-		const predictedStartMs = startMs === 0 ? 0 : ErrorRatios.p50Ms(startMs, median);
-		const predictedEndMs = predictedStartMs + serviceMs;
+		const predictedWaitMs = waitMs === 0 ? 0 : ErrorRatios.p50Ms(waitMs, median);
+		const doneMs = predictedWaitMs + serviceMs;
 		return {
 			position,
-			predictedStartMs,
-			predictedEndMs,
-			predictedStartP90Ms: startMs === 0 ? 0 : Math.max(predictedStartMs, starts.p90Ms(startMs)),
-			predictedEndP90Ms: this.#pace.ends[priority].p90Ms(predictedEndMs),
-			estimated: this.#pace.estimated,
+			predictedStartMs: loadMs + predictedWaitMs,
+			predictedEndMs: loadMs + doneMs,
+			predictedStartP90Ms: loadP90Ms + (waitMs === 0 ? 0 : Math.max(predictedWaitMs, starts.p90Ms(waitMs))),
+			predictedEndP90Ms: loadP90Ms + this.#pace.ends[priority].p90Ms(doneMs),
+			estimated: warmUp === null || warmUp.basis === 'measured' ? this.#pace.estimated : 'prior',
 			queueDepth: this.#queue.length,
+			warmUp: warmUp === null ? null : { status: warmUp.status, leftMs: warmUp.basis === 'guess' ? null : warmUp.p50Ms },
 		};
 	}
 

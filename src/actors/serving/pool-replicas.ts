@@ -29,6 +29,8 @@ export interface ReplicaRow {
 	lastError: Failure | null;
 	/** When it tries again, on `Host.now`; null: it does not. */
 	retryAt: number | null;
+	/** When the engine that is being started was, on `Host.now`; null: it is yet to be. */
+	startedAt: number | null;
 	everReady: boolean;
 	failuresInRow: number;
 	/** Whether its slots may be granted: after a control restart only once the engine told what it is busy with. */
@@ -118,6 +120,7 @@ export class PoolReplicas {
 			vramFreeBytes: null,
 			lastError: null,
 			retryAt: null,
+			startedAt: null,
 			everReady: false,
 			failuresInRow: 0,
 			grantable: false,
@@ -195,7 +198,7 @@ export class PoolReplicas {
 	}
 
 	/** Its engine is being started, for the first time or again. */
-	starting(row: ReplicaRow, { replyTo: ref, model }: Extract<ReplicaNews, { type: 'replica-started' }>): void {
+	starting(row: ReplicaRow, { replyTo: ref, model, startedAt }: Extract<ReplicaNews, { type: 'replica-started' }>): void {
 		if (row.model !== model || row.asked === model) {
 			row.breaker.renew();
 			row.lastError = null;
@@ -204,6 +207,7 @@ export class PoolReplicas {
 		row.model = model;
 		row.ref = ref;
 		row.state = 'starting';
+		row.startedAt = startedAt;
 		row.retryAt = null;
 		row.grantable = false;
 		row.vramFreeBytes = null;
@@ -235,9 +239,16 @@ export class PoolReplicas {
 		row.lastError = failure('WORKER_RESET', words);
 	}
 
+	/** It is told to end its engine and start another. */
+	exchanged(row: ReplicaRow): void {
+		row.state = 'starting';
+		row.startedAt = null;
+	}
+
 	/** Its engine thread is gone, and it with it. */
 	lost(row: ReplicaRow): void {
 		row.state = 'starting';
+		row.startedAt = null;
 		row.engine = null;
 		row.ref = null;
 		row.retryAt = null;
@@ -261,7 +272,7 @@ function isAs(view: PoolView['replicas'][number], row: ReplicaRow): boolean {
 	return view.facts === (row.state === 'ready' ? row.facts : null) && view.lastError === (row.lastError?.message ?? null);
 }
 
-function takesTasks(row: ReplicaRow): boolean {
+export function takesTasks(row: ReplicaRow): boolean {
 	return row.state === 'ready' && row.grantable && !row.leaving && row.ending === 'no' && row.breaker.takes;
 }
 

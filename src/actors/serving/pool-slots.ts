@@ -90,7 +90,7 @@ export class PoolSlots {
 			maxTokensOut: Math.min(spec.maxTokensOut, terms.outputCap ?? spec.maxTokensOut),
 			timeouts: { ...timeouts, wallMs: Math.min(timeouts.wallMs, terms.wallCapMs ?? timeouts.wallMs) },
 			migration: spec.migration === 'on',
-			standing: forecast.standing(summary.priority, 0, 0, serviceMs),
+			standing: forecast.standing(summary.priority, 0, 0, serviceMs, null),
 		});
 		if (delivery !== 'accepted') {
 			ledger.release(lease);
@@ -101,14 +101,14 @@ export class PoolSlots {
 		const charge = queue.start(waiting.taskId);
 		const slots = ledger.get(lease)?.slots ?? 1;
 		const depth = ledger.slotsIn(row.replicaId, 'granted');
-		const predicted = { at: waiting.enqueuedAt, endMs: waiting.predictedEndMs };
+		const predicted = waiting.cold ? null : { at: waiting.enqueuedAt, endMs: waiting.predictedEndMs };
 		sessions.runs(waiting, facts);
 		prefixes.put(summary.prefixes, row.replicaId);
 		tasks.runs({ lease, summary, terms, ref, depth, predicted, slots, charge, startedAt: now, goneAt: null });
 		row.breaker.started(leaseKey(lease));
 		const waitedMs = now - waiting.enqueuedAt;
-		// Of those that found a free slot there was nothing to foretell.
-		if (waiting.startMs > 0) pace.starts[summary.priority].add(waiting.startMs, waitedMs);
+		// Of those that found a free slot there was nothing to foretell, and a load is foretold by others.
+		if (waiting.startMs > 0 && !waiting.cold) pace.starts[summary.priority].add(waiting.startMs, waitedMs);
 		telemetry.started(summary, facts, errorRatio(waiting.predictedStartMs, waitedMs));
 		return true;
 	}

@@ -13,6 +13,8 @@ export interface PoolSpec {
 	/** Null: whatever the engine sees. */
 	readonly devices: readonly number[] | null;
 	readonly replicas: number;
+	/** Of a replica, until it says how many it has. */
+	readonly slots: number;
 	/** Whether others may register themselves. */
 	readonly workers: boolean;
 	readonly maxTokensOut: number;
@@ -29,7 +31,10 @@ export interface PoolSpec {
 	/** Whether its tasks go on elsewhere when they lose their slots. */
 	readonly migration: 'on' | 'off';
 	readonly timeouts: WatchdogTimeouts;
-	readonly perfPrior: PerfPrior;
+	readonly perfPrior: PerfPrior & {
+		/** From the start of an engine until it is ready; null: nobody has said. */
+		readonly loadMs: number | null;
+	};
 	/** In the operator's currency. */
 	readonly prices: { readonly perTokenIn: number; readonly perTokenOut: number };
 	/** Where its replicas cache what they can make again, a folder each, by their ids; null: they have none on the disk. */
@@ -89,6 +94,10 @@ export class LivePoolSpec implements PoolSpec {
 		return this.#now.replicas;
 	}
 
+	get slots(): number {
+		return this.#now.slots;
+	}
+
 	get maxTokensOut(): number {
 		return this.#now.maxTokensOut;
 	}
@@ -105,7 +114,7 @@ export class LivePoolSpec implements PoolSpec {
 		return this.#now.timeouts;
 	}
 
-	get perfPrior(): PerfPrior {
+	get perfPrior(): PoolSpec['perfPrior'] {
 		return this.#now.perfPrior;
 	}
 

@@ -33,15 +33,16 @@ export class PoolStandings {
 	/** A part of one pass, from a mark on: who moved is told, none twice a second. */
 	tell(from: QueueMark | null): void {
 		const { queue, forecast, ctx } = this.#pool;
-		const levels = this.#pool.levels();
+		const { levels, warmUp } = this.#pool;
+		const slots = { startMs: (workAheadMs: number) => levels.startMs(workAheadMs), warmUp };
 		const now = ctx.now();
 		const next = queue.walk(from, partLength, (waiting, place) => {
 			if (waiting.toldPosition === place.position || now - waiting.toldAt < passMs - earlyMs) return;
 			waiting.toldPosition = place.position;
 			waiting.toldAt = now;
 			this.#told += 1;
-			const standing = forecast.standingAt(waiting.priority, place, waiting.serviceMs, levels);
-			waiting.ref.tell({ type: 'standing-changed', standing, onTimeProbability: forecast.onTime(waiting.summary, standing, now) });
+			const standing = forecast.standingAt(waiting.priority, place, waiting.serviceMs, slots);
+			waiting.ref.tell({ type: 'standing-changed', standing, onTimeProbability: forecast.onTime(waiting.summary, standing, now, warmUp) });
 		});
 		// The rest goes behind what waits.
 		if (next !== null && ctx.self.tell({ type: 'standings-due', from: next }) === 'accepted') return;

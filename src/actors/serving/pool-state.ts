@@ -7,9 +7,11 @@ import type { ActorRef } from '../kernel/ref.ts';
 import { PaceMeter } from './eta.ts';
 import type { Failure } from './failure.ts';
 import { LeaseLedger } from './lease-ledger.ts';
+import { LoadTimes, type WarmUp } from './load-times.ts';
 import { PoolDrain } from './pool-drain.ts';
 import { PoolForecast } from './pool-forecast.ts';
 import type { PoolMessage, PoolNews } from './pool-messages.ts';
+import { outlookOf, type PoolOutlook } from './pool-outlook.ts';
 import { PoolRefusals } from './pool-refusals.ts';
 import { PoolReload } from './pool-reload.ts';
 import { chooseReplica, PoolReplicas } from './pool-replicas.ts';
@@ -19,7 +21,7 @@ import { PoolTasks, type Waiting } from './pool-tasks.ts';
 import { PoolTelemetry } from './pool-telemetry.ts';
 import { PrefixPlaces } from './prefix.ts';
 import { WaitingQueue } from './queue.ts';
-import { SlotLevels } from './slot-levels.ts';
+import type { SlotLevels } from './slot-levels.ts';
 import { SureNews } from './sure-news.ts';
 
 export interface PoolOptions {
@@ -46,6 +48,7 @@ export class PoolState {
 	readonly queue: WaitingQueue<Waiting>;
 	readonly ledger: LeaseLedger;
 	readonly pace: PaceMeter;
+	readonly loads: LoadTimes;
 	readonly forecast: PoolForecast;
 	readonly replicas: PoolReplicas;
 	readonly tasks: PoolTasks;
@@ -64,7 +67,7 @@ export class PoolState {
 	/** Tasks that the Dispatcher has sent: it ends the pool only when that knows of no more. */
 	received = 0;
 	/** As they were foreseen last. */
-	#levels: { readonly levels: SlotLevels; readonly at: number; readonly version: number; readonly free: number } | null = null;
+	#outlook: { readonly outlook: PoolOutlook; readonly at: number; readonly version: number; readonly free: number } | null = null;
 
 	constructor(ctx: ActorContext<PoolMessage>, { spec: configured, epoch, lastLeaseId = 0, engines, dispatcher }: PoolOptions) {
 		const spec = new LivePoolSpec(configured);
@@ -75,6 +78,7 @@ export class PoolState {
 		this.queue = new WaitingQueue(spec.queue);
 		this.ledger = new LeaseLedger(spec.poolId, epoch, lastLeaseId);
 		this.pace = new PaceMeter(spec.perfPrior);
+		this.loads = new LoadTimes(spec.perfPrior.loadMs);
 		this.forecast = new PoolForecast(this.pace, this.queue, spec);
 		this.replicas = new PoolReplicas(spec, engines);
 		this.tasks = new PoolTasks(ctx);
@@ -101,29 +105,45 @@ export class PoolState {
 
 	/** As `levels` have it. With nothing ahead and a slot free it is now, without a look at all that run: as a rule, and at each start. */
 	startMs(workAheadMs: number): number {
-		return workAheadMs === 0 && this.#slotsFree > 0 ? 0 : this.levels().startMs(workAheadMs);
+		return workAheadMs === 0 && this.#slotsFree > 0 ? 0 : this.levels.startMs(workAheadMs);
 	}
 
 	/** When each slot comes free, as far as it can be foretold. */
-	levels(): SlotLevels {
+	get levels(): SlotLevels {
+		return this.#foretold.levels;
+	}
+
+	/** What is left until a replica takes tasks; null: one does. */
+	get warmUp(): WarmUp | null {
+		return this.#slotsFree > 0 ? null : this.#foretold.warmUp;
+	}
+
+	/** A replica is not what it was. */
+	changed(): void {
+		this.#outlook = null;
+	}
+
+	get #foretold(): PoolOutlook {
 		const now = this.ctx.now();
 		const free = this.#slotsFree;
 		const { version } = this.tasks;
-		const last = this.#levels;
-		if (last !== null && last.version === version && last.free === free && now - last.at < levelsMs) return last.levels;
-		const freeInMs: number[] = new Array<number>(free).fill(0);
-		for (const { summary, depth, slots, startedAt } of this.tasks) {
-			const leftMs = this.forecast.leftMs(summary, depth, now - startedAt);
-			for (let slot = 0; slot < slots; slot += 1) freeInMs.push(leftMs);
+		const last = this.#outlook;
+		if (last !== null && last.version === version && last.free === free && now - last.at < levelsMs) {
+			last.outlook.levels.taskMs = this.#taskMs;
+			return last.outlook;
 		}
-		const levels = new SlotLevels(freeInMs, this.pace.heldMs);
-		this.#levels = { levels, at: now, version, free };
-		return levels;
+		const outlook = outlookOf(this, this.#taskMs);
+		this.#outlook = { outlook, at: now, version, free };
+		return outlook;
+	}
+
+	get #taskMs(): number {
+		return this.pace.heldMs(this.queue.meanWorkMs);
 	}
 
 	/** Tasks that the engine of the next task will have: all that it can, when others wait. */
 	depthOfNext(): number {
-		const slots = this.replicas.facts?.slots ?? 1;
+		const slots = this.replicas.facts?.slots ?? this.spec.slots;
 		if (this.queue.length > 0) return slots;
 		const next = chooseReplica(this.replicas.rows, this.ledger, false, null, null, null);
 		return next === null ? slots : this.ledger.slotsIn(next.replicaId, 'granted') + 1;
@@ -135,7 +155,10 @@ export class PoolState {
 		const { state, exhaustedUntil } = this.replicas;
 		if (exhaustedUntil !== null) return Math.max(1, Math.ceil(exhaustedUntil - now));
 		const retryInMs = state === 'failed' ? this.replicas.retryInMs(now) : null;
-		return retryInMs ?? this.pace.retryAfterMs(this.replicas.readySlots);
+		const placeInMs = this.pace.retryAfterMs(this.replicas.readySlots);
+		if (retryInMs !== null) return retryInMs;
+		const { warmUp } = this;
+		return warmUp === null || warmUp.basis === 'guess' ? placeInMs : Math.max(placeInMs, Math.ceil(warmUp.p50Ms));
 	}
 
 	/** Why nobody new may queue here; null: they may. */

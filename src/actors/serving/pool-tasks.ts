@@ -19,6 +19,8 @@ export interface Waiting extends QueueEntry {
 	readonly startMs: number;
 	readonly predictedStartMs: number;
 	readonly predictedEndMs: number;
+	/** A load was counted in. */
+	readonly cold: boolean;
 	toldPosition: number;
 	toldAt: number;
 }
@@ -30,7 +32,7 @@ export interface Running {
 	readonly ref: ActorRef<PlacementNews>;
 	/** Tasks of its engine, itself included, when it started. */
 	readonly depth: number;
-	/** What was predicted of it when it was queued, and when that was; null: by an earlier control thread. */
+	/** What was predicted of it when it was queued, and when that was; null: by an earlier control thread, or with a load in it. */
 	readonly predicted: { readonly at: number; readonly endMs: number } | null;
 	/** Slots that it holds. */
 	readonly slots: number;

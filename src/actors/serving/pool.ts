@@ -24,6 +24,7 @@ import { victimsFor } from './queue.ts';
 type Foreseen = PlacementPreview extends infer P ? (P extends PlacementPreview ? Omit<P, 'decision'> : never) : never;
 
 const gaugesMs = 100;
+const warmUpMs = 1_000;
 
 export function pool(options: PoolOptions): Setup<PoolMessage> {
 	return (ctx) => new Pool(ctx, options);
@@ -164,7 +165,7 @@ class Pool implements Behavior<PoolMessage> {
 		if (problem !== null) return refuse(problem);
 		const serviceMs = forecast.serviceMs(summary, this.#pool.depthOfNext());
 		const { startMs, standing } = forecast.foresee(summary, serviceMs, this.#pool);
-		const onTimeProbability = forecast.onTime(summary, standing, now);
+		const onTimeProbability = forecast.onTime(summary, standing, now, this.#pool.warmUp);
 		const waiting: Waiting = {
 			taskId: summary.taskId,
 			priority: summary.priority,
@@ -185,6 +186,7 @@ class Pool implements Behavior<PoolMessage> {
 			startMs,
 			predictedStartMs: standing.predictedStartMs,
 			predictedEndMs: standing.predictedEndMs,
+			cold: standing.warmUp !== null,
 			toldPosition: standing.position,
 			toldAt: now,
 		};
@@ -226,11 +228,13 @@ class Pool implements Behavior<PoolMessage> {
 	/** As the queue stands: with those that would be dropped for it. */
 	#whyTooLate(summary: TaskSummary, now: number): Failure | null {
 		if (summary.deadlineAt === null) return null;
-		const { forecast, refusals, pace } = this.#pool;
-		// Nobody knows whether it can be met.
-		if (!pace.founded) return null;
+		const { forecast, refusals, pace, warmUp } = this.#pool;
 		const { standing } = forecast.foresee(summary, forecast.serviceMs(summary, this.#pool.depthOfNext()), this.#pool);
-		return forecast.onTime(summary, standing, now) === 0 ? refusals.tooLate(summary, standing, now) : null;
+		// By the load alone, where nobody knows how fast it is then.
+		const hopeless = pace.founded
+			? forecast.onTime(summary, standing, now, warmUp) === 0
+			: warmUp !== null && warmUp.possibleMs.every((each) => now + each > (summary.deadlineAt as number));
+		return hopeless ? refusals.tooLate(summary, standing, now) : null;
 	}
 
 	/** Null: there is room for it; perhaps others were dropped. */
@@ -262,12 +266,13 @@ class Pool implements Behavior<PoolMessage> {
 
 	/** What runs and waits goes on by what it was admitted with; what its engines are started with is exchanged one by one. */
 	#onConfigure(next: PoolSpec): void {
-		const { spec, queue, pace, telemetry, reload } = this.#pool;
+		const { spec, queue, pace, loads, telemetry, reload } = this.#pool;
 		const settingsChanged = next.model !== spec.model || JSON.stringify(next.settings) !== JSON.stringify(spec.settings) || reload.undone;
 		if (!settingsChanged && spec.is(next)) return;
 		spec.become(next);
 		queue.bounds = next.queue;
 		pace.prior = next.perfPrior;
+		loads.prior = next.perfPrior.loadMs;
 		telemetry.configured(
 			settingsChanged ? `${spec.poolId} has other settings: its engines start anew, one by one.` : `${spec.poolId} has other settings.`,
 		);
@@ -315,7 +320,7 @@ class Pool implements Behavior<PoolMessage> {
 		}
 		const serviceMs = forecast.serviceMs(summary, this.#pool.depthOfNext());
 		const { standing } = forecast.foresee(summary, serviceMs, this.#pool);
-		const onTimeProbability = forecast.onTime(summary, standing, now);
+		const onTimeProbability = forecast.onTime(summary, standing, now, this.#pool.warmUp);
 		return { type: 'would-queue', poolId, engine, standing, onTimeProbability };
 	}
 
@@ -340,13 +345,15 @@ class Pool implements Behavior<PoolMessage> {
 				interactive: this.#pool.startMs(queue.workOf('interactive')),
 				batch: this.#pool.startMs(queue.workMs),
 			},
-			taskEveryMs: pace.heldMs / Math.max(1, replicas.readySlots),
+			taskEveryMs: pace.heldMs(queue.meanWorkMs) / Math.max(1, replicas.readySlots),
 			retryAfterMs: this.#pool.retryAfterMs(),
 			running: tasks.runningCount,
 			drainingUntil: drain.deadlineAt,
 			pace: paceOf(pace, replicas.facts?.slots ?? 1, spec.maxTokensOut),
 		});
 		dispatcher.tell({ type: 'pool-changed', snapshot, view, received: this.#pool.received, lastLeaseId: ledger.lastId });
+		// What is left of a load grows less by itself.
+		if (this.#pool.warmUp !== null) ctx.setTimer('publish', warmUpMs, { type: 'publish-due' });
 		if (this.#gaugesDue) return;
 		this.#gaugesDue = true;
 		ctx.setTimer('gauges', gaugesMs, { type: 'gauges-due' });

@@ -130,6 +130,11 @@ export class WaitingQueue<E extends QueueEntry> {
 		return this.#classes.interactive.workMs + this.#classes.batch.workMs;
 	}
 
+	/** Of each, on average; null: nobody waits. */
+	get meanWorkMs(): number | null {
+		return this.length === 0 ? null : this.workMs / this.length;
+	}
+
 	/** Of those that wait in a class, the aged among the interactive. */
 	workOf(priority: PriorityClass): number {
 		return this.#classes[priority].workMs;

@@ -67,6 +67,9 @@ class Replica implements Behavior<ReplicaMessage> {
 	/** Since it was stable: sets the delays. */
 	#failuresInRow = 0;
 	#failuresSinceReady = 0;
+	#startedAt = 0;
+	/** Of the model that it runs; null: it was never ready with it. */
+	#loadMs: number | null = null;
 	#starts: readonly number[] = [];
 	/** Kept for a pool that does not know it. */
 	#breaker: OpenBreaker | null = null;
@@ -115,8 +118,9 @@ class Replica implements Behavior<ReplicaMessage> {
 				this.#lastFailure = null;
 				this.#failuresSinceReady = 0;
 				this.#readyAt = this.#ctx.now();
+				this.#loadMs = this.#readyAt - this.#startedAt;
 				this.#log('info', 'replica-ready', `${this.#spec.replicaId} is ready: ${message.facts.modelName} on ${message.facts.device}.`);
-				this.#tell({ type: 'replica-ready', replicaId: this.#spec.replicaId, facts: message.facts });
+				this.#tell({ type: 'replica-ready', replicaId: this.#spec.replicaId, facts: message.facts, loadMs: this.#loadMs });
 				return 'same';
 			case 'life-audited':
 				this.#tell({ type: 'audited', replicaId: this.#spec.replicaId, busyLeases: message.busyLeases });
@@ -141,20 +145,33 @@ class Replica implements Behavior<ReplicaMessage> {
 		const empties = this.#emptiesCaches;
 		this.#emptiesCaches = false;
 		const problem = empties ? (this.#driver.emptyCaches?.(this.#spec) ?? null) : null;
+		this.#startedAt = this.#ctx.now();
 		this.#tell(this.#startedNews(empties ? (problem === null ? 'empty' : { problem }) : null));
-		this.#starts = [...this.#starts.slice(1 - startsMax), this.#ctx.now()];
+		this.#starts = [...this.#starts.slice(1 - startsMax), this.#startedAt];
 		this.#life = this.#driver.start(this.#spec, this.#ctx.self);
 	}
 
 	#startedNews(caches: Extract<ReplicaNews, { type: 'replica-started' }>['caches'] = null): ReplicaNews {
 		const { replicaId, model, settings } = this.#spec;
-		return { type: 'replica-started', replicaId, model, settings, breaker: this.#breaker, caches, replyTo: this.#ctx.self };
+		return {
+			type: 'replica-started',
+			replicaId,
+			model,
+			settings,
+			breaker: this.#breaker,
+			caches,
+			startedAt: this.#startedAt,
+			// Of one that is ready it is told behind this.
+			lastLoadMs: this.#facts === null ? this.#loadMs : null,
+			replyTo: this.#ctx.self,
+		};
 	}
 
 	/** What the old engine did says nothing of the new one. */
 	#changeModel({ model, settings, emptyCaches }: Extract<ReplicaCommand, { type: 'change-model' }>): void {
 		if (this.#stopping) return;
 		this.#emptiesCaches ||= emptyCaches;
+		if (model !== this.#spec.model) this.#loadMs = null;
 		this.#spec = { ...this.#spec, model, settings };
 		this.#ctx.cancelTimer('retry');
 		this.#lastFailure = null;
@@ -210,8 +227,8 @@ class Replica implements Behavior<ReplicaMessage> {
 		const { replicaId } = this.#spec;
 		const started = this.#startedNews();
 		this.#tell(started);
-		if (this.#facts !== null) {
-			this.#tell({ type: 'replica-ready', replicaId, facts: this.#facts });
+		if (this.#facts !== null && this.#loadMs !== null) {
+			this.#tell({ type: 'replica-ready', replicaId, facts: this.#facts, loadMs: this.#loadMs });
 			if (this.#vramFreeBytes !== null) this.#tellMemory();
 		} else if (this.#lastFailure !== null) {
 			this.#tellFailed(this.#lastFailure);

@@ -10,12 +10,10 @@ export class SlotLevels {
 	/** Work that fills all slots up to the level of each. */
 	readonly #workTo: Float64Array;
 
-	readonly #belowLevelMs: number;
+	/** How long a task holds a slot, on average: as it is known by now. */
+	taskMs: number;
 
-	/**
-	 * `freeInMs`: of every slot, 0 for a free one. Without any, the work itself is the answer. `taskMs`: how long a task holds a
-	 * slot, on average.
-	 */
+	/** `freeInMs`: of every slot, 0 for a free one. Without any, the work itself is the answer. */
 	constructor(freeInMs: readonly number[], taskMs: number) {
 		this.#freeInMs = Float64Array.from(freeInMs.length === 0 ? [0] : freeInMs).sort();
 		this.#workTo = new Float64Array(this.#freeInMs.length);
@@ -27,7 +25,7 @@ export class SlotLevels {
 			before = at;
 			this.#workTo[index] = work;
 		}
-		this.#belowLevelMs = (taskMs / 2) * (1 - 1 / this.#freeInMs.length);
+		this.taskMs = taskMs;
 	}
 
 	/** Milliseconds until a task starts that has `workAheadMs` of one slot before it. */
@@ -40,6 +38,7 @@ export class SlotLevels {
 			else high = middle - 1;
 		}
 		const levelMs = (this.#freeInMs[low] ?? 0) + (workAheadMs - (this.#workTo[low] ?? 0)) / (low + 1);
-		return Math.max(this.#freeInMs[0] ?? 0, levelMs - this.#belowLevelMs);
+		const belowLevelMs = (this.taskMs / 2) * (1 - 1 / this.#freeInMs.length);
+		return Math.max(this.#freeInMs[0] ?? 0, levelMs - belowLevelMs);
 	}
 }

@@ -33,6 +33,7 @@ const noStanding: QueueStanding = {
 	predictedEndP90Ms: 0,
 	estimated: 'prior',
 	queueDepth: 0,
+	warmUp: null,
 };
 
 export class TaskRecord implements TaskView {

@@ -192,7 +192,7 @@ export const examples: Readonly<Record<string, OperationExample>> = {
 	'GET /v2/tasks': { answer: { tasks: [task], next_cursor: null } },
 	'POST /v2/tasks/preview': {
 		body: { model_ref: 'default', messages: [{ role: 'user', content: 'Hello' }], priority: 'batch' },
-		answer: { feasible: true, pool_id: 'stories', engine: 'llamacpp', ...standing, queue_depth: 2, decision },
+		answer: { feasible: true, pool_id: 'stories', engine: 'llamacpp', ...standing, queue_depth: 2, preparation: { steps: [] }, decision },
 	},
 	'GET /v2/tasks/{id}': { answer: task },
 	'GET /v2/tasks/{id}/result': { answer: { ...task, text: 'Once upon a time, there was a kind fox.' } },

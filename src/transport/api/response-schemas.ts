@@ -26,6 +26,20 @@ const standing = {
 	estimated: oneOf(['prior', 'measured']),
 };
 
+const preparation = Type.Object({
+	steps: Type.Array(
+		Type.Object({
+			id: text,
+			kind: oneOf(['engine_provision', 'model_fetch', 'pool_warmup']),
+			group: text,
+			description: text,
+			estimated_ms: nullable(count),
+			bytes_total: nullable(count),
+			status: oneOf(['running', 'waiting']),
+		}),
+	),
+});
+
 const streams = Type.Object({ sse: text, sse_verbose: text, websocket: text });
 
 export const envelopeSchema = Type.Object({
@@ -50,19 +64,7 @@ export const acceptedSchema = Type.Object({
 	backoff_ms: count,
 	pool_id: text,
 	streams,
-	preparation: Type.Object({
-		steps: Type.Array(
-			Type.Object({
-				id: text,
-				kind: oneOf(['engine_provision', 'model_fetch', 'pool_warmup']),
-				group: text,
-				description: text,
-				estimated_ms: nullable(count),
-				bytes_total: nullable(count),
-				status: text,
-			}),
-		),
-	}),
+	preparation,
 });
 
 const taskFields = {
@@ -172,6 +174,7 @@ export const previewSchema = Type.Union([
 		engine,
 		...standing,
 		queue_depth: count,
+		preparation,
 		on_time_probability: Type.Optional(Type.Number()),
 		decision,
 	}),

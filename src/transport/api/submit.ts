@@ -17,6 +17,7 @@ import { envelopeOf, httpStatus } from './errors.ts';
 import { streamOpened, wantsEvents, watchersFull } from './events.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
 import { type Parsed, parseJsonBody } from './json-body.ts';
+import { preparationOf } from './preparation.ts';
 import { type TaskHeaders, taskRequestOf } from './task-body.ts';
 import { acceptedJson, standingJson } from './task-json.ts';
 
@@ -39,7 +40,7 @@ export function submitHandler(parts: FrontParts): Handler {
 				exchange.guarded(() => {
 					if (answer.ok && streams) streamOpened(parts, exchange, answer.opened.task);
 					else if (answer.ok) {
-						const accepted = acceptedJson(answer.opened, parts.directory.pools);
+						const accepted = acceptedJson(answer.opened);
 						exchange.json(httpStatus.accepted, accepted, budgetHeaders(answer.opened.task.budget));
 					} else exchange.fail(answer.failure);
 				});
@@ -142,6 +143,7 @@ function previewJson(preview: PlacementPreview, request: TaskRequest, correlatio
 		engine: preview.engine,
 		...standingJson(preview.standing),
 		queue_depth: preview.standing.queueDepth,
+		preparation: { steps: preparationOf(preview.poolId, preview.standing.warmUp) },
 		...(request.deadlineMs === null || preview.onTimeProbability === null ? {} : { on_time_probability: preview.onTimeProbability }),
 		decision,
 	};

@@ -1,11 +1,12 @@
 /**
  * Tasks as JSON, under the names of the API. Pure. Never a prompt, never an output.
  */
-import type { PoolView, QueueStanding } from '../../actors/serving/messages.ts';
+import type { QueueStanding } from '../../actors/serving/messages.ts';
 import type { Opening, TaskView } from '../../actors/serving/task-directory.ts';
 import type { Clock } from '../clock.ts';
 import { budgetFields } from './budgets.ts';
 import { envelopeOf } from './errors.ts';
+import { preparationOf } from './preparation.ts';
 
 export function streamsOf(taskId: string) {
 	const sse = `/v2/tasks/${taskId}/events`;
@@ -13,7 +14,7 @@ export function streamsOf(taskId: string) {
 }
 
 /** The body of the 202. */
-export function acceptedJson(opened: Extract<Opening, { type: 'task-opened' }>, pools: readonly PoolView[]) {
+export function acceptedJson(opened: Extract<Opening, { type: 'task-opened' }>) {
 	const { task, standing, poolId } = opened;
 	return {
 		task_id: task.request.taskId,
@@ -23,7 +24,7 @@ export function acceptedJson(opened: Extract<Opening, { type: 'task-opened' }>, 
 		pool_id: poolId,
 		...budgetFields(task.budget),
 		streams: streamsOf(task.request.taskId),
-		preparation: { steps: preparationOf(pools.find((pool) => pool.poolId === poolId)) },
+		preparation: { steps: preparationOf(poolId, standing.warmUp) },
 	};
 }
 
@@ -36,22 +37,6 @@ export function standingJson(standing: QueueStanding) {
 		predicted_end_p90_ms: Math.round(standing.predictedEndP90Ms),
 		estimated: standing.estimated,
 	};
-}
-
-/** What has to happen before the pool can take the task. */
-function preparationOf(pool: PoolView | undefined) {
-	if (pool === undefined || pool.state === 'ready') return [];
-	return [
-		{
-			id: `warmup-${pool.poolId}`,
-			kind: 'pool_warmup',
-			group: pool.poolId,
-			description: pool.state === 'starting' ? `Pool ${pool.poolId} loads ${pool.model}` : `Pool ${pool.poolId} waits for its engine`,
-			estimated_ms: null,
-			bytes_total: null,
-			status: pool.state === 'starting' ? 'running' : 'waiting',
-		},
-	];
 }
 
 export function taskJson(task: TaskView, clock: Clock) {

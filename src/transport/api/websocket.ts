@@ -49,7 +49,7 @@ function actionsOf(parts: FrontParts, opener: Principal): SocketActions {
 			const request = requestFrom(parts, body, { correlationId, idempotencyKey: undefined, principal: known.principal });
 			if (!request.ok) return refused(refusedHere(parts, correlationId, request.failure));
 			openTask(parts, request.value, (answer) => {
-				if (answer.ok) opened(answer.opened.task, acceptedJson(answer.opened, parts.directory.pools));
+				if (answer.ok) opened(answer.opened.task, acceptedJson(answer.opened));
 				else refused(answer.failure);
 			});
 		},

@@ -3,8 +3,10 @@
  * log. Pure.
  */
 
+import type { WarmUpTold } from '../../actors/serving/messages.ts';
 import type { TaskView } from '../../actors/serving/task-directory.ts';
 import { budgetFields } from '../api/budgets.ts';
+import { preparationOf } from '../api/preparation.ts';
 import type { Header } from '../http/http-host.ts';
 
 export const sseHeaders: readonly Header[] = [
@@ -24,7 +26,8 @@ export function metricsFrame(task: TaskView, verbose: boolean): Buffer {
 
 /** The data of a `metrics` event. */
 export function metricsOf(task: TaskView, verbose: boolean): Readonly<Record<string, unknown>> {
-	const { standing, phase } = task;
+	const { standing, phase, poolId } = task;
+	const warmUp = task.state === 'queued' ? (standing?.warmUp ?? null) : null;
 	return {
 		phase,
 		queue_position: standing?.position,
@@ -35,6 +38,7 @@ export function metricsOf(task: TaskView, verbose: boolean): Readonly<Record<str
 		on_time_probability: task.onTimeProbability ?? undefined,
 		kv_warmth: task.tokensCached === null ? undefined : task.tokensCached > 0,
 		...budgetFields(task.budget),
+		prep: poolId === null || warmUp === null ? undefined : preparationOf(poolId, warmUp),
 		...(verbose ? { estimated: standing?.estimated, human: humanPhase(task) } : {}),
 	};
 }
@@ -49,7 +53,8 @@ export function humanPhase(task: TaskView): string {
 			const before = task.standing?.position ?? 0;
 			const seconds = ((task.standing?.predictedStartMs ?? 0) / 1000).toFixed(1);
 			const place = before === 0 ? 'next to start' : before === 1 ? 'one task before it' : `${before} tasks before it`;
-			return `Queued${pool}: ${place}, about ${seconds} s to go.`;
+			const loads = warmUpWords(task.standing?.warmUp ?? null);
+			return `Queued${pool}${loads}: ${place}, about ${seconds} s to go.`;
 		}
 		case 'prefill':
 			return `Reading the prompt${pool}.`;
@@ -60,4 +65,9 @@ export function humanPhase(task: TaskView): string {
 		case 'ended':
 			return 'Ended.';
 	}
+}
+
+function warmUpWords(warmUp: WarmUpTold | null): string {
+	if (warmUp === null) return '';
+	return warmUp.status === 'running' ? ', which loads its model' : ', which waits to start its engine again';
 }

@@ -1,0 +1,80 @@
+/**
+ * When the slots of a pool come free, as far as it can be foretold: those of replicas that take tasks by what runs in them, those of
+ * replicas that load, wait to be started again, or are about to be exchanged, by how long that takes (`load-times.ts`). Part of the
+ * Pool actor; made anew when something has changed.
+ */
+import { type LoadLeft, later, type WarmUp } from './load-times.ts';
+import { type ReplicaRow, takesTasks } from './pool-replicas.ts';
+import type { PoolState } from './pool-state.ts';
+import { SlotLevels } from './slot-levels.ts';
+
+export interface PoolOutlook {
+	readonly levels: SlotLevels;
+	/** Null: a replica takes tasks, busy or not; or none ever will by itself. */
+	readonly warmUp: WarmUp | null;
+}
+
+type Parts = Pick<PoolState, 'ctx' | 'replicas' | 'ledger' | 'tasks' | 'forecast' | 'loads' | 'reload' | 'spec' | 'grantsOpen'>;
+
+/** `taskMs`: how long a task holds a slot, on average. */
+export function outlookOf(pool: Parts, taskMs: number): PoolOutlook {
+	const { ctx, replicas, ledger, tasks, forecast, spec, grantsOpen } = pool;
+	const now = ctx.now();
+	const freeInMs: number[] = [];
+	const away = new Map<string, ReplicaRow>();
+	for (const row of replicas.rows) {
+		if (!takesTasks(row)) away.set(row.replicaId, row);
+		else if (grantsOpen) for (let slot = ledger.free(row.replicaId); slot > 0; slot -= 1) freeInMs.push(0);
+	}
+	const takes = away.size < replicas.rows.length;
+	/** Of a replica that is left by its tasks: until the last has ended. */
+	const emptyInMs = new Map<string, number>();
+	for (const { summary, depth, slots, startedAt, lease } of tasks) {
+		const leftMs = forecast.leftMs(summary, depth, now - startedAt);
+		const row = away.size === 0 ? undefined : away.get(lease.replicaId);
+		if (row === undefined || isOnTrial(row)) for (let slot = 0; slot < slots; slot += 1) freeInMs.push(leftMs);
+		else emptyInMs.set(lease.replicaId, Math.max(leftMs, emptyInMs.get(lease.replicaId) ?? 0));
+	}
+	let warmUp: WarmUp | null = null;
+	for (const row of away.values()) {
+		const left = untilItTakesTasks(row, pool, emptyInMs.get(row.replicaId) ?? 0, now);
+		// Nothing is built on a guess where something is known.
+		if (left === null || (takes && left.basis === 'guess')) continue;
+		const slots = row.facts?.slots ?? row.worker?.slots ?? spec.slots;
+		for (let slot = 0; slot < slots; slot += 1) freeInMs.push(left.p50Ms);
+		// One that is asked what it is busy with has loaded.
+		const isLoaded = row.state === 'ready' && left.p50Ms === 0;
+		if (!takes && !isLoaded && (warmUp === null || left.p50Ms < warmUp.p50Ms)) warmUp = left;
+	}
+	return { levels: new SlotLevels(freeInMs, taskMs), warmUp };
+}
+
+/** One task at a time shows whether its replica works again: it has a slot, which comes free. */
+function isOnTrial({ state, ending, leaving, breaker }: ReplicaRow): boolean {
+	return state === 'ready' && ending === 'no' && !leaving && breaker.state === 'half-open';
+}
+
+/** Null: nobody can say, or never. */
+function untilItTakesTasks(
+	row: ReplicaRow,
+	{ loads, reload }: Pick<Parts, 'loads' | 'reload'>,
+	emptyInMs: number,
+	now: number,
+): WarmUp | null {
+	if (row.ending !== 'no' || isOnTrial(row)) return null;
+	const waits = (left: LoadLeft, inMs: number): WarmUp => ({ ...later(left, Math.max(0, inMs)), status: inMs > 0 ? 'waiting' : 'running' });
+	switch (row.state) {
+		case 'starting':
+			return waits(loads.left(row.asked ?? row.model, row.startedAt === null ? 0 : now - row.startedAt), 0);
+		case 'failed':
+			return row.retryAt === null ? null : waits(loads.left(row.asked ?? row.model, 0), Math.max(1, row.retryAt - now));
+		case 'stopped':
+			return null;
+		case 'ready':
+			if (row.leaving) return waits(loads.left(reload.target.ref, 0), emptyInMs);
+			// Its engine is there: it says what it is busy with, or its tasks have failed of late.
+			return waits(atOnce, row.breaker.state === 'open' ? row.breaker.openUntil - now : 0);
+	}
+}
+
+const atOnce: LoadLeft = { p50Ms: 0, p90Ms: 0, possibleMs: [0], basis: 'measured' };
