@@ -11,11 +11,11 @@ import { CatalogAdmission } from '../../src/actors/serving/admission.ts';
 import { dispatcher } from '../../src/actors/serving/dispatcher.ts';
 import { engineGuardian } from '../../src/actors/serving/engine-guardian.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
+import type { KnownTask } from '../../src/actors/serving/home-messages.ts';
 import type {
 	DispatcherCommand,
 	EngineThreadCommand,
 	FrontCommand,
-	KnownTask,
 	Lease,
 	PlacementNews,
 	PlacementPreview,

@@ -2,7 +2,8 @@
 
 import type { DecisionRecord } from '../../src/actors/serving/decision-messages.ts';
 import { failure } from '../../src/actors/serving/failure.ts';
-import type { TaskClaim, TaskSummary } from '../../src/actors/serving/messages.ts';
+import type { TaskClaim } from '../../src/actors/serving/home-messages.ts';
+import type { TaskSummary } from '../../src/actors/serving/messages.ts';
 import type { PoolSnapshot } from '../../src/actors/serving/placement.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 import { anyPlacement } from '../../src/actors/serving/task-request.ts';

@@ -3,7 +3,8 @@
  * what all are told of the pools. Part of the Dispatcher actor.
  */
 import type { ActorRef } from '../kernel/ref.ts';
-import type { FrontCommand, KnownTask, PoolView } from './messages.ts';
+import type { KnownTask } from './home-messages.ts';
+import type { FrontCommand, PoolView } from './messages.ts';
 
 /** Counts may be this old at the fronts; a change of state is told at once. */
 const broadcastMs = 250;

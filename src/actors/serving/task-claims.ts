@@ -6,7 +6,8 @@
  * once each. Both die with the control thread they were had from, except a lease that is reported to the next one.
  */
 import type { ActorRef, Delivery } from '../kernel/ref.ts';
-import type { DispatcherCommand, Lease, PlacementNews, Settlement, TaskClaim, TaskSummary } from './messages.ts';
+import type { TaskClaim } from './home-messages.ts';
+import type { DispatcherCommand, Lease, PlacementNews, Settlement, TaskSummary } from './messages.ts';
 
 /** The control thread, as the tasks of a front reach it. */
 export interface Control {

@@ -5,8 +5,9 @@
  *
  * Of a front that is lost the entries stay, as its own, and are handed to the thread that takes its place.
  */
+
+import type { AboutTask, KnownTask, TaskClaimed } from './home-messages.ts';
 import { IdempotencyIndex } from './idempotency.ts';
-import type { AboutTask, KnownTask, TaskClaimed } from './messages.ts';
 import { ShardedMap } from './sharded-map.ts';
 
 interface Entry {

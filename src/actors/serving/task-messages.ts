@@ -3,8 +3,9 @@
  */
 import type { ActorRef } from '../kernel/ref.ts';
 import type { CountNews, DecodeNews, DecodePort } from './decode.ts';
+import type { TaskClaim } from './home-messages.ts';
 import type { LogSpace } from './log-space.ts';
-import type { PlacementNews, PoolView, TaskClaim } from './messages.ts';
+import type { PlacementNews, PoolView } from './messages.ts';
 import type { Control } from './task-claims.ts';
 import type { Opening, TaskCommand } from './task-directory.ts';
 import type { TaskRequest } from './task-request.ts';

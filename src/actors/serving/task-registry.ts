@@ -11,10 +11,11 @@
 
 import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
+import type { KnownTask } from './home-messages.ts';
 import { IdempotencyIndex, keysPerTaskMax } from './idempotency.ts';
 import { LogSpace, logBytesFor, logHeadBytes, logRetryAfterMs } from './log-space.ts';
 import { lostRecord } from './lost-task.ts';
-import type { KnownTask, PoolView } from './messages.ts';
+import type { PoolView } from './messages.ts';
 import { outputTokensMax } from './prompt-bounds.ts';
 import type { Lookup, TaskDirectory, TaskFilter, TaskView } from './task-directory.ts';
 import { comparePlaces, cursorOf, placeOf, placeOfCursor } from './task-page.ts';

@@ -3,15 +3,8 @@
  * without which nothing goes on. By the thread that sends them; data only.
  */
 import type { AttachAnswered, DeskCommand, TaskAnswered, TasksListed } from './desk-messages.ts';
-import type {
-	DispatcherCommand,
-	EngineThreadCommand,
-	FrontCommand,
-	PlacementNews,
-	ReplicaCommand,
-	ReplicaNews,
-	TaskClaimed,
-} from './messages.ts';
+import type { TaskClaimed } from './home-messages.ts';
+import type { DispatcherCommand, EngineThreadCommand, FrontCommand, PlacementNews, ReplicaCommand, ReplicaNews } from './messages.ts';
 import type { CancelDone } from './task-directory.ts';
 
 function types<M extends { readonly type: string }>(...urgent: readonly M['type'][]): ReadonlySet<string> {
