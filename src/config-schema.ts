@@ -3,6 +3,7 @@
  * loader validates against, and where flags and environment names come from. No I/O, no defaults anywhere else.
  */
 import { type Static, type TSchema, Type } from '@sinclair/typebox';
+import { catalogSection } from './config-catalog.ts';
 import { engineSections } from './config-engine-options.ts';
 import { autoOr, bytes, folder, milliseconds, oneOf, section, words } from './config-fields.ts';
 
@@ -352,6 +353,7 @@ export const configSchema = Type.Object(
 			},
 			'What is kept on disk',
 		),
+		catalog: catalogSection,
 		shutdown: section({ grace_ms: milliseconds(30_000, 'How long running tasks may go on after SIGTERM') }, 'Stopping'),
 		log: section(
 			{
@@ -374,7 +376,7 @@ export type PoolFile = Static<typeof poolSchema>;
 export type KeyFile = Static<typeof keySchema>;
 
 /** Keys of the contract that this version does not have yet: told apart from slips of the pen. */
-export const laterKeys: readonly string[] = ['catalog', 'artifacts', 'pools.idle_ms', 'pools.pinned', 'pools.min_resident_ms'];
+export const laterKeys: readonly string[] = ['catalog.trust', 'artifacts', 'pools.idle_ms', 'pools.pinned', 'pools.min_resident_ms'];
 
 export interface ConfigKey {
 	/** `sse.heartbeat_ms`, or relative to its pool: `queue.capacity`. */
