@@ -18,6 +18,7 @@ const isLong = process.argv.includes('--long');
 const wanted = process.argv.slice(2).filter((word) => word !== '--long');
 /** Those that cost most, of which a quicker one looks at the same code. */
 const long = [
+	'e2e/artifact-crash',
 	'e2e/bad-logs',
 	'e2e/client-library',
 	'e2e/command-line',
@@ -25,7 +26,6 @@ const long = [
 	'e2e/node-host',
 	'e2e/other-front',
 	'e2e/process-tree',
-	'e2e/pulls',
 	'e2e/reload',
 	'engines/embedded-golden',
 	'engines/embedded-memory',

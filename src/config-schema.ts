@@ -3,7 +3,7 @@
  * loader validates against, and where flags and environment names come from. No I/O, no defaults anywhere else.
  */
 import { type Static, type TSchema, Type } from '@sinclair/typebox';
-import { catalogSection } from './config-catalog.ts';
+import { artifactsSection } from './config-artifacts.ts';
 import { engineSections } from './config-engine-options.ts';
 import { autoOr, bytes, folder, milliseconds, oneOf, section, words } from './config-fields.ts';
 
@@ -346,14 +346,14 @@ export const configSchema = Type.Object(
 			},
 			'Bounds on what clients may send',
 		),
+		artifacts: artifactsSection,
 		store: section(
 			{
-				path: folder('Folder for what outlives the daemon: the catalog of models; auto: of this user'),
+				path: folder('Folder for what outlives the daemon: the catalog of models, artifacts; auto: of this user'),
 				cache_dir: folder('Folder for what managed engines cache ({cache_dir}), one in it for each replica; auto: of this user'),
 			},
 			'What is kept on disk',
 		),
-		catalog: catalogSection,
 		shutdown: section({ grace_ms: milliseconds(30_000, 'How long running tasks may go on after SIGTERM') }, 'Stopping'),
 		log: section(
 			{
@@ -376,7 +376,7 @@ export type PoolFile = Static<typeof poolSchema>;
 export type KeyFile = Static<typeof keySchema>;
 
 /** Keys of the contract that this version does not have yet: told apart from slips of the pen. */
-export const laterKeys: readonly string[] = ['catalog.trust', 'artifacts', 'pools.idle_ms', 'pools.pinned', 'pools.min_resident_ms'];
+export const laterKeys: readonly string[] = ['catalog', 'pools.idle_ms', 'pools.pinned', 'pools.min_resident_ms'];
 
 export interface ConfigKey {
 	/** `sse.heartbeat_ms`, or relative to its pool: `queue.capacity`. */

@@ -2,18 +2,16 @@
  * The catalog of models as the daemon has it: opened before any thread, asked by the fronts through main, closed behind all. Puts the store,
  * the jobs over files and the catalog together; a store that cannot be opened is a reason not to start.
  */
-import { Catalog } from './actors/catalog/catalog.ts';
-import type { PoolModel } from './actors/catalog/catalog-shelf.ts';
+import { Catalog, type PoolModel } from './actors/catalog/catalog.ts';
 import { CatalogStore } from './actors/catalog/catalog-store.ts';
 import type { Telemetry } from './actors/kernel/telemetry.ts';
 import type { CatalogAnswer, CatalogRequest, RetiredModels } from './actors/serving/catalog-messages.ts';
-import type { CatalogConfig } from './config-catalog.ts';
 import type { PoolConfig } from './config-pool.ts';
 import { inWords } from './daemon-places.ts';
-import { fetchJobs, pullsMax } from './fetch-jobs.ts';
 import { fileJobs } from './file-jobs.ts';
 
 export interface DaemonCatalog {
+	readonly store: CatalogStore;
 	readonly retired: RetiredModels;
 	/** The pools are these: each file that they load has an entry. */
 	usePools(pools: readonly PoolConfig[]): void;
@@ -23,32 +21,14 @@ export interface DaemonCatalog {
 }
 
 /** Throws a `Problem`. */
-export function openCatalog(
-	folder: string,
-	config: CatalogConfig,
-	telemetry: Telemetry,
-	retired: (models: RetiredModels) => void,
-): DaemonCatalog {
+export function openCatalog(folder: string, telemetry: Telemetry, retired: (models: RetiredModels) => void): DaemonCatalog {
 	const store = inWords(() => new CatalogStore(folder));
 	const jobs = fileJobs();
-	const fetches = fetchJobs();
-	const catalog = new Catalog(
-		store,
-		{
-			digest: jobs.digest,
-			gguf: jobs.gguf,
-			remove: (each) => jobs.remove(config.root, each),
-			fetch: fetches.start,
-			pullsMax,
-			wallNow: () => Date.now(),
-			retired,
-			telemetry,
-		},
-		{ allowed: config.fetch, root: config.root, quotaBytes: config.quotaBytes, sources: config.sources },
-	);
+	const catalog = new Catalog(store, { digest: jobs.digest, gguf: jobs.gguf, wallNow: () => Date.now(), retired, telemetry });
 	catalog.resume();
 	let closing: Promise<void> | null = null;
 	return {
+		store,
 		get retired() {
 			return catalog.retired;
 		},
@@ -56,7 +36,7 @@ export function openCatalog(
 		answer: (request) => new Promise((resolve) => catalog.answer(request as CatalogRequest, resolve)),
 		close() {
 			catalog.close();
-			closing ??= Promise.all([jobs.close(), fetches.close()]).then(() => store.close());
+			closing ??= jobs.close().then(() => store.close());
 			return closing;
 		},
 	};

@@ -18,6 +18,7 @@ import { type DaemonConfig, defaultCtx, packageVersion } from './config.ts';
 import { appliedTo, changesBetween } from './config-changes.ts';
 import { ConfigError } from './config-check.ts';
 import { type PoolConfig } from './config-pool.ts';
+import { openArtifacts } from './daemon-artifacts.ts';
 import { openCatalog } from './daemon-catalog.ts';
 import { holdPlaces } from './daemon-places.ts';
 import type { EmbeddedSettings } from './engines/embedded/embedded-settings.ts';
@@ -79,7 +80,8 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 	});
 	const own = threadTelemetry({ thread: 'main', log, processDefaults: true, lagMs: mainLagMs });
 	const places = await holdPlaces(started);
-	const catalog = openCatalog(config.store.path, config.catalog, own, (retired) => void configureControl(retired));
+	const catalog = openCatalog(config.store.path, own, (retired) => void configureControl(retired));
+	const artifacts = openArtifacts(config.store.path, catalog.store, config.artifacts.quotaBytes, own);
 	const roll = openRoll(config.taskRollFd);
 	const rates = new KeyMemories();
 	let stopping = false;
@@ -107,6 +109,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 			renderMetrics: (all) => renderMetrics(all as MetricsSnapshot[]),
 			reloadConfig: () => reloadConfig(),
 			catalog: (request) => catalog.answer(request),
+			artifacts: (request) => artifacts.answer(request),
 		},
 	);
 	const configureControl = (retired: RetiredModels): Promise<void> => crew.configure('control', controlChange(config, retired));
@@ -130,6 +133,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 	const close = async (): Promise<void> => {
 		own.close();
 		await crew.stop();
+		await artifacts.close();
 		await catalog.close();
 		places.release();
 		roll?.destroy();
@@ -304,6 +308,7 @@ function frontConfig(config: DaemonConfig, rates: KeyMemories, front: number, fi
 			sse: { ...sse, watchersMax: limits.watchersPerKey },
 		},
 		rates: rates.of(config.auth.keys),
+		transcripts: config.artifacts.transcripts,
 		retention: { logBytesMax: tasks.logBytesMax, retentionMs: tasks.retentionMs, retentionCount: tasks.retentionCount },
 		taskRollFd: config.taskRollFd,
 		logLevel: config.log.level,

@@ -10,6 +10,7 @@ import { describeKeys, type ParsedFlags, parseFlags } from '../config-overrides.
 import { packageRoot } from '../config-root.ts';
 import type { DeviceProbe } from '../engines/devices.ts';
 import { type Acceleration, accelerate, accelerations } from './accelerate.ts';
+import { addArtifacts } from './artifacts-command.ts';
 import { banner, type DaemonFacts } from './banner.ts';
 import { addBench } from './bench/bench-flags.ts';
 import { reloadConfig } from './config-command.ts';
@@ -98,6 +99,7 @@ function commands(effects: CliEffects, terminal: Terminal, flags: ParsedFlags | 
 	addTasks(program, terminal, done);
 	addPools(program, terminal, done);
 	addModels(program, terminal, done, urlOption, wholeNumber);
+	addArtifacts(program, terminal, done, urlOption);
 	addBench(program, terminal, done);
 	addDevices(program, effects, terminal, done);
 	addConfig(program, effects, terminal, flags, done);

@@ -4,6 +4,7 @@
  */
 import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
+import type { ArtifactAnswer, ArtifactRequest } from '../actors/serving/artifact-messages.ts';
 import type { CatalogAnswer } from '../actors/serving/catalog-messages.ts';
 import type { DeskCommand } from '../actors/serving/desk-messages.ts';
 import type { ReadEngineLog } from '../actors/serving/engine-log-messages.ts';
@@ -20,7 +21,10 @@ import { DecodePorts } from '../engines/decode-ports.ts';
 import { UpstreamDecodePort } from '../engines/upstream/upstream-decode-port.ts';
 import { upstreamAdapters } from '../engines/upstream-adapters.ts';
 import { HostDecodePort } from '../engines/wire/host-decode-port.ts';
+import type { TranscriptMode } from '../transport/api/transcript-json.ts';
+import { Transcripts } from '../transport/api/transcripts.ts';
 import type { AuthSettings } from '../transport/auth/key-ring.ts';
+import { realClock } from '../transport/clock.ts';
 import { buildFront, type FrontOptions } from '../transport/front.ts';
 import { type ChosenHost, chooseHost, type HostPreference } from '../transport/http/choose-host.ts';
 import { type BugReport, type HttpHostOptions, ListenError } from '../transport/http/http-host.ts';
@@ -40,6 +44,7 @@ export interface FrontConfig {
 	readonly options: FrontOptions;
 	/** What each key may use, counted by all fronts in the same memory. */
 	readonly rates: readonly MeteredKey[];
+	readonly transcripts: 'off' | TranscriptMode;
 	readonly retention: RetentionLimits;
 	/** Descriptor of the restarting parent's task roll; null: nobody wants it. */
 	readonly taskRollFd: number | null;
@@ -95,6 +100,12 @@ runRole<FrontConfig, FrontFacts>(
 			new UpstreamDecodePort(upstreamAdapters),
 		);
 		const rates = new RateMeter(config.rates, () => system.host.now());
+		const artifacts = async (request: ArtifactRequest): Promise<ArtifactAnswer | null> =>
+			((await main?.artifacts(request)) as ArtifactAnswer | undefined) ?? null;
+		const transcripts =
+			config.transcripts === 'off'
+				? null
+				: new Transcripts({ mode: config.transcripts, artifacts, telemetry, clock: realClock(() => system.host.now()) });
 		const actors = spawnFrontActors(system, {
 			frontId: config.frontId,
 			fronts: Array.from({ length: fronts }, (_, number) => `front-${number}`),
@@ -102,6 +113,7 @@ runRole<FrontConfig, FrontFacts>(
 			decode,
 			roll: taskRoll(config.taskRollFd),
 			rates,
+			transcripts,
 		});
 		const kvUsage = new KvUsage(telemetry);
 		let dispatcher: ActorRef<DispatcherCommand> | null = null;
@@ -122,6 +134,7 @@ runRole<FrontConfig, FrontFacts>(
 					collectMetrics: async () => (await main?.metrics()) ?? renderMetrics([await telemetry.snapshot()]),
 					reloadConfig: async () => ((await main?.reloadConfig()) as ConfigReload | undefined) ?? null,
 					catalog: async (request) => ((await main?.catalog(request)) as CatalogAnswer | undefined) ?? null,
+					artifacts,
 					options: config.options,
 				})
 			: null;
@@ -181,7 +194,7 @@ runRole<FrontConfig, FrontFacts>(
 			// Until here connections come in as ever: tasks of other fronts run on, and are watched and cancelled from here too.
 			async conclude() {
 				front?.stopListening();
-				await until(() => !busy() && (front?.watchers ?? 0) === 0, performance.now() + lastReadsMs);
+				await until(() => !busy() && (front?.watchers ?? 0) === 0 && (transcripts?.pending ?? 0) === 0, performance.now() + lastReadsMs);
 			},
 			async stop() {
 				front?.close();

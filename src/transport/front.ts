@@ -4,6 +4,7 @@
  */
 import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { ActorSystem } from '../actors/kernel/system.ts';
+import type { ArtifactAnswer, ArtifactRequest } from '../actors/serving/artifact-messages.ts';
 import type { CatalogAnswer, CatalogRequest } from '../actors/serving/catalog-messages.ts';
 import type { DecodePort } from '../actors/serving/decode.ts';
 import type { ReadEngineLog } from '../actors/serving/engine-log-messages.ts';
@@ -62,6 +63,8 @@ export interface FrontSources {
 	readonly reloadConfig?: () => Promise<ConfigReload | null>;
 	/** Asks the catalog of models; null: nobody has one. Default: nobody. */
 	readonly catalog?: (request: CatalogRequest) => Promise<CatalogAnswer | null>;
+	/** Asks the store of artifacts; null: nobody has one. Default: nobody. */
+	readonly artifacts?: (request: ArtifactRequest) => Promise<ArtifactAnswer | null>;
 	readonly options: FrontOptions;
 	readonly clock?: Clock;
 }
@@ -122,6 +125,7 @@ export function buildFront(sources: FrontSources): Front {
 		collectMetrics,
 		reloadConfig: sources.reloadConfig ?? (() => Promise.resolve(null)),
 		catalog: sources.catalog ?? (() => Promise.resolve(null)),
+		artifacts: sources.artifacts ?? (() => Promise.resolve(null)),
 		options,
 		clock,
 		watchers,

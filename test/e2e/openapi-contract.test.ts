@@ -3,6 +3,7 @@
  * status, a type and a shape that the document names. Judged by validators of others, not by what the daemon checks with.
  */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
@@ -29,19 +30,23 @@ const taskId = '11890a5d-ac96-774b-bcce-b302099a8057';
 const sessionId = '6f9619ff-8b86-4d01-b42d-00cf4fc964ff';
 /** Of a response that is made first. */
 let responseId = '';
+/** Of the content of its own example. */
+const artifactId = `sha256:${createHash('sha256').update('First the fox wakes up').digest('hex')}`;
 /** What stands for a parameter of a path. */
 const parameters = (path: string): string => {
 	const id = path.startsWith('/v2/pools')
 		? 'demo'
 		: path.startsWith('/v2/sessions')
 			? sessionId
-			: path.startsWith('/v2/catalog')
-				? 'stories'
-				: path.startsWith('/v1/models')
-					? 'default'
-					: path.startsWith('/v1/responses')
-						? responseId
-						: taskId;
+			: path.startsWith('/v2/artifacts')
+				? artifactId
+				: path.startsWith('/v2/catalog')
+					? 'stories'
+					: path.startsWith('/v1/models')
+						? 'default'
+						: path.startsWith('/v1/responses')
+							? responseId
+							: taskId;
 	return path.replace('{owner}/{id}', 'scripted%3Ademo').replace('{id}', id);
 };
 /** Sent instead of an example that names a file of its own. */
@@ -54,9 +59,6 @@ const streaming = new Set(['GET /v2/tasks/{id}/events']);
 const otherwise: Readonly<Record<string, number>> = {
 	// No key has the role worker here.
 	'POST /v2/workers/register': 401,
-	// A file is not fetched.
-	'POST /v2/catalog/models/{id}/pull': 400,
-	'DELETE /v2/catalog/models/{id}/pull': 404,
 };
 /** What is sent where nothing is right. */
 const wrong: readonly (readonly [method: string, path: string, body: unknown, status: number])[] = [
@@ -84,11 +86,13 @@ const wrong: readonly (readonly [method: string, path: string, body: unknown, st
 	['POST', '/v1/responses', { model: 'default', input: 'x', previous_response_id: `resp_${taskId}` }, 404],
 	['GET', '/v1/responses/nothing', undefined, 404],
 	['GET', '/v1/responses/nothing?starting_after=x', undefined, 400],
+	['POST', '/v2/artifacts', { kind: 'poem', content: 'x' }, 400],
+	['POST', '/v2/artifacts', { kind: 'plan', content: 'x', parent: `sha256:${'0'.repeat(64)}` }, 404],
+	['GET', '/v2/artifacts/nothing', undefined, 404],
+	['GET', '/v2/artifacts?cursor=x', undefined, 400],
 	['GET', '/v2/catalog/models/nobody', undefined, 404],
 	['DELETE', '/v2/catalog/models/nobody', undefined, 404],
-	['POST', '/v2/catalog/models', { source_url: 'hf:repo' }, 400],
-	['POST', '/v2/catalog/models/nobody/pull', {}, 404],
-	['GET', '/v2/catalog/models/nobody/events', undefined, 404],
+	['POST', '/v2/catalog/models', { source_url: 'hf:org/repo' }, 400],
 	['POST', '/v2/catalog/models', { source_url: 'file:/nowhere.gguf' }, 400],
 ];
 

@@ -16,6 +16,7 @@ const whole: FrontConfig = {
 		connectionsMax: 10,
 		wsMessageBytesMax: 50,
 	},
+	transcripts: 'off',
 	options: {
 		bodyBytesMax: 100,
 		onDisconnect: 'detach',

@@ -74,6 +74,7 @@ const keep = {
 	renderMetrics: (all: readonly unknown[]) => Promise.resolve(JSON.stringify(all)),
 	reloadConfig: () => Promise.resolve(null),
 	catalog: () => Promise.resolve(null),
+	artifacts: () => Promise.resolve(null),
 };
 
 describe('a crew', () => {

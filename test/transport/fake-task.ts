@@ -79,6 +79,7 @@ export class FakeTask implements TaskView {
 	stopSequence: TaskView['stopSequence'] = null;
 	failure: Failure | null = null;
 	vectors: readonly Float32Array[] | null = null;
+	transcriptArtifact: string | null = null;
 	watchers = 0;
 
 	/** Cancels end the task at once, as a Task does. */

@@ -9,20 +9,14 @@ import { checkStoreFile } from '../../store/store-file.ts';
 import type { CatalogEntry } from '../serving/catalog-messages.ts';
 import { type FileMark, type HashedFile, isSameMark } from './file-digest.ts';
 
-export const schemaVersion = 2;
+export const schemaVersion = 1;
 /** Bytes of an id: LMDB's keys have a bound. */
 export const idBytesMax = 1024;
 
 /** How a store of each earlier version becomes one of the next, by the earlier one's number. */
-const migrations: Readonly<Record<number, (models: Database<string, string>) => void>> = {
-	/** Models that are fetched: none was. */
-	1: (models) => {
-		for (const { key, value } of [...models.getRange()])
-			models.putSync(key, JSON.stringify({ folder: null, files: [], fetching: false, used_ms: null, ...(JSON.parse(value) as object) }));
-	},
-};
+const migrations: Readonly<Record<number, (store: RootDatabase<string, string>) => void>> = {};
 
-const databasesMax = 8;
+const databasesMax = 16;
 
 export class CatalogStore {
 	readonly #root: RootDatabase<string, string>;
@@ -42,6 +36,11 @@ export class CatalogStore {
 			throw new StoreError(`the store in ${folder} cannot be opened: ${error instanceof Error ? error.message : String(error)}`);
 		}
 		this.#migrate(folder);
+	}
+
+	/** For tables of what else main keeps. */
+	get root(): RootDatabase<string, string> {
+		return this.#root;
 	}
 
 	get(id: string): CatalogEntry | null {
@@ -105,7 +104,7 @@ export class CatalogStore {
 			);
 		if (found === schemaVersion && written !== undefined) return;
 		this.#root.transactionSync(() => {
-			for (let version = found; version < schemaVersion; version += 1) migrations[version]?.(this.#models);
+			for (let version = found; version < schemaVersion; version += 1) migrations[version]?.(this.#root);
 			this.#root.putSync('schema', String(schemaVersion));
 		});
 	}

@@ -143,6 +143,10 @@ export class ForeignTask implements TaskView {
 	get watchers(): number {
 		return this.facts.watchers;
 	}
+	get transcriptArtifact(): TaskView['transcriptArtifact'] {
+		return this.facts.transcriptArtifact;
+	}
+
 	get vectors(): TaskView['vectors'] {
 		return this.facts.vectors;
 	}

@@ -9,7 +9,7 @@ import { desk } from './desk.ts';
 import type { DeskCommand } from './desk-messages.ts';
 import { type ElsewhereMessage, elsewhere } from './elsewhere.ts';
 import type { RateLimit } from './rate-limit.ts';
-import type { TaskRoll } from './task-messages.ts';
+import type { TaskRoll, TranscriptKeeper } from './task-messages.ts';
 import type { TaskRegistry } from './task-registry.ts';
 import { type TasksMessage, tasks } from './tasks.ts';
 
@@ -22,6 +22,8 @@ export interface FrontActorsOptions {
 	readonly roll: TaskRoll;
 	/** Default: none. */
 	readonly rates?: RateLimit;
+	/** Default: nobody. */
+	readonly transcripts?: TranscriptKeeper | null;
 	readonly mailboxMax?: number;
 }
 
@@ -37,13 +39,13 @@ export interface FrontActors {
 const mailboxDefault = 65_536;
 
 export function spawnFrontActors(system: ActorSystem, options: FrontActorsOptions): FrontActors {
-	const { frontId, fronts, registry, decode, roll, rates } = options;
+	const { frontId, fronts, registry, decode, roll, rates, transcripts = null } = options;
 	const spawned = { mailboxMax: options.mailboxMax ?? mailboxDefault };
 	const alone = fronts.length === 1;
 	const elsewhereRef = alone ? null : system.spawn('elsewhere', elsewhere({ frontId, fronts, registry }), spawned);
 	const tasksRef = system.spawn(
 		'tasks',
-		tasks({ frontId, registry, decode, roll, elsewhere: elsewhereRef, ...(rates === undefined ? {} : { rates }) }),
+		tasks({ frontId, registry, decode, roll, transcripts, elsewhere: elsewhereRef, ...(rates === undefined ? {} : { rates }) }),
 		spawned,
 	);
 	if (elsewhereRef === null) return { tasks: tasksRef, elsewhere: null, desk: null, names: { front: tasksRef } };

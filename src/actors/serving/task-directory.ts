@@ -55,6 +55,8 @@ export interface TaskView {
 	readonly watchers: number;
 	/** Of an embedding task that is done. */
 	readonly vectors: readonly Float32Array[] | null;
+	/** Id of the artifact that its transcript is kept as, once it is; null: it is not. */
+	readonly transcriptArtifact: string | null;
 }
 
 /** Transport → Task. */

@@ -7,7 +7,8 @@ import type { TaskClaim } from './home-messages.ts';
 import type { LogSpace } from './log-space.ts';
 import type { PlacementNews, PoolView } from './messages.ts';
 import type { Control } from './task-claims.ts';
-import type { Opening, TaskCommand } from './task-directory.ts';
+import type { Opening, TaskCommand, TaskView } from './task-directory.ts';
+import type { TaskRecord } from './task-record.ts';
 import type { TaskRequest } from './task-request.ts';
 
 /** Which tasks run here, told as they come and go: the parent process names the lost ones after a crash. */
@@ -18,11 +19,19 @@ export interface TaskRoll {
 	lost(taskId: string): void;
 }
 
+/** Keeps what was asked and answered, of tasks that have ended. */
+export interface TranscriptKeeper {
+	/** `request`: with the texts that it had. `kept` is called in a later turn, once, or never: then there is none. */
+	keep(task: TaskView, request: TaskRequest, kept: (artifactId: string) => void): void;
+}
+
 export interface TaskSurroundings {
 	readonly decode: DecodePort;
 	readonly logSpace: LogSpace;
 	readonly roll: TaskRoll;
 	pools(): readonly PoolView[];
+	/** One that had its 202 has ended; `request`: with the texts that it had. */
+	ended(task: TaskRecord, request: TaskRequest): void;
 	/** What is said of it to the directory of all tasks. */
 	claimOf(request: TaskRequest): Omit<TaskClaim, 'exclusive'>;
 }

@@ -85,6 +85,7 @@ export class TaskRecord implements TaskView {
 	failure: Failure | null = null;
 	watchers = 0;
 	vectors: readonly Float32Array[] | null = null;
+	transcriptArtifact: string | null = null;
 	/** Refused before any 202: nobody may find it, the same id may come again. */
 	refused = false;
 

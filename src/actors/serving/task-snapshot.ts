@@ -32,6 +32,7 @@ export type TaskFacts = Pick<
 	| 'failure'
 	| 'watchers'
 	| 'vectors'
+	| 'transcriptArtifact'
 >;
 
 export interface TaskSnapshot {
@@ -90,6 +91,7 @@ export function factsOf(task: TaskView): TaskFacts {
 		failure: task.failure,
 		watchers: task.watchers,
 		vectors: task.vectors,
+		transcriptArtifact: task.transcriptArtifact,
 	};
 }
 

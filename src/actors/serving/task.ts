@@ -377,6 +377,7 @@ class Task implements Behavior<TaskMessage> {
 		const record = this.#record;
 		const now = this.#ctx.now();
 		record.refused = ending.kind === 'failed' && !this.#admission.admitted;
+		const { request } = record;
 		record.end(ending, now);
 		if (ending.kind === 'failed') record.log.append('error', errorJson(ending.failure));
 		else record.log.append('end', endJson(record));
@@ -384,7 +385,7 @@ class Task implements Behavior<TaskMessage> {
 		this.#watchdog?.stop();
 		if (record.refused) this.#telemetry.refused();
 		else this.#telemetry.ended(now, ending.kind === 'done' ? null : ending.kind === 'canceled' ? ending.reason : ending.cut);
-		if (this.#admission.admitted) this.#around.roll.ended(record.request.taskId);
+		if (this.#admission.admitted) this.#around.ended(record, request);
 		this.#admission.answerOpeners();
 		this.#withdraw();
 		if (this.#generation !== null) {

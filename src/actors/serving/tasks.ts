@@ -26,7 +26,7 @@ import { unreachable } from './task-admission.ts';
 import type { Control } from './task-claims.ts';
 import type { CancelReason, Opening, TasksCommand } from './task-directory.ts';
 import { errorJson } from './task-events.ts';
-import type { TaskMessage, TaskRoll, TaskSurroundings } from './task-messages.ts';
+import type { TaskMessage, TaskRoll, TaskSurroundings, TranscriptKeeper } from './task-messages.ts';
 import type { TaskRecord } from './task-record.ts';
 import type { TaskRegistry } from './task-registry.ts';
 import { wordsFor } from './task-telemetry.ts';
@@ -39,6 +39,7 @@ export type TasksMessage =
 	| { readonly type: 'control-connected'; readonly control: Control }
 	| { readonly type: 'claim-answered'; readonly command: OpenTask; readonly outcome: AskOutcome<TaskClaimed> }
 	| { readonly type: 'task-reported'; readonly epoch: number; readonly outcome: AskOutcome<'reported'> }
+	| { readonly type: 'transcript-kept'; readonly task: TaskRecord; readonly artifactId: string }
 	| { readonly type: 'send-again' }
 	| { readonly type: 'served-due' }
 	| { readonly type: 'forget-due' };
@@ -62,6 +63,8 @@ export interface TasksOptions {
 	readonly elsewhere: ActorRef<AttachElsewhere> | null;
 	/** Default: none. */
 	readonly rates?: RateLimit;
+	/** Default: nobody. */
+	readonly transcripts?: TranscriptKeeper | null;
 }
 
 /** A run's news is bounded by its tokens, one message a batch: a full mailbox there would be a bug. */
@@ -106,12 +109,16 @@ class Tasks implements Behavior<TasksMessage> {
 		this.#roll = options.roll;
 		this.#elsewhere = options.elsewhere;
 		this.#rates = options.rates ?? noRateLimit;
-		const { registry, decode, roll } = options;
+		const { registry, decode, roll, transcripts = null } = options;
 		this.#around = {
 			decode,
 			roll,
 			logSpace: registry.logSpace,
 			pools: () => registry.pools,
+			ended: (record, request) => {
+				roll.ended(record.request.taskId);
+				transcripts?.keep(record, request, (artifactId) => void ctx.self.tell({ type: 'transcript-kept', task: record, artifactId }));
+			},
 			claimOf: ({ taskId, bodyHash }) => ({ frontId: options.frontId, bodyHash, keys: registry.keysOf(taskId) }),
 		};
 		registry.controlReachable = false;
@@ -152,6 +159,9 @@ class Tasks implements Behavior<TasksMessage> {
 				break;
 			case 'task-reported':
 				if (message.epoch === this.#control?.epoch) this.#reported();
+				break;
+			case 'transcript-kept':
+				message.task.transcriptArtifact = message.artifactId;
 				break;
 			case 'send-again':
 				this.#sendAgain();

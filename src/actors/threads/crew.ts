@@ -49,6 +49,8 @@ export interface CrewOptions {
 	reloadConfig(): Promise<unknown>;
 	/** See `MainApi`. */
 	catalog(request: unknown): Promise<unknown>;
+	/** For `MainApi`. */
+	artifacts(request: unknown): Promise<unknown>;
 	readonly watchdog?: WatchdogLimits;
 }
 
@@ -265,8 +267,8 @@ export class Crew {
 		member.api = api;
 		// In one go: of two that start at once, the second one finds the first, and only it.
 		this.#linkMember(member);
-		const { reloadConfig, catalog } = this.#options;
-		api.attach(proxy({ metrics: () => this.metrics(), reloadConfig, catalog })).catch(() => undefined);
+		const { reloadConfig, catalog, artifacts } = this.#options;
+		api.attach(proxy({ metrics: () => this.metrics(), reloadConfig, catalog, artifacts })).catch(() => undefined);
 	}
 
 	/** Links a member with its peers that run. */

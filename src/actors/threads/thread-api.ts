@@ -32,6 +32,8 @@ export interface MainApi {
 	reloadConfig(): Promise<unknown>;
 	/** Asks the catalog of models, which main keeps. Plain data both ways. */
 	catalog(request: unknown): Promise<unknown>;
+	/** Asks the store of artifacts, which main keeps. Plain data both ways. */
+	artifacts(request: unknown): Promise<unknown>;
 }
 
 /** `workerData` of every thread. */

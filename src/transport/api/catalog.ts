@@ -2,13 +2,12 @@
  * The catalog of models over HTTP: `/v2/catalog/models`. On the front thread; main has the catalog, and answers with bodies that are sent as
  * they are.
  */
-import { createHash } from 'node:crypto';
 import type { CatalogRequest } from '../../actors/serving/catalog-messages.ts';
 import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
-import type { Header } from '../http/http-host.ts';
 import { catalogModelSchema, catalogStateSchema } from './catalog-schemas.ts';
 import { httpStatus } from './errors.ts';
+import { sendJson, sendTagged } from './etag.ts';
 import { checkerOf } from './field-problems.ts';
 import { type FrontParts, unanswered } from './front-parts.ts';
 import { withOptionalBody } from './optional-body.ts';
@@ -27,7 +26,9 @@ export function listModelsHandler(parts: FrontParts): Handler {
 	return (exchange) => {
 		const query = queryOf(exchange.request.query, modelsQuery);
 		if (query.ok)
-			ask(parts, exchange, { type: 'list-models', limit: query.value.limit, after: query.value.cursor }, (json) => tagged(exchange, json));
+			ask(parts, exchange, { type: 'list-models', limit: query.value.limit, after: query.value.cursor }, (json) =>
+				sendTagged(exchange, json),
+			);
 		else exchange.fail(query.failure);
 		return null;
 	};
@@ -35,7 +36,7 @@ export function listModelsHandler(parts: FrontParts): Handler {
 
 export function getModelHandler(parts: FrontParts): Handler {
 	return (exchange) => {
-		ask(parts, exchange, { type: 'get-model', id: idOf(exchange) }, (json) => tagged(exchange, json));
+		ask(parts, exchange, { type: 'get-model', id: idOf(exchange) }, (json) => sendTagged(exchange, json));
 		return null;
 	};
 }
@@ -46,7 +47,7 @@ export function addModelHandler(parts: FrontParts): Handler {
 		if (!body.ok) return exchange.fail(body.failure);
 		const { source_url: ref, id = null, digest = null, tags = [] } = body.value;
 		ask(parts, exchange, { type: 'add-model', ref, id, digest: digest?.toLowerCase() ?? null, tags }, (entry) =>
-			send(exchange, httpStatus.created, entry),
+			sendJson(exchange, httpStatus.created, entry),
 		);
 	});
 }
@@ -60,21 +61,8 @@ export function deleteModelHandler(parts: FrontParts): Handler {
 
 export function verifyModelHandler(parts: FrontParts): Handler {
 	return withOptionalBody(parts, (exchange) => {
-		ask(parts, exchange, { type: 'verify-model', id: idOf(exchange) }, (entry) => send(exchange, httpStatus.accepted, entry));
+		ask(parts, exchange, { type: 'verify-model', id: idOf(exchange) }, (entry) => sendJson(exchange, httpStatus.accepted, entry));
 	});
-}
-
-export function pullModelHandler(parts: FrontParts): Handler {
-	return withOptionalBody(parts, (exchange) => {
-		ask(parts, exchange, { type: 'pull-model', id: idOf(exchange) }, (entry) => send(exchange, httpStatus.accepted, entry));
-	});
-}
-
-export function cancelPullHandler(parts: FrontParts): Handler {
-	return (exchange) => {
-		ask(parts, exchange, { type: 'cancel-pull', id: idOf(exchange) }, () => exchange.empty(httpStatus.noContent));
-		return null;
-	};
 }
 
 export function modelStateHandler(parts: FrontParts): Handler {
@@ -83,7 +71,7 @@ export function modelStateHandler(parts: FrontParts): Handler {
 		if (!body.ok) return exchange.fail(body.failure);
 		const { state, deadline_ms: deadlineMs = drainDefaultMs } = body.value;
 		ask(parts, exchange, { type: 'set-model-state', id: idOf(exchange), state, deadlineMs }, (entry) =>
-			send(exchange, httpStatus.accepted, entry),
+			sendJson(exchange, httpStatus.accepted, entry),
 		);
 	});
 }
@@ -98,17 +86,4 @@ function ask(parts: FrontParts, exchange: Exchange, request: CatalogRequest, use
 		else if (answer.ok) use(answer.json);
 		else exchange.fail(answer.failure);
 	});
-}
-
-/** 304 for who has it already. */
-function tagged(exchange: Exchange, json: string): void {
-	const etag = `"${createHash('sha256').update(json).digest('base64url').slice(0, 22)}"`;
-	const known = exchange.request.header('if-none-match') ?? '';
-	const has = known.trim() === '*' || known.split(',').some((each) => each.trim().replace(/^W\//, '') === etag);
-	if (has) exchange.empty(httpStatus.notModified, [['ETag', etag]]);
-	else send(exchange, httpStatus.ok, json, [['ETag', etag]]);
-}
-
-function send(exchange: Exchange, status: number, json: string, more: readonly Header[] = []): void {
-	exchange.sink.respond(status, exchange.headers([['Content-Type', 'application/json'], ...more]), json);
 }

@@ -77,6 +77,7 @@ const task = {
 	decode_time_ms: 800,
 	finish_reason: 'stop',
 	error: null,
+	transcript_artifact: null,
 	timings: {
 		admitted_at_ms: 1_796_110_743_157,
 		started_at_ms: 1_796_110_743_239,
@@ -174,11 +175,18 @@ const catalogModel = {
 	problem: null,
 	last_verified_ms: 1_796_110_743_157,
 	local_path: '/models/stories.gguf',
-	folder: null,
-	files: [{ name: 'stories.gguf', digest: `sha256:${'5e'.repeat(32)}`, size_bytes: 26_214_400 }],
-	fetching: false,
-	used_ms: 1_796_110_743_157,
 	gguf: { architecture: 'llama', parameters: 15_191_712, context_length: 2_048, quantization: 'Q8_0', chat_template: null },
+};
+
+const artifact = {
+	id: 'sha256:bb86f67ac0c9f2f95b7491e39079b1eee8c9dd078286c8460cc64e4a7c44d51c',
+	kind: 'plan',
+	tenant: 'default',
+	tags: ['fox'],
+	parent: null,
+	metadata: { step: 1 },
+	size_bytes: 22,
+	created_ms: 1_796_110_743_157,
 };
 
 /** By method and path. */
@@ -279,32 +287,13 @@ export const examples: Readonly<Record<string, OperationExample>> = {
 	},
 	'GET /v2/catalog/models/{id}': { answer: catalogModel },
 	'POST /v2/catalog/models/{id}/verify': { answer: { ...catalogModel, verification: 'pending' } },
-	'POST /v2/catalog/models/{id}/pull': {
-		answer: {
-			...catalogModel,
-			source_url: 'hf:org/stories/stories.gguf',
-			digest: null,
-			size_bytes: null,
-			verification: 'absent',
-			last_verified_ms: null,
-			local_path: null,
-			files: [],
-			fetching: true,
-			used_ms: null,
-			gguf: null,
-			pull: {
-				phase: 'fetching',
-				bytes_done: 4_194_304,
-				bytes_total: 26_214_400,
-				bytes_per_s: 10_485_760,
-				eta_ms: 2_100,
-				files_done: 0,
-				files_total: 1,
-				note: null,
-			},
-		},
-	},
 	'POST /v2/catalog/models/{id}/state': { body: { state: 'Retired', deadline_ms: 30_000 }, answer: { ...catalogModel, state: 'Retired' } },
+	'POST /v2/artifacts': {
+		body: { kind: artifact.kind, content: 'First the fox wakes up', tags: artifact.tags, metadata: artifact.metadata },
+		answer: artifact,
+	},
+	'GET /v2/artifacts': { answer: { artifacts: [artifact], next_cursor: null } },
+	'GET /v2/artifacts/{id}': { answer: { ...artifact, content: 'First the fox wakes up' } },
 	'POST /v2/config/reload': {
 		body: {},
 		answer: {

@@ -4,6 +4,7 @@
  */
 import type { ActorRef, Delivery } from '../../actors/kernel/ref.ts';
 import type { ActorSystem } from '../../actors/kernel/system.ts';
+import type { ArtifactAnswer, ArtifactRequest } from '../../actors/serving/artifact-messages.ts';
 import type { CatalogAnswer, CatalogRequest } from '../../actors/serving/catalog-messages.ts';
 import type { DecodePort } from '../../actors/serving/decode.ts';
 import type { ReadEngineLog } from '../../actors/serving/engine-log-messages.ts';
@@ -52,6 +53,8 @@ export interface FrontParts {
 	readonly reloadConfig: () => Promise<ConfigReload | null>;
 	/** Null while the threads are still being put together. */
 	readonly catalog: (request: CatalogRequest) => Promise<CatalogAnswer | null>;
+	/** Null while the threads are still being put together. */
+	readonly artifacts: (request: ArtifactRequest) => Promise<ArtifactAnswer | null>;
 	readonly options: ApiOptions;
 	readonly clock: Clock;
 	readonly watchers: Watchers;

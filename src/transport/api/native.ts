@@ -3,6 +3,7 @@
  */
 import { failureCodes } from '../../actors/serving/failure.ts';
 import { anthropicRoutes } from './anthropic/routes.ts';
+import { artifactRoutes } from './artifact-routes.ts';
 import { catalogRoutes } from './catalog-routes.ts';
 import { httpStatus } from './errors.ts';
 import { eventsHandler, eventsQuery } from './events.ts';
@@ -39,6 +40,7 @@ export function nativeRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 		...poolRoutes(parts),
 		...sessionRoutes(parts),
 		...catalogRoutes(parts),
+		...artifactRoutes(parts),
 		...operationRoutes(parts),
 		...openaiRoutes(parts),
 		...responsesRoutes(parts),

@@ -102,6 +102,7 @@ const taskFields = {
 	decode_time_ms: count,
 	finish_reason: nullable(oneOf(['stop', 'length', 'tool_calls', 'canceled'])),
 	error: nullable(envelopeSchema),
+	transcript_artifact: nullable(text),
 	timings: Type.Object({
 		admitted_at_ms: count,
 		started_at_ms: nullable(count),

@@ -73,6 +73,7 @@ export function taskJson(task: TaskView, clock: Clock) {
 		decode_time_ms: Math.round(task.decodeMs),
 		finish_reason: task.finishReason,
 		error: task.failure === null ? null : envelopeOf(task.failure, request.correlationId),
+		transcript_artifact: task.transcriptArtifact,
 		timings: {
 			admitted_at_ms: wall(task.admittedAt),
 			started_at_ms: wall(task.startedAt),
