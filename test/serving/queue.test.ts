@@ -268,3 +268,21 @@ test('its depth stays logarithmic: work in a queue of 100 000 touches few entrie
 	}
 	assert.equal(queue.length, 0);
 });
+
+test('a place among very many tenants with a task each touches few of them', { timeout: 60_000 }, () => {
+	const queue = new WaitingQueue<QueueEntry>({ ...bounds, capacity: 200_000 });
+	const count = 100_000;
+	for (let index = 0; index < count; index++) {
+		const one = { admittedAt: index, tenant: `tenant${index}` };
+		assert.equal(queue.placeFor({ ...entry('new'), ...one }).position, index);
+		queue.enqueue(entry(`t${index}`, one));
+	}
+	// Looking at each tenant would be 10¹⁰ steps: it would not end within the limit.
+	for (let index = 0; index < count; index++) {
+		assert.equal(queue.placeOf(`t${count - 1}`)?.position, count - 1 - index);
+		const { first } = queue;
+		assert.equal(first?.taskId, index === count - 1 ? `t${count - 1}` : `t${index}`);
+		if (first !== undefined && index < count - 1) queue.settle(queue.start(first.taskId), 7);
+	}
+	assert.equal(queue.length, 1);
+});

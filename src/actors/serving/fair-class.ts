@@ -7,10 +7,11 @@
  * nothing waiting is lifted, so that nobody saves up: to where the last task was dispatched from (Goyal, Vin, Cheng, "Start-time Fair
  * Queueing", SIGCOMM 1996), so that it need not wait for another turn of those that were there.
  *
- * Lines with waiting tasks are a binary heap by (counter, first task). A task's tag is its tenant's counter and the cost of
+ * Lines with waiting tasks are a tree by (counter, first task). A task's tag is its tenant's counter and the cost of
  * those before it in its line: tasks are dispatched in order of tags, as long as nothing comes or goes. Enqueue, dequeue and
- * remove cost O(log n); a place O(k log n), k being the tenants with a task before it.
+ * remove cost O(log n); a place O((1 + s) log n), s being the tenants with tasks on both sides of it (`line-tree.ts`).
  */
+import { LineTree } from './line-tree.ts';
 import type { QueueEntry } from './queue.ts';
 import { type Ahead, goesBefore, type LineKey, type LineNode, TenantLine } from './tenant-line.ts';
 
@@ -26,7 +27,8 @@ const idleMax = 1_024;
 
 export class FairClass<E extends QueueEntry> {
 	readonly #lines = new Map<string, TenantLine<E>>();
-	readonly #heap: TenantLine<E>[] = [];
+	#linesMade = 0;
+	readonly #waiting = new LineTree<E>();
 	/** The highest counter that a task was dispatched at. */
 	#reached = 0;
 	#count = 0;
@@ -42,36 +44,48 @@ export class FairClass<E extends QueueEntry> {
 
 	/** The next to be dispatched. */
 	get first(): E | undefined {
-		return this.#heap[0]?.head?.entry;
+		return this.#waiting.first?.head?.entry;
 	}
 
 	insert(node: LineNode<E>): void {
 		const line = this.#line(node.entry.tenant);
-		const waits = line.heapIndex >= 0;
-		if (!waits) line.counter = this.#lifted(line);
+		const { head } = line;
+		const comesFirst = head === null || goesBefore(node, head);
+		if (head === null) line.counter = this.#lifted(line);
+		else if (comesFirst) this.#waiting.remove(line);
 		line.insert(node);
-		if (waits) this.#settle(line);
-		else {
-			line.heapIndex = this.#heap.push(line) - 1;
-			this.#up(line);
-		}
+		if (comesFirst) this.#waiting.insert(line);
+		else this.#waiting.changed(line);
 		this.#count += 1;
 		this.#workMs += node.entry.workMs;
 	}
 
 	remove(node: LineNode<E>): void {
 		const line = this.#lines.get(node.entry.tenant);
-		if (line === undefined || line.heapIndex < 0) throw new Error(`no line of ${node.entry.tenant}`);
+		if (line === undefined || line.head === null) throw new Error(`no line of ${node.entry.tenant}`);
+		const isFirst = line.head === node;
+		if (isFirst) this.#waiting.remove(line);
 		line.remove(node);
-		this.#count -= 1;
-		this.#workMs = this.#count === 0 ? 0 : this.#workMs - node.entry.workMs;
-		if (line.head !== null) return this.#settle(line);
-		this.#leave(line);
-		this.#forgetIdle();
+		this.#left(node);
+		if (line.head === null) return this.#forgetIdle();
+		if (isFirst) this.#waiting.insert(line);
+		else this.#waiting.changed(line);
 	}
 
-	/** A task of the tenant has a slot: it is charged. */
-	started(tenant: string, cost: number): void {
+	/** A waiting task has a slot: it leaves, and its tenant is charged. What the class has reached is what it is dispatched at. */
+	start(node: LineNode<E>, cost: number): void {
+		const line = this.#line(node.entry.tenant);
+		this.#waiting.remove(line);
+		this.#reached = Math.max(this.#reached, line.counter);
+		line.running += 1;
+		line.counter += cost;
+		line.remove(node);
+		this.#left(node);
+		if (line.head !== null) this.#waiting.insert(line);
+	}
+
+	/** A task of the tenant has a slot that was not waiting here: it is charged. */
+	adopt(tenant: string, cost: number): void {
 		const line = this.#line(tenant);
 		this.#reached = Math.max(this.#reached, line.counter);
 		line.running += 1;
@@ -93,12 +107,12 @@ export class FairClass<E extends QueueEntry> {
 
 	/** What stands before a waiting entry. */
 	ahead(node: LineNode<E>): Ahead {
-		return this.#aheadOf(this.#lines.get(node.entry.tenant) ?? null, node.entry.tenant, node);
+		return this.#before(this.#lines.get(node.entry.tenant) ?? null, node);
 	}
 
 	/** What would stand before an entry that came now. */
 	aheadOfNew(tenant: string, key: LineKey): Ahead {
-		return this.#aheadOf(this.#lines.get(tenant) ?? null, tenant, key);
+		return this.#before(this.#lines.get(tenant) ?? null, key);
 	}
 
 	/** Tokens that the tenant was charged, beside those before it was lifted. */
@@ -109,57 +123,53 @@ export class FairClass<E extends QueueEntry> {
 	/** In the order of dispatch, from the start or behind what was foreseen last. Stop before anything changes. */
 	*foreseen(behind: Pick<Foreseen<E>, 'tag' | 'key'> | null = null): Generator<Foreseen<E>, undefined> {
 		const cursors = new CursorHeap<E>();
-		if (behind === null) {
-			// Lines come in as their parents in the heap are passed: none that is not reached is looked at.
-			if (this.#heap.length > 0) cursors.push(this.#cursorOf(0));
-		} else {
+		// Lines come in as those before them are passed: none that is not reached is looked at.
+		if (behind === null) this.#open(this.#waiting.first, cursors);
+		else {
 			const from = { ...behind.key, order: behind.key.order + 0.5 };
-			for (const line of this.#heap) {
+			for (const line of this.#waiting) {
 				const first = line.firstFrom(behind.tag, from);
-				if (first !== null) cursors.push({ line, node: first.node, tag: first.tag, opens: -1 });
+				if (first !== null) cursors.push({ line, node: first.node, tag: first.tag, opens: false });
 			}
 		}
 		for (let cursor = cursors.pop(); cursor !== undefined; cursor = cursors.pop()) {
 			const { line, node, tag, opens } = cursor;
 			yield { entry: node.entry, tag, key: node };
-			for (const child of opens < 0 ? [] : [2 * opens + 1, 2 * opens + 2]) {
-				if (child < this.#heap.length) cursors.push(this.#cursorOf(child));
-			}
+			if (opens) this.#open(this.#waiting.next(line), cursors);
 			const next = line.next(node);
-			if (next !== null) cursors.push({ line, node: next, tag: tag + node.entry.cost, opens: -1 });
+			if (next !== null) cursors.push({ line, node: next, tag: tag + node.entry.cost, opens: false });
 		}
 	}
 
-	#cursorOf(index: number): Cursor<E> {
-		const line = this.#heap[index] as TenantLine<E>;
-		return { line, node: line.head as LineNode<E>, tag: line.counter, opens: index };
+	#open(line: TenantLine<E> | null, cursors: CursorHeap<E>): void {
+		if (line !== null) cursors.push({ line, node: line.head as LineNode<E>, tag: line.counter, opens: true });
 	}
 
-	#aheadOf(own: TenantLine<E> | null, tenant: string, key: LineKey): Ahead {
+	/** Its own line is as the others: those before it there have smaller tags. */
+	#before(own: TenantLine<E> | null, key: LineKey): Ahead {
 		const sums: Ahead = { count: 0, workMs: 0, cost: 0 };
 		let tag: number;
-		if (own !== null && own.heapIndex >= 0) {
+		if (own !== null && own.head !== null) {
 			own.addBefore(key, sums);
 			tag = own.counter + sums.cost;
+			sums.count = 0;
+			sums.workMs = 0;
+			sums.cost = 0;
 		} else tag = this.#lifted(own);
-		this.#addOthers(0, tenant, tag, key, sums);
+		this.#waiting.addBefore(tag, key, sums);
 		return sums;
 	}
 
-	/** Lines whose first task comes later have nothing before the tag, nor have those below them in the heap. */
-	#addOthers(index: number, tenant: string, tag: number, key: LineKey, sums: Ahead): void {
-		const line = this.#heap[index];
-		if (line === undefined || line.head === null) return;
-		if (line.counter > tag || (line.counter === tag && line.tenant !== tenant && goesBefore(key, line.head))) return;
-		if (line.tenant !== tenant) line.addBeforeTag(tag, key, sums);
-		this.#addOthers(2 * index + 1, tenant, tag, key, sums);
-		this.#addOthers(2 * index + 2, tenant, tag, key, sums);
+	#left({ entry }: LineNode<E>): void {
+		this.#count -= 1;
+		this.#workMs = this.#count === 0 ? 0 : this.#workMs - entry.workMs;
 	}
 
 	#line(tenant: string): TenantLine<E> {
 		const known = this.#lines.get(tenant);
 		if (known !== undefined) return known;
-		const line = new TenantLine<E>(tenant);
+		this.#linesMade += 1;
+		const line = new TenantLine<E>(tenant, this.#linesMade);
 		line.counter = this.#reached;
 		this.#lines.set(tenant, line);
 		return line;
@@ -167,78 +177,31 @@ export class FairClass<E extends QueueEntry> {
 
 	/** The counter of a tenant that had nothing waiting. */
 	#lifted(line: TenantLine<E> | null): number {
-		return Math.max(line?.counter ?? 0, Math.min(this.#reached, this.#heap[0]?.counter ?? this.#reached));
+		return Math.max(line?.counter ?? 0, Math.min(this.#reached, this.#waiting.first?.counter ?? this.#reached));
 	}
 
 	#charge(line: TenantLine<E>, cost: number): void {
+		const waits = line.head !== null;
+		if (waits) this.#waiting.remove(line);
 		line.counter += cost;
-		if (line.heapIndex >= 0) this.#settle(line);
+		if (waits) this.#waiting.insert(line);
 	}
 
 	/** What an idle line is worth is what it is ahead of the others: the most ahead are kept. */
 	#forgetIdle(): void {
-		if (this.#lines.size - this.#heap.length <= 2 * idleMax) return;
-		const idle = [...this.#lines.values()].filter((line) => line.heapIndex < 0 && line.running === 0);
+		if (this.#lines.size - this.#waiting.size <= 2 * idleMax) return;
+		const idle = [...this.#lines.values()].filter((line) => line.head === null && line.running === 0);
 		idle.sort((a, b) => a.counter - b.counter);
 		for (const line of idle.slice(0, Math.max(0, idle.length - idleMax))) this.#lines.delete(line.tenant);
 	}
-
-	// ── the heap of lines ────────────────────────────────────────────────────────────────────────────────────────
-
-	#leave(line: TenantLine<E>): void {
-		const index = line.heapIndex;
-		line.heapIndex = -1;
-		const last = this.#heap.pop();
-		if (last === undefined || last === line) return;
-		this.#heap[index] = last;
-		last.heapIndex = index;
-		this.#settle(last);
-	}
-
-	#settle(line: TenantLine<E>): void {
-		this.#up(line);
-		this.#down(line);
-	}
-
-	#up(line: TenantLine<E>): void {
-		while (line.heapIndex > 0) {
-			const parent = this.#heap[(line.heapIndex - 1) >> 1] as TenantLine<E>;
-			if (!isFirst(line, parent)) return;
-			this.#swap(line, parent);
-		}
-	}
-
-	#down(line: TenantLine<E>): void {
-		for (;;) {
-			const left = this.#heap[2 * line.heapIndex + 1];
-			const right = this.#heap[2 * line.heapIndex + 2];
-			if (left === undefined) return;
-			const least = right !== undefined && isFirst(right, left) ? right : left;
-			if (!isFirst(least, line)) return;
-			this.#swap(least, line);
-		}
-	}
-
-	#swap(a: TenantLine<E>, b: TenantLine<E>): void {
-		const index = a.heapIndex;
-		a.heapIndex = b.heapIndex;
-		b.heapIndex = index;
-		this.#heap[a.heapIndex] = a;
-		this.#heap[b.heapIndex] = b;
-	}
-}
-
-function isFirst<E>(a: TenantLine<E & QueueEntry>, b: TenantLine<E & QueueEntry>): boolean {
-	if (a.counter !== b.counter) return a.counter < b.counter;
-	return a.head !== null && b.head !== null && goesBefore(a.head, b.head);
 }
 
 interface Cursor<E extends QueueEntry> {
 	readonly line: TenantLine<E>;
 	readonly node: LineNode<E>;
 	readonly tag: number;
-	/** Index in the heap of lines whose children come in behind it; −1: none. */
-	readonly opens: number;
+	/** The line behind its line comes in behind it. */
+	readonly opens: boolean;
 }
 
 /** Cursors by (tag, key): a binary heap. */

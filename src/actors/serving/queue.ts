@@ -6,9 +6,8 @@
  * `age`d: it goes on as an interactive task that came at that moment, so that no flood of those can starve it. A task that
  * returns keeps its place.
  *
- * Enqueue, dequeue and remove cost O(log n); a place O(k log n), k being the tenants with a task before it: whenever one of them is
- * charged all of its tasks move among those of the others, so that nothing kept between two looks would be true for longer. With
- * a hundred tenants that is tens of microseconds behind 100 000 tasks, with ten thousand it is milliseconds (`bench/scheduling.ts`).
+ * Enqueue, dequeue and remove cost O(log n); a place O((1 + s) log n), s being the tenants with tasks on both sides of it: why that is
+ * as good as can be had says `line-tree.ts`.
  */
 import { FairClass, type Foreseen } from './fair-class.ts';
 import { ShardedMap } from './sharded-map.ts';
@@ -110,7 +109,7 @@ export class WaitingQueue<E extends QueueEntry> {
 	/** By the class that they asked for. */
 	readonly #arrivals: Readonly<Record<PriorityClass, Arrivals<E>>> = { interactive: new Arrivals(), batch: new Arrivals() };
 	/** Batch tasks that have not aged, by admission, whoever's they are. */
-	readonly #young = new TenantLine<E>('');
+	readonly #young = new TenantLine<E>('', 0);
 	#bytes = 0;
 	#order = 0;
 
@@ -176,29 +175,34 @@ export class WaitingQueue<E extends QueueEntry> {
 	remove(taskId: string): E | undefined {
 		const seat = this.#byTask.get(taskId);
 		if (seat === undefined) return undefined;
-		const { entry } = seat.node;
 		this.#takeOut(seat.node);
-		this.#byTask.delete(taskId);
-		this.#arrivals[entry.priority].remove(seat);
-		this.#bytes -= entry.bytes;
-		return entry;
+		this.#forget(seat);
+		return seat.node.entry;
 	}
 
 	/** A waiting task gets a slot: it leaves, and its tenant is charged for its prompt. */
 	start(taskId: string): Charge {
-		const node = this.#byTask.get(taskId)?.node;
-		if (node === undefined) throw new Error(`task ${taskId} is not queued`);
+		const seat = this.#byTask.get(taskId);
+		if (seat === undefined) throw new Error(`task ${taskId} is not queued`);
+		const { node } = seat;
 		const { tenant, costAtStart: cost } = node.entry;
 		const waitedIn = waitsIn(node);
-		// Charged while it is still in its line: what the class has reached is what it is dispatched at.
-		this.#classes[waitedIn].started(tenant, cost);
-		this.remove(taskId);
+		this.#classes[waitedIn].start(node, cost);
+		if (node.twin !== null) this.#young.remove(node.twin);
+		this.#forget(seat);
 		return { tenant, class: waitedIn, cost };
+	}
+
+	#forget(seat: Seat<E>): void {
+		const { taskId, priority, bytes } = seat.node.entry;
+		this.#byTask.delete(taskId);
+		this.#arrivals[priority].remove(seat);
+		this.#bytes -= bytes;
 	}
 
 	/** A task of an earlier control thread holds a slot. */
 	adopt(charge: Charge): void {
-		this.#classes[charge.class].started(charge.tenant, charge.cost);
+		this.#classes[charge.class].adopt(charge.tenant, charge.cost);
 	}
 
 	/** It has come to so many tokens by now: what was made since it was told last is charged. */

@@ -28,6 +28,20 @@ export interface LineNode<E> extends LineKey {
 	cost: number;
 }
 
+/** A line as a node of a tree of lines (`line-tree.ts`). */
+export interface LinePlace<E extends QueueEntry> {
+	readonly weight: number;
+	left: TenantLine<E> | null;
+	right: TenantLine<E> | null;
+	/** Of the subtree. */
+	count: number;
+	workMs: number;
+	cost: number;
+	/** Its task that is dispatched last, and its tag. */
+	last: LineNode<E> | null;
+	lastTag: number;
+}
+
 /** Sums over the entries before a place. */
 export interface Ahead {
 	count: number;
@@ -44,7 +58,7 @@ export function lineNode<E extends QueueEntry>(entry: E, { deadline, since, orde
 		since,
 		order,
 		twin,
-		weight: weightOf(order),
+		weight: mixed(order),
 		left: null,
 		right: null,
 		count: 1,
@@ -59,28 +73,41 @@ export class TenantLine<E extends QueueEntry> {
 	counter = 0;
 	/** Its tasks that hold a slot. */
 	running = 0;
-	/** Its place in the heap of lines that wait; −1: it has nothing waiting. */
-	heapIndex = -1;
-	/** The first of the line. */
+	/** The first of the line, and the last. */
 	head: LineNode<E> | null = null;
+	tail: LineNode<E> | null = null;
+	/** Its place in the tree of those that wait, which is that tree's own. */
+	readonly place: LinePlace<E>;
 	#root: LineNode<E> | null = null;
 
-	constructor(tenant: string) {
+	/** `number`: no two lines of a class have the same. */
+	constructor(tenant: string, number: number) {
 		this.tenant = tenant;
+		this.place = { weight: mixed(number), left: null, right: null, count: 0, workMs: 0, cost: 0, last: null, lastTag: 0 };
 	}
 
 	get length(): number {
 		return this.#root?.count ?? 0;
 	}
 
+	get workMs(): number {
+		return this.#root?.workMs ?? 0;
+	}
+
+	get cost(): number {
+		return this.#root?.cost ?? 0;
+	}
+
 	insert(node: LineNode<E>): void {
 		this.#root = inserted(this.#root, node);
 		if (this.head === null || goesBefore(node, this.head)) this.head = node;
+		if (this.tail === null || goesBefore(this.tail, node)) this.tail = node;
 	}
 
 	remove(node: LineNode<E>): void {
 		this.#root = removed(this.#root, node);
 		if (this.head === node) this.head = leftmost(this.#root);
+		if (this.tail === node) this.tail = rightmost(this.#root);
 	}
 
 	/** Adds to `sums` what stands before `key`. */
@@ -156,6 +183,12 @@ function addThrough<E extends QueueEntry>(node: LineNode<E>, sums: Ahead): void 
 	sums.cost += (left?.cost ?? 0) + entry.cost;
 }
 
+function rightmost<E>(root: LineNode<E> | null): LineNode<E> | null {
+	let node = root;
+	while (node !== null && node.right !== null) node = node.right;
+	return node;
+}
+
 function leftmost<E>(root: LineNode<E> | null): LineNode<E> | null {
 	let node = root;
 	while (node !== null && node.left !== null) node = node.left;
@@ -163,11 +196,11 @@ function leftmost<E>(root: LineNode<E> | null): LineNode<E> | null {
 }
 
 /** Heap priority: well mixed, and the same in every run (splitmix32's finisher). */
-function weightOf(order: number): number {
-	let mixed = (order + 0x9e3779b9) >>> 0;
-	mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b);
-	mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
-	return (mixed ^ (mixed >>> 16)) >>> 0;
+export function mixed(order: number): number {
+	let bits = (order + 0x9e3779b9) >>> 0;
+	bits = Math.imul(bits ^ (bits >>> 16), 0x85ebca6b);
+	bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
+	return (bits ^ (bits >>> 16)) >>> 0;
 }
 
 function update<E extends QueueEntry>(node: LineNode<E>): LineNode<E> {
