@@ -11,6 +11,7 @@ import { KeyMemories } from './actors/serving/key-memories.ts';
 import type { PoolView } from './actors/serving/messages.ts';
 import type { PoolSpec } from './actors/serving/pool-spec.ts';
 import type { ConfigChange, ConfigReload } from './actors/serving/reload-messages.ts';
+import { type BookMemory, bookMemory } from './actors/serving/task-book.ts';
 import { Crew, type ThreadSpec } from './actors/threads/crew.ts';
 import type { DaemonFacts, PoolFacts } from './cli/banner.ts';
 import { cannotListen, nativeBinaryMissing, Problem, portInUse } from './cli/problem.ts';
@@ -89,6 +90,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 		threadSpecs(
 			config.threads.front,
 			rates,
+			Array.from({ length: config.threads.front }, () => bookMemory()),
 			() => config,
 			(name) => crew.facts(name),
 			() => catalog.retired,
@@ -206,6 +208,7 @@ function openRoll(fd: number | null): Socket | null {
 function threadSpecs(
 	frontCount: number,
 	rates: KeyMemories,
+	books: readonly BookMemory[],
 	current: () => DaemonConfig,
 	factsOf: (name: string) => unknown,
 	retired: () => RetiredModels,
@@ -228,7 +231,7 @@ function threadSpecs(
 				mayKill: false,
 				youngGenerationMb: frontYoungMb,
 				wanted: () => first()?.ok === true && running().includes(frontId),
-				config: () => frontConfig(current(), rates, index, first()),
+				config: () => frontConfig(current(), rates, books[index] as BookMemory, index, first()),
 			}),
 		),
 		{
@@ -269,7 +272,7 @@ function nameOfHost(facts: FrontFacts | null): string | null {
 }
 
 /** `first`: what the first front is; null when this is it, and it starts for the first time. */
-function frontConfig(config: DaemonConfig, rates: KeyMemories, front: number, first: FrontFacts | null): FrontConfig {
+function frontConfig(config: DaemonConfig, rates: KeyMemories, book: BookMemory, front: number, first: FrontFacts | null): FrontConfig {
 	const { listen, limits, tasks, sse, threads } = config;
 	const found = first?.ok === true ? first : null;
 	return {
@@ -310,6 +313,7 @@ function frontConfig(config: DaemonConfig, rates: KeyMemories, front: number, fi
 		rates: rates.of(config.auth.keys),
 		transcripts: config.artifacts.transcripts,
 		retention: { logBytesMax: tasks.logBytesMax, retentionMs: tasks.retentionMs, retentionCount: tasks.retentionCount },
+		book,
 		taskRollFd: config.taskRollFd,
 		logLevel: config.log.level,
 	};

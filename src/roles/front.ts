@@ -13,6 +13,7 @@ import { KvUsage } from '../actors/serving/kv-usage.ts';
 import type { DispatcherCommand, PoolView } from '../actors/serving/messages.ts';
 import { type MeteredKey, RateMeter } from '../actors/serving/rate-meter.ts';
 import type { ConfigReload } from '../actors/serving/reload-messages.ts';
+import { type BookMemory, SharedTaskBook } from '../actors/serving/task-book.ts';
 import { type RetentionLimits, TaskRegistry } from '../actors/serving/task-registry.ts';
 import { urgentFromFronts } from '../actors/serving/urgent.ts';
 import type { MainApi } from '../actors/threads/thread-api.ts';
@@ -46,6 +47,8 @@ export interface FrontConfig {
 	readonly rates: readonly MeteredKey[];
 	readonly transcripts: 'off' | TranscriptMode;
 	readonly retention: RetentionLimits;
+	/** What the threads of this name note of their tasks, one after the other. */
+	readonly book: BookMemory;
 	/** Descriptor of the restarting parent's task roll; null: nobody wants it. */
 	readonly taskRollFd: number | null;
 	readonly logLevel: LogLevel;
@@ -79,7 +82,7 @@ runRole<FrontConfig, FrontFacts>(
 		telemetry = threadTelemetry({ thread, log: threadLog({ thread, level: config.logLevel }), heapDefaults: true });
 		return telemetry;
 	},
-	async (whole, { system, incarnation }) => {
+	async (whole, { system }) => {
 		const bug: BugReport = (where, error) => {
 			const { message, stack } = error instanceof Error ? error : { message: String(error), stack: undefined };
 			telemetry.log('error', 'bug', { where, message, stack });
@@ -92,9 +95,7 @@ runRole<FrontConfig, FrontFacts>(
 			const human = `${choice.instead}. HTTP is served by node's own server, at about twice the CPU${alone}.`;
 			telemetry.log('warn', 'http-host', { human });
 		}
-		const registry = new TaskRegistry(config.retention, config.options.front);
-		// The thread before this one had tasks: whether there is one, the control thread knows.
-		registry.complete = incarnation === 1;
+		const registry = new TaskRegistry(config.retention, config.options.front, new SharedTaskBook(config.book));
 		const decode = new DecodePorts(
 			new HostDecodePort((words) => bug('decode', new Error(words))),
 			new UpstreamDecodePort(upstreamAdapters),

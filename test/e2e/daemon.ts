@@ -37,9 +37,10 @@ export interface Daemon {
 	/** Resolves once the output matches. */
 	said(pattern: RegExp): Promise<void>;
 	/**
-	 * Front thread `front` meets an error that nothing catches, as a bug would make one. Resolves when it has come back. Of a
+	 * Threads meet an error that nothing catches, as a bug would make one, in the same moment. Resolves when all have come back. Of a
 	 * daemon that was started `withCrashes`.
 	 */
+	crash(...threads: readonly string[]): Promise<void>;
 	crashFront(front: number): Promise<void>;
 	/** Writes its configuration file anew, with the same address. Of a daemon that has one. */
 	rewrite(config: Readonly<Record<string, unknown>>): void;
@@ -126,7 +127,7 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 			child.once('exit', (code, signal) => reject(new Error(`the daemon ended (${code ?? signal}) before it said ${pattern}:\n${output}`)));
 			look();
 		});
-	const restarts = new Map<number, number>();
+	const restarts = new Map<string, number>();
 	const daemon: Daemon = {
 		url: `http://127.0.0.1:${port}`,
 		port,
@@ -135,13 +136,16 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 		storePath: join(folder, 'orchestratord'),
 		output: () => output,
 		said,
-		async crashFront(front) {
+		async crash(...threads) {
 			if (options.withCrashes !== true) throw new Error('start the daemon withCrashes');
-			const times = (restarts.get(front) ?? 0) + 1;
-			restarts.set(front, times);
-			writeFileSync(join(folder, `crash-front-${front}`), '');
-			await said(new RegExp(`"event":"thread-restarted".*"name":"front-${front}".*"restarts":${times}\\b`));
+			for (const thread of threads) {
+				restarts.set(thread, (restarts.get(thread) ?? 0) + 1);
+				writeFileSync(join(folder, `crash-${thread}`), '');
+			}
+			const back = (thread: string) => new RegExp(`"event":"thread-restarted".*"name":"${thread}".*"restarts":${restarts.get(thread)}\\b`);
+			await Promise.all(threads.map((thread) => said(back(thread))));
 		},
+		crashFront: (front) => daemon.crash(`front-${front}`),
 		rewrite: writeConfig,
 		async stop() {
 			running.delete(daemon);

@@ -294,35 +294,53 @@ for (const where of ['same', 'other'] as const) {
 }
 
 describe('tasks of a front that is lost', () => {
-	it('are told so to whoever reads or asks, on every front, and never denied', async () => {
-		const [lost, stays] = await Promise.all([FrontConnection.open(daemon.url, 1), FrontConnection.open(daemon.url, 0)]);
-		const named = { ...task, ...endless, task_id: randomUUID() };
-		const key = { 'idempotency-key': randomUUID() };
-		assert.equal((await postJson(lost, '/v2/tasks', named, key)).status, 202);
-		const watching = await FrontConnection.open(daemon.url, 0);
-		const watch = await Watch.open(watching, named.task_id);
-		const begun = await watch.until('token');
-		await daemon.crashFront(1);
-		const seen = [...begun, ...(await watch.all())];
-		checkOrder(seen);
-		assert.equal(seen.at(-1)?.data['code'], 'WORKER_RESET');
-		const back = await FrontConnection.open(daemon.url, 1);
-		for (const connection of [stays, back]) {
-			const about = await when(
-				() => connection.request(`/v2/tasks/${named.task_id}`),
-				({ status }) => status !== 503,
-			);
-			assert.equal(about.status, 200);
-			const { state, error } = (await about.json()) as TaskBody;
-			assert.deepEqual([state, error?.code], ['failed', 'WORKER_RESET']);
-			const resumed = numbered(await (await Watch.open(connection, named.task_id, { after: 1 })).all());
-			assert.deepEqual(
-				resumed.map(({ name, data }) => [name, data['code']]),
-				[['error', 'WORKER_RESET']],
-			);
-			const again = await postJson(connection, '/v2/tasks', named, key);
-			assert.equal(again.status, 202);
-			assert.equal(((await again.json()) as { task_id: string }).task_id, named.task_id);
-		}
-	});
+	for (const [name, alongside] of [
+		['are told so to whoever reads or asks, on every front, and never denied', []],
+		['are known also where the control thread, and its directory, was lost in the same moment', ['control']],
+	] as const) {
+		it(name, async () => {
+			const [lost, stays] = await Promise.all([FrontConnection.open(daemon.url, 1), FrontConnection.open(daemon.url, 0)]);
+			const named = { ...task, ...endless, task_id: randomUUID() };
+			const key = { 'idempotency-key': randomUUID() };
+			assert.equal((await postJson(lost, '/v2/tasks', named, key)).status, 202);
+			const made = await submit(lost, { ...task, ...endless });
+			const watching = await FrontConnection.open(daemon.url, 0);
+			const watch = await Watch.open(watching, named.task_id);
+			const begun = await watch.until('token');
+			await daemon.crash('front-1', ...alongside);
+			const seen = [...begun, ...(await watch.all())];
+			checkOrder(seen);
+			assert.equal(seen.at(-1)?.data['code'], 'WORKER_RESET');
+			const back = await FrontConnection.open(daemon.url, 1);
+			for (const connection of [stays, back]) {
+				for (const taskId of [named.task_id, made.task_id]) {
+					const about = await when(
+						() => connection.request(`/v2/tasks/${taskId}`),
+						({ status }) => status !== 503,
+					);
+					assert.equal(about.status, 200);
+					const { state, error } = (await about.json()) as TaskBody;
+					assert.deepEqual([state, error?.code], ['failed', 'WORKER_RESET']);
+				}
+				const resumed = numbered(await (await Watch.open(connection, named.task_id, { after: 1 })).all());
+				assert.deepEqual(
+					resumed.map(({ name, data }) => [name, data['code']]),
+					[['error', 'WORKER_RESET']],
+				);
+				// By its id and its key, by the key alone, and by the key with another body.
+				for (const [body, status] of [
+					[named, 202],
+					[{ ...task, ...endless }, 202],
+					[{ ...task, ...endless, seed: 2 }, 409],
+				] as const) {
+					const again = await when(
+						() => postJson(connection, '/v2/tasks', body, key),
+						(answer) => answer.status !== 503,
+					);
+					assert.equal(again.status, status);
+					if (status === 202) assert.equal(((await again.json()) as { task_id: string }).task_id, named.task_id);
+				}
+			}
+		});
+	}
 });

@@ -1,6 +1,7 @@
 /** What one of several front threads has of the bounds of the daemon. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { bookMemory } from '../../src/actors/serving/task-book.ts';
 import type { FrontConfig } from '../../src/roles/front.ts';
 import { frontShare } from '../../src/roles/front-share.ts';
 
@@ -35,6 +36,7 @@ const whole: FrontConfig = {
 	},
 	rates: [],
 	retention: { logBytesMax: 1001, retentionMs: 7, retentionCount: 3 },
+	book: bookMemory(),
 	taskRollFd: null,
 	logLevel: 'info',
 };

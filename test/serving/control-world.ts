@@ -11,7 +11,6 @@ import { CatalogAdmission } from '../../src/actors/serving/admission.ts';
 import { dispatcher } from '../../src/actors/serving/dispatcher.ts';
 import { engineGuardian } from '../../src/actors/serving/engine-guardian.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
-import type { KnownTask } from '../../src/actors/serving/home-messages.ts';
 import type {
 	DispatcherCommand,
 	EngineThreadCommand,
@@ -267,7 +266,6 @@ export class ControlWorld {
 	readonly granted: string[] = [];
 	/** What the front was told, newest last. */
 	readonly broadcasts: (readonly PoolView[])[] = [];
-	readonly adopted: KnownTask[] = [];
 	sessions = { ttlMs: 600_000, turnsMax: 8, countMax: 1_000 };
 	pinning = true;
 	readonly admission = new CatalogAdmission();
@@ -302,10 +300,6 @@ export class ControlWorld {
 
 	newFront(): EdgeRef<FrontCommand> {
 		return this.system.edge<FrontCommand>((command) => {
-			if (command.type === 'adopt-lost') {
-				this.adopted.push(...command.tasks);
-				return;
-			}
 			if (command.type === 'sessions-changed') return this.notes.heard(command, this.host.now());
 			assert.equal(command.epoch, this.epoch);
 			this.broadcasts.push(command.pools);

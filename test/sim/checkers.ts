@@ -17,8 +17,7 @@ export const checkers = {
 		'the tasks of a session never use more tokens than its budget has, unless all threads that know of it died; undisturbed, what is left is the budget without what they used',
 	queueStaysInBounds: 'no queue holds more tasks or bytes than it may',
 	queueIsFifo: 'of one tenant and class, whoever comes first in its order is granted a slot first',
-	tasksRunOnce:
-		'one id is begun by one engine at a time, on one front, and by one alone if it may not move; unless its front and the directory both died',
+	tasksRunOnce: 'one id is begun by one engine at a time, on one front, and by one alone if it may not move',
 	everySubmissionIsAnswered: 'every submission gets exactly one answer, unless its front died',
 	everyTaskEnds: 'after the faults every task ends, every reader gets to an end, every thread and engine is back',
 	cachesAreEmptiedBetween: 'what a replica has cached on the disk is taken away only while its thread runs no engine of it',

@@ -6,6 +6,7 @@ import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import type { DeskCommand } from '../../src/actors/serving/desk-messages.ts';
 import { type FrontActors, spawnFrontActors } from '../../src/actors/serving/front-actors.ts';
 import type { DispatcherCommand } from '../../src/actors/serving/messages.ts';
+import { SharedTaskBook } from '../../src/actors/serving/task-book.ts';
 import type { CancelDone, FindPurpose, Lookup, Opening, TaskFound, TaskView } from '../../src/actors/serving/task-directory.ts';
 import { TaskRegistry } from '../../src/actors/serving/task-registry.ts';
 import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
@@ -44,8 +45,7 @@ export class FrontRole implements SimRole {
 		this.thread = thread;
 		this.#universe = universe;
 		const limits = { logBytesMax: plan.logBytesMax, retentionMs: plan.retentionMs, retentionCount: 10_000 };
-		this.registry = new TaskRegistry(limits, plan.fronts.indexOf(thread.name));
-		this.registry.complete = thread.incarnation === 1;
+		this.registry = new TaskRegistry(limits, plan.fronts.indexOf(thread.name), new SharedTaskBook(universe.bookOf(thread.name)));
 		this.decode = new SimDecodePort(universe, thread);
 		const roll = {
 			started: (taskId: string): void => {

@@ -90,7 +90,8 @@ export class Reading {
 			if (status !== 200) return this.#refused(status);
 			const lost = witness !== null && witness.task.log.firstSeq > 1;
 			if (this.witness !== null && witness !== null && witness !== this.witness && !lost) {
-				// Another task by the same id: its front was lost, or it was refused and came again.
+				// Another task by the same id: it was refused and came again.
+				if (this.witness.admitted) this.#universe.found('tasksRunOnce', `${this.taskId} is another task than it was`);
 				socket.lose();
 				return this.#over('gone');
 			}
@@ -106,10 +107,9 @@ export class Reading {
 	#refused(status: 400 | 404 | 410 | 503): void {
 		if (status === 503) return;
 		if (status === 410) return this.#over('expired');
-		// Where the directory was lost with a front, another may have taken the id for a new one.
-		const isOurs = this.#universe.witnessOf(this.taskId) === this.witness;
-		if (this.witness !== null && isOurs && this.seen.length > 0 && this.#universe.lives(this.witness.front)) {
-			const words = status === 400 ? `400 for ${this.cursor}, an event that it has read` : `404 for ${this.taskId}, which its home knows`;
+		// One that was refused may have been watched, and come again.
+		if (this.witness?.admitted === true && this.seen.length > 0) {
+			const words = status === 400 ? `400 for ${this.cursor}, an event that it has read` : `404 for ${this.taskId}, which had its 202`;
 			this.#universe.found('watchersSeeTheLog', `${this.#name}: ${words}`);
 		}
 		this.#over('gone');

@@ -14,6 +14,7 @@ import type { DispatcherCommand, PlacementNews, ReplicaSpec } from '../../src/ac
 import type { PoolMessage } from '../../src/actors/serving/pool-messages.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 import type { SessionView } from '../../src/actors/serving/session-messages.ts';
+import { type BookMemory, bookMemory } from '../../src/actors/serving/task-book.ts';
 import { checkBudgets } from './budget-checkers.ts';
 import type { CheckerName } from './checkers.ts';
 import { Client, changedSessions, keptSessions, type Submission } from './client.ts';
@@ -101,6 +102,7 @@ class Simulation implements Universe {
 	readonly #books = new Map<string, SessionView | null>();
 	/** The control thread was lost before the fronts can have heard of budgets. */
 	#lostEarly = false;
+	readonly #taskBooks = new Map<string, BookMemory>();
 	#processesMade = 0;
 
 	constructor(seed: number, plan: Plan, trace: Trace) {
@@ -160,6 +162,12 @@ class Simulation implements Universe {
 	found(checker: CheckerName, words: string): void {
 		this.did('CHECKER', `${checker}: ${words}`);
 		if (this.#findings.length < findingsMax) this.#findings.push({ checker, at: this.world.now, words });
+	}
+
+	bookOf(front: string): BookMemory {
+		const book = this.#taskBooks.get(front) ?? bookMemory(1 << 20);
+		this.#taskBooks.set(front, book);
+		return book;
 	}
 
 	newProcess(spec: ReplicaSpec, onDeath: (why: string) => void): EngineProcess {
@@ -318,7 +326,6 @@ class Simulation implements Universe {
 			generations: this.generations,
 			submissions: this.#submissions,
 			readings: this.#readings,
-			controlLost: (this.#crew.threads.get('control')?.incarnation ?? 2) > 1,
 			fronts: new Set([...this.#crew.threads.values()].map(({ label }) => label)),
 			found: (checker: CheckerName, words: string): void => this.found(checker, words),
 		};

@@ -14,8 +14,6 @@ export interface TaskEvidence {
 	readonly readings: readonly Reading[];
 	/** Labels of the fronts that live. */
 	readonly fronts: ReadonlySet<string>;
-	/** The control thread, and with it the directory, was lost at some time. */
-	readonly controlLost: boolean;
 	found(checker: CheckerName, words: string): void;
 }
 
@@ -91,18 +89,17 @@ function nothingIsLoggedAfterACancel({ found }: TaskEvidence, witness: Witness):
 		found('nothingIsLoggedAfterACancel', `${taskId}: 204 behind event ${cancelledAt}, the log has ${events.length}`);
 }
 
-/** Whatever fronts it was sent to. A front that dies takes what it knew with it, should the directory be lost as well. */
-function tasksRunOnce({ found, generations, fronts, controlLost }: TaskEvidence): void {
+/** Whatever fronts it was sent to, and whatever died. */
+function tasksRunOnce({ found, generations }: TaskEvidence): void {
 	const begun = new Map<string, GenerationRecord[]>();
 	for (const run of generations) if (run.begun) begun.set(run.taskId, [...(begun.get(run.taskId) ?? []), run]);
 	for (const [taskId, runs] of begun) {
-		const excused = controlLost && runs.some((run) => !fronts.has(run.front));
 		const [first] = runs;
 		const oneFront = runs.every(({ front }) => front === first?.front);
 		const mayMove = runs.slice(0, -1).every(({ request }) => !request.strict && request.tellIds);
 		// Its slot was lost, by news that overtook what its engine had said: had a token been logged, it would be there twice.
 		const unheard = runs.slice(1).every(({ from, request }) => from === 0 && request.resume === null);
-		if (runs.length > 1 && !excused && !(oneFront && (mayMove || unheard))) {
+		if (runs.length > 1 && !(oneFront && (mayMove || unheard))) {
 			found('tasksRunOnce', `${taskId} began on ${runs.map(({ front, address }) => `${address} for ${front}`).join(' and ')}`);
 		}
 	}

@@ -3,6 +3,7 @@ import type { SeededRandom, SimHost, SimWorld } from '../../src/actors/kernel/si
 import type { GenerateRequest } from '../../src/actors/serving/decode.ts';
 import type { ReplicaSpec } from '../../src/actors/serving/messages.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
+import type { BookMemory } from '../../src/actors/serving/task-book.ts';
 import type { CheckerName } from './checkers.ts';
 import type { GenerationRecord } from './decode-wire.ts';
 import type { EngineProcess } from './engine-process.ts';
@@ -25,6 +26,8 @@ export interface Universe {
 	readonly generations: GenerationRecord[];
 	/** Faults are over: engines behave, nothing is lost any more. */
 	readonly calm: boolean;
+	/** What the fronts of that name note of their tasks, one after the other. */
+	bookOf(front: string): BookMemory;
 	newProcess(spec: ReplicaSpec, onDeath: (why: string) => void): EngineProcess;
 	/** Whether the engine that starts now is to fail. */
 	takeStartFailure(): boolean;

@@ -152,8 +152,7 @@ class Desk implements Behavior<DeskMessage> {
 	#answer(taskId: string): TaskAnswered {
 		const lookup = this.#registry.lookup(taskId);
 		if (lookup.found === 'task') return { type: 'task-answered', found: 'task', snapshot: snapshotOf(lookup.task, true) };
-		const found = lookup.found === 'nothing' && !this.#registry.complete ? 'unsure' : lookup.found;
-		return { type: 'task-answered', found, snapshot: null };
+		return { type: 'task-answered', found: lookup.found, snapshot: null };
 	}
 
 	#follow({ frontId, taskId, replyTo }: Extract<DeskCommand, { type: 'follow-task' }>): void {

@@ -64,6 +64,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	readonly #pools: DispatcherPools;
 	readonly #fronts: FrontRoster;
 	readonly #unreported: Set<string>;
+	/** Fronts that have not told this thread which tasks they know. */
+	readonly #untold: Set<string>;
 	readonly #homes = new TaskHomes();
 	readonly #admission: AdmissionSteps;
 	#pinning: boolean;
@@ -84,6 +86,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		this.#sessions = new DispatcherSessions(ctx, options, this.#pools.rows, this.#fronts);
 		this.#news = new SureNews(() => ctx.setTimer('news', newsAgainMs, { type: 'news-due' }));
 		this.#unreported = new Set(options.expectedFronts);
+		this.#untold = new Set(options.expectedFronts);
 		expectOfDispatcher(ctx.telemetry);
 		if (this.#unreported.size === 0) this.#pools.openGrants();
 	}
@@ -144,6 +147,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				this.#onFrontJoined(message);
 				break;
 			case 'front-reported':
+				this.#untold.delete(message.frontId);
+				this.#homes.reported(message.frontId);
 				this.#onFrontReported(message.frontId);
 				break;
 			case 'engine-joined':
@@ -163,8 +168,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				message.replyTo.tell({ type: 'task-claimed', verdict: this.#claimed(message.frontId, message.task) });
 				break;
 			case 'broadcast-due':
-			case 'adoptions-due':
-				this.#fronts.tick(message);
+				this.#fronts.tick();
 				break;
 		}
 		this.#sessions.tellSoon();
@@ -178,7 +182,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		if (this.#pools.gone(signal.ref)) return 'same';
 		for (const frontId of this.#fronts.leave(signal.ref)) {
 			this.#homes.frontLost(frontId);
-			// A front that died before it reported has nothing left to report: its tasks died with it.
+			// A front that died before it reported holds nothing any more: its leases died with it. Which tasks it had, its successor tells.
 			this.#onFrontReported(frontId);
 		}
 		// Main tells of lost threads: seen from here, those of an orderly stop are lost too.
@@ -270,13 +274,12 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	#remember(summary: TaskSummary, { frontId, bodyHash, keys }: TaskClaim): boolean {
 		// One whose front is gone is gone with it: its pool hears so at once.
 		if (!this.#fronts.has(frontId)) return true;
-		const { taskId, tenant, modelRef, workload, priority, sessionId, correlationId, admittedAt } = summary;
-		const about = { modelRef, workload, priority, sessionId, correlationId, admittedAt };
-		return this.#homes.put(frontId, { taskId, tenant, bodyHash, keys, about });
+		const { taskId, tenant } = summary;
+		return this.#homes.put(frontId, { taskId, tenant, bodyHash, keys });
 	}
 
 	#claimed(frontId: string, task: KnownTask): TaskClaimed['verdict'] {
-		if (this.#unreported.size > 0 || !this.#fronts.has(frontId)) return { kind: 'unsure' };
+		if (this.#untold.size > 0 || !this.#fronts.has(frontId)) return { kind: 'unsure' };
 		return this.#homes.claim(frontId, task);
 	}
 
@@ -356,7 +359,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		}
 		this.#ctx.watch(ref);
 		this.#sessions.frontJoined();
-		this.#fronts.join(frontId, ref, this.#homes.takeLost(frontId));
+		this.#fronts.join(frontId, ref);
 	}
 
 	#onFrontReported(frontId: string): void {

@@ -1,24 +1,19 @@
 /**
- * The fronts as the Dispatcher knows them: who is there, what each is still to hear of lost tasks before it hears of pools, and
- * what all are told of the pools. Part of the Dispatcher actor.
+ * The fronts as the Dispatcher knows them: who is there, and what all are told of the pools. Part of the Dispatcher actor.
  */
 import type { ActorRef } from '../kernel/ref.ts';
-import type { KnownTask } from './home-messages.ts';
 import type { FrontCommand, PoolView } from './messages.ts';
 
 /** Counts may be this old at the fronts; a change of state is told at once. */
 const broadcastMs = 250;
-/** Of the tasks of a lost front, in one message. */
-const adoptedAtOnce = 500;
-const adoptAgainMs = 100;
 
-/** The timers of the actor: `broadcast-due` and `adoptions-due` come back by `tick`. */
+/** The timers of the actor: `broadcast-due` comes back by `tick`. */
 interface Timers {
 	setTimer(key: string, ms: number, message: RosterTick): void;
 }
 
 export interface RosterTick {
-	readonly type: 'broadcast-due' | 'adoptions-due';
+	readonly type: 'broadcast-due';
 }
 
 export class FrontRoster {
@@ -26,8 +21,6 @@ export class FrontRoster {
 	readonly #epoch: number;
 	readonly #views: () => readonly PoolView[];
 	readonly #fronts = new Map<string, ActorRef<FrontCommand>>();
-	/** What fronts that have joined are to be told first: tasks of those that they took the place of. */
-	readonly #adoptions = new Map<string, readonly KnownTask[]>();
 	#broadcastDue = false;
 
 	constructor(timers: Timers, epoch: number, views: () => readonly PoolView[]) {
@@ -40,19 +33,15 @@ export class FrontRoster {
 		return this.#fronts.has(frontId);
 	}
 
-	join(frontId: string, ref: ActorRef<FrontCommand>, lost: readonly KnownTask[]): void {
+	join(frontId: string, ref: ActorRef<FrontCommand>): void {
 		this.#fronts.set(frontId, ref);
-		this.#adoptions.set(frontId, lost);
-		this.#welcome(frontId, ref);
+		if (ref.tell({ type: 'pools-changed', epoch: this.#epoch, pools: this.#views() }) === 'full') this.#broadcastSoon();
 	}
 
 	/** The names of those that this ref was. */
 	leave(ref: ActorRef<never>): string[] {
 		const gone = [...this.#fronts].filter(([, each]) => each === ref).map(([frontId]) => frontId);
-		for (const frontId of gone) {
-			this.#fronts.delete(frontId);
-			this.#adoptions.delete(frontId);
-		}
+		for (const frontId of gone) this.#fronts.delete(frontId);
 		return gone;
 	}
 
@@ -72,32 +61,16 @@ export class FrontRoster {
 	broadcast(): void {
 		const pools = this.#views();
 		let missed = false;
-		for (const [frontId, front] of this.#fronts) {
-			if (this.#adoptions.has(frontId)) continue;
+		for (const front of this.#fronts.values()) {
 			missed = front.tell({ type: 'pools-changed', epoch: this.#epoch, pools }) === 'full' || missed;
 		}
 		if (missed) this.#broadcastSoon();
 	}
 
-	tick({ type }: RosterTick): void {
-		if (type === 'broadcast-due') {
-			this.#broadcastDue = false;
-			return this.broadcast();
-		}
-		for (const [frontId, ref] of this.#fronts) if (this.#adoptions.has(frontId)) this.#welcome(frontId, ref);
-	}
-
-	/** A front that knows of no pool takes no task, and denies none that it has yet to hear of. */
-	#welcome(frontId: string, ref: ActorRef<FrontCommand>): void {
-		for (let lost = this.#adoptions.get(frontId); lost !== undefined && lost.length > 0; lost = this.#adoptions.get(frontId)) {
-			if (ref.tell({ type: 'adopt-lost', tasks: lost.slice(0, adoptedAtOnce) }) === 'full') {
-				this.#timers.setTimer('adoptions', adoptAgainMs, { type: 'adoptions-due' });
-				return;
-			}
-			this.#adoptions.set(frontId, lost.slice(adoptedAtOnce));
-		}
-		this.#adoptions.delete(frontId);
-		if (ref.tell({ type: 'pools-changed', epoch: this.#epoch, pools: this.#views() }) === 'full') this.#broadcastSoon();
+	/** `broadcast-due`. */
+	tick(): void {
+		this.#broadcastDue = false;
+		this.broadcast();
 	}
 
 	#broadcastSoon(): void {

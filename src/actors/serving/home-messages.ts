@@ -1,5 +1,4 @@
 /** What fronts and the Dispatcher say of whose task it is: for the directory of `task-homes.ts`. Types only. */
-import type { PriorityClass, Workload } from './task-request.ts';
 
 /** What a front says of a task beside its summary, for the directory of `task-homes.ts`. */
 export interface TaskClaim {
@@ -11,24 +10,12 @@ export interface TaskClaim {
 	readonly exclusive: boolean;
 }
 
-/** A task as the directory knows it: enough to say what became of it when its front is lost. */
+/** A task as the directory knows it. */
 export interface KnownTask {
 	readonly taskId: string;
 	readonly tenant: string;
 	readonly bodyHash: string;
 	readonly keys: readonly string[];
-	/** Null: it is expired; its events are gone and its id is remembered. */
-	readonly about: AboutTask | null;
-}
-
-export interface AboutTask {
-	readonly modelRef: string;
-	readonly workload: Workload;
-	readonly priority: PriorityClass;
-	readonly sessionId: string | null;
-	readonly correlationId: string;
-	/** On `Host.now`. */
-	readonly admittedAt: number;
 }
 
 /** Answer to `claim-task`. */

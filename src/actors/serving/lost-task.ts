@@ -3,8 +3,9 @@
  * asks hears what became of it and not that it never was. What is not known of it any more has its default. Pure.
  */
 import { frontLost } from './foreign-task.ts';
-import type { AboutTask, KnownTask } from './home-messages.ts';
+import type { KnownTask } from './home-messages.ts';
 import type { LogLease } from './log-space.ts';
+import type { AboutTask } from './task-book.ts';
 import { errorJson } from './task-events.ts';
 import { TaskRecord } from './task-record.ts';
 import { anyPlacement, greedySampling, type TaskRequest } from './task-request.ts';

@@ -415,6 +415,4 @@ export interface PoolView {
 /** Dispatcher → the guardian of each front. */
 export type FrontCommand =
 	| SessionsChanged
-	| { readonly type: 'pools-changed'; readonly epoch: number; readonly pools: readonly PoolView[] }
-	/** Before the first `pools-changed`. Tasks of the thread that this front took the place of: it keeps them, as failed. */
-	| { readonly type: 'adopt-lost'; readonly tasks: readonly KnownTask[] };
+	| { readonly type: 'pools-changed'; readonly epoch: number; readonly pools: readonly PoolView[] };

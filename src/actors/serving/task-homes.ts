@@ -3,10 +3,11 @@
  * client speaks to. On the control thread, for the Dispatcher alone. What it knows comes with submissions; after a restart of
  * its thread the fronts report. Entries live as long as the front remembers the task: bounded by what fronts may remember.
  *
- * Of a front that is lost the entries stay, as its own, and are handed to the thread that takes its place.
+ * Of a front that is lost the entries stay, as its own, until the thread that takes its place has said which of these it knows: the others
+ * had no 202.
  */
 
-import type { AboutTask, KnownTask, TaskClaimed } from './home-messages.ts';
+import type { KnownTask, TaskClaimed } from './home-messages.ts';
 import { IdempotencyIndex } from './idempotency.ts';
 import { ShardedMap } from './sharded-map.ts';
 
@@ -15,14 +16,15 @@ interface Entry {
 	readonly tenant: string;
 	readonly bodyHash: string;
 	keys: readonly string[];
-	readonly about: AboutTask | null;
+	/** Which thread of that name has told it. */
+	readonly life: number;
 }
 
 export class TaskHomes {
 	readonly #entries = new ShardedMap<Entry>();
 	readonly #keys = new IdempotencyIndex();
-	/** Fronts that are lost and have no successor yet. */
-	readonly #lost = new Set<string>();
+	/** How often each front was lost; not at all: absent. */
+	readonly #lives = new Map<string, number>();
 
 	get size(): number {
 		return this.#entries.size;
@@ -51,11 +53,11 @@ export class TaskHomes {
 	}
 
 	/** What a front knows: it has the task. False: another has one by its id or a key of it. */
-	put(frontId: string, { taskId, tenant, bodyHash, keys, about }: KnownTask): boolean {
+	put(frontId: string, { taskId, tenant, bodyHash, keys }: KnownTask): boolean {
 		const known = this.#entries.get(taskId);
 		if (known !== undefined && known.frontId !== frontId) return false;
 		if (keys.some((key) => this.#isOfAnother(frontId, tenant, key))) return false;
-		const entry: Entry = { frontId, tenant, bodyHash, keys: known?.keys ?? [], about };
+		const entry: Entry = { frontId, tenant, bodyHash, keys: known?.keys ?? [], life: this.#lifeOf(frontId) };
 		this.#entries.set(taskId, entry);
 		this.#putKeys(taskId, entry, keys);
 		return true;
@@ -66,7 +68,7 @@ export class TaskHomes {
 		const entry = this.#entries.get(taskId);
 		if (entry?.frontId !== frontId) return;
 		// There are tens of thousands of these: what its home judges by is not kept here as well.
-		this.#entries.set(taskId, { frontId: entry.frontId, tenant: entry.tenant, bodyHash: '', keys: entry.keys, about: null });
+		this.#entries.set(taskId, { frontId, tenant: entry.tenant, bodyHash: '', keys: entry.keys, life: entry.life });
 	}
 
 	/** By the front that had it: another's entry of the same id stays. */
@@ -81,17 +83,19 @@ export class TaskHomes {
 	}
 
 	frontLost(frontId: string): void {
-		this.#lost.add(frontId);
+		this.#lives.set(frontId, this.#lifeOf(frontId) + 1);
 	}
 
-	/** What the predecessor of a front that has just joined knew, in order of admission: handed over once. */
-	takeLost(frontId: string): KnownTask[] {
-		if (!this.#lost.delete(frontId)) return [];
-		const tasks: KnownTask[] = [];
-		for (const [taskId, { frontId: home, tenant, bodyHash, keys, about }] of this.#entries) {
-			if (home === frontId) tasks.push({ taskId, tenant, bodyHash, keys, about });
-		}
-		return tasks.sort((a, b) => (a.about?.admittedAt ?? 0) - (b.about?.admittedAt ?? 0));
+	/** A front has told all that it knows. */
+	reported(frontId: string): void {
+		const life = this.#lifeOf(frontId);
+		if (life === 0) return;
+		const unknown = [...this.#entries].filter(([, entry]) => entry.frontId === frontId && entry.life < life);
+		for (const [taskId] of unknown) this.forget(frontId, taskId);
+	}
+
+	#lifeOf(frontId: string): number {
+		return this.#lives.get(frontId) ?? 0;
 	}
 
 	#isOfAnother(frontId: string, tenant: string, key: string): boolean {

@@ -11,6 +11,7 @@ import type { LogLease } from './log-space.ts';
 import type { Lease, PlacementNews, PoolView, QueueStanding, ReplicaFacts, Settlement } from './messages.ts';
 import { type KeyTerms, noKeyTerms } from './rate-limit.ts';
 import type { BudgetLeft, HeldOfSession } from './session-messages.ts';
+import { noCell } from './task-book.ts';
 import type { CancelReason, Opening, TaskCommand, TaskState, TaskView } from './task-directory.ts';
 import type { TaskRequest } from './task-request.ts';
 import { withoutTexts } from './task-snapshot.ts';
@@ -86,6 +87,8 @@ export class TaskRecord implements TaskView {
 	watchers = 0;
 	vectors: readonly Float32Array[] | null = null;
 	transcriptArtifact: string | null = null;
+	/** Where the book of its front has it. */
+	bookCell = noCell;
 	/** Refused before any 202: nobody may find it, the same id may come again. */
 	refused = false;
 

@@ -17,6 +17,7 @@ import { LogSpace, logBytesFor, logHeadBytes, logRetryAfterMs } from './log-spac
 import { lostRecord } from './lost-task.ts';
 import type { PoolView } from './messages.ts';
 import { outputTokensMax } from './prompt-bounds.ts';
+import { type NotedTask, noBook, noCell, type TaskBook } from './task-book.ts';
 import type { Lookup, TaskDirectory, TaskFilter, TaskView } from './task-directory.ts';
 import { comparePlaces, cursorOf, placeOf, placeOfCursor } from './task-page.ts';
 import { TaskRecord } from './task-record.ts';
@@ -54,25 +55,26 @@ export type Claim =
 export class TaskRegistry implements TaskDirectory {
 	pools: readonly PoolView[] = [];
 	controlReachable = false;
-	/** False: a thread that took the place of one that was lost, and has not heard yet what that one knew. */
-	complete = true;
 	readonly logSpace: LogSpace;
 	/** The number of this front thread. */
 	readonly #front: number;
 	readonly #limits: RetentionLimits;
+	readonly #book: TaskBook;
 	/** In order of admission. */
 	readonly #tasks = new Map<string, TaskRecord>();
 	#ordinal = 0;
 	/** In order of their ends. */
 	readonly #finished = new Map<string, TaskRecord>();
-	readonly #expired = new Set<string>();
+	/** Where the book has each. */
+	readonly #expired = new Map<string, number>();
 	readonly #keys = new IdempotencyIndex();
 	/** What the directory has not been told yet. */
 	#unsaid: { readonly expired: string[]; readonly forgotten: string[] } = { expired: [], forgotten: [] };
 
-	constructor(limits: RetentionLimits, front = 0) {
+	constructor(limits: RetentionLimits, front = 0, book: TaskBook = noBook) {
 		this.#limits = limits;
 		this.#front = front;
+		this.#book = book;
 		this.logSpace = new LogSpace(limits.logBytesMax, () => this.#forgetOldest());
 	}
 
@@ -104,6 +106,7 @@ export class TaskRegistry implements TaskDirectory {
 			if (idempotencyKey !== null && !this.#keys.put(tenant, idempotencyKey, taskId, bodyHash)) {
 				return conflict('Idempotency-Key', `is one more than the ${keysPerTaskMax} that this task is known by`);
 			}
+			if (idempotencyKey !== null) this.#noteAgain(byId);
 			return { kind: 'known', task: byId };
 		}
 		return this.#expired.has(taskId) ? expired(taskId) : { kind: 'fresh' };
@@ -137,6 +140,16 @@ export class TaskRegistry implements TaskDirectory {
 		return task;
 	}
 
+	/** It has its 202: whoever comes after this thread is to know it. */
+	note(taskId: string): void {
+		const task = this.#tasks.get(taskId);
+		if (task !== undefined) task.bookCell = this.#book.put(this.#noted(task), task.bookCell);
+	}
+
+	#noteAgain(task: TaskRecord): void {
+		if (task.bookCell !== noCell) this.note(task.request.taskId);
+	}
+
 	/** A live task was refused: as if it had never been. Its watchers have its error event, and keep their view of it. */
 	withdraw(task: TaskRecord): void {
 		// The same id may have come again since.
@@ -144,20 +157,25 @@ export class TaskRegistry implements TaskDirectory {
 		this.#tasks.delete(task.request.taskId);
 		this.#keys.drop(task.request.taskId);
 		this.logSpace.release(task.logLease);
+		this.#book.forget(task.bookCell);
 		this.#unsaid.forgotten.push(task.request.taskId);
 	}
 
-	/** A task of the thread that this one took the place of: it failed with it, and is kept for those who come. */
-	adopt(known: KnownTask, now: number): void {
+	/** Tasks of the thread that this one took the place of: they failed with it, and are kept for those who come. */
+	recall(now: number): string[] {
+		const noted = this.#book.recall();
+		for (const { task, cell } of noted) this.#adopt(task, cell, now);
+		return noted.flatMap(({ task: { taskId, about } }) => (about === null ? [] : [taskId]));
+	}
+
+	#adopt(known: NotedTask, cell: number, now: number): void {
 		const { taskId, tenant, bodyHash, keys, about } = known;
-		if (this.#tasks.has(taskId) || this.#expired.has(taskId)) return;
 		for (const key of keys) if (this.#keys.find(tenant, key) === null) this.#keys.put(tenant, key, taskId, bodyHash);
-		const lease = about === null ? null : this.logSpace.reserve(logHeadBytes);
-		if (about === null || lease === null) {
-			this.#expire(taskId);
-			return;
-		}
+		if (about === null) return this.#expire(taskId, cell);
+		const lease = this.logSpace.reserve(logHeadBytes);
+		if (lease === null) return this.#expire(taskId, this.#book.put(this.#knownExpired(taskId, tenant), cell));
 		const task = lostRecord(known, about, { ordinal: ++this.#ordinal, lease, now });
+		task.bookCell = cell;
 		this.#tasks.set(taskId, task);
 		this.finish(task);
 	}
@@ -165,16 +183,23 @@ export class TaskRegistry implements TaskDirectory {
 	/** Tasks that have ended, as the directory of a new control thread is to know them. */
 	ended(): KnownTask[] {
 		const tasks: KnownTask[] = [];
-		for (const [taskId, { request, admittedAt }] of this.#finished) {
-			const { tenant, bodyHash, modelRef, workload, priority, sessionId, correlationId } = request;
-			const about = { modelRef, workload, priority, sessionId, correlationId, admittedAt };
-			tasks.push({ taskId, tenant, bodyHash, keys: this.keysOf(taskId), about });
-		}
-		for (const taskId of this.#expired) {
-			const { tenant, bodyHash, keys } = this.#keys.keysOf(taskId) ?? { tenant: '', bodyHash: '', keys: [] };
-			tasks.push({ taskId, tenant, bodyHash, keys, about: null });
-		}
+		for (const { request } of this.#finished.values()) tasks.push(this.#known(request));
+		for (const taskId of this.#expired.keys()) tasks.push(this.#knownExpired(taskId, ''));
 		return tasks;
+	}
+
+	#known({ taskId, tenant, bodyHash }: TaskRequest): KnownTask {
+		return { taskId, tenant, bodyHash, keys: this.keysOf(taskId) };
+	}
+
+	#noted({ request, admittedAt }: TaskRecord): NotedTask {
+		const { modelRef, workload, priority, sessionId, correlationId } = request;
+		return { ...this.#known(request), about: { modelRef, workload, priority, sessionId, correlationId, admittedAt } };
+	}
+
+	/** What its keys are judged by, where it has any. */
+	#knownExpired(taskId: string, tenant: string): NotedTask {
+		return { taskId, ...(this.#keys.keysOf(taskId) ?? { tenant, bodyHash: '', keys: [] }), about: null };
 	}
 
 	/** What was forgotten since the last call; null: nothing. */
@@ -252,7 +277,7 @@ export class TaskRegistry implements TaskDirectory {
 	check(): void {
 		this.logSpace.check();
 		for (const id of this.#finished.keys()) if (!this.#tasks.has(id)) throw new Error('task registry: finished and unknown');
-		for (const id of this.#expired) if (this.#tasks.has(id)) throw new Error('task registry: expired and known');
+		for (const id of this.#expired.keys()) if (this.#tasks.has(id)) throw new Error('task registry: expired and known');
 		if (this.#keys.size > keysPerTaskMax * (this.#tasks.size + this.#expired.size)) throw new Error('task registry: keys of unknown tasks');
 	}
 
@@ -276,14 +301,16 @@ export class TaskRegistry implements TaskDirectory {
 		this.logSpace.release(task.logLease);
 		task.log.forget();
 		this.#unsaid.expired.push(id);
-		this.#expire(id);
+		this.#expire(id, this.#book.put(this.#knownExpired(id, task.request.tenant), task.bookCell));
 	}
 
-	#expire(id: string): void {
-		this.#expired.add(id);
-		for (const oldest of this.#expired) {
+	/** `cell`: where the book has it. */
+	#expire(id: string, cell: number): void {
+		this.#expired.set(id, cell);
+		for (const [oldest, itsCell] of this.#expired) {
 			if (this.#expired.size <= expiredIdsMax) break;
 			this.#expired.delete(oldest);
+			this.#book.forget(itsCell);
 			this.#keys.drop(oldest);
 			this.#unsaid.forgotten.push(oldest);
 		}

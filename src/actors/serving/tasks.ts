@@ -16,7 +16,7 @@ import type { TaskIdentity } from './desk-messages.ts';
 import type { AttachElsewhere } from './elsewhere.ts';
 import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
-import type { KnownTask, TaskClaimed } from './home-messages.ts';
+import type { TaskClaimed } from './home-messages.ts';
 import { ExpectedOfPools, expectOfFront } from './known-series.ts';
 import type { DispatcherCommand, FrontCommand } from './messages.ts';
 import { keyAsk, noRateLimit, type RateLimit } from './rate-limit.ts';
@@ -112,7 +112,13 @@ class Tasks implements Behavior<TasksMessage> {
 		const { registry, decode, roll, transcripts = null } = options;
 		this.#around = {
 			decode,
-			roll,
+			roll: {
+				...roll,
+				started: (taskId) => {
+					registry.note(taskId);
+					roll.started(taskId);
+				},
+			},
 			logSpace: registry.logSpace,
 			pools: () => registry.pools,
 			ended: (record, request) => {
@@ -124,6 +130,7 @@ class Tasks implements Behavior<TasksMessage> {
 		registry.controlReachable = false;
 		expectOfFront(ctx.telemetry);
 		this.#expected = new ExpectedOfPools(ctx.telemetry);
+		this.#recall();
 	}
 
 	onMessage(_ctx: ActorContext<TasksMessage>, message: TasksMessage): Next<TasksMessage> {
@@ -141,15 +148,11 @@ class Tasks implements Behavior<TasksMessage> {
 			case 'cancel-all':
 				this.#cancelAll(message.reason);
 				break;
-			case 'adopt-lost':
-				this.#adopt(message.tasks);
-				break;
 			case 'pools-changed':
 				if (message.epoch !== this.#control?.epoch) break;
 				this.#registry.pools = message.pools;
 				this.#expected.see(message.pools);
 				this.#registry.controlReachable = true;
-				this.#registry.complete = true;
 				break;
 			case 'sessions-changed':
 				this.#sessions.heard(message, this.#ctx.now());
@@ -194,9 +197,8 @@ class Tasks implements Behavior<TasksMessage> {
 		const control = this.#control;
 		// What is still to be said of the same name must be heard first.
 		if (control === null || this.#unsent.length > 0) return this.#refuse(command, unreachable());
-		const { taskId, tenant, bodyHash, idempotencyKey, modelRef, workload, priority, sessionId, correlationId } = request;
-		const about = { modelRef, workload, priority, sessionId, correlationId, admittedAt: this.#ctx.now() };
-		const task = { taskId, tenant, bodyHash, keys: idempotencyKey === null ? [] : [idempotencyKey], about };
+		const { taskId, tenant, bodyHash, idempotencyKey } = request;
+		const task = { taskId, tenant, bodyHash, keys: idempotencyKey === null ? [] : [idempotencyKey] };
 		const contest = this.#contests.get(taskId) ?? { unanswered: 0, waiting: [] };
 		contest.unanswered++;
 		this.#contests.set(taskId, contest);
@@ -338,17 +340,15 @@ class Tasks implements Behavior<TasksMessage> {
 	}
 
 	/** Tasks of the thread that this one took the place of. */
-	#adopt(tasks: readonly KnownTask[]): void {
-		const now = this.#ctx.now();
-		for (const known of tasks) {
-			this.#registry.adopt(known, now);
-			this.#roll.lost(known.taskId);
-		}
+	#recall(): void {
+		const lost = this.#registry.recall(this.#ctx.now());
+		if (lost.length === 0) return;
+		for (const taskId of lost) this.#roll.lost(taskId);
 		this.#forgetDue();
 		this.#ctx.telemetry.log('warn', 'tasks-lost', {
 			name: this.#frontId,
-			count: tasks.length,
-			human: `${tasks.length} tasks were lost with the thread ${this.#frontId}.`,
+			count: lost.length,
+			human: `${lost.length} tasks were lost with the thread ${this.#frontId}.`,
 		});
 	}
 

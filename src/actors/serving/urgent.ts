@@ -38,7 +38,6 @@ export const urgentFromControl = types<PlacementNews | FrontCommand | TaskClaime
 	'count-first',
 	'replica-lost',
 	'pools-changed',
-	'adopt-lost',
 	'task-claimed',
 	'start-replica',
 	'keep-pools',
