@@ -1,6 +1,9 @@
 /** A whole daemon with two front threads on one port: both serve, each alone, through losses and to the end. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import { loadConfig } from '../../src/config.ts';
@@ -164,11 +167,12 @@ describe('several front threads', () => {
 			'--model=scripted:demo',
 			'--pools.default.engine=scripted',
 		];
+		const store = mkdtempSync(join(tmpdir(), 'orchestratord-fronts-'));
 		const daemon = await startInside(loadConfig(flags), () => {});
 		try {
 			assert.equal((await daemon.settled()).threads.front, 2);
 			for (const front of [0, 1]) (await FrontConnection.open(daemon.url, front)).close();
-			const taken = loadConfig([...flags, `--addr=${new URL(daemon.url).host}`]);
+			const taken = loadConfig([...flags, `--addr=${new URL(daemon.url).host}`, `--store.path=${store}`]);
 			await assert.rejects(
 				startInside(taken, () => {}),
 				/is in use by another program/,
@@ -176,6 +180,7 @@ describe('several front threads', () => {
 			assert.equal((await fetch(`${daemon.url}/health`)).status, 200);
 		} finally {
 			await daemon.stop(100);
+			rmSync(store, { recursive: true });
 		}
 	});
 
