@@ -294,11 +294,10 @@ for (const where of ['same', 'other'] as const) {
 }
 
 describe('tasks of a front that is lost', () => {
-	for (const [name, alongside] of [
-		['are told so to whoever reads or asks, on every front, and never denied', []],
-		['are known also where the control thread, and its directory, was lost in the same moment', ['control']],
-	] as const) {
-		it(name, async () => {
+	/** Front 1 is lost, and these threads with it. */
+	const isKnown =
+		(...alongside: readonly string[]) =>
+		async (): Promise<void> => {
 			const lost = await FrontConnection.open(daemon.url, 1);
 			const named = { ...task, ...endless, task_id: randomUUID() };
 			const key = { 'idempotency-key': randomUUID() };
@@ -342,6 +341,9 @@ describe('tasks of a front that is lost', () => {
 					if (status === 202) assert.equal(((await again.json()) as { task_id: string }).task_id, named.task_id);
 				}
 			}
-		});
-	}
+		};
+
+	it('are told so to whoever reads or asks, on every front, and never denied', isKnown());
+
+	it('are known also where the control thread, and its directory, was lost in the same moment', isKnown('control'));
 });
