@@ -78,9 +78,20 @@ const together = (threads * mib) / ((performance.now() - from) / 1000);
 const storeFolder = join(folder, 'store');
 let store = new CatalogStore(storeFolder);
 const none = () => undefined;
+const noSources = {
+	hf: { endpoint: '', token: null },
+	s3: { endpoint: null, region: '', keys: null },
+	oci: [],
+	caRoots: [],
+	redirectHosts: [],
+};
 const telemetry = { count: none, gauge: none, observe: none, expect: none, log: none };
 const catalogOf = (of: CatalogStore): Catalog =>
-	new Catalog(of, { digest: jobs.digest, gguf: jobs.gguf, wallNow: () => 0, retired: none, telemetry });
+	new Catalog(
+		of,
+		{ digest: jobs.digest, gguf: jobs.gguf, wallNow: () => 0, retired: none, remove: none, fetch: () => none, pullsMax: 1, telemetry },
+		{ allowed: false, root: folder, quotaBytes: 0, sources: noSources },
+	);
 let catalog = catalogOf(store);
 const builtin = `file:${join(packageRoot(), 'models', 'tiny-chat.gguf')}`;
 await new Promise((resolve) => catalog.answer({ type: 'add-model', ref: builtin, id: 'model', digest: null, tags: [] }, resolve));

@@ -1,4 +1,4 @@
-/** Sections of a pool that belong to one engine over HTTP: `llamacpp`, `vllm`, `triton`. Main thread and CLI. Pure. */
+/** Sections of a pool that belong to one engine over HTTP: `llamacpp`, `vllm`, `triton`, `openai`. Main thread and CLI. Pure. */
 import { Type } from '@sinclair/typebox';
 import type { PoolFile } from './config-schema.ts';
 
@@ -46,8 +46,26 @@ const tritonSection = Type.Optional(
 	),
 );
 
-export const engineSections = { llamacpp: llamacppSection, vllm: vllmSection, triton: tritonSection };
-export const optionSections = ['llamacpp', 'vllm', 'triton'] as const;
+const openaiSection = Type.Optional(
+	Type.Object(
+		{
+			dialect: choice(
+				['auto', 'openai', 'vllm', 'llamacpp'],
+				'auto',
+				'Whose fields it takes beside those of OpenAI, which refuses others (openai); auto: by the owned_by of its models',
+			),
+			max_tokens: choice(
+				['max_tokens', 'max_completion_tokens'],
+				'max_tokens',
+				'How its chats name the most tokens of an answer; newer models of OpenAI take max_completion_tokens only',
+			),
+		},
+		{ additionalProperties: false, description: 'Settings of engine: openai' },
+	),
+);
+
+export const engineSections = { llamacpp: llamacppSection, vllm: vllmSection, triton: tritonSection, openai: openaiSection };
+export const optionSections = ['llamacpp', 'vllm', 'triton', 'openai'] as const;
 
 /** Of the pool's engine; what belongs to another is refused. */
 export function engineOptions(pool: PoolFile, path: string, problems: string[]): Readonly<Record<string, string | boolean>> {
@@ -63,6 +81,7 @@ export function engineOptions(pool: PoolFile, path: string, problems: string[]):
 		case 'llamacpp':
 		case 'vllm':
 		case 'triton':
+		case 'openai':
 			return { ...pool[pool.engine] };
 		default:
 			return {};

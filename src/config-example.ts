@@ -21,7 +21,7 @@ function pool(): string[] {
 	const given: Readonly<Record<string, string>> = { id: 'default', aliases: '[default]' };
 	const lines = mapping(poolSchema, 4, (name) => {
 		// It belongs to another engine.
-		if (name === 'scripted' || name === 'llamacpp' || name === 'vllm' || name === 'triton')
+		if (name === 'scripted' || name === 'llamacpp' || name === 'vllm' || name === 'triton' || name === 'openai')
 			return commented(mapping(poolSchema.properties[name], 6), `    ${name}:`);
 		const value = given[name];
 		return value === undefined ? null : [leaf('    ', name, value, poolSchema.properties[name as 'id'])];

@@ -4,6 +4,7 @@
  */
 import { type Static, type TSchema, Type } from '@sinclair/typebox';
 import { artifactsSection } from './config-artifacts.ts';
+import { catalogSection } from './config-catalog.ts';
 import { engineSections } from './config-engine-options.ts';
 import { autoOr, bytes, folder, milliseconds, oneOf, section, words } from './config-fields.ts';
 
@@ -354,6 +355,7 @@ export const configSchema = Type.Object(
 			},
 			'What is kept on disk',
 		),
+		catalog: catalogSection,
 		shutdown: section({ grace_ms: milliseconds(30_000, 'How long running tasks may go on after SIGTERM') }, 'Stopping'),
 		log: section(
 			{
@@ -376,7 +378,7 @@ export type PoolFile = Static<typeof poolSchema>;
 export type KeyFile = Static<typeof keySchema>;
 
 /** Keys of the contract that this version does not have yet: told apart from slips of the pen. */
-export const laterKeys: readonly string[] = ['catalog', 'pools.idle_ms', 'pools.pinned', 'pools.min_resident_ms'];
+export const laterKeys: readonly string[] = ['catalog.trust', 'pools.idle_ms', 'pools.pinned', 'pools.min_resident_ms'];
 
 export interface ConfigKey {
 	/** `sse.heartbeat_ms`, or relative to its pool: `queue.capacity`. */

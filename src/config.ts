@@ -9,6 +9,7 @@ import { Value } from '@sinclair/typebox/value';
 import { type Document, LineCounter, parseDocument } from 'yaml';
 import type { ArtifactsConfig } from './config-artifacts.ts';
 import { type AuthConfig, openWithoutKeys, resolveAuth, resolveTls } from './config-auth.ts';
+import { type CatalogConfig, resolveCatalog } from './config-catalog.ts';
 import { ConfigError, problemsOf, withOrigin } from './config-check.ts';
 import { applyOverride, isTree, type ParsedFlags, parseEnvironment, parseFlags, type Tree } from './config-overrides.ts';
 import { type Places, pathOf, placesIn } from './config-places.ts';
@@ -55,6 +56,7 @@ export interface DaemonConfig {
 	};
 	readonly artifacts: ArtifactsConfig;
 	readonly store: { readonly path: string; readonly cacheDir: string };
+	readonly catalog: CatalogConfig;
 	readonly shutdown: { readonly graceMs: number };
 	readonly log: {
 		readonly level: 'debug' | 'info' | 'warn' | 'error';
@@ -204,6 +206,8 @@ function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: 
 		const first = pools.findIndex((other) => other.id.toLowerCase() === pool.id.toLowerCase());
 		if (first !== index) problems.push(`pools[${index}].id is ${JSON.stringify(pool.id)}, as is that of pools[${first}]; ids must differ`);
 	}
+	const store = { path: storePath(file.store.path, world), cacheDir: cacheDir(file.store.cache_dir, world) };
+	const catalog = resolveCatalog(file.catalog, parseBytes(file.catalog.quota_bytes), store.path, world, problems);
 	if (problems.length > 0) throw new ConfigError(problems.map((problem) => withOrigin(problem, originOf(pathOf(problem) ?? ''))));
 
 	return {
@@ -235,7 +239,8 @@ function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: 
 			watchersPerKey: file.limits.watchers_per_key,
 		},
 		artifacts: { transcripts: file.artifacts.transcripts, quotaBytes: parseBytes(file.artifacts.quota_bytes) },
-		store: { path: storePath(file.store.path, world), cacheDir: cacheDir(file.store.cache_dir, world) },
+		store,
+		catalog,
 		shutdown: { graceMs: file.shutdown.grace_ms },
 		log: { level: file.log.level, dir: logDir(file.log.dir, world) },
 		taskRollFd: world.env[taskRollName] === undefined ? null : Number(world.env[taskRollName]),

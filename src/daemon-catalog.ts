@@ -2,12 +2,15 @@
  * The catalog of models as the daemon has it: opened before any thread, asked by the fronts through main, closed behind all. Puts the store,
  * the jobs over files and the catalog together; a store that cannot be opened is a reason not to start.
  */
-import { Catalog, type PoolModel } from './actors/catalog/catalog.ts';
+import { Catalog } from './actors/catalog/catalog.ts';
+import type { PoolModel } from './actors/catalog/catalog-shelf.ts';
 import { CatalogStore } from './actors/catalog/catalog-store.ts';
 import type { Telemetry } from './actors/kernel/telemetry.ts';
 import type { CatalogAnswer, CatalogRequest, RetiredModels } from './actors/serving/catalog-messages.ts';
+import type { CatalogConfig } from './config-catalog.ts';
 import type { PoolConfig } from './config-pool.ts';
 import { inWords } from './daemon-places.ts';
+import { fetchJobs, pullsMax } from './fetch-jobs.ts';
 import { fileJobs } from './file-jobs.ts';
 
 export interface DaemonCatalog {
@@ -21,10 +24,29 @@ export interface DaemonCatalog {
 }
 
 /** Throws a `Problem`. */
-export function openCatalog(folder: string, telemetry: Telemetry, retired: (models: RetiredModels) => void): DaemonCatalog {
+export function openCatalog(
+	folder: string,
+	config: CatalogConfig,
+	telemetry: Telemetry,
+	retired: (models: RetiredModels) => void,
+): DaemonCatalog {
 	const store = inWords(() => new CatalogStore(folder));
 	const jobs = fileJobs();
-	const catalog = new Catalog(store, { digest: jobs.digest, gguf: jobs.gguf, wallNow: () => Date.now(), retired, telemetry });
+	const fetches = fetchJobs();
+	const catalog = new Catalog(
+		store,
+		{
+			digest: jobs.digest,
+			gguf: jobs.gguf,
+			remove: (each) => jobs.remove(config.root, each),
+			fetch: fetches.start,
+			pullsMax,
+			wallNow: () => Date.now(),
+			retired,
+			telemetry,
+		},
+		{ allowed: config.fetch, root: config.root, quotaBytes: config.quotaBytes, sources: config.sources },
+	);
 	catalog.resume();
 	let closing: Promise<void> | null = null;
 	return {
@@ -36,7 +58,7 @@ export function openCatalog(folder: string, telemetry: Telemetry, retired: (mode
 		answer: (request) => new Promise((resolve) => catalog.answer(request as CatalogRequest, resolve)),
 		close() {
 			catalog.close();
-			closing ??= jobs.close().then(() => store.close());
+			closing ??= Promise.all([jobs.close(), fetches.close()]).then(() => store.close());
 			return closing;
 		},
 	};

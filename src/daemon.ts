@@ -81,7 +81,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 	});
 	const own = threadTelemetry({ thread: 'main', log, processDefaults: true, lagMs: mainLagMs });
 	const places = await holdPlaces(started);
-	const catalog = openCatalog(config.store.path, own, (retired) => void configureControl(retired));
+	const catalog = openCatalog(config.store.path, config.catalog, own, (retired) => void configureControl(retired));
 	const artifacts = openArtifacts(config.store.path, catalog.store, config.artifacts.quotaBytes, own);
 	const roll = openRoll(config.taskRollFd);
 	const rates = new KeyMemories();

@@ -11,6 +11,8 @@ import type { FileJob, FileOutcome } from './roles/file-worker.ts';
 export interface FileJobs {
 	digest(path: string, done: (outcome: FileOutcome<HashedFile>) => void): void;
 	gguf(path: string, done: (outcome: FileOutcome<GgufEntry>) => void): void;
+	/** A folder below `root`, with all that is in it. */
+	remove(root: string, folder: string): void;
 	close(): Promise<void>;
 }
 
@@ -36,6 +38,7 @@ export function fileJobs(threads = Math.min(threadsMax, availableParallelism()))
 	return {
 		digest: (path, done) => run({ kind: 'digest', path }, (outcome) => done(outcome as FileOutcome<HashedFile>)),
 		gguf: (path, done) => run({ kind: 'gguf', path }, (outcome) => done(outcome as FileOutcome<GgufEntry>)),
+		remove: (root, folder) => run({ kind: 'remove', root, folder }, () => undefined),
 		close: async () => (await pool)?.destroy(),
 	};
 }

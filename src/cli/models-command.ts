@@ -1,4 +1,4 @@
-/** `models`: what the daemon knows of models, taking files in, having their bytes verified, retiring and forgetting them. */
+/** `models`: what the daemon knows of models, fetching them, taking files in, having their bytes verified, retiring and forgetting them. */
 import { resolve } from 'node:path';
 import { type Command, type Option } from 'commander';
 import {
@@ -14,6 +14,8 @@ import {
 	told,
 } from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
+import { pullModel } from './models-pull.ts';
+import { byteSize } from './sizes.ts';
 import { table } from './table.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -49,7 +51,7 @@ export async function showModel(client: DaemonClient, id: string, json: boolean,
 		['digest', text(model['digest']) || 'not hashed yet'],
 		['verification', text(model['verification'])],
 		['problem', text(model['problem'])],
-		['size', size(model['size_bytes'])],
+		['size', byteSize(model['size_bytes'])],
 		['architecture', text(gguf['architecture'])],
 		['parameters', String(number(gguf['parameters']) ?? '')],
 		['context', String(number(gguf['context_length']) ?? '')],
@@ -109,8 +111,15 @@ export async function setModelState(
 }
 
 export async function removeModel(client: DaemonClient, id: string, terminal: Terminal): Promise<ExitCode> {
+	const fetched = text((await getJson(client, pathOf(id)))['folder']) !== '';
 	await told(client.api.http.ask(pathOf(id), { method: 'DELETE' }));
-	terminal.out(`${id} is forgotten; its file is where it was\n`);
+	terminal.out(`${id} is forgotten${fetched ? ', and what was fetched for it is gone' : '; its file is where it was'}\n`);
+	return exitCodes.ok;
+}
+
+export async function cancelPull(client: DaemonClient, id: string, terminal: Terminal): Promise<ExitCode> {
+	await told(client.api.http.ask(`${pathOf(id)}/pull`, { method: 'DELETE' }));
+	terminal.out(`the pull of ${id} is called off\n`);
 	return exitCodes.ok;
 }
 
@@ -139,17 +148,11 @@ function row(model: JsonObject): string[] {
 		text(model['id']),
 		text(model['state']),
 		verification === 'verified' ? 'yes' : verification,
-		size(model['size_bytes']),
+		byteSize(model['size_bytes']),
 		text(gguf['architecture']) || '-',
 		text(gguf['quantization']) || '-',
 		Array.isArray(model['tags']) && model['tags'].length > 0 ? model['tags'].join(', ') : '-',
 	];
-}
-
-function size(value: unknown): string {
-	const bytes = number(value);
-	if (bytes === null) return '-';
-	return bytes < 1024 ** 3 ? `${(bytes / 1024 ** 2).toFixed(1)} MiB` : `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
 }
 
 interface Flags {
@@ -165,7 +168,9 @@ export function addModels(
 	urlOption: () => Option,
 	wholeNumber: (minimum: number) => (value: string) => number,
 ): void {
-	const models = program.command('models').description('the models that the daemon knows: take files in, verify, retire and forget them');
+	const models = program
+		.command('models')
+		.description('the models that the daemon knows: fetch them, take files in, verify, retire and forget them');
 	const command = (name: string, description: string): Command =>
 		models.command(name).description(description).option('--json', 'the whole answer', false).addOption(urlOption());
 	models
@@ -186,6 +191,23 @@ export function addModels(
 		.action(async (file: string, { id, digest, tag, json, url }: Flags & { id?: string; digest?: string; tag?: string[] }) => {
 			done(await importModel(daemonClient(url), file, { id: id ?? null, digest: digest ?? null, tags: tag ?? [] }, json, terminal));
 		});
+	command('pull', 'have the daemon fetch a model, and wait until it is here and verified')
+		.argument('<ref|id>', 'hf:org/repo/file.gguf, https://…, s3://…, oci://…, or what the catalog calls it')
+		.option('--id <name>', 'what it is to be called; default its ref')
+		.option('--digest <sha256:hex>', 'what its bytes must have')
+		.option('--tag <word...>', 'words of your own')
+		.option('--detach', 'return once it has begun', false)
+		.action(async (name: string, flags: Flags & { id?: string; digest?: string; tag?: string[]; detach: boolean }) => {
+			const { id, digest, tag, detach, json, url } = flags;
+			const options = { id: id ?? null, digest: digest ?? null, tags: tag ?? [], detach };
+			done(await pullModel(daemonClient(url), name, options, json, terminal));
+		});
+	models
+		.command('cancel')
+		.description('call a pull off; the next one goes on behind what has come')
+		.argument('<id>')
+		.addOption(urlOption())
+		.action(async (id: string, { url }: { url: string }) => done(await cancelPull(daemonClient(url), id, terminal)));
 	command('verify', 'read the bytes of a model again; the exit code says what came of it')
 		.argument('<id>')
 		.action(async (id: string, { json, url }: Flags) => done(await verifyModel(daemonClient(url), id, json, terminal)));
@@ -200,7 +222,7 @@ export function addModels(
 		.action(async (id: string, { json, url }: Flags) => done(await setModelState(daemonClient(url), id, 'Active', null, json, terminal)));
 	models
 		.command('rm')
-		.description('forget a model; its file stays')
+		.description('forget a model, with what was fetched for it; a file of yours stays')
 		.argument('<id>')
 		.addOption(urlOption())
 		.action(async (id: string, { url }: { url: string }) => done(await removeModel(daemonClient(url), id, terminal)));

@@ -1,117 +1,15 @@
 /** The catalog over a real store in a folder of its own, with files that the tests write; hashing is the production function. */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import {
-	cpSync,
-	existsSync,
-	mkdirSync,
-	mkdtempSync,
-	readFileSync,
-	rmSync,
-	statSync,
-	truncateSync,
-	utimesSync,
-	writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { open } from 'lmdb';
-import { Catalog, type PoolModel } from '../../src/actors/catalog/catalog.ts';
+import type { PoolModel } from '../../src/actors/catalog/catalog-shelf.ts';
 import { CatalogStore } from '../../src/actors/catalog/catalog-store.ts';
 import { digestFile, type HashedFile } from '../../src/actors/catalog/file-digest.ts';
-import type { CatalogAnswer, CatalogEntry, CatalogRequest, RetiredModels } from '../../src/actors/serving/catalog-messages.ts';
-import { packageRoot } from '../../src/config-root.ts';
-import { type FileJobs, fileJobs } from '../../src/file-jobs.ts';
-import type { FileOutcome } from '../../src/roles/file-worker.ts';
+import type { CatalogEntry, CatalogRequest } from '../../src/actors/serving/catalog-messages.ts';
 import { StoreError } from '../../src/store/store-error.ts';
-
-const folder = mkdtempSync(join(tmpdir(), 'orchestratord-catalog-'));
-const jobs: FileJobs = fileJobs(2);
-const closing: CatalogStore[] = [];
-after(async () => {
-	await jobs.close();
-	for (const store of closing) await store.close();
-	rmSync(folder, { recursive: true });
-});
-
-const model = join(folder, 'tiny.gguf');
-cpSync(join(packageRoot(), 'models', 'tiny-chat.gguf'), model);
-const ref = `file:${model}`;
-const digestOf = (path: string): string => `sha256:${createHash('sha256').update(readFileSync(path)).digest('hex')}`;
-
-const hashed = (path: string): Promise<FileOutcome<HashedFile>> => new Promise((resolve) => jobs.digest(path, resolve));
-
-let stores = 0;
-class World {
-	readonly path = join(folder, `store-${(stores += 1)}`);
-	readonly counted: string[] = [];
-	readonly retired: RetiredModels[] = [];
-	hashed = 0;
-	store = new CatalogStore(this.path);
-	catalog = this.#open();
-
-	constructor() {
-		closing.push(this.store);
-	}
-
-	#open(): Catalog {
-		return new Catalog(this.store, {
-			digest: (path, done) => {
-				this.hashed += 1;
-				jobs.digest(path, done);
-			},
-			gguf: jobs.gguf,
-			wallNow: () => 1000,
-			retired: (models) => this.retired.push(models),
-			telemetry: {
-				count: (metric, labels) => this.counted.push(`${metric} ${labels['result']} ${labels['reason']}`),
-				gauge: () => undefined,
-				observe: () => undefined,
-				expect: () => undefined,
-				log: () => undefined,
-			},
-		});
-	}
-
-	/** As a daemon that is started again. */
-	async reopen(): Promise<void> {
-		await this.store.close();
-		this.store = new CatalogStore(this.path);
-		closing.push(this.store);
-		this.catalog = this.#open();
-	}
-
-	#answer(request: CatalogRequest): Promise<CatalogAnswer> {
-		return new Promise((resolve) => this.catalog.answer(request, resolve));
-	}
-
-	async hashedAll(): Promise<void> {
-		await new Promise<void>((resolve) => this.catalog.whenSettled(resolve));
-	}
-
-	async ask(request: CatalogRequest): Promise<CatalogEntry> {
-		const answer = await this.#answer(request);
-		assert.ok(answer.ok, JSON.stringify(answer));
-		return JSON.parse(answer.json === '' ? '{}' : answer.json) as CatalogEntry;
-	}
-
-	async refused(request: CatalogRequest, code: string, words: RegExp): Promise<void> {
-		const answer = await this.#answer(request);
-		assert.ok(!answer.ok, JSON.stringify(answer));
-		assert.equal(answer.failure.code, code);
-		assert.match(answer.failure.message, words);
-	}
-
-	async add(path: string, more: { readonly id?: string; readonly digest?: string } = {}): Promise<CatalogEntry> {
-		return await this.ask({ type: 'add-model', ref: `file:${path}`, id: more.id ?? null, digest: more.digest ?? null, tags: ['small'] });
-	}
-
-	async settled(id: string): Promise<CatalogEntry> {
-		await this.hashedAll();
-		return await this.ask({ type: 'get-model', id });
-	}
-}
+import { digestOf, folder, hashed, model, ref, World } from './catalog-world.ts';
 
 test('a model that is added is hashed, byte by byte, and its header is shown', async () => {
 	const world = new World();
@@ -191,7 +89,7 @@ test('what is no model file is refused in words: pipes, folders, hostile headers
 	await world.refused(add('file:/dev/zero'), 'INVALID_PARAMS', /not a GGUF file|regular file/);
 	await world.refused(add(`file:${folder}`), 'INVALID_PARAMS', /not a GGUF file|regular file|EISDIR/);
 	await world.refused(add('file:/no/such.gguf'), 'INVALID_PARAMS', /ENOENT/);
-	await world.refused(add('hf:org/repo'), 'INVALID_PARAMS', /fetching models is not available in this version/);
+	await world.refused(add(`sha256:${'0'.repeat(64)}`), 'INVALID_PARAMS', /a model comes from file:/);
 	await world.refused(add(model), 'INVALID_PARAMS', /did you mean file:/);
 	for (const id of ['..', 'a/b', '-x', 'a b', 'a'.repeat(129)]) await world.refused(add(ref, id), 'INVALID_PARAMS', /^id is /);
 	await world.add(model);
@@ -267,7 +165,7 @@ test('a store that is damaged or of a later version is not opened, and says what
 	const later = open<string, string>({ path: world.path, encoding: 'string', maxDbs: 8 });
 	later.putSync('schema', '99');
 	await later.close();
-	assert.throws(() => new CatalogStore(world.path), /is of version 99; this orchestratord knows versions up to 1/);
+	assert.throws(() => new CatalogStore(world.path), /is of version 99; this orchestratord knows versions up to 2/);
 
 	const file = join(folder, 'a-file');
 	writeFileSync(file, '');

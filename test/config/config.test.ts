@@ -123,7 +123,7 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 	],
 	['an unknown section', [], 'listn: {}', {}, /^unknown key listn; did you mean listen\?$/],
 	['a key like no other', [], 'zebra: 1', {}, /^unknown key zebra; known here: listen, tls, auth, threads, pools/],
-	['a key of a later version', [], 'catalog: { fetch: true }', {}, /^catalog is not available in this version$/],
+	['a key of a later version', [], 'catalog: { trust: {} }', {}, /^catalog\.trust is not available in this version$/],
 	[
 		'a key of a later version inside a pool',
 		[],
@@ -426,5 +426,13 @@ test('an editor that holds a file to the published schema asks for nothing that 
 		}
 	};
 	look(publishedSchema(), '');
-	assert.deepEqual(needed.sort(), ['/auth/keys name', '/auth/keys sha256', '/pools id', '/pools/scripted/faults kind']);
+	assert.deepEqual(needed.sort(), [
+		'/auth/keys name',
+		'/auth/keys sha256',
+		'/catalog/oci password_env',
+		'/catalog/oci registry',
+		'/catalog/oci username',
+		'/pools id',
+		'/pools/scripted/faults kind',
+	]);
 });

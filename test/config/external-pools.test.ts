@@ -31,6 +31,7 @@ test('a section of an engine holds what is said of that engine alone', () => {
 	assert.deepEqual(options('engine: vllm, vllm: { sleep: true }'), { task: 'generate', priority_scheduling: false, sleep: true });
 	assert.deepEqual(options('engine: vllm'), {});
 	assert.deepEqual(options('engine: llamacpp, llamacpp: { session_slots: false }'), { session_slots: false });
+	assert.deepEqual(options('engine: openai, openai: { dialect: vllm }'), { dialect: 'vllm', max_tokens: 'max_tokens' });
 	assert.match(
 		refusal([], 'pools: [{ id: a, engine: llamacpp, model: "file:/m.gguf", llamacpp: {} }]'),
 		/provider is embedded; it belongs to a llama-server/,

@@ -59,6 +59,9 @@ const streaming = new Set(['GET /v2/tasks/{id}/events']);
 const otherwise: Readonly<Record<string, number>> = {
 	// No key has the role worker here.
 	'POST /v2/workers/register': 401,
+	// A file is not fetched.
+	'POST /v2/catalog/models/{id}/pull': 400,
+	'DELETE /v2/catalog/models/{id}/pull': 404,
 };
 /** What is sent where nothing is right. */
 const wrong: readonly (readonly [method: string, path: string, body: unknown, status: number])[] = [
@@ -92,7 +95,9 @@ const wrong: readonly (readonly [method: string, path: string, body: unknown, st
 	['GET', '/v2/artifacts?cursor=x', undefined, 400],
 	['GET', '/v2/catalog/models/nobody', undefined, 404],
 	['DELETE', '/v2/catalog/models/nobody', undefined, 404],
-	['POST', '/v2/catalog/models', { source_url: 'hf:org/repo' }, 400],
+	['POST', '/v2/catalog/models', { source_url: 'hf:repo' }, 400],
+	['POST', '/v2/catalog/models/nobody/pull', {}, 404],
+	['GET', '/v2/catalog/models/nobody/events', undefined, 404],
 	['POST', '/v2/catalog/models', { source_url: 'file:/nowhere.gguf' }, 400],
 ];
 

@@ -13,6 +13,7 @@ process.stdout.on('error', () => undefined);
 process.stdout.write(`pids ${process.pid} ${child.pid ?? 0}\n`);
 process.stderr.write(`devices ${process.env['CUDA_VISIBLE_DEVICES'] ?? 'all'}, wish ${process.env['WISH'] ?? 'none'}\n`);
 
+// openapi.yaml of github.com/openai/openai-openapi: ListModelsResponse, CreateChatCompletionStreamResponse.
 const server = createServer((request, response) => {
 	const path = request.url ?? '';
 	if (path === '/v1/models') {

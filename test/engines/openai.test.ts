@@ -92,6 +92,8 @@ describe('an OpenAI endpoint', () => {
 	it('is sent what only some engines have where its models are of such an engine, under their names; else a task that needs it is refused', async () => {
 		for (const [ownedBy, sampling, extra] of [
 			['vllm', { topK: 5, minP: 0.5, repeatPenalty: 1.5 }, { top_k: 5, min_p: 0.5, repetition_penalty: 1.5 }],
+			// What is off is said, too: for what is left out they have defaults of their own.
+			['sglang', { topK: 0 }, { top_k: -1, min_p: 0, repetition_penalty: 1 }],
 			['llamacpp', { topK: 0, repeatPenalty: 1.5 }, { top_k: 0, min_p: 0, repeat_penalty: 1.5, presence_penalty: 0, frequency_penalty: 0 }],
 			['system', { topK: 5 }, {}],
 			['system', { minP: 0.5 }, null],
@@ -116,6 +118,45 @@ describe('an OpenAI endpoint', () => {
 			looked.close();
 			await fake.server.close();
 		}
+	});
+
+	it('is asked in the fields that the configuration names, whatever its models say', async () => {
+		const chat = { kind: 'messages', messages: [{ role: 'user', content: 'Once' }], templateArgs: { enable_thinking: false } } as const;
+		for (const [dialect, ownedBy, extra] of [
+			['openai', 'vllm', {}],
+			['vllm', 'system', { top_k: 40, min_p: 0.1, repetition_penalty: 1, chat_template_kwargs: { enable_thinking: false } }],
+		] as const) {
+			const fake = new FakeOpenai();
+			fake.ownedBy = ownedBy;
+			const options = { dialect, max_tokens: 'max_completion_tokens' };
+			const looked = await lookAt(upstreamSettings('openai', await fake.server.listen(), { options }));
+			assert.ok(looked.replica !== null);
+			const sampling = { topK: 40, ...(dialect === 'vllm' ? { minP: 0.1 } : {}) };
+			await generate(looked.port, looked.replica, { input: chat, maxTokens: 2, seed: 3, sampling });
+			const { messages: _messages, ...body } = JSON.parse(fake.server.asked.at(-1)?.body ?? '') as Record<string, unknown>;
+			const known = { model: 'gpt-fake', stream: true, stream_options: { include_usage: true }, seed: 3, temperature: 0, top_p: 1 };
+			assert.deepEqual(body, { ...known, max_completion_tokens: 2, ...extra });
+			looked.close();
+			await fake.server.close();
+		}
+	});
+
+	it('that knows OpenAI alone is sent no arguments for a template', async () => {
+		const fake = new FakeOpenai();
+		const looked = await lookAt(upstreamSettings('openai', await fake.server.listen()));
+		const { replica, port } = looked;
+		assert.ok(replica !== null);
+		const chat = { kind: 'messages', messages: [{ role: 'user', content: 'Once' }] } as const;
+		const done = await generate(port, replica, {
+			input: { ...chat, templateArgs: { enable_thinking: true, reasoning_effort: 'low' } },
+			maxTokens: 2,
+		});
+		assert.equal(done.tokens, 2);
+		const { failure } = await generate(port, replica, { input: { ...chat, templateArgs: { date: 'today' } }, maxTokens: 2 });
+		assert.deepEqual([failure?.code, failure?.message], ['INVALID_PARAMS', 'template_args.date is given; the OpenAI API has none']);
+		looked.close();
+		await fake.server.close();
+		assert.deepEqual(fake.server.strayed, []);
 	});
 
 	it('tells the log-probability of each token, without an id, which the API has not; one that tells none has refused the task', async () => {

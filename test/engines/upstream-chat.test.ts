@@ -10,6 +10,8 @@ import { replicaFacts } from '../serving/task-requests.ts';
 import { generate, type SeenTask } from './decode-world.ts';
 import { chunk, eventsHead, RawUpstream } from './raw-upstream.ts';
 
+// openapi.yaml of github.com/openai/openai-openapi: CreateChatCompletionStreamResponse with ChatCompletionMessageToolCallChunk. Thoughts stand in
+// `reasoning_content` (api-docs.deepseek.com, "Reasoning Model") or `reasoning` (docs.vllm.ai, "Reasoning Outputs"; openrouter.ai/docs).
 const delta = (said: object, finish: string | null = null): string =>
 	chunk(`data: ${JSON.stringify({ id: 'c', choices: [{ index: 0, delta: said, finish_reason: finish }] })}\n\n`);
 const call = (index: number, called: object, id?: string): object => ({
@@ -35,7 +37,14 @@ describe('thoughts and calls of an OpenAI endpoint', () => {
 	const port = new UpstreamDecodePort(upstreamAdapters);
 	let address = '';
 	before(async () => {
-		address = formatUpstream({ engine: 'openai', url: await server.listen(), key: null, model: 'm', connectMs: 2_000, found: {} });
+		address = formatUpstream({
+			engine: 'openai',
+			url: await server.listen(),
+			key: null,
+			model: 'm',
+			connectMs: 2_000,
+			found: { dialect: 'vllm' },
+		});
 	});
 	after(async () => {
 		port.close();

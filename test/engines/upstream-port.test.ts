@@ -12,6 +12,7 @@ import { replicaFacts } from '../serving/task-requests.ts';
 import { begin, generate, raw } from './decode-world.ts';
 import { chunk, eventsHead, RawUpstream } from './raw-upstream.ts';
 
+// openapi.yaml of github.com/openai/openai-openapi: CreateCompletionResponse, one a chunk, and CompletionUsage.
 const delta = (text: string): string =>
 	chunk(`data: ${JSON.stringify({ id: 'c', choices: [{ index: 0, text, finish_reason: null }] })}\n\n`);
 const last = (reason: string): string =>

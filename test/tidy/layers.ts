@@ -25,6 +25,9 @@ const threads = /^src\/actors\/threads\//;
 const servingFace =
 	/^src\/actors\/serving\/(messages|decode|engine-life|failure|task-request|task-directory|event-log-view|journal-store|prefix|prompt-bounds|rate-limit|top-tokens|[a-z-]+-(schema|view|messages))\.ts$/;
 const catalog = /^src\/actors\/catalog\//;
+/** Messages between main and the thread that fetches, and what a digest is. */
+const catalogFace = /^src\/actors\/catalog\/(fetch-messages|file-digest|model-parts|model-ref)\.ts$/;
+const fetching = /^src\/fetch\//;
 const serving = /^src\/actors\/serving\//;
 /** What is on disk, and who may have it. */
 const store = /^src\/store\//;
@@ -80,6 +83,15 @@ export const layers: readonly Layer[] = [
 		node: ['fs', 'path', 'zlib'],
 		packages: ['lmdb'],
 		instead: 'implement a port that an actor defines; what the records mean is theirs',
+	},
+	{
+		// Beside the catalog, which never awaits: all of it is waiting.
+		name: 'fetch',
+		holds: fetching,
+		imports: [fetching, servingFace, catalogFace, words],
+		node: 'all',
+		packages: ['undici', 'aws4fetch'],
+		instead: 'take it as an option of the pull: what a header holds is judged by an engine, threads are started by a role',
 	},
 	{
 		name: 'transport',

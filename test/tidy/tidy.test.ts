@@ -43,6 +43,37 @@ function headWords(text: string): number {
 	return (head?.[1] ?? '').match(/\w+/g)?.length ?? 0;
 }
 
+test('a fake of an engine shares nothing with what it tests, and says of each route where the engine specifies it', () => {
+	const fakes = files.filter(({ path }) => path.startsWith('test/engines/fakes/'));
+	assert.ok(fakes.length > 8);
+	none(
+		fakes.flatMap(({ path, text }) => [
+			...[...text.matchAll(/from '(\.\.\/[^']+)'/g)].map(
+				([, from]) => `${path} imports ${from}: write out what the engine's documents say`,
+			),
+			...uncited(text).map(
+				(route) => `${path}: ${route} does not say where it is specified: file and section, in a comment on it or its handler`,
+			),
+		]),
+	);
+});
+
+/** Routes with no comment on them, on the group that they stand in, or on the method that answers. */
+function uncited(text: string): string[] {
+	const lines = text.split('\n');
+	const isComment = (line: string | undefined): boolean => /^\s*(\/\/|\*\/|\/\*\*)/.test(line ?? '');
+	return lines.flatMap((line, at) => {
+		const route = /[sS]erver\.(?:on\('[A-Z]+', [^,]+|refuse =)/.exec(line)?.[0];
+		if (route === undefined) return [];
+		let first = at;
+		while (/[sS]erver\.(on|refuse)/.test(lines[first - 1] ?? '')) first -= 1;
+		const handler = /this\.(#\w+)\(exchange/.exec(line)?.[1];
+		const answers = handler === undefined ? -1 : lines.findIndex((each) => each.startsWith(`\t${handler}(`));
+		const method = lines.slice(0, at).findLastIndex((each) => /^\t(#?\w+)\(.*\{$/.test(each));
+		return isComment(lines[first - 1]) || isComment(lines[answers - 1]) || isComment(lines[method - 1]) ? [] : [route];
+	});
+}
+
 test('files are named by one concept, in kebab-case', () => {
 	const vague = /(^|[-/.])(utils?|helpers?|common|misc|managers?|services?|stuff)([-/.]|$)/;
 	none(

@@ -9,12 +9,18 @@ import { checkStoreFile } from '../../store/store-file.ts';
 import type { CatalogEntry } from '../serving/catalog-messages.ts';
 import { type FileMark, type HashedFile, isSameMark } from './file-digest.ts';
 
-export const schemaVersion = 1;
+export const schemaVersion = 2;
 /** Bytes of an id: LMDB's keys have a bound. */
 export const idBytesMax = 1024;
 
 /** How a store of each earlier version becomes one of the next, by the earlier one's number. */
-const migrations: Readonly<Record<number, (store: RootDatabase<string, string>) => void>> = {};
+const migrations: Readonly<Record<number, (models: Database<string, string>) => void>> = {
+	/** Models that are fetched: none was. */
+	1: (models) => {
+		for (const { key, value } of [...models.getRange()])
+			models.putSync(key, JSON.stringify({ folder: null, files: [], fetching: false, used_ms: null, ...(JSON.parse(value) as object) }));
+	},
+};
 
 const databasesMax = 16;
 
@@ -104,7 +110,7 @@ export class CatalogStore {
 			);
 		if (found === schemaVersion && written !== undefined) return;
 		this.#root.transactionSync(() => {
-			for (let version = found; version < schemaVersion; version += 1) migrations[version]?.(this.#root);
+			for (let version = found; version < schemaVersion; version += 1) migrations[version]?.(this.#models);
 			this.#root.putSync('schema', String(schemaVersion));
 		});
 	}

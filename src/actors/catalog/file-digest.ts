@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { type BigIntStats, closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { digestList } from './model-parts.ts';
 
 /** What tells one content of a path from another without reading it. */
 export interface FileMark {
@@ -38,6 +39,13 @@ export function digestFile(path: string): HashedFile {
 	} finally {
 		closeSync(file);
 	}
+}
+
+/** Of one file its own; of several, the SHA-256 of the list that `sha256sum` would write of them, by name. */
+export function digestOfFiles(files: readonly { readonly name: string; readonly digest: string }[]): string {
+	const [only, ...others] = files;
+	if (only !== undefined && others.length === 0) return only.digest;
+	return `sha256:${createHash('sha256').update(digestList(files)).digest('hex')}`;
 }
 
 /** Throws when it is no regular file. */

@@ -15,9 +15,17 @@ export interface GgufEntry {
 	readonly chat_template: string | null;
 }
 
+/** A file of a model. */
+export interface CatalogFile {
+	/** Within the folder of the model. */
+	readonly name: string;
+	readonly digest: string;
+	readonly size_bytes: number;
+}
+
 export interface CatalogEntry {
 	readonly id: string;
-	/** `sha256:<hex>` of the file as it was hashed last; null: never yet. */
+	/** `sha256:<hex>` of the file as it was hashed last, of several files that of their list; null: never yet. */
 	readonly digest: string | null;
 	/** What whoever brought it says that it is; null: nothing. */
 	readonly expected_digest: string | null;
@@ -36,11 +44,22 @@ export interface CatalogEntry {
 		readonly ca_roots: readonly string[];
 	};
 	readonly state: ModelState;
-	/** `verified`: the bytes were hashed, and are what they should be. `failed`: they are not, or cannot be read; `problem` says so. */
-	readonly verification: 'pending' | 'verified' | 'failed';
+	/**
+	 * `absent`: it has not been fetched. `verified`: the bytes were hashed, and are what they should be. `failed`: they are not, or cannot
+	 * be read; `problem` says so.
+	 */
+	readonly verification: 'absent' | 'pending' | 'verified' | 'failed';
 	readonly problem: string | null;
 	readonly last_verified_ms: number | null;
+	/** What an engine is given; null: it has not been fetched. */
 	readonly local_path: string | null;
+	/** Below `catalog.root`, where it was fetched to: ours to delete. Null: a user's file, or not fetched. */
+	readonly folder: string | null;
+	readonly files: readonly CatalogFile[];
+	/** Somebody wants it fetched, and it has not been yet: a daemon that starts goes on with it. */
+	readonly fetching: boolean;
+	/** When an engine was given it last. */
+	readonly used_ms: number | null;
 	readonly gguf: GgufEntry | null;
 }
 
@@ -56,10 +75,32 @@ export type CatalogRequest =
 	  }
 	| { readonly type: 'delete-model'; readonly id: string }
 	| { readonly type: 'verify-model'; readonly id: string }
+	| { readonly type: 'pull-model'; readonly id: string }
+	| { readonly type: 'cancel-pull'; readonly id: string }
+	/** Answered, as a `PullNews`, when there is something newer than `after`. */
+	| { readonly type: 'watch-pull'; readonly id: string; readonly after: number }
 	| { readonly type: 'set-model-state'; readonly id: string; readonly state: ModelState; readonly deadlineMs: number };
 
 /** `json`: the answer's body, ready to be sent. */
 export type CatalogAnswer = { readonly ok: true; readonly json: string } | { readonly ok: false; readonly failure: Failure };
+
+/** How far a pull is, under the names of the API. */
+export interface PullView {
+	readonly phase: 'queued' | 'resolving' | 'fetching' | 'waiting' | 'checking';
+	readonly bytes_done: number;
+	readonly bytes_total: number | null;
+	readonly bytes_per_s: number | null;
+	readonly eta_ms: number | null;
+	readonly files_done: number;
+	readonly files_total: number | null;
+	readonly note: string | null;
+}
+
+/** The JSON of an answer to `watch-pull`. `end` and `error` are the last. */
+export type PullNews =
+	| { readonly seq: number; readonly event: 'progress'; readonly data: PullView }
+	| { readonly seq: number; readonly event: 'end'; readonly data: CatalogEntry }
+	| { readonly seq: number; readonly event: 'error'; readonly data: Failure };
 
 /** What the control thread is told: models that no pool may serve any more, by the refs that pools know them by. */
 export interface RetiredModels {

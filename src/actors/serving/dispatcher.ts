@@ -10,13 +10,14 @@ import { type AdmissionSteps, openAdmission, retiredModel } from './admission.ts
 import { placementOf } from './continuation.ts';
 import type { DecisionRecord } from './decision-messages.ts';
 import { DecisionRecords, decisionRecord } from './decision-records.ts';
+import { type Decline, lastWord, noOthers } from './declines.ts';
 import { DispatcherPools, poolMailboxMax } from './dispatcher-pools.ts';
 import { DispatcherSessions, noTerms, type SessionsTick } from './dispatcher-sessions.ts';
 import { type Failure, failure } from './failure.ts';
 import { FrontRoster, type RosterTick } from './front-roster.ts';
 import type { KnownTask, TaskClaim, TaskClaimed } from './home-messages.ts';
 import { expectOfDispatcher } from './known-series.ts';
-import type { DispatcherCommand, PlacementNews, TaskSummary } from './messages.ts';
+import type { DispatcherCommand, PlacementNews, PlacementPreview, TaskSummary } from './messages.ts';
 import { choose, countOneMore, type Decision, decide, feasibility } from './placement.ts';
 import type { ConfigurePools, PoolNews, RetireModels } from './pool-messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
@@ -120,6 +121,12 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			case 'displaced':
 				this.#onDisplaced(message);
 				break;
+			case 'declined':
+				this.#onDeclined(message);
+				break;
+			case 'would-decline':
+				this.#preview(message.summary, null, this.#ctx.now(), message.declines, message.replyTo);
+				break;
 			case 'control-pool':
 				this.#pools.control(message);
 				break;
@@ -203,25 +210,44 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		}
 		const problem = 'code' in terms ? terms : null;
 		const granted = 'code' in terms ? noTerms : terms;
-		const { decision, record } = this.#decide(summary, problem, startedAt, (chosen) => {
+		const { decision, record } = this.#decide(summary, problem, startedAt, [], (chosen) => {
 			// One that has begun does not stand still in a pool that is being emptied.
 			const mayWait = chosen.kind === 'none' && again && summary.resume === null && chosen.failure.code !== 'MODEL_DEPRECATED';
 			if (mayWait && this.#mayWait(summary, granted, replyTo)) return;
-			if (chosen.kind === 'none') this.#sessions.giveBack(summary, granted, this.#ctx.now());
-			this.#place(summary, granted, chosen, replyTo);
+			this.#place(summary, granted, chosen, [], replyTo);
 		});
+		this.#decided(summary, decision, record);
+	}
+
+	/** The next best pool, until none is left. */
+	#onDeclined({ summary, terms, declines, replyTo }: Extract<PoolNews, { type: 'declined' }>): void {
+		const { decision, record } = this.#decide(summary, null, this.#ctx.now(), declines, (chosen) => {
+			this.#place(summary, terms, chosen, declines, replyTo);
+		});
+		this.#decided(summary, decision, record);
+	}
+
+	#decided(summary: TaskSummary, decision: Decision, record: DecisionRecord): void {
 		this.#decisions.put(summary.taskId, record);
 		this.#countDecision(summary, decision);
 		this.#logDecision(summary, decision);
 	}
 
-	#place(summary: TaskSummary, terms: SessionTerms, decision: Decision, replyTo: ActorRef<PlacementNews>): void {
+	#place(
+		summary: TaskSummary,
+		terms: SessionTerms,
+		decision: Decision,
+		declines: readonly Decline[],
+		replyTo: ActorRef<PlacementNews>,
+	): void {
 		if (decision.kind === 'none') {
+			this.#sessions.giveBack(summary, terms, this.#ctx.now());
 			this.#news.tell(replyTo, { type: 'refused', failure: decision.failure });
 			return;
 		}
 		const row = this.#pools.get(decision.poolId);
-		if (row !== undefined && this.#pools.send(row, { type: 'enqueue', summary, terms, origin: null, replyTo })) {
+		const asked = { declines, others: decision.others };
+		if (row !== undefined && this.#pools.send(row, { type: 'enqueue', summary, terms, origin: null, asked, replyTo })) {
 			this.#prefixes.put(summary.prefixes, decision.poolId);
 			return countOneMore(row.snapshot);
 		}
@@ -238,7 +264,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const undrained = this.#pools.snapshots(summary).map((snapshot) => ({ ...snapshot, draining: false }));
 		const decision = decide(undrained, summary);
 		const row = decision.kind === 'none' ? undefined : this.#pools.get(decision.poolId);
-		return row !== undefined && this.#pools.send(row, { type: 'enqueue', summary, terms, origin: { kind: 'stays' }, replyTo });
+		const stays = { type: 'enqueue', summary, terms, origin: { kind: 'stays' }, asked: noOthers, replyTo } as const;
+		return row !== undefined && this.#pools.send(row, stays);
 	}
 
 	/** To another pool that can serve it, else back to where it was. */
@@ -250,7 +277,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const decision: Decision | null = not === null && pools.length > 0 ? decide(pools, job) : null;
 		const assigned = decision?.kind === 'assigned' ? this.#pools.get(decision.poolId) : undefined;
 		if (decision?.kind === 'assigned' && assigned !== undefined) {
-			if (this.#pools.send(assigned, { type: 'enqueue', summary, terms, origin: { kind: 'moved', from: poolId }, replyTo })) {
+			const origin = { kind: 'moved', from: poolId } as const;
+			if (this.#pools.send(assigned, { type: 'enqueue', summary, terms, origin, asked: noOthers, replyTo })) {
 				countOneMore(assigned.snapshot);
 				this.#logDecision(summary, decision);
 				return;
@@ -262,7 +290,8 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			this.#news.tell(replyTo, { type: 'refused', failure: retiredModel(summary.modelRef) });
 			return;
 		}
-		if (home !== undefined && this.#pools.send(home, { type: 'enqueue', summary, terms, origin: { kind: 'stays' }, replyTo })) return;
+		const stays = { type: 'enqueue', summary, terms, origin: { kind: 'stays' }, asked: noOthers, replyTo } as const;
+		if (home !== undefined && this.#pools.send(home, stays)) return;
 		this.#sessions.giveBack(summary, terms, this.#ctx.now(), false);
 		this.#news.tell(replyTo, {
 			type: 'refused',
@@ -297,10 +326,22 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 
 	#onPreview({ summary, replyTo }: Extract<DispatcherCommand, { type: 'preview' }>): void {
 		const startedAt = this.#ctx.now();
-		const problem = this.#sessions.check(summary, startedAt);
-		const { decision, record } = this.#decide(summary, problem, startedAt);
-		if (decision.kind === 'none') replyTo.tell({ type: 'would-refuse', failure: decision.failure, decision: record });
-		else this.#pools.get(decision.poolId)?.ref.tell({ type: 'foresee', summary, decision: record, replyTo });
+		this.#preview(summary, this.#sessions.check(summary, startedAt), startedAt, [], replyTo);
+	}
+
+	#preview(
+		summary: TaskSummary,
+		problem: Failure | null,
+		startedAt: number,
+		declines: readonly Decline[],
+		replyTo: ActorRef<PlacementPreview>,
+	): void {
+		const { decision, record } = this.#decide(summary, problem, startedAt, declines);
+		if (decision.kind === 'none') {
+			replyTo.tell({ type: 'would-refuse', failure: decision.failure, decision: record });
+			return;
+		}
+		this.#pools.get(decision.poolId)?.ref.tell({ type: 'foresee', summary, decision: record, declines, replyTo });
 	}
 
 	/** `use` has the decision before it is recorded: how long that takes is a part of the record. */
@@ -308,14 +349,16 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		summary: TaskSummary,
 		refused: Failure | null,
 		startedAt: number,
+		declines: readonly Decline[],
 		use: (decision: Decision) => void = () => undefined,
 	): { readonly decision: Decision; readonly record: DecisionRecord } {
 		const problem = refused ?? this.#admission.catalog(summary, startedAt, () => this.#pools.models(summary)) ?? this.#whyNoPin(summary);
 		const admittedAt = this.#ctx.now();
 		const { pools, job } = placementOf(this.#pools.snapshots(summary), summary);
-		const feasible = problem === null ? feasibility(pools, job) : { pools: [], considered: [], failure: problem };
+		const feasible = problem === null ? feasibility(pools, job, declines) : { pools: [], considered: [], failure: problem };
 		const consideredAt = this.#ctx.now();
-		const decision = choose(feasible, job, this.#sessions.lastPoolOf(summary) ?? this.#prefixes.find(summary.prefixes));
+		const chosen = choose(feasible, job, this.#sessions.lastPoolOf(summary) ?? this.#prefixes.find(summary.prefixes));
+		const decision = chosen.kind === 'none' && problem === null ? { ...chosen, failure: lastWord(declines) ?? chosen.failure } : chosen;
 		const chosenAt = this.#ctx.now();
 		use(decision);
 		return { decision, record: decisionRecord(decision, [startedAt, admittedAt, consideredAt, chosenAt, this.#ctx.now()]) };

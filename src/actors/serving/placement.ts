@@ -5,6 +5,7 @@
  */
 
 import type { Considered, DecidedBy } from './decision-messages.ts';
+import type { Decline } from './declines.ts';
 import { bytesPerToken } from './eta.ts';
 import { type EngineKind, type Failure, failure } from './failure.ts';
 import type { TaskSummary } from './messages.ts';
@@ -77,6 +78,8 @@ export type Decision =
 			readonly decidedBy: DecidedBy;
 			readonly considered: readonly Considered[];
 			readonly fallback: boolean;
+			/** Another pool may have the task should this one decline it. */
+			readonly others: boolean;
 	  }
 	| { readonly kind: 'none'; readonly failure: Failure; readonly considered: readonly Considered[] };
 
@@ -97,8 +100,18 @@ export interface Feasibility {
 	readonly failure: Failure | null;
 }
 
-/** The first half of `decide`. */
-export function feasibility(pools: readonly PoolSnapshot[], job: TaskSummary): Feasibility {
+/** The first half of `decide`. `declines`: of pools that were chosen, and could not take it. */
+export function feasibility(pools: readonly PoolSnapshot[], job: TaskSummary, declines: readonly Decline[] = []): Feasibility {
+	const feasible = feasibilityOf(pools, job);
+	if (declines.length === 0) return feasible;
+	const considered = feasible.considered.map((each) => {
+		const decline = declines.find(({ poolId }) => poolId === each.poolId);
+		return decline === undefined ? each : { ...each, passed: checks.length, refusedFor: decline.failure };
+	});
+	return { ...feasible, considered };
+}
+
+function feasibilityOf(pools: readonly PoolSnapshot[], job: TaskSummary): Feasibility {
 	const { mode, pinPoolId } = job.placement;
 	const none = (problem: Failure): Feasibility => ({ pools: [], considered: [], failure: problem });
 	const named = pools.filter((pool) => answersTo(pool, job.modelRef));
@@ -123,10 +136,11 @@ export function choose({ pools, considered, failure: problem }: Feasibility, job
 	const hasPreference = !pinned && preferPools.length > 0;
 	const preferred = hasPreference ? feasible.filter(({ pool }) => preferPools.includes(pool.poolId)) : [];
 	const mustPrefer = hasPreference && !allowFallback;
+	const others = (mustPrefer ? preferred : feasible).length > 1;
 	const best = pick(preferred.length > 0 || mustPrefer ? preferred : feasible, affinityPoolId);
 	if (best !== null) {
 		const fallback = hasPreference && preferred.length === 0;
-		return { kind: 'assigned', poolId: best.poolId, decidedBy: pinned ? 'pin' : best.decidedBy, considered, fallback };
+		return { kind: 'assigned', poolId: best.poolId, decidedBy: pinned ? 'pin' : best.decidedBy, considered, fallback, others };
 	}
 	const asked = mustPrefer ? pools.filter((pool) => preferPools.includes(pool.poolId)) : pools;
 	return { kind: 'none', considered, failure: mostTelling(asked, considered) ?? noneOfPreferred };

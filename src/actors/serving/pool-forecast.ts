@@ -20,6 +20,8 @@ export class PoolForecast {
 	readonly #pace: PaceMeter;
 	readonly #queue: WaitingQueue<QueueEntry>;
 	readonly #bounds: { readonly maxTokensOut: number };
+	#worksOn: TaskSummary | null = null;
+	#work: WorkEstimate = { promptTokens: 0, expectedTokens: null, maxTokens: 0 };
 
 	constructor(pace: PaceMeter, queue: WaitingQueue<QueueEntry>, bounds: { readonly maxTokensOut: number }) {
 		this.#pace = pace;
@@ -29,22 +31,17 @@ export class PoolForecast {
 
 	/** Milliseconds that the task will hold a slot of an engine with `depth` tasks. */
 	serviceMs(summary: TaskSummary, depth: number): number {
-		return this.#pace.serviceMs(this.#work(summary), depth);
-	}
-
-	/** Milliseconds that are left of one that has held its slot for `heldMs`. */
-	leftMs(summary: TaskSummary, depth: number, heldMs: number): number {
-		return this.#pace.leftMs(this.#work(summary), depth, heldMs);
+		return this.#pace.serviceMs(this.workOf(summary), depth);
 	}
 
 	/** Tokens that its tenant is charged when it starts, whatever becomes of it. */
 	costAtStart(summary: TaskSummary): number {
-		return Math.ceil(this.#work(summary).promptTokens);
+		return Math.ceil(this.workOf(summary).promptTokens);
 	}
 
 	/** Tokens that it will come to: a whole number, at least 1. */
 	cost(summary: TaskSummary): number {
-		const work = this.#work(summary);
+		const work = this.workOf(summary);
 		return Math.max(1, this.costAtStart(summary) + Math.ceil(this.#pace.tokensOut(work)));
 	}
 
@@ -102,11 +99,16 @@ export class PoolForecast {
 		};
 	}
 
-	#work({ promptTokens, promptBytes, expectedTokens, maxTokens }: TaskSummary): WorkEstimate {
-		return {
+	/** Asked for again and again of one task as it comes: of the last one it is kept. */
+	workOf(summary: TaskSummary): WorkEstimate {
+		if (summary === this.#worksOn) return this.#work;
+		const { promptTokens, promptBytes, expectedTokens, maxTokens } = summary;
+		this.#worksOn = summary;
+		this.#work = {
 			promptTokens: promptTokens ?? promptBytes / bytesPerToken,
 			expectedTokens,
 			maxTokens: maxTokens ?? this.#bounds.maxTokensOut,
 		};
+		return this.#work;
 	}
 }

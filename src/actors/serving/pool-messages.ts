@@ -2,6 +2,7 @@
 import type { ActorRef } from '../kernel/ref.ts';
 import type { Amounts } from './budget.ts';
 import type { DecisionRecord } from './decision-messages.ts';
+import type { Asked, Decline } from './declines.ts';
 import type {
 	DispatcherCommand,
 	EngineThreadCommand,
@@ -46,6 +47,7 @@ export type PoolCommand =
 			 */
 			readonly terms: SessionTerms;
 			readonly origin: { readonly kind: 'moved'; readonly from: string } | { readonly kind: 'stays' } | null;
+			readonly asked: Asked;
 			readonly replyTo: ActorRef<PlacementNews>;
 	  }
 	/** What the configuration says of it now: the same pool and engine. */
@@ -69,6 +71,7 @@ export type PoolCommand =
 			readonly type: 'foresee';
 			readonly summary: TaskSummary;
 			readonly decision: DecisionRecord;
+			readonly declines: readonly Decline[];
 			readonly replyTo: ActorRef<PlacementPreview>;
 	  }
 	| { readonly type: 'withdraw'; readonly poolId: string; readonly taskId: string; readonly reason: string }
@@ -126,6 +129,21 @@ export type PoolNews =
 	/** It has left its slot for another. */
 	| { readonly type: 'session-task-between'; readonly sessionId: string; readonly lease: number; readonly used: Amounts }
 	| { readonly type: 'session-task-runs'; readonly sessionId: string; readonly at: LastReplica }
+	/** A new task, that the last of `declines` cannot take as it stands. */
+	| {
+			readonly type: 'declined';
+			readonly summary: TaskSummary;
+			readonly terms: SessionTerms;
+			readonly declines: readonly Decline[];
+			readonly replyTo: ActorRef<PlacementNews>;
+	  }
+	/** So it would be with this one. */
+	| {
+			readonly type: 'would-decline';
+			readonly summary: TaskSummary;
+			readonly declines: readonly Decline[];
+			readonly replyTo: ActorRef<PlacementPreview>;
+	  }
 	/**
 	 * A waiting task that `poolId` cannot serve now, out of its queue: to another pool, else back. `not`: one that had no room.
 	 */

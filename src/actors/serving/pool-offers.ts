@@ -1,4 +1,5 @@
 /** Waiting tasks of a pool that it cannot serve now: offered to the others by way of the Dispatcher. Part of the Pool actor. */
+import { noOthers } from './declines.ts';
 import type { PoolCommand } from './pool-messages.ts';
 import type { PoolState } from './pool-state.ts';
 
@@ -33,6 +34,6 @@ export class PoolOffers {
 
 	displace({ summary, terms, replyTo }: Pick<Enqueue, 'summary' | 'terms' | 'replyTo'>, poolId: string, not: string | null): void {
 		if (this.#pool.dispatcher.tell({ type: 'displaced', poolId, summary, terms, not, replyTo }) === 'accepted') return;
-		this.#keep({ type: 'enqueue', summary, terms, origin: { kind: 'stays' }, replyTo });
+		this.#keep({ type: 'enqueue', summary, terms, origin: { kind: 'stays' }, asked: noOthers, replyTo });
 	}
 }

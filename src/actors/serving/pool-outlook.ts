@@ -14,11 +14,11 @@ export interface PoolOutlook {
 	readonly warmUp: WarmUp | null;
 }
 
-type Parts = Pick<PoolState, 'ctx' | 'replicas' | 'ledger' | 'tasks' | 'forecast' | 'loads' | 'reload' | 'spec' | 'grantsOpen'>;
+type Parts = Pick<PoolState, 'ctx' | 'replicas' | 'ledger' | 'tasks' | 'pace' | 'loads' | 'reload' | 'spec' | 'grantsOpen'>;
 
 /** `taskMs`: how long a task holds a slot, on average. */
 export function outlookOf(pool: Parts, taskMs: number): PoolOutlook {
-	const { ctx, replicas, ledger, tasks, forecast, spec, grantsOpen } = pool;
+	const { ctx, replicas, ledger, tasks, pace, spec, grantsOpen } = pool;
 	const now = ctx.now();
 	const freeInMs: number[] = [];
 	const away = new Map<string, ReplicaRow>();
@@ -29,8 +29,8 @@ export function outlookOf(pool: Parts, taskMs: number): PoolOutlook {
 	const takes = away.size < replicas.rows.length;
 	/** Of a replica that is left by its tasks: until the last has ended. */
 	const emptyInMs = new Map<string, number>();
-	for (const { summary, depth, slots, startedAt, lease } of tasks) {
-		const leftMs = forecast.leftMs(summary, depth, now - startedAt);
+	for (const { work, depth, slots, startedAt, lease } of tasks) {
+		const leftMs = pace.leftMs(work, depth, now - startedAt);
 		const row = away.size === 0 ? undefined : away.get(lease.replicaId);
 		if (row === undefined || isOnTrial(row)) for (let slot = 0; slot < slots; slot += 1) freeInMs.push(leftMs);
 		else emptyInMs.set(lease.replicaId, Math.max(leftMs, emptyInMs.get(lease.replicaId) ?? 0));

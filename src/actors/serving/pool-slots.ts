@@ -104,7 +104,19 @@ export class PoolSlots {
 		const predicted = waiting.cold ? null : { at: waiting.enqueuedAt, endMs: waiting.predictedEndMs };
 		sessions.runs(waiting, facts);
 		prefixes.put(summary.prefixes, row.replicaId);
-		tasks.runs({ lease, summary, terms, ref, depth, predicted, slots, charge, startedAt: now, goneAt: null });
+		tasks.runs({
+			lease,
+			summary,
+			work: forecast.workOf(summary),
+			terms,
+			ref,
+			depth,
+			predicted,
+			slots,
+			charge,
+			startedAt: now,
+			goneAt: null,
+		});
 		row.breaker.started(leaseKey(lease));
 		const waitedMs = now - waiting.enqueuedAt;
 		// Of those that found a free slot there was nothing to foretell, and a load is foretold by others.
@@ -191,7 +203,19 @@ export class PoolSlots {
 		if (tasks.holding(lease) === undefined) queue.adopt(charge);
 		const depth = this.#pool.depthOfNext();
 		const startedAt = ctx.now();
-		tasks.runs({ lease, summary, terms, ref: replyTo, depth, predicted: null, slots, charge, startedAt, goneAt: null });
+		tasks.runs({
+			lease,
+			summary,
+			work: forecast.workOf(summary),
+			terms,
+			ref: replyTo,
+			depth,
+			predicted: null,
+			slots,
+			charge,
+			startedAt,
+			goneAt: null,
+		});
 	}
 
 	taskGone(ref: ActorRef<never>): void {

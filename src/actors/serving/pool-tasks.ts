@@ -4,6 +4,7 @@
  */
 import type { ActorRef } from '../kernel/ref.ts';
 import { leaseKey } from './engine-life.ts';
+import type { WorkEstimate } from './eta.ts';
 import type { Lease, PlacementNews, TaskSummary } from './messages.ts';
 import type { Charge, QueueEntry } from './queue.ts';
 import type { SessionTerms } from './session-messages.ts';
@@ -28,6 +29,8 @@ export interface Waiting extends QueueEntry {
 export interface Running {
 	readonly lease: Lease;
 	readonly summary: TaskSummary;
+	/** As it was foreseen when it started. */
+	readonly work: WorkEstimate;
 	readonly terms: SessionTerms;
 	readonly ref: ActorRef<PlacementNews>;
 	/** Tasks of its engine, itself included, when it started. */

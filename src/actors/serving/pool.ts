@@ -7,6 +7,7 @@
  * says of itself; the slots are `pool-slots.ts`, the replicas `pool-engines.ts`, all over one `pool-state.ts`.
  */
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
+import { type Decline, lastWord } from './declines.ts';
 import type { Failure } from './failure.ts';
 import type { PlacementPreview, TaskSummary } from './messages.ts';
 import { PoolEngines } from './pool-engines.ts';
@@ -20,8 +21,7 @@ import type { Waiting } from './pool-tasks.ts';
 import { paceOf, poolNews } from './pool-view.ts';
 import { victimsFor } from './queue.ts';
 
-/** A preview, but for what the Dispatcher decided. */
-type Foreseen = PlacementPreview extends infer P ? (P extends PlacementPreview ? Omit<P, 'decision'> : never) : never;
+type Foreseen = Omit<Extract<PlacementPreview, { type: 'would-queue' }>, 'decision'>;
 
 const gaugesMs = 100;
 const warmUpMs = 1_000;
@@ -88,8 +88,7 @@ class Pool implements Behavior<PoolMessage> {
 			case 'report-lease':
 				return this.#slots.reportLease(message);
 			case 'foresee':
-				message.replyTo.tell({ ...this.#foresee(message.summary), decision: message.decision });
-				return;
+				return this.#onForesee(message);
 			case 'configure':
 				return this.#onConfigure(message.spec);
 			case 'retire':
@@ -152,17 +151,9 @@ class Pool implements Behavior<PoolMessage> {
 			sessions.left(command);
 			return news.tell(ref, { type: 'refused', failure: this.#pool.cannotServe() });
 		}
-		const refuse = (why: Failure): void => {
-			sessions.refused(command);
-			news.tell(ref, { type: 'refused', failure: why });
-		};
-		const refusal = origin === null ? this.#whyNotServed(summary) : null;
-		if (refusal !== null) return refuse(refusal);
 		const now = ctx.now();
-		const begins = origin === null && summary.resume === null;
-		// Before anybody is dropped for it: one that is refused costs nobody a place.
-		const problem = begins ? (this.#whyTooLate(summary, now) ?? this.#makeRoom(summary)) : null;
-		if (problem !== null) return refuse(problem);
+		const decline = origin === null ? this.#whyNot(summary, now) : null;
+		if (decline !== null) return this.#decline(command, decline);
 		const serviceMs = forecast.serviceMs(summary, this.#pool.depthOfNext());
 		const { startMs, standing } = forecast.foresee(summary, serviceMs, this.#pool);
 		const onTimeProbability = forecast.onTime(summary, standing, now, this.#pool.warmUp);
@@ -225,16 +216,42 @@ class Pool implements Behavior<PoolMessage> {
 		return this.#pool.unserved() ?? refusals.tooLarge(summary);
 	}
 
+	/** Why it is not queued; null: it may be, and perhaps others were dropped for it. */
+	#whyNot(summary: TaskSummary, now: number): Decline | null {
+		const { poolId } = this.#pool.spec;
+		const refusal = this.#whyNotServed(summary);
+		if (refusal !== null) return { poolId, failure: refusal, endMs: null };
+		if (summary.resume !== null) return null;
+		// Before anybody is dropped for it: one that is refused costs nobody a place.
+		const late = this.#whyTooLate(summary, now);
+		if (late !== null) return late;
+		const full = this.#makeRoom(summary);
+		return full === null ? null : { poolId, failure: full, endMs: null };
+	}
+
+	/** Another pool may have it. */
+	#decline({ summary, terms, asked, replyTo }: Extract<PoolCommand, { type: 'enqueue' }>, decline: Decline): void {
+		const { dispatcher, sessions, news } = this.#pool;
+		// A task that is here already may not begin elsewhere, too.
+		if (asked.others && decline.failure.code !== 'CONFLICT') {
+			const declined = { type: 'declined', summary, terms, declines: [...asked.declines, decline], replyTo } as const;
+			if (dispatcher.tell(declined) === 'accepted') return;
+		}
+		sessions.refused({ summary, terms });
+		news.tell(replyTo, { type: 'refused', failure: lastWord([...asked.declines, decline]) ?? decline.failure });
+	}
+
 	/** As the queue stands: with those that would be dropped for it. */
-	#whyTooLate(summary: TaskSummary, now: number): Failure | null {
+	#whyTooLate(summary: TaskSummary, now: number): Decline | null {
 		if (summary.deadlineAt === null) return null;
-		const { forecast, refusals, pace, warmUp } = this.#pool;
+		const { forecast, refusals, pace, warmUp, spec } = this.#pool;
 		const { standing } = forecast.foresee(summary, forecast.serviceMs(summary, this.#pool.depthOfNext()), this.#pool);
 		// By the load alone, where nobody knows how fast it is then.
 		const hopeless = pace.founded
 			? forecast.onTime(summary, standing, now, warmUp) === 0
 			: warmUp !== null && warmUp.possibleMs.every((each) => now + each > (summary.deadlineAt as number));
-		return hopeless ? refusals.tooLate(summary, standing, now) : null;
+		const failure = hopeless ? refusals.tooLate(summary, standing, now) : null;
+		return failure === null ? null : { poolId: spec.poolId, failure, endMs: standing.predictedEndMs };
 	}
 
 	/** Null: there is room for it; perhaps others were dropped. */
@@ -307,16 +324,29 @@ class Pool implements Behavior<PoolMessage> {
 
 	// --- what it says of itself -----------------------------------------------------------------------------------
 
-	#foresee(summary: TaskSummary): Foreseen {
+	#onForesee({ summary, decision, declines, replyTo }: Extract<PoolCommand, { type: 'foresee' }>): void {
+		const { dispatcher } = this.#pool;
+		const foreseen = this.#foresee(summary);
+		if (foreseen.type === 'would-queue') {
+			replyTo.tell({ ...foreseen, decision });
+			return;
+		}
+		// Also where there is no other: what was decided is told as it turned out.
+		if (dispatcher.tell({ type: 'would-decline', summary, declines: [...declines, foreseen], replyTo }) === 'accepted') return;
+		replyTo.tell({ type: 'would-refuse', failure: foreseen.failure, decision });
+	}
+
+	#foresee(summary: TaskSummary): Foreseen | (Decline & { readonly type: 'would-decline' }) {
 		const { spec, refusals, queue, forecast, ctx } = this.#pool;
 		const { engine, poolId } = spec;
+		const declined = (why: Failure) => ({ type: 'would-decline', poolId, failure: why, endMs: null }) as const;
 		const tooLarge = refusals.tooLarge(summary);
-		if (tooLarge !== null) return { type: 'would-refuse', failure: tooLarge };
+		if (tooLarge !== null) return declined(tooLarge);
 		const now = ctx.now();
 		const late = this.#whyTooLate(summary, now);
-		if (late !== null) return { type: 'would-refuse', failure: late };
+		if (late !== null) return { ...late, type: 'would-decline' };
 		if (victimsFor(spec.queue.fullPolicy, queue, summary.priority, summary.queuedBytes) === null) {
-			return { type: 'would-refuse', failure: refusals.full(summary, queue, this.#pool.retryAfterMs()) };
+			return declined(refusals.full(summary, queue, this.#pool.retryAfterMs()));
 		}
 		const serviceMs = forecast.serviceMs(summary, this.#pool.depthOfNext());
 		const { standing } = forecast.foresee(summary, serviceMs, this.#pool);

@@ -15,7 +15,7 @@ export class SlotLevels {
 
 	/** `freeInMs`: of every slot, 0 for a free one. Without any, the work itself is the answer. */
 	constructor(freeInMs: readonly number[], taskMs: number) {
-		this.#freeInMs = Float64Array.from(freeInMs.length === 0 ? [0] : freeInMs).sort();
+		this.#freeInMs = new Float64Array(freeInMs.length === 0 ? [0] : freeInMs).sort();
 		this.#workTo = new Float64Array(this.#freeInMs.length);
 		let work = 0;
 		let before = this.#freeInMs[0] as number;

@@ -5,7 +5,8 @@
 import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
-import { chatBody, openaiCall, problemIn } from '../openai/openai-adapter.ts';
+import { openaiCall, problemIn } from '../openai/openai-adapter.ts';
+import { chatBody } from '../openai/openai-requests.ts';
 import type { PreparedCall, UpstreamAdapter, UpstreamCall, UpstreamClient, UpstreamTarget } from '../upstream/adapter.ts';
 import { fieldsOf, listOf, textOf } from '../upstream/json-fields.ts';
 import { metricMean } from '../upstream/metrics-text.ts';

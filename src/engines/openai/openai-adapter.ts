@@ -1,11 +1,9 @@
 /**
  * Any endpoint that speaks the OpenAI API: `/v1/completions` for raw prompts, `/v1/chat/completions` for messages (the engine's own
- * template is used), `/v1/embeddings`, `/v1/models`. Fields as in OpenAI's reference, which refuses others; those that only some engines
- * have are sent to engines that are known to have them, and only where they are not off.
+ * template is used), `/v1/embeddings`, `/v1/models`.
  */
 import { type FinishReason, type GenerateRequest, type PieceChannel, pieceIsReasoning } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
-import type { PromptInput, Sampling, ToolUse } from '../../actors/serving/task-request.ts';
 import { llamaSampling } from '../llamacpp/llama-server-requests.ts';
 import {
 	type AnswerReader,
@@ -25,12 +23,13 @@ import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../ups
 import type { JsonPath } from '../upstream/json-ranges.ts';
 import { UnknownAnswer } from '../upstream/upstream-generation.ts';
 import { tellScored } from './openai-logprobs.ts';
+import { beyondOpenai, chatBody, dialectOf, foundBy, limitField, openaiChat, openaiSampling, vllmSampling } from './openai-requests.ts';
 
 export const openaiAdapter: UpstreamAdapter = {
 	call: (target, request) => openaiCall(target, request, {}),
-	async look(client, model) {
+	async look(client, model, options) {
 		const { id, ctx, ownedBy } = await listedModel(client, model);
-		return openaiFacts(id, ctx, { found: { extended: extendedBy.has(ownedBy ?? ''), llama: ownedBy === 'llamacpp' } });
+		return openaiFacts(id, ctx, { found: foundBy(options, ownedBy) });
 	},
 	busy: () => Promise.resolve(null),
 	count: () => Promise.resolve(null),
@@ -52,9 +51,6 @@ export function openaiFacts(model: string, ctx: number | null, more: Partial<Ups
 		...more,
 	};
 }
-
-/** What engines that have more than OpenAI's sampling call themselves in `owned_by` of their models: vLLM, llama-server, SGLang, Ollama. */
-const extendedBy: ReadonlySet<string> = new Set(['vllm', 'llamacpp', 'sglang', 'library']);
 
 export interface ListedModel {
 	readonly id: string;
@@ -115,11 +111,9 @@ export function openaiCall(target: UpstreamTarget, request: GenerateRequest, ext
 	) {
 		return failure('INVALID_PARAMS', 'sampling.grammar is given; the engine takes none');
 	}
-	const extended = target.engine !== 'openai' || target.found['extended'] === true;
-	// By its own API, or as an OpenAI endpoint.
-	const llama = target.engine === 'llamacpp' || target.found['llama'] === true;
-	const beyond = sampling.minP > 0 ? 'min_p' : sampling.repeatPenalty === 1 ? null : 'repeat_penalty';
-	if (!extended && beyond !== null) return failure('INVALID_PARAMS', `sampling.${beyond} is given; the OpenAI API has none`);
+	const dialect = dialectOf(target);
+	const beyond = dialect === 'openai' ? beyondOpenai(request) : null;
+	if (beyond !== null) return failure('INVALID_PARAMS', `${beyond} is given; the OpenAI API has none`);
 	const raw = input.kind === 'prompt' && input.raw;
 	// Engines pass over what they do not know there: llama-server would answer as if nobody had asked for a schema.
 	if (raw && sampling.jsonSchema !== null && sampling.jsonSchema !== undefined)
@@ -128,10 +122,10 @@ export function openaiCall(target: UpstreamTarget, request: GenerateRequest, ext
 		model: target.model,
 		stream: true,
 		stream_options: { include_usage: true },
-		max_tokens: request.maxTokens,
+		[raw ? 'max_tokens' : limitField(target)]: request.maxTokens,
 		seed: request.seed,
 		...openaiSampling(sampling),
-		...(llama ? llamaSampling(sampling) : extended ? extendedSampling(sampling) : {}),
+		...(dialect === 'llamacpp' ? llamaSampling(sampling) : dialect === 'vllm' ? vllmSampling(sampling) : {}),
 		...extra,
 	};
 	const { logprobs, topLogprobs = 0 } = sampling;
@@ -144,60 +138,15 @@ export function openaiCall(target: UpstreamTarget, request: GenerateRequest, ext
 	if (logprobs && input.kind === 'messages' && input.toolUse !== undefined)
 		return failure('INVALID_PARAMS', 'sampling.logprobs is given with tools; the engine does one of them');
 	const scores = { ...(logprobs ? { logprobs } : {}), ...(topLogprobs > 0 ? { top_logprobs: topLogprobs } : {}) };
-	return events('/v1/chat/completions', { ...common, ...scores, ...chatBody(input) }, new ChatReader(target, tops));
-}
-
-/** A prompt that is to have its chat template is one turn of a user. */
-export function chatBody(input: Exclude<PromptInput, { kind: 'inputs' }>): Fields {
-	return input.kind === 'prompt' ? { messages: [{ role: 'user', content: input.text }] } : chatFields(input);
-}
-
-/** Messages, tools and template arguments in the names of the API. */
-export function chatFields({ messages, toolUse, templateArgs = {} }: Extract<PromptInput, { readonly kind: 'messages' }>): Fields {
-	const { reasoning_effort: effort, ...template } = templateArgs;
-	return {
-		messages: messages.map(({ parts, ...message }) => (parts === undefined ? message : { ...message, content: parts })),
-		...(toolUse === undefined ? {} : toolFields(toolUse)),
-		...(effort === undefined ? {} : { reasoning_effort: effort }),
-		...(Object.keys(template).length === 0 ? {} : { chat_template_kwargs: template }),
-	};
-}
-
-function toolFields({ tools, choice, parallel }: ToolUse): Fields {
-	return {
-		tools,
-		...(choice === 'auto' ? {} : { tool_choice: typeof choice === 'string' ? choice : { type: 'function', function: choice } }),
-		...(parallel ? {} : { parallel_tool_calls: false }),
-	};
+	return events(
+		'/v1/chat/completions',
+		{ ...common, ...scores, ...(dialect === 'openai' ? openaiChat(input) : chatBody(input)) },
+		new ChatReader(target, tops),
+	);
 }
 
 function events(path: string, body: unknown, reader: AnswerReader): UpstreamCall {
 	return { path, body, answers: 'text/event-stream', reader };
-}
-
-/** Only what the API has. */
-function openaiSampling(sampling: Sampling): Fields {
-	return {
-		temperature: sampling.temperature,
-		top_p: sampling.topP,
-		...(sampling.presencePenalty === 0 ? {} : { presence_penalty: sampling.presencePenalty }),
-		...(sampling.frequencyPenalty === 0 ? {} : { frequency_penalty: sampling.frequencyPenalty }),
-		...(sampling.stop.length === 0 ? {} : { stop: sampling.stop }),
-		...(sampling.logitBias === undefined ? {} : { logit_bias: sampling.logitBias }),
-		...(sampling.jsonObject === true ? { response_format: { type: 'json_object' } } : {}),
-		...(sampling.jsonSchema === null || sampling.jsonSchema === undefined
-			? {}
-			: { response_format: { type: 'json_schema', json_schema: { name: 'answer', schema: sampling.jsonSchema, strict: true } } }),
-	};
-}
-
-/** What other engines have added under these names. */
-function extendedSampling(sampling: Sampling): Fields {
-	return {
-		...(sampling.topK > 0 ? { top_k: sampling.topK } : {}),
-		...(sampling.minP > 0 ? { min_p: sampling.minP } : {}),
-		...(sampling.repeatPenalty === 1 ? {} : { repetition_penalty: sampling.repeatPenalty }),
-	};
 }
 
 /** Of each answer its own; nobody reads them. */

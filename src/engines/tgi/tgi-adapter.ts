@@ -5,7 +5,8 @@
 import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
-import { chatBody, unknownModel } from '../openai/openai-adapter.ts';
+import { unknownModel } from '../openai/openai-adapter.ts';
+import { chatBody } from '../openai/openai-requests.ts';
 import { type UpstreamAdapter, type UpstreamCall, type UpstreamClient, UpstreamProblem, type UpstreamTarget } from '../upstream/adapter.ts';
 import { countOf, type Fields, fieldsOf, listOf, textOf } from '../upstream/json-fields.ts';
 import { metricSum } from '../upstream/metrics-text.ts';
@@ -66,7 +67,8 @@ async function countedCall(client: UpstreamClient, target: UpstreamTarget, reque
 }
 
 async function tokensIn(client: UpstreamClient, input: PromptInput): Promise<number | null> {
-	if (input.kind === 'inputs') return null;
+	// What it would refuse, it is not asked about.
+	if (input.kind === 'inputs' || (input.kind === 'messages' && input.toolUse !== undefined)) return null;
 	if (input.kind === 'prompt' && input.raw) return lengthOf(await client.json('POST', '/tokenize', { inputs: input.text }));
 	const answer = await client.json('POST', '/chat_tokenize', { model: 'tgi', ...chatBody(input) });
 	return lengthOf(fieldsOf(answer)['tokenize_response']);

@@ -2,6 +2,7 @@
 import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { Sampling } from '../../actors/serving/task-request.ts';
+import { vllmSampling } from '../openai/openai-requests.ts';
 import type { Fields } from '../upstream/json-fields.ts';
 import type { TritonModel } from './triton-model.ts';
 
@@ -72,9 +73,7 @@ function vllmInputs({ sampling, seed, maxTokens }: GenerateRequest): Fields {
 		seed,
 		temperature: sampling.temperature,
 		top_p: sampling.topP,
-		top_k: sampling.topK > 0 ? sampling.topK : -1,
-		min_p: sampling.minP,
-		repetition_penalty: sampling.repeatPenalty,
+		...vllmSampling(sampling),
 		presence_penalty: sampling.presencePenalty,
 		frequency_penalty: sampling.frequencyPenalty,
 		...(sampling.stop.length === 0 ? {} : { stop: sampling.stop }),

@@ -5,7 +5,8 @@
 import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { Workload } from '../../actors/serving/task-request.ts';
-import { ChatReader, chatBody, listedModel, openaiCall, problemIn } from '../openai/openai-adapter.ts';
+import { ChatReader, listedModel, openaiCall, problemIn } from '../openai/openai-adapter.ts';
+import { chatBody } from '../openai/openai-requests.ts';
 import {
 	type PreparedCall,
 	type UpstreamAdapter,

@@ -5,7 +5,7 @@
 import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
-import { chatBody } from '../openai/openai-adapter.ts';
+import { chatBody } from '../openai/openai-requests.ts';
 import type { EndedCall, UpstreamClient, UpstreamTarget } from '../upstream/adapter.ts';
 import { type Fields, fieldsOf, listOf, textOf } from '../upstream/json-fields.ts';
 import { roomBehind } from '../upstream/prompt-room.ts';

@@ -4,6 +4,7 @@
  */
 import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import type { Sampling, Workload } from '../../actors/serving/task-request.ts';
+import { vllmSampling } from '../openai/openai-requests.ts';
 import type { UpstreamTarget } from '../upstream/adapter.ts';
 import type { Fields } from '../upstream/json-fields.ts';
 import { hasStructuredOutputs, tellsTokenIds } from './vllm-version.ts';
@@ -32,10 +33,7 @@ export function commonBody(target: UpstreamTarget, request: GenerateRequest, max
 		seed: request.seed,
 		temperature: sampling.temperature,
 		top_p: sampling.topP,
-		// 0 is refused by versions that know −1 only.
-		top_k: sampling.topK > 0 ? sampling.topK : -1,
-		min_p: sampling.minP,
-		repetition_penalty: sampling.repeatPenalty,
+		...vllmSampling(sampling),
 		presence_penalty: sampling.presencePenalty,
 		frequency_penalty: sampling.frequencyPenalty,
 		...(sampling.stop.length === 0 ? {} : { stop: sampling.stop }),

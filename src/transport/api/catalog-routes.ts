@@ -1,13 +1,16 @@
 /** The catalog's part of the native API: its paths, their handlers, and what the OpenAPI document says of them. */
 import {
 	addModelHandler,
+	cancelPullHandler,
 	deleteModelHandler,
 	getModelHandler,
 	listModelsHandler,
 	modelStateHandler,
 	modelsQuery,
+	pullModelHandler,
 	verifyModelHandler,
 } from './catalog.ts';
+import { modelEventsHandler } from './catalog-events.ts';
 import { catalogEntrySchema, catalogListSchema, catalogModelSchema, catalogStateSchema } from './catalog-schemas.ts';
 import type { FrontParts } from './front-parts.ts';
 import type { DocumentedRoute } from './openapi.ts';
@@ -35,7 +38,7 @@ export function catalogRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 			access: 'operator',
 			handler: addModelHandler(parts),
 			doc: {
-				summary: 'Takes a model file into the catalog; it is hashed behind the answer',
+				summary: 'Takes a model into the catalog: a file is hashed behind the answer, what is elsewhere is fetched by `pull`',
 				body: catalogModelSchema,
 				success: 'created',
 				answer: catalogEntrySchema,
@@ -54,7 +57,7 @@ export function catalogRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 			access: 'operator',
 			handler: deleteModelHandler(parts),
 			doc: {
-				summary: 'Forgets a model; its file stays where it is',
+				summary: 'Forgets a model, with what was fetched for it; the file of a user stays where it is',
 				success: 'noContent',
 				failures: ['NOT_FOUND', 'CONFLICT', 'POOL_UNREADY'],
 			},
@@ -68,7 +71,41 @@ export function catalogRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 				summary: 'Reads the bytes of a model again; `verification` says what came of it',
 				success: 'accepted',
 				answer: catalogEntrySchema,
+				failures: ['NOT_FOUND', 'CONFLICT', 'POOL_UNREADY'],
+			},
+		},
+		{
+			method: 'POST',
+			path: '/v2/catalog/models/{id}/pull',
+			access: 'operator',
+			handler: pullModelHandler(parts),
+			doc: {
+				summary: 'Fetches a model, unless it is here; one that is being fetched is joined',
+				success: 'accepted',
+				answer: catalogEntrySchema,
+				failures: ['INVALID_PARAMS', 'FORBIDDEN', 'NOT_FOUND', 'POOL_UNREADY'],
+			},
+		},
+		{
+			method: 'DELETE',
+			path: '/v2/catalog/models/{id}/pull',
+			access: 'operator',
+			handler: cancelPullHandler(parts),
+			doc: {
+				summary: 'Calls a pull off; what has come stays, and the next pull goes on behind it',
+				success: 'noContent',
 				failures: ['NOT_FOUND', 'POOL_UNREADY'],
+			},
+		},
+		{
+			method: 'GET',
+			path: '/v2/catalog/models/{id}/events',
+			handler: modelEventsHandler(parts),
+			doc: {
+				summary: 'How far a pull is: `progress` as it comes, then `end` with the model, or `error`',
+				success: 'ok',
+				answer: { contentType: 'text/event-stream' },
+				failures: ['NOT_FOUND', 'ADMISSION_REJECT', 'POOL_UNREADY'],
 			},
 		},
 		{

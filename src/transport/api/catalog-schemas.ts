@@ -5,6 +5,7 @@ import { oneOf } from './schemas.ts';
 const text = Type.String();
 const texts = Type.Array(text);
 const count = Type.Integer({ minimum: 0 });
+const nullableCount = Type.Union([count, Type.Null()]);
 const nullableText = Type.Union([text, Type.Null()]);
 const digest = '^sha256:[0-9a-fA-F]{64}$';
 
@@ -13,7 +14,7 @@ export const catalogModelSchema = Type.Object(
 		source_url: Type.String({
 			minLength: 1,
 			maxLength: 1024,
-			description: 'A model ref; in this version `file:/absolute/path.gguf`',
+			description: 'A model ref: `file:/absolute/path.gguf`, or what `pull` fetches: `hf:`, `https://`, `s3://`, `oci://`',
 			allowed: 'a text of 1 to 1024 characters',
 		}),
 		id: Type.Optional(
@@ -51,12 +52,30 @@ export const catalogStateSchema = Type.Object(
 	{ additionalProperties: false, description: 'The state that a model is to be in' },
 );
 
+/** How far a pull is. */
+export const pullSchema = Type.Object({
+	phase: Type.Union([
+		Type.Literal('queued'),
+		Type.Literal('resolving'),
+		Type.Literal('fetching'),
+		Type.Literal('waiting'),
+		Type.Literal('checking'),
+	]),
+	bytes_done: count,
+	bytes_total: nullableCount,
+	bytes_per_s: nullableCount,
+	eta_ms: nullableCount,
+	files_done: count,
+	files_total: nullableCount,
+	note: nullableText,
+});
+
 export const catalogEntrySchema = Type.Object({
 	id: text,
 	digest: nullableText,
 	expected_digest: nullableText,
 	source_url: text,
-	size_bytes: Type.Union([count, Type.Null()]),
+	size_bytes: nullableCount,
 	tags: texts,
 	manifests: texts,
 	signatures: texts,
@@ -69,10 +88,15 @@ export const catalogEntrySchema = Type.Object({
 		ca_roots: texts,
 	}),
 	state: Type.Union([Type.Literal('Active'), Type.Literal('Retired')]),
-	verification: Type.Union([Type.Literal('pending'), Type.Literal('verified'), Type.Literal('failed')]),
+	verification: Type.Union([Type.Literal('absent'), Type.Literal('pending'), Type.Literal('verified'), Type.Literal('failed')]),
 	problem: nullableText,
-	last_verified_ms: Type.Union([count, Type.Null()]),
+	last_verified_ms: nullableCount,
 	local_path: nullableText,
+	folder: nullableText,
+	files: Type.Array(Type.Object({ name: text, digest: text, size_bytes: count })),
+	fetching: Type.Boolean(),
+	used_ms: nullableCount,
+	pull: Type.Optional(pullSchema),
 	gguf: Type.Union([
 		Type.Object({
 			architecture: text,

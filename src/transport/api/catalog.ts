@@ -65,6 +65,19 @@ export function verifyModelHandler(parts: FrontParts): Handler {
 	});
 }
 
+export function pullModelHandler(parts: FrontParts): Handler {
+	return withOptionalBody(parts, (exchange) => {
+		ask(parts, exchange, { type: 'pull-model', id: idOf(exchange) }, (entry) => sendJson(exchange, httpStatus.accepted, entry));
+	});
+}
+
+export function cancelPullHandler(parts: FrontParts): Handler {
+	return (exchange) => {
+		ask(parts, exchange, { type: 'cancel-pull', id: idOf(exchange) }, () => exchange.empty(httpStatus.noContent));
+		return null;
+	};
+}
+
 export function modelStateHandler(parts: FrontParts): Handler {
 	return withOptionalBody(parts, (exchange, json) => {
 		const body = checkState(json);

@@ -175,6 +175,10 @@ const catalogModel = {
 	problem: null,
 	last_verified_ms: 1_796_110_743_157,
 	local_path: '/models/stories.gguf',
+	folder: null,
+	files: [{ name: 'stories.gguf', digest: `sha256:${'5e'.repeat(32)}`, size_bytes: 26_214_400 }],
+	fetching: false,
+	used_ms: 1_796_110_743_157,
 	gguf: { architecture: 'llama', parameters: 15_191_712, context_length: 2_048, quantization: 'Q8_0', chat_template: null },
 };
 
@@ -287,6 +291,31 @@ export const examples: Readonly<Record<string, OperationExample>> = {
 	},
 	'GET /v2/catalog/models/{id}': { answer: catalogModel },
 	'POST /v2/catalog/models/{id}/verify': { answer: { ...catalogModel, verification: 'pending' } },
+	'POST /v2/catalog/models/{id}/pull': {
+		answer: {
+			...catalogModel,
+			source_url: 'hf:org/stories/stories.gguf',
+			digest: null,
+			size_bytes: null,
+			verification: 'absent',
+			last_verified_ms: null,
+			local_path: null,
+			files: [],
+			fetching: true,
+			used_ms: null,
+			gguf: null,
+			pull: {
+				phase: 'fetching',
+				bytes_done: 4_194_304,
+				bytes_total: 26_214_400,
+				bytes_per_s: 10_485_760,
+				eta_ms: 2_100,
+				files_done: 0,
+				files_total: 1,
+				note: null,
+			},
+		},
+	},
 	'POST /v2/catalog/models/{id}/state': { body: { state: 'Retired', deadline_ms: 30_000 }, answer: { ...catalogModel, state: 'Retired' } },
 	'POST /v2/artifacts': {
 		body: { kind: artifact.kind, content: 'First the fox wakes up', tags: artifact.tags, metadata: artifact.metadata },

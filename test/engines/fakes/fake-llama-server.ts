@@ -7,6 +7,7 @@ import { chatChunkOf, dataOf, errorOf, finalOf, modelsOf, partialOf, propsOf, sc
 import { beginOfText, bytesOf, endOfText, likeliest, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
 import { FakeSlots, type FakeSlotsOptions, type FakeWork } from './fake-slots.ts';
+import { isBias, isEffort, isResponseFormat, isTool, isToolChoice, messageFields } from './openai-shapes.ts';
 import {
 	type BodyFields,
 	isCount,
@@ -16,6 +17,7 @@ import {
 	isNumber,
 	isObject,
 	isOneOf,
+	isRecord,
 	isText,
 	strictBody,
 	strictFields,
@@ -48,7 +50,7 @@ const completionFields: BodyFields = {
 	'stop?': isListOf(isText),
 	'grammar?': isText,
 	'json_schema?': isObject,
-	'logit_bias?': isObject,
+	'logit_bias?': isBias,
 	'n_probs?': isCount,
 	'id_slot?': (value) => Number.isSafeInteger(value),
 	'cache_prompt?': isFlag,
@@ -62,13 +64,13 @@ const chatFields: BodyFields = {
 	'model?': isText,
 	messages: isListOf(isObject),
 	'max_tokens?': isCount,
-	'stream_options?': isObject,
-	'response_format?': isObject,
-	'tools?': isListOf(isObject),
-	'tool_choice?': isEither(isText, isObject),
+	'stream_options?': isRecord({ 'include_usage?': isFlag }),
+	'response_format?': isResponseFormat,
+	'tools?': isListOf(isTool),
+	'tool_choice?': isToolChoice,
 	'parallel_tool_calls?': isFlag,
 	'chat_template_kwargs?': isObject,
-	'reasoning_effort?': isText,
+	'reasoning_effort?': isEffort,
 };
 
 type Body = Readonly<Record<string, unknown>>;
@@ -98,24 +100,32 @@ export class FakeLlamaServer {
 		const { server } = this;
 		// "This endpoint is public (no API key check)"; so is the list of models (server-http.cpp, public_endpoints).
 		for (const path of ['/health', '/v1/models']) server.keyless.add(path);
+		// server-http.cpp: `middleware_validate_api_key`, and the handler of errors for a path that is none
 		server.refuse = (exchange, status) =>
 			status === 401
 				? exchange.json(401, errorOf(401, 'authentication_error', 'Invalid API Key'))
 				: exchange.json(404, errorOf(404, 'not_found_error', 'File Not Found'));
+		// README.md, "GET `/health`"; server-context.cpp, `get_health`
 		server.on('GET', '/health', (exchange) => exchange.json(200, { status: 'ok' }));
+		// README.md, "GET `/props`"
 		server.on('GET', '/props', (exchange) =>
 			exchange.json(200, propsOf(slots, ctx, "{% for m in messages %}{{ m['content'] }}{% endfor %}")),
 		);
+		// README.md, "GET `/v1/models`"
 		server.on('GET', '/v1/models', (exchange) => exchange.json(200, modelsOf(this.model, ctx)));
+		// README.md, "GET `/slots`": 501 with `--no-slots`
 		server.on('GET', '/slots', (exchange) => (slotsPath ? exchange.json(200, this.#slotList()) : this.#notSupported(exchange)));
+		// README.md, "GET `/metrics`": 501 without `--metrics`
 		server.on('GET', '/metrics', (exchange) => (metricsPath ? this.#metrics(exchange) : this.#notSupported(exchange)));
 		server.on('POST', '/tokenize', (exchange, request) => this.#tokenize(exchange, request));
+		// README.md, "POST `/detokenize`"
 		server.on('POST', '/detokenize', (exchange, request) => {
 			const { tokens } = this.#body(request, { tokens: isListOf(isCount) }) as { tokens: readonly number[] };
 			exchange.json(200, { content: Buffer.concat(tokens.map(bytesOf)).toString() });
 		});
+		// README.md, "POST `/apply-template`": "the same as `/v1/chat/completions`", of which it reads these
 		server.on('POST', '/apply-template', (exchange, request) => {
-			const body = this.#body(request, { messages: isListOf(isObject), 'tools?': isListOf(isObject), 'chat_template_kwargs?': isObject });
+			const body = this.#body(request, { messages: isListOf(isObject), 'tools?': isListOf(isTool), 'chat_template_kwargs?': isObject });
 			exchange.json(200, { prompt: this.#template(body['messages']) });
 		});
 		this.#serve('completion', '/completion', (exchange, request) => this.#completion(exchange, request));
@@ -134,10 +144,12 @@ export class FakeLlamaServer {
 		});
 	}
 
+	/** `format_error_response` of `ERROR_TYPE_NOT_SUPPORTED`, server-common.cpp. */
 	#notSupported(exchange: FakeExchange): void {
 		exchange.json(501, errorOf(501, 'not_supported_error', 'This server does not support this. Start it with a flag'));
 	}
 
+	/** `server_slot::to_json`, server-context.cpp, abridged to what a client may look at. */
 	#slotList(): unknown {
 		return Array.from({ length: this.#count }, (_, id) => ({
 			id,
@@ -148,6 +160,7 @@ export class FakeLlamaServer {
 		}));
 	}
 
+	/** README.md, "Available metrics". */
 	#metrics(exchange: FakeExchange): void {
 		const text = `# TYPE llamacpp:requests_processing gauge\nllamacpp:requests_processing ${this.slots.busy}\nllamacpp:requests_deferred ${this.slots.waiting}\n`;
 		const kv = this.kvUsage === null ? '' : `# TYPE llamacpp:kv_cache_usage_ratio gauge\nllamacpp:kv_cache_usage_ratio ${this.kvUsage}\n`;
@@ -166,6 +179,7 @@ export class FakeLlamaServer {
 		exchange.json(200, { tokens: body['with_pieces'] === true ? ids.map((id) => ({ id, piece: piece(id) })) : ids });
 	}
 
+	/** POST /completion, README.md; frames in `fake-llama-frames.ts`. */
 	#completion(exchange: FakeExchange, request: FakeRequest): void {
 		const body = this.#body(request, completionFields);
 		this.#accepts(request, 'text/event-stream');
@@ -210,6 +224,7 @@ export class FakeLlamaServer {
 		});
 	}
 
+	/** POST /v1/chat/completions, README.md; frames in `fake-llama-frames.ts`. */
 	#chat(exchange: FakeExchange, request: FakeRequest): void {
 		const body = this.#body(request, chatFields);
 		this.#accepts(request, 'text/event-stream');
@@ -294,12 +309,7 @@ export class FakeLlamaServer {
 	#template(messages: unknown): string {
 		const list = messages as readonly Body[];
 		const turns = list.map((message) => {
-			const { role, content } = strictFields(
-				message,
-				{ role: isText, content: isText, 'name?': isText, 'tool_call_id?': isText },
-				'a message',
-				this.#stray,
-			);
+			const { role, content } = strictFields(message, messageFields, 'a message', this.#stray);
 			return `<|${String(role)}|>${String(content)}\n`;
 		});
 		return `${turns.join('')}<|assistant|>`;

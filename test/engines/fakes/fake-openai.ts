@@ -6,6 +6,7 @@ import type { FakeExchange } from './fake-exchange.ts';
 import { bytesOf, likeliest, type Next, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
 import { type FakeEnd, FakeSlots, type FakeStep, type FakeWork } from './fake-slots.ts';
+import { isBias, isEffort, isResponseFormat, isTool, isToolChoice, messageFields } from './openai-shapes.ts';
 import {
 	type BodyFields,
 	isBetween,
@@ -40,19 +41,20 @@ const sampling: BodyFields = {
 	'stop?': isStop,
 	'presence_penalty?': isBetween(-2, 2),
 	'frequency_penalty?': isBetween(-2, 2),
+	'logit_bias?': isBias,
 };
 const completionFields: BodyFields = { ...sampling, prompt: isText, 'logprobs?': isBetween(0, 5) };
 const chatFields: BodyFields = {
 	...sampling,
 	messages: isListOf(isObject),
 	'max_completion_tokens?': isCount,
-	'response_format?': isObject,
+	'response_format?': isResponseFormat,
 	'logprobs?': isFlag,
 	'top_logprobs?': isBetween(0, 20),
-	'tools?': isListOf(isObject),
-	'tool_choice?': isEither(isText, isObject),
+	'tools?': isListOf(isTool),
+	'tool_choice?': isToolChoice,
 	'parallel_tool_calls?': isFlag,
-	'reasoning_effort?': isText,
+	'reasoning_effort?': isEffort,
 };
 
 export class FakeOpenai {
@@ -71,6 +73,7 @@ export class FakeOpenai {
 		this.model = model;
 		this.server = new FakeServer(options);
 		this.slots = new FakeSlots({ slots, stepMs, endsAfter });
+		// ErrorResponse of Error; the words are those of the API
 		this.server.refuse = (exchange, status) => (status === 401 ? this.#unauthorized(exchange) : this.#unknownUrl(exchange));
 		// GET /models → ListModelsResponse of Model
 		this.server.on('GET', '/v1/models', (exchange) =>
@@ -147,8 +150,7 @@ export class FakeOpenai {
 			finish_reason: reason,
 		});
 		const messages = (body['messages'] as readonly Record<string, unknown>[]).map((message) =>
-			// ChatCompletionRequestMessage: the fields of the roles that carry text.
-			strictFields(message, { role: isText, content: isText, 'name?': isText, 'tool_call_id?': isText }, 'a message', this.#stray),
+			strictFields(message, messageFields, 'a message', this.#stray),
 		);
 		const prompt = messages.map(({ role, content }) => `${String(role)}: ${String(content)}\n`).join('');
 		this.#generate(exchange, body, tokenize(`${prompt}assistant:`), {

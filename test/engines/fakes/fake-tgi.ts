@@ -15,6 +15,7 @@ import {
 	isListOf,
 	isObject,
 	isOneOf,
+	isRecord,
 	isText,
 	strictBody,
 	strictFields,
@@ -32,6 +33,9 @@ type Body = Readonly<Record<string, unknown>>;
 const isInside = (least: number, most: number) => (value: unknown) => isBetween(least, most)(value) && value !== least && value !== most;
 const isAbove0 = (value: unknown): boolean => isCount(value) && value !== 0;
 
+/** GrammarType */
+const isGrammar = isRecord({ type: isOneOf('json'), value: isObject });
+
 /** GenerateParameters, with the bounds of validation.rs: `top_p` in (0, 1), `temperature` above 0, four stop strings at most. */
 const parameters: BodyFields = {
 	'max_new_tokens?': isAbove0,
@@ -47,7 +51,7 @@ const parameters: BodyFields = {
 	'frequency_penalty?': isInside(-2, 2),
 	'stop?': (value) => isListOf(isText)(value) && (value as readonly string[]).length <= 4,
 	'seed?': isAbove0,
-	'grammar?': isObject,
+	'grammar?': isGrammar,
 	// `--max-top-n-tokens`, 5 where it is not given
 	'top_n_tokens?': isBetween(0, 5),
 };
@@ -66,7 +70,7 @@ const chatFields: BodyFields = {
 	'frequency_penalty?': isBetween(-2, 2),
 	'logprobs?': isFlag,
 	'top_logprobs?': isBetween(0, 5),
-	'response_format?': isObject,
+	'response_format?': isGrammar,
 	'tools?': isListOf(isObject),
 	'tool_choice?': isEither(isText, isObject),
 };
@@ -95,6 +99,7 @@ export class FakeTgi {
 		this.slots = new FakeSlots({ slots, stepMs, endsAfter });
 		// server.rs: the layer of `--api-key` answers a status alone, axum's fallback too.
 		this.server.refuse = (exchange, status) => exchange.answer(status, {}, '');
+		// openapi.json, `/health`: 200 or 503, without a body
 		this.server.on('GET', '/health', (exchange) => exchange.answer(200, {}, ''));
 		// Info
 		this.server.on('GET', '/info', (exchange) =>

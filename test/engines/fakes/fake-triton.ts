@@ -83,11 +83,12 @@ export class FakeTriton {
 		this.slots = new FakeSlots({ slots, stepMs, endsAfter });
 		// libevhtp's own answers.
 		this.server.refuse = (exchange, status) => exchange.answer(status, {}, '');
-		// http_server.cc, HandleServerHealth and HandleModelReady: 200 or 400, without a body
 		const state = (exchange: FakeExchange): void => exchange.answer(this.loaded ? 200 : 400, {}, '');
+		// http_server.cc, HandleServerHealth and HandleModelReady: 200 or 400, without a body
 		this.server.on('GET', '/v2/health/live', (exchange) => exchange.answer(200, {}, ''));
 		this.server.on('GET', '/v2/health/ready', state);
 		this.server.on('GET', `/v2/models/${kind}/ready`, state);
+		// docs/user_guide/metrics.md: Prometheus' text; the gauges are those of `blocks`
 		this.server.on('GET', '/metrics', (exchange) => {
 			if (this.blocks === null) return exchange.answer(404, {}, '');
 			const lines = ['used', 'max'].map(
@@ -126,6 +127,7 @@ export class FakeTriton {
 		this.server.on('POST', `/v2/models/${kind}/generate_stream`, (exchange, request) => this.#generate(exchange, request));
 	}
 
+	/** extension_generate.md: `POST v2/models/${MODEL_NAME}/generate_stream`. */
 	#generate(exchange: FakeExchange, request: FakeRequest): void {
 		const body = strictBody(request.body, this.#fields, request.path, this.#stray);
 		const accepts = request.headers.get('accept') ?? '';

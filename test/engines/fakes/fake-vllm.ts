@@ -7,6 +7,7 @@ import { beginOfText, bytesOf, likeliest, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
 import { FakeSlots } from './fake-slots.ts';
 import { type VllmStep, vllmText } from './fake-vllm-text.ts';
+import { isBias, isEffort, isResponseFormat, isTool, isToolChoice, messageFields } from './openai-shapes.ts';
 import {
 	type BodyFields,
 	isBetween,
@@ -16,6 +17,7 @@ import {
 	isListOf,
 	isObject,
 	isOneOf,
+	isRecord,
 	isText,
 	strictBody,
 	strictFields,
@@ -56,7 +58,8 @@ const common: BodyFields = {
 	'frequency_penalty?': isBetween(-2, 2),
 	'stop?': isEither(isText, isListOf(isText)),
 	'include_stop_str_in_output?': isFlag,
-	'response_format?': isObject,
+	'response_format?': isResponseFormat,
+	'logit_bias?': isBias,
 	'priority?': Number.isSafeInteger,
 	'return_tokens_as_token_ids?': isFlag,
 };
@@ -66,10 +69,11 @@ const chatFields: BodyFields = {
 	messages: isListOf(isObject),
 	'logprobs?': isFlag,
 	'top_logprobs?': isCount,
-	'tools?': isListOf(isObject),
-	'tool_choice?': isEither(isText, isObject),
+	'tools?': isListOf(isTool),
+	'tool_choice?': isToolChoice,
 	'parallel_tool_calls?': isFlag,
-	'reasoning_effort?': isText,
+	'reasoning_effort?': isEffort,
+	'chat_template_kwargs?': isObject,
 };
 
 export class FakeVllm {
@@ -134,7 +138,14 @@ export class FakeVllm {
 			const asked = strictBody(
 				body,
 				chat
-					? { model: isText, messages: isListOf(isObject), 'add_generation_prompt?': isFlag, 'return_token_strs?': isFlag }
+					? {
+							model: isText,
+							messages: isListOf(isObject),
+							'tools?': isListOf(isTool),
+							'chat_template_kwargs?': isObject,
+							'add_generation_prompt?': isFlag,
+							'return_token_strs?': isFlag,
+						}
 					: { model: isText, prompt: isText, 'add_special_tokens?': isFlag, 'return_token_strs?': isFlag },
 				path,
 				this.#stray,
@@ -309,7 +320,9 @@ export class FakeVllm {
 		const more: BodyFields = {
 			// With v0.10.2 came return_token_ids, with v0.11.0 structured_outputs in place of the guided_… fields.
 			...(number >= 10_002 ? { 'return_token_ids?': isFlag } : {}),
-			...(number >= 11_000 ? { 'structured_outputs?': isObject } : { 'guided_grammar?': isText }),
+			...(number >= 11_000
+				? { 'structured_outputs?': isRecord({ 'grammar?': isText, 'json?': isObject, 'regex?': isText, 'choice?': isListOf(isText) }) }
+				: { 'guided_grammar?': isText }),
 		};
 		const body = strictBody(request.body, { ...fields, ...more }, request.path, this.#stray);
 		const accepts = request.headers.get('accept') ?? '';
@@ -335,9 +348,7 @@ export class FakeVllm {
 
 	/** The model's template says where a text begins. */
 	#template(messages: unknown): number[] {
-		const turns = (messages as readonly unknown[]).map((message) =>
-			strictFields(message, { role: isText, content: isText, 'name?': isText, 'tool_call_id?': isText }, 'a message', this.#stray),
-		);
+		const turns = (messages as readonly unknown[]).map((message) => strictFields(message, messageFields, 'a message', this.#stray));
 		const text = turns.map(({ role, content }) => `<${String(role)}> ${String(content)}\n`).join('');
 		return [beginOfText, ...tokenize(`${text}<assistant>`)];
 	}

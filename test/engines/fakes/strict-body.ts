@@ -30,6 +30,17 @@ export function isEither(...checks: readonly Check[]): Check {
 	return (value) => checks.some((check) => check(value));
 }
 
+/** An object with these fields and no others. */
+export function isRecord(fields: BodyFields): Check {
+	return (value) => {
+		let right = true;
+		strictFields(value, fields, '', () => {
+			right = false;
+		});
+		return right;
+	};
+}
+
 /** The fields, as far as they are right; what is not is told. */
 export function strictBody(
 	body: string,
@@ -58,12 +69,13 @@ export function strictFields(
 		stray(`${what} is no object`);
 		return {};
 	}
-	const given = value as Readonly<Record<string, unknown>>;
-	for (const [name, each] of Object.entries(given)) {
+	const given = Object.entries(value as object).filter(([name, each]: [string, unknown]) => {
 		const check = fields[name] ?? fields[`${name}?`];
 		if (check === undefined) stray(`${what} has ${name}, which the engine does not know`);
 		else if (!check(each)) stray(`${what} has ${name}: ${JSON.stringify(each)}`);
-	}
-	for (const name of Object.keys(fields)) if (!name.endsWith('?') && !(name in given)) stray(`${what} has no ${name}`);
-	return given;
+		return check?.(each) === true;
+	});
+	const right: Readonly<Record<string, unknown>> = Object.fromEntries(given);
+	for (const name of Object.keys(fields)) if (!name.endsWith('?') && !(name in right)) stray(`${what} has no ${name}`);
+	return right;
 }

@@ -1,0 +1,174 @@
+/**
+ * Whether the bytes of a model are what they are said to be: its files are hashed, all of them, and what was found is kept with their size,
+ * date and inode, so that they are read again only when one of these has changed or somebody asks. On main, which reads no file itself.
+ *
+ * ```
+ *  pending ─hashed─► verified ─verify─► pending ─other bytes, or none─► failed
+ * ```
+ */
+import { basename, dirname, join } from 'node:path';
+import type { Telemetry } from '../kernel/telemetry.ts';
+import type { CatalogEntry, CatalogFile, GgufEntry } from '../serving/catalog-messages.ts';
+import type { CatalogShelf } from './catalog-shelf.ts';
+import { digestOfFiles, type HashedFile, markOf } from './file-digest.ts';
+import { partsOf } from './model-parts.ts';
+
+export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: string };
+
+export interface CheckPorts {
+	/** `done` is called once, in a later turn. */
+	digest(path: string, done: (outcome: Outcome<HashedFile>) => void): void;
+	/** The header of the file, judged. */
+	gguf(path: string, done: (outcome: Outcome<GgufEntry>) => void): void;
+	/** Milliseconds since 1970. */
+	wallNow(): number;
+	readonly telemetry: Telemetry;
+}
+
+interface Named {
+	readonly name: string;
+	readonly path: string;
+}
+
+export class CatalogChecks {
+	readonly #shelf: CatalogShelf;
+	readonly #ports: CheckPorts;
+	/** Entries whose files are being hashed, and who waits for it. */
+	readonly #hashing = new Map<string, (() => void)[]>();
+	#onSettled: (() => void)[] = [];
+
+	constructor(shelf: CatalogShelf, ports: CheckPorts) {
+		this.#shelf = shelf;
+		this.#ports = ports;
+		ports.telemetry.expect('catalog_verifications_total', { result: 'ok', reason: '', engine: 'llamacpp' });
+	}
+
+	/** One at a time for each entry. `anew`: the bytes are read even if nothing speaks of a change. */
+	check(id: string, anew: boolean): void {
+		const entry = this.#shelf.get(id);
+		if (entry === null || entry.local_path === null || this.#hashing.has(id)) return;
+		if (!anew && this.isCurrent(entry)) return;
+		this.#hashing.set(id, []);
+		if (entry.verification !== 'pending') this.#shelf.keep({ ...entry, verification: 'pending', problem: null });
+		const files = filesOf(entry);
+		if (entry.gguf === null && entry.folder !== null) return this.#hash(id, null, files, []);
+		this.#ports.gguf(entry.local_path, (header) => {
+			if (!header.ok) this.#unreadable(id, entry.local_path ?? '', header.problem);
+			else this.#hash(id, header.value, files, []);
+		});
+	}
+
+	/** Its bytes were hashed, were right, and nothing speaks of a change since. */
+	isCurrent(entry: CatalogEntry): boolean {
+		if (entry.verification !== 'verified' || entry.digest === null || (entry.gguf === null && entry.folder === null)) return false;
+		const known = filesOf(entry).map(({ name, path }) => ({ name, digest: this.#knownDigest(path) ?? '' }));
+		return known.every(({ digest }) => digest !== '') && digestOfFiles(known) === entry.digest;
+	}
+
+	/** Null: it has none yet, or it has changed since. */
+	#knownDigest(path: string): string | null {
+		try {
+			return this.#shelf.store.digestOf(path, markOf(path));
+		} catch {
+			// Gone, or no file: hashing it says so in words.
+			return null;
+		}
+	}
+
+	isChecking(id: string): boolean {
+		return this.#hashing.has(id);
+	}
+
+	/** When the entry is not being hashed, or no more. */
+	whenChecked(id: string, use: () => void): void {
+		const waiting = this.#hashing.get(id);
+		if (waiting === undefined) use();
+		else waiting.push(use);
+	}
+
+	/** When nothing is being hashed. */
+	whenSettled(use: () => void): void {
+		if (this.#hashing.size === 0) use();
+		else this.#onSettled.push(use);
+	}
+
+	/** One by one: several models are hashed at once, but no model takes all threads. */
+	#hash(id: string, gguf: GgufEntry | null, left: readonly Named[], done: readonly HashedAs[]): void {
+		const [next, ...rest] = left;
+		if (next === undefined) return this.#hashed(id, gguf, done);
+		this.#ports.digest(next.path, (hashed) => {
+			if (!hashed.ok) this.#unreadable(id, next.path, hashed.problem);
+			else this.#hash(id, gguf, rest, [...done, { ...next, hashed: hashed.value }]);
+		});
+	}
+
+	#hashed(id: string, gguf: GgufEntry | null, files: readonly HashedAs[]): void {
+		const { store, closed } = this.#shelf;
+		const entry = this.#shelf.get(id);
+		if (closed || entry === null) return this.#over(id);
+		let problem: string | null = null;
+		for (const { name, path, hashed } of files) {
+			const { digest, mark } = hashed;
+			const before = store.digestOf(path, mark);
+			const said = entry.files.find((file) => file.name === name)?.digest ?? digest;
+			if (before !== null && before !== digest)
+				problem ??= `model file ${path}: its bytes have changed, though its size and date have not: it had digest ${before}, and has ${digest}`;
+			else if (entry.folder !== null && said !== digest)
+				problem ??= `model file ${path}: it has digest ${digest}, not ${said} as it was fetched`;
+			else store.putDigest(path, hashed);
+		}
+		const digest = digestOfFiles(files.map(({ name, hashed }) => ({ name, digest: hashed.digest })));
+		if (entry.expected_digest !== null && entry.expected_digest !== digest)
+			problem ??= `model file ${entry.local_path}: it has digest ${digest}, not ${entry.expected_digest}`;
+		const facts: Partial<CatalogEntry> = {
+			digest,
+			size_bytes: files.reduce((sum, { hashed }) => sum + hashed.mark.sizeBytes, 0),
+			gguf,
+			files: files.map(({ name, hashed }): CatalogFile => ({ name, digest: hashed.digest, size_bytes: hashed.mark.sizeBytes })),
+		};
+		// What a fetched model was when it came is known: damage does not become its truth.
+		const kept = problem !== null && entry.folder !== null ? { digest } : facts;
+		this.#checked(id, problem === null ? { ...facts, last_verified_ms: this.#ports.wallNow() } : kept, problem, 'mismatch');
+	}
+
+	#unreadable(id: string, path: string, problem: string): void {
+		this.#checked(id, {}, `model file ${path}: ${problem}`, 'unreadable');
+	}
+
+	#checked(id: string, facts: Partial<CatalogEntry>, problem: string | null, reason: string): void {
+		if (this.#shelf.closed) return;
+		const entry = this.#shelf.get(id);
+		// It may have been deleted meanwhile.
+		if (entry !== null) {
+			this.#shelf.keep({ ...entry, ...facts, verification: problem === null ? 'verified' : 'failed', problem });
+			this.count(problem === null ? 'ok' : 'failed', problem === null ? '' : reason);
+			if (problem !== null) this.#ports.telemetry.log('error', 'model-unverified', { model: id, human: `${problem}.` });
+		}
+		this.#over(id);
+	}
+
+	#over(id: string): void {
+		const waiting = this.#hashing.get(id) ?? [];
+		this.#hashing.delete(id);
+		for (const use of waiting) use();
+		if (this.#hashing.size > 0) return;
+		const settled = this.#onSettled;
+		this.#onSettled = [];
+		for (const use of settled) use();
+	}
+
+	count(result: 'ok' | 'failed', reason: string): void {
+		this.#ports.telemetry.count('catalog_verifications_total', { result, reason, engine: 'llamacpp' });
+	}
+}
+
+interface HashedAs extends Named {
+	readonly hashed: HashedFile;
+}
+
+/** Every file of the model: what was fetched, or a user's file with all its parts. */
+export function filesOf({ folder, files, local_path: path }: CatalogEntry): readonly Named[] {
+	if (folder !== null) return files.map(({ name }) => ({ name, path: join(folder, name) }));
+	if (path === null) return [];
+	return partsOf(basename(path)).map((name) => ({ name, path: join(dirname(path), name) }));
+}

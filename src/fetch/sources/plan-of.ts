@@ -1,0 +1,22 @@
+/** Which source a ref belongs to: what it stands for there, as files to be fetched. On the fetching thread. */
+import type { FetchSources } from '../../actors/catalog/fetch-messages.ts';
+import type { ModelRef } from '../../actors/catalog/model-ref.ts';
+import { FetchError } from '../fetch-error.ts';
+import type { FetchPlan } from '../fetch-plan.ts';
+import type { Web } from '../web.ts';
+import { planOfUrl } from './web-source.ts';
+
+/** Throws `FetchError`. */
+export async function planOf(ref: ModelRef, _web: Web, _sources: FetchSources): Promise<FetchPlan> {
+	switch (ref.kind) {
+		case 'url':
+			return planOfUrl(ref.url);
+		case 'hf':
+		case 's3':
+		case 'oci':
+		case 'file':
+		case 'digest':
+		case 'alias':
+			throw new FetchError('INVALID_PARAMS', 'it names nothing that can be fetched');
+	}
+}
