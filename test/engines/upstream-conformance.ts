@@ -125,6 +125,7 @@ export function upstreamConformance(engine: UpstreamUnderTest): void {
 			for (const input of inputs) {
 				const whole = await generate(port, replica, { input, maxTokens: 12 });
 				assertSound(whole, engine.promises);
+				assert.equal(whole.text, fake.slots.texts.at(-1), 'what the engine has made, whole and in order');
 				assert.ok(Buffer.byteLength(whole.text) > whole.text.length, 'it has characters of several bytes');
 				const { bytes } = fake.server.answers.at(-1) ?? { bytes: 0 };
 				// Into parts of one length: of a byte each, then of more; and once at each of some places.

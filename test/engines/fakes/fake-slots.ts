@@ -63,6 +63,8 @@ export class FakeSlots {
 	readonly #stepMs: number;
 	readonly #whole: boolean;
 	#timer: NodeJS.Timeout | NodeJS.Immediate | null = null;
+	/** Texts of those that ended by themselves or for their length, in that order, but for half a character at the end: what a client must have been told. */
+	readonly texts: string[] = [];
 	/** While set, what has a slot makes no token. */
 	held = false;
 
@@ -158,6 +160,7 @@ export class FakeSlots {
 
 	#ends(running: Running, reason: FakeEnd['reason'], stopString: string): FakeEnd {
 		const { text } = wholeText(running.bytes);
+		this.texts.push(text);
 		return { reason, stopString, text: text.slice(running.told), made: running.made };
 	}
 }
