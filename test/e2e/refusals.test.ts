@@ -59,6 +59,7 @@ const config = {
 		},
 		{ ...one, id: 'reject', model: 'scripted:reject', scripted: endless, queue: { capacity: 8, bytes_max: 12_000 } },
 		{ ...one, id: 'drop', model: 'scripted:drop', scripted: endless, queue: { capacity: 1, full_policy: 'drop-lru' } },
+		{ id: 'chat' },
 		{ ...one, id: 'broken', model: 'scripted:broken', scripted: { ...endless, faults: [{ kind: 'error' }] } },
 	],
 	tasks: { retention_count: 30 },
@@ -214,7 +215,18 @@ const provoked: Readonly<Record<FailureCode, Provoked | string>> = {
 			'ws watch': () => rejected({ op: 'watch', task_id: expired }),
 		},
 	},
-	MODEL_DEPRECATED: 'needs the catalog; its step of admission: test/serving/admission-order.test.ts',
+	MODEL_DEPRECATED: {
+		status: 409,
+		retriable: false,
+		prepare: async () => {
+			const state = '/v2/catalog/models/builtin%3Atiny-chat/state';
+			assert.equal((await postJson(daemon.url, state, { state: 'Retired', deadline_ms: 0 })).status, 202);
+			// The control thread is told behind the answer.
+			while ((await postJson(daemon.url, '/v2/tasks', { model_ref: 'chat', prompt: 'x', max_tokens: 1 })).status === 202);
+		},
+		refused: () => ({ model_ref: 'chat', prompt: 'x', max_tokens: 1 }),
+		ways: { undrain: () => post({}, {}, '/v2/pools/chat/undrain') },
+	},
 	PAYLOAD_TOO_LARGE: {
 		status: 413,
 		retriable: false,
@@ -224,7 +236,7 @@ const provoked: Readonly<Record<FailureCode, Provoked | string>> = {
 			'POST for events': () => post({ ...plain, prompt: 'x '.repeat(60_000) }, wantsEvents),
 		},
 	},
-	UNTRUSTED_ARTIFACT: 'needs the catalog; its step of admission: test/serving/admission-order.test.ts',
+	UNTRUSTED_ARTIFACT: 'needs a file that was changed behind our back: test/catalog/artifacts.test.ts',
 	ADMISSION_REJECT: {
 		status: 429,
 		retriable: true,

@@ -22,6 +22,15 @@ describe('sessions', () => {
 						price: { per_1k_tokens_in: 1, per_1k_tokens_out: 2 },
 						scripted: { prefill_tokens_per_s: 1e6, decode_tokens_per_s: 200, tokens: 100 },
 					},
+					{
+						id: 'breaks',
+						engine: 'scripted',
+						model: 'scripted:breaks',
+						migration: 'off',
+						scripted: { decode_tokens_per_s: 200, tokens: 100, faults: [{ kind: 'error', after_tokens: 5 }] },
+					},
+					// Two devices that no tool here knows: it counts as keeping both busy.
+					{ id: 'gpus', engine: 'scripted', model: 'scripted:gpus', devices: [0, 1], scripted: { decode_tokens_per_s: 200, tokens: 60 } },
 				],
 				sessions: { turns_max: 3 },
 			},
@@ -33,6 +42,14 @@ describe('sessions', () => {
 		const response = await fetch(`${daemon.url}/v2/sessions/${id}`, init);
 		const text = await response.text();
 		return { status: response.status, body: text === '' ? {} : (JSON.parse(text) as Json) };
+	}
+	/** Once it is more: the settlement comes behind the end. */
+	async function leftOf(id: string, field: string, more: number): Promise<number> {
+		for (let look = 0; ; look += 1) {
+			const left = Number((await session(id)).body[field]);
+			if (left > more || look > 300) return left;
+			await new Promise((resolve) => setTimeout(resolve, 10));
+		}
 	}
 	const put = (id: string, budgets: Json) =>
 		session(id, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ budgets }) });
@@ -130,6 +147,56 @@ describe('sessions', () => {
 		const used = Number(end?.['tokens_in'] ?? 0) + Number(end?.['tokens_out'] ?? 0);
 		assert.ok(Math.abs(Number(left) - (200 - used)) <= 10, `${String(left)} of 200, ${used} used`);
 		assert.ok(Number(cost) > 0.8 && Number(cost) < 1, String(cost));
+	});
+
+	it('say what is left to every watcher of the stream, early or late, and 0 where nothing is', async () => {
+		const id = crypto.randomUUID();
+		await put(id, { tokens: 20 });
+		const accepted = await postJson(daemon.url, '/v2/tasks', body(id));
+		assert.equal(accepted.headers.get('x-budget-tokens-remaining'), '0', 'all of it is reserved');
+		assert.equal(accepted.headers.get('x-budget-cost-remaining'), null);
+		const { task_id: taskId, tokens_budget_remaining: left } = (await accepted.json()) as Json;
+		assert.equal(left, 0);
+		for (const when of ['early', 'late']) {
+			const stream = await fetch(`${daemon.url}/v2/tasks/${String(taskId)}/events`);
+			assert.equal(stream.headers.get('x-budget-tokens-remaining'), '0', when);
+			const text = await stream.text();
+			for (const [, data] of text.matchAll(/event: metrics\ndata: (.*)/g))
+				assert.equal((JSON.parse(data ?? '') as Json)['tokens_budget_remaining'], 0, when);
+		}
+	});
+
+	it('settle a task that fails by what it had used', async () => {
+		const id = crypto.randomUUID();
+		await put(id, { tokens: 200 });
+		const { task_id: taskId } = await submit(daemon.url, body(id, { model_ref: 'scripted:breaks', max_tokens: 90 }));
+		const seen = await (await Watch.open(daemon.url, taskId)).all();
+		assert.equal(seen.at(-1)?.name, 'error');
+		const left = await leftOf(id, 'tokens_budget_remaining', 110);
+		assert.ok(left >= 200 - 15 && left <= 200 - 5, `${left}: five of answer, and the prompt`);
+	});
+
+	it('end a run that has used the time that was left, and take in no other', async () => {
+		const id = crypto.randomUUID();
+		await put(id, { time_ms: 200 });
+		const accepted = await postJson(daemon.url, '/v2/tasks', body(id));
+		assert.equal(accepted.headers.get('x-budget-time-remaining-ms'), '0');
+		const seen = await (await Watch.open(daemon.url, String(((await accepted.json()) as Json)['task_id']))).all();
+		assert.equal(seen.at(-1)?.data['code'], 'DECODE_TIMEOUT');
+		assert.ok(pieces(seen).length > 5 && pieces(seen).length < 90, `${pieces(seen).length} of 100 tokens at 5 ms each`);
+		assert.equal(await leftOf(id, 'time_budget_remaining_ms', -1), 0);
+		const refused = await postJson(daemon.url, '/v2/tasks', body(id));
+		assert.deepEqual([refused.status, ((await refused.json()) as Json)['policy_label']], [429, 'budget.time']);
+	});
+
+	it('count the time of each device that a task keeps busy', async () => {
+		const id = crypto.randomUUID();
+		await put(id, { gpu_ms: 60_000 });
+		const { task_id: taskId } = await submit(daemon.url, body(id, { model_ref: 'scripted:gpus' }));
+		await (await Watch.open(daemon.url, taskId)).all();
+		const left = await leftOf(id, 'gpu_budget_remaining_ms', 1_000);
+		// 60 tokens of 5 ms, on two devices.
+		assert.ok(left <= 60_000 - 2 * 290 && left > 50_000, `${left}`);
 	});
 
 	it('name what is wrong with a request', async () => {
