@@ -57,6 +57,8 @@ class Download {
 	/** Answers that the part is made of. */
 	#pieces = 0;
 	#roomTo = 0;
+	/** Its headers have just been got anew. */
+	#renewed = false;
 
 	constructor(file: PlannedFile, part: PartFile, options: DownloadOptions) {
 		this.#file = file;
@@ -94,7 +96,10 @@ class Download {
 		const from = part.offset;
 		const resume = from === 0 ? {} : { range: `bytes=${from}-`, ...(part.validator === null ? {} : { 'if-range': part.validator }) };
 		const headers = await this.#file.headers(resume);
-		const answer = await this.#options.web.ask(this.#file.url, { headers, known: this.#file.digest !== null, accept: [416] });
+		const answer = await this.#options.web
+			.ask(this.#file.url, { headers, known: this.#file.digest !== null, accept: [416] })
+			.catch((error: unknown) => this.#refused(error));
+		this.#renewed = false;
 		const total = await this.#begin(answer, from);
 		this.#pieces += 1;
 		await this.#write(answer, total);
@@ -102,6 +107,14 @@ class Download {
 		if (total !== null && part.offset < total)
 			throw new FetchError('POOL_UNAVAILABLE', `${this.#about} was cut at byte ${part.offset} of ${total}`, { retriable: true });
 		part.sizeBytes = part.offset;
+	}
+
+	/** A token may have run out since the last answer. */
+	async #refused(error: unknown): Promise<never> {
+		if (!(error instanceof FetchError) || error.code !== 'UNAUTHORIZED' || this.#file.renew === undefined || this.#renewed) throw error;
+		this.#renewed = true;
+		await this.#file.renew();
+		throw new FetchError(error.code, error.message, { retriable: true, retryAfterMs: 0 });
 	}
 
 	/** The answer goes on where the part ends. Its length in all; null: nobody knows. */

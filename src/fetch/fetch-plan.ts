@@ -7,10 +7,14 @@ export interface PlannedFile {
 	readonly url: string;
 	/** Headers of a request for its bytes: made anew each time, for some hold the hour. */
 	headers(more: Readonly<Record<string, string>>): Promise<Readonly<Record<string, string>>>;
+	/** After a 401: gets what the headers need anew. Absent: there is nothing to get. */
+	renew?(): Promise<void>;
 	/** Null: the answer says. */
 	readonly sizeBytes: number | null;
 	/** `sha256:<hex>`; null: nobody has said. */
 	readonly digest: string | null;
+	/** What git calls its bytes; null: nobody has said. */
+	readonly gitOid: string | null;
 }
 
 export interface FetchPlan {

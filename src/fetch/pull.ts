@@ -155,6 +155,7 @@ class Pull {
 				if (!sizeKnown) await this.#room(this.#meter.bytesBefore + total, more);
 			},
 		});
+		if (file.gitOid !== null) checkGitOid(`${path}.part`, file, sizeBytes);
 		this.#folder.make(dirname(whole));
 		renameSync(`${path}.part`, whole);
 		const fetched: FetchedFile = { name: file.name, sizeBytes, digest, mark: markOf(whole) };
@@ -230,6 +231,12 @@ class Pull {
 	#modelFiles(files: readonly FetchedFile[]): readonly string[] {
 		return modelAmong(files.map(({ name }) => name)) ?? [];
 	}
+}
+
+/** Files in git are small: those that are not are kept beside it, by their SHA-256. */
+function checkGitOid(path: string, { name, gitOid }: PlannedFile, sizeBytes: number): void {
+	const oid = createHash('sha1').update(`blob ${sizeBytes}\0`).update(readFileSync(path)).digest('hex');
+	if (oid !== gitOid) throw new FetchError('UNTRUSTED_ARTIFACT', `${name} is ${oid} to git, not ${gitOid}`);
 }
 
 function identityOf({ digest, url }: PlannedFile): string {

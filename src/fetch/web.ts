@@ -24,6 +24,8 @@ export interface Asked {
 	readonly headers?: Readonly<Record<string, string>>;
 	/** The digest of what comes is known: redirects may lead further. Default: it is not. */
 	readonly known?: boolean;
+	/** The address was named by this one: it may be no nearer. Default: it is of an operator. */
+	readonly behind?: string;
 	/** Statuses that are no problem, beside those of success. */
 	readonly accept?: readonly number[];
 }
@@ -54,10 +56,10 @@ export class Web {
 	}
 
 	/** Throws `FetchError`, also for any status that is not of success and not in `accept`. */
-	async ask(address: string, { method = 'GET', headers = {}, known = false, accept = [] }: Asked = {}): Promise<Answer> {
+	async ask(address: string, { method = 'GET', headers = {}, known = false, behind, accept = [] }: Asked = {}): Promise<Answer> {
 		let at = new URL(address);
 		let sent: Record<string, string> = { 'user-agent': 'orchestratord', 'accept-encoding': 'identity', ...headers };
-		let floor: Reach | null = null;
+		let floor: Reach | null = behind === undefined ? null : this.#reachOf(new URL(behind).hostname);
 		const way = [at.href];
 		for (;;) {
 			const response = await this.#once(at, method, sent, floor);
@@ -80,11 +82,15 @@ export class Web {
 	}
 
 	/** A small answer, as JSON. */
-	async json(address: string, asked: Asked = {}): Promise<{ readonly value: unknown; readonly answer: Answer; readonly bytes: Buffer }> {
+	async json(address: string, asked: Asked = {}): Promise<{ readonly value: unknown; readonly answer: Answer }> {
 		const answer = await this.ask(address, asked);
+		return { value: await this.read(answer), answer };
+	}
+
+	async read(answer: Answer): Promise<unknown> {
 		const bytes = await this.bytes(answer, jsonBytesMax);
 		try {
-			return { value: JSON.parse(bytes.toString('utf8')) as unknown, answer, bytes };
+			return JSON.parse(bytes.toString('utf8')) as unknown;
 		} catch {
 			throw new FetchError('POOL_UNAVAILABLE', `${shownUrl(new URL(answer.url))} answered something else than JSON`);
 		}
@@ -192,4 +198,9 @@ function refused(at: URL, why: string): FetchError {
 /** Without what is behind `?`: signed addresses carry their signature there. */
 export function shownUrl({ protocol, host, pathname }: URL): string {
 	return `${protocol}//${host}${pathname}`;
+}
+
+/** What JSON from elsewhere is looked into as. */
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+	return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -16,6 +16,7 @@ export function planOfUrl(address: string): FetchPlan {
 			headers: (more: Readonly<Record<string, string>>) => Promise.resolve(more),
 			sizeBytes: null,
 			digest: null,
+			gitOid: null,
 		};
 	});
 	return { files, manifests: [] };
