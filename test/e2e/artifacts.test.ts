@@ -174,9 +174,14 @@ describe('the artifacts of a daemon with keys', () => {
 
 		const refusedId = crypto.randomUUID();
 		await refused(
-			await client.call('anna', 'POST', '/v2/tasks', { task_id: refusedId, model_ref: 'scripted:demo', prompt: 'x', deadline_ms: 1 }),
+			await client.call('anna', 'POST', '/v2/tasks', {
+				task_id: refusedId,
+				model_ref: 'scripted:demo',
+				prompt: 'x',
+				max_tokens: 1_000_000,
+			}),
 			400,
-			'DEADLINE_UNMET',
+			'INVALID_PARAMS',
 		);
 		const vectors = await client.run('anna', { model_ref: 'scripted:demo', workload: 'embedding', inputs: ['x'] });
 		await client.transcript('anna', await client.run('anna', { model_ref: 'scripted:demo', prompt: 'y' }));
