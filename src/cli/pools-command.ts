@@ -20,8 +20,10 @@ export async function poolHealth(client: DaemonClient, poolId: string, json: boo
 		const state = ready ? 'ready' : health['draining'] === true ? 'draining' : health['live'] === true ? 'not ready' : 'down';
 		const free = `${number(metrics['slots_free']) ?? 0} of ${number(metrics['slots_total']) ?? 0} slots free`;
 		const error = text(health['last_error']);
+		const load = readyIn(health);
+		const soon = load === '' ? '' : `, ready in about ${load}`;
 		terminal.out(
-			`${poolId} is ${state}: ${free}, ${number(metrics['queue_depth']) ?? 0} queued${error === '' ? '' : `; last error: ${error}`}\n`,
+			`${poolId} is ${state}${soon}: ${free}, ${number(metrics['queue_depth']) ?? 0} queued${error === '' ? '' : `; last error: ${error}`}\n`,
 		);
 	}
 	return ready ? exitCodes.ok : exitCodes.retryLater;
@@ -118,6 +120,12 @@ function pathOf(poolId: string): string {
 	return `/v2/pools/${encodeURIComponent(poolId)}`;
 }
 
+/** Of a pool that is ready, or of which nobody knows: nothing. */
+function readyIn(pool: JsonObject): string {
+	const ms = number(pool['ready_in_ms']);
+	return ms === null ? '' : `${(ms / 1000).toFixed(1)} s`;
+}
+
 function row(pool: JsonObject): string[] {
 	const depth = isObject(pool['queue_depth']) ? pool['queue_depth'] : {};
 	const total = number(pool['slots_total']) ?? 0;
@@ -125,7 +133,7 @@ function row(pool: JsonObject): string[] {
 		text(pool['pool_id']),
 		text(pool['engine']),
 		text(pool['model']),
-		pool['draining'] === true ? 'draining' : text(pool['state']),
+		pool['draining'] === true ? 'draining' : [text(pool['state']), readyIn(pool)].filter((word) => word !== '').join(', '),
 		`${total - (number(pool['slots_free']) ?? 0)}/${total}`,
 		String((number(depth['interactive']) ?? 0) + (number(depth['batch']) ?? 0)),
 		text(pool['last_error']) || '-',

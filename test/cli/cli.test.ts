@@ -190,6 +190,7 @@ test('pools are listed, asked for their health, drained and undrained in words',
 				pools: [
 					{ ...pool, queue_depth: { interactive: 2, batch: 1 } },
 					{ ...pool, pool_id: 'q', draining: true },
+					{ ...pool, pool_id: 'r', state: 'starting', ready_in_ms: 4_321, slots_total: 0, slots_free: 0 },
 				],
 			}),
 		'GET /v2/pools/p/health': () =>
@@ -200,19 +201,31 @@ test('pools are listed, asked for their health, drained and undrained in words',
 				metrics: { queue_depth: 3, slots_total: 4, slots_free: 1 },
 				last_error: 'gone',
 			}),
+		'GET /v2/pools/r/health': () =>
+			json(200, {
+				live: true,
+				ready: false,
+				ready_in_ms: 4_321,
+				draining: false,
+				metrics: { queue_depth: 3, slots_total: 0, slots_free: 0 },
+				last_error: null,
+			}),
 		'POST /v2/pools/p/drain': ({ body }) => json(202, { pool_id: 'p', draining: true, deadline_ms: 1500, ...(body as object) }),
 		'POST /v2/pools/p/undrain': () => json(202, { pool_id: 'p', draining: false }),
 	});
 	const terminal = fakeTerminal();
 	assert.equal(await listPools(client, false, terminal), 0);
 	assert.equal(await poolHealth(client, 'p', false, terminal), 75);
+	assert.equal(await poolHealth(client, 'r', false, terminal), 75);
 	assert.equal(await drainPool(client, 'p', 1500, false, terminal), 0);
 	assert.equal(await undrainPool(client, 'p', false, terminal), 0);
 	assert.deepEqual(terminal.stdout.join('').split('\n'), [
-		'POOL  ENGINE    MODEL  STATE     SLOTS  QUEUED  LAST ERROR',
-		'p     scripted  m      ready     3/4    3       -',
-		'q     scripted  m      draining  3/4    0       -',
+		'POOL  ENGINE    MODEL  STATE            SLOTS  QUEUED  LAST ERROR',
+		'p     scripted  m      ready            3/4    3       -',
+		'q     scripted  m      draining         3/4    0       -',
+		'r     scripted  m      starting, 4.3 s  0/0    0       -',
 		'p is draining: 1 of 4 slots free, 3 queued; last error: gone',
+		'r is not ready, ready in about 4.3 s: 0 of 0 slots free, 3 queued',
 		'p is draining: no task starts there, running ones may go on for 1.5 s',
 		'p takes tasks again',
 		'',

@@ -150,6 +150,10 @@ describe('several pools', () => {
 		while ((await getJson(daemon, '/v2/pools/slow'))['state'] !== 'ready') await new Promise((resolve) => setTimeout(resolve, 20));
 		await post(daemon, '/v2/pools/slow/purge', { purge_engine: true, force: true }, 202);
 		while ((await getJson(daemon, '/v2/pools/slow'))['state'] === 'ready') await new Promise((resolve) => setTimeout(resolve, 5));
+		for (const path of ['/v2/pools/slow', '/v2/pools/slow/health']) {
+			const readyInMs = (await getJson(daemon, path))['ready_in_ms'];
+			assert.ok(typeof readyInMs === 'number' && readyInMs > 500 && readyInMs < 6_000, `${String(readyInMs)} at ${path}`);
+		}
 		const preview = await post(daemon, '/v2/tasks/preview', { model_ref: 'slow', prompt: 'x' }, 200);
 		const accepted = await post(daemon, '/v2/tasks', { model_ref: 'slow', prompt: 'x' }, 202);
 		const watch = await Watch.open(daemon.url, String(accepted['task_id']));

@@ -233,8 +233,34 @@ test('who waits hears with its new place how likely it is in time, as it is by n
 	world.assertQuiet();
 });
 
-test('who waits hears of a new place at most once a second, and only when it is another', () => {
+test('who waits hears at most once a second that it will start at another time than it was told, and by no other', () => {
 	const world = ControlWorld.ready({ settings: { slots: 1 } });
+	// Each is foreseen to take 1.3 s.
+	const tasks = Array.from({ length: 6 }, (_, index) => world.submit(`t${index}`, { maxTokens: 64, expectedTokens: 64 }));
+	const last = tasks[5] as TestTask;
+	const told = last.only('queued').standing;
+	world.host.advance(900);
+	assert.equal(last.all('standing-changed').length, 0, 'all goes as it was foreseen');
+	// The first one does not end.
+	world.host.advance(10_000);
+	const changes = last.all('standing-changed').map(({ standing }) => standing);
+	assert.ok(changes.length >= 2 && changes.length <= 10, `${changes.length}`);
+	for (const [index, { at, position, predictedStartMs }] of changes.entries()) {
+		assert.equal(position, told.position);
+		assert.ok(at - (changes[index - 1] ?? told).at >= 990);
+		assert.ok(predictedStartMs > 4_000, 'four of them are before it, however late it is');
+	}
+	for (const task of tasks) {
+		task.finish();
+		world.host.run();
+	}
+	world.assertQuiet();
+});
+
+test('who waits hears of a new place at most once a second, and only when it is another', () => {
+	// Much time between two places would be told for its own sake.
+	const perfPrior = { ...poolSpec().perfPrior, prefillTokensPerS: 1e6, decodeTokensPerS: 1e6 };
+	const world = ControlWorld.ready({ settings: { slots: 1 }, perfPrior });
 	const tasks = world.submitAll(6);
 	const last = tasks[5] as TestTask;
 	world.host.advance(5_000);

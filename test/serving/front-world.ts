@@ -62,6 +62,7 @@ export class Recorder implements Telemetry {
 export function standingOf(position: number): QueueStanding {
 	return {
 		position,
+		at: 0,
 		predictedStartMs: position * 1000,
 		predictedEndMs: position * 1000 + 500,
 		predictedStartP90Ms: position * 2000,

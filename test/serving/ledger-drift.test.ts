@@ -54,6 +54,7 @@ class Books {
 			predictedStartMs: 0,
 			predictedEndMs: 0,
 			toldPosition: 0,
+			toldStartMs: 0,
 			toldAt: 0,
 			startMs: 0,
 			enqueuedAt: 0,

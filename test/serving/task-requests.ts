@@ -66,6 +66,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		queueDepth: { interactive: 0, batch: 0 },
 		state: 'ready',
 		drainingUntil: null,
+		readyAt: null,
 		retiring: false,
 		reloadingTo: null,
 		lastError: null,

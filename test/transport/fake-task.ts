@@ -42,6 +42,7 @@ export function taskRequest(more: Partial<TaskRequest> = {}): TaskRequest {
 export function standingAt(position: number): QueueStanding {
 	return {
 		position,
+		at: 0,
 		predictedStartMs: position * 100,
 		predictedEndMs: position * 100 + 50,
 		predictedStartP90Ms: position * 200,

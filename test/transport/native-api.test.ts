@@ -304,6 +304,7 @@ describe('the rest of the API', () => {
 			engine: 'scripted',
 			standing: {
 				position: 1,
+				at: 0,
 				predictedStartMs: 2,
 				predictedEndMs: 3,
 				predictedStartP90Ms: 4,
@@ -337,6 +338,7 @@ describe('the rest of the API', () => {
 		assert.deepEqual(health, {
 			live: true,
 			ready: true,
+			ready_in_ms: null,
 			draining: false,
 			metrics: { queue_depth: 3, slots_total: 2, slots_free: 1 },
 			last_error: null,

@@ -54,6 +54,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		queueDepth: { interactive: 1, batch: 2 },
 		state: 'ready',
 		drainingUntil: null,
+		readyAt: null,
 		retiring: false,
 		reloadingTo: null,
 		lastError: null,

@@ -9,7 +9,7 @@ import { emptyComment, sseHeaders } from '../../src/transport/stream/sse.ts';
 import { Watchers, type WatchersOptions } from '../../src/transport/stream/watchers.ts';
 import { FakeClock } from './fake-clock.ts';
 import { FakeRawResponse } from './fake-raw-response.ts';
-import { FakeTask, taskRequest } from './fake-task.ts';
+import { FakeTask, standingAt, taskRequest } from './fake-task.ts';
 import { checkStream, named, readSse, type Seen, textOf } from './sse-text.ts';
 
 const enough = 1e9;
@@ -146,6 +146,20 @@ describe('a watcher', () => {
 			'no frame without news',
 		);
 		assert.equal(named(reader.seen(), 'metrics')[0]?.id, null);
+	});
+
+	it('tells a reader who comes later how long it is from then, not from when its task was told', () => {
+		const { task, watch, clock } = world();
+		task.standing = { ...standingAt(50), at: clock.now(), warmUp: { status: 'running', leftMs: 1_500 } };
+		clock.advance(1_000);
+		const [first] = named(watch().seen(), 'metrics');
+		assert.deepEqual(
+			[first?.data['predicted_start_ms'], first?.data['predicted_end_ms'], first?.data['queue_position']],
+			[4_000, 4_050, 50],
+		);
+		assert.equal((first?.data['prep'] as { estimated_ms: number }[] | undefined)?.[0]?.estimated_ms, 500);
+		clock.advance(60_000);
+		assert.equal(named(watch(enough, 0, true).seen(), 'metrics')[0]?.data['predicted_start_ms'], 0, 'and no less than nothing');
 	});
 
 	it('tells a change of phase at once, and adds sentences when asked to', () => {

@@ -99,6 +99,7 @@ function sameCounts(a: PoolView, b: PoolView): boolean {
 	return (
 		a.slotsTotal === b.slotsTotal &&
 		a.slotsFree === b.slotsFree &&
+		a.readyAt === b.readyAt &&
 		a.queueDepth.interactive === b.queueDepth.interactive &&
 		a.queueDepth.batch === b.queueDepth.batch
 	);

@@ -103,7 +103,9 @@ export interface LeftBehind {
 export interface QueueStanding {
 	/** Tasks that will start before it. */
 	readonly position: number;
-	/** Milliseconds from now: as likely sooner as later, as far as it can be known. */
+	/** When this was so, on `Host.now`: what follows counts from then. */
+	readonly at: number;
+	/** Milliseconds from then: as likely sooner as later, as far as it can be known. */
 	readonly predictedStartMs: number;
 	readonly predictedEndMs: number;
 	/** The same, not exceeded by nine of ten. */
@@ -395,6 +397,8 @@ export interface PoolView {
 	readonly slotsFree: number;
 	readonly queueDepth: Readonly<Record<PriorityClass, number>>;
 	readonly state: 'starting' | 'ready' | 'failed';
+	/** When an engine that loads now will have, on `Host.now`, as past loads were; null: one is ready, or nobody knows. */
+	readonly readyAt: number | null;
 	/** Until when its tasks may run, on `Host.now`; null: it is not being drained. */
 	readonly drainingUntil: number | null;
 	/** It is configured no more: it takes nothing new, and ends with its last task. */

@@ -14,6 +14,8 @@ export interface Slots {
 	startMs(workAheadMs: number): number;
 	/** What of that is left of a load; null: nothing. */
 	readonly warmUp: WarmUp | null;
+	/** On `Host.now`. */
+	readonly now: number;
 }
 
 export class PoolForecast {
@@ -60,11 +62,11 @@ export class PoolForecast {
 	foresee(summary: TaskSummary, serviceMs: number, slots: Slots): { readonly startMs: number; readonly standing: QueueStanding } {
 		const place = this.#queue.placeFor(summary);
 		const startMs = slots.startMs(place.workAheadMs);
-		return { startMs, standing: this.standing(summary.priority, place.position, startMs, serviceMs, slots.warmUp) };
+		return { startMs, standing: this.standing(summary.priority, place.position, startMs, serviceMs, slots) };
 	}
 
 	standingAt(priority: PriorityClass, place: QueuePlace, serviceMs: number, slots: Slots): QueueStanding {
-		return this.standing(priority, place.position, slots.startMs(place.workAheadMs), serviceMs, slots.warmUp);
+		return this.standing(priority, place.position, slots.startMs(place.workAheadMs), serviceMs, slots);
 	}
 
 	/** Null without a deadline. Of a load, what the past ones would leave of it is as likely as each other. */
@@ -78,7 +80,13 @@ export class PoolForecast {
 	}
 
 	/** What past predictions came to says nothing of a load: it is added as it is. */
-	standing(priority: PriorityClass, position: number, startMs: number, serviceMs: number, warmUp: WarmUp | null): QueueStanding {
+	standing(
+		priority: PriorityClass,
+		position: number,
+		startMs: number,
+		serviceMs: number,
+		{ warmUp, now }: Pick<Slots, 'warmUp' | 'now'>,
+	): QueueStanding {
 		const starts = this.#pace.starts[priority];
 		const loadMs = Math.min(startMs, warmUp?.p50Ms ?? 0);
 		const loadP90Ms = Math.max(loadMs, warmUp?.p90Ms ?? 0);
@@ -89,6 +97,7 @@ export class PoolForecast {
 		const doneMs = predictedWaitMs + serviceMs;
 		return {
 			position,
+			at: now,
 			predictedStartMs: loadMs + predictedWaitMs,
 			predictedEndMs: loadMs + doneMs,
 			predictedStartP90Ms: loadP90Ms + (waitMs === 0 ? 0 : Math.max(predictedWaitMs, starts.p90Ms(waitMs))),

@@ -90,7 +90,7 @@ export class PoolSlots {
 			maxTokensOut: Math.min(spec.maxTokensOut, terms.outputCap ?? spec.maxTokensOut),
 			timeouts: { ...timeouts, wallMs: Math.min(timeouts.wallMs, terms.wallCapMs ?? timeouts.wallMs) },
 			migration: spec.migration === 'on',
-			standing: forecast.standing(summary.priority, 0, 0, serviceMs, null),
+			standing: forecast.standing(summary.priority, 0, 0, serviceMs, { warmUp: null, now: ctx.now() }),
 		});
 		if (delivery !== 'accepted') {
 			ledger.release(lease);

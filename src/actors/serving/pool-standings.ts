@@ -1,8 +1,9 @@
 /**
- * Who in the queue is told of a new place, and when. Part of the Pool actor: one pass over all that wait, in parts; a second
+ * Who in the queue is told of a new place, or that it starts at another time than it was told, and when. Part of the Pool actor: one pass over all that wait, in parts; a second
  * apart, and the longer apart the more were told.
  */
 import type { PoolState } from './pool-state.ts';
+import type { Waiting } from './pool-tasks.ts';
 import type { QueueMark } from './queue.ts';
 
 const passMs = 1_000;
@@ -10,6 +11,9 @@ const passMs = 1_000;
 const toldPerMs = 20;
 /** Entries of one part, before other messages have their turn. */
 const partLength = 256;
+/** What was told of a start is told anew once it is off by more than this, and by more than this part of it. */
+const nearMs = 1_000;
+const nearPart = 0.25;
 /** A timer may fire a little early. */
 const earlyMs = 2;
 
@@ -34,19 +38,28 @@ export class PoolStandings {
 	tell(from: QueueMark | null): void {
 		const { queue, forecast, ctx } = this.#pool;
 		const { levels, warmUp } = this.#pool;
-		const slots = { startMs: (workAheadMs: number) => levels.startMs(workAheadMs), warmUp };
 		const now = ctx.now();
+		const slots = { startMs: (workAheadMs: number) => levels.startMs(workAheadMs), warmUp, now };
 		const next = queue.walk(from, partLength, (waiting, place) => {
-			if (waiting.toldPosition === place.position || now - waiting.toldAt < passMs - earlyMs) return;
+			if (now - waiting.toldAt < passMs - earlyMs) return;
+			const standing = forecast.standingAt(waiting.priority, place, waiting.serviceMs, slots);
+			if (waiting.toldPosition === place.position && holds(waiting, standing.predictedStartMs, now)) return;
 			waiting.toldPosition = place.position;
+			waiting.toldStartMs = standing.predictedStartMs;
 			waiting.toldAt = now;
 			this.#told += 1;
-			const standing = forecast.standingAt(waiting.priority, place, waiting.serviceMs, slots);
-			waiting.ref.tell({ type: 'standing-changed', standing, onTimeProbability: forecast.onTime(waiting.summary, standing, now, warmUp) });
+			const onTimeProbability = forecast.onTime(waiting.summary, standing, now, warmUp);
+			waiting.ref.tell({ type: 'standing-changed', standing, onTimeProbability });
 		});
 		// The rest goes behind what waits.
 		if (next !== null && ctx.self.tell({ type: 'standings-due', from: next }) === 'accepted') return;
 		this.#due = false;
 		this.watch();
 	}
+}
+
+/** Whether what was told of a start is still near enough to what is foreseen by now. */
+function holds({ toldStartMs, toldAt }: Waiting, startMs: number, now: number): boolean {
+	const off = Math.abs(startMs - Math.max(0, toldStartMs - (now - toldAt)));
+	return off <= Math.max(nearMs, nearPart * startMs);
 }

@@ -89,6 +89,10 @@ export class PoolState {
 		this.news = new SureNews(() => this.tellAgainSoon());
 	}
 
+	get now(): number {
+		return this.ctx.now();
+	}
+
 	tellAgainSoon(): void {
 		this.ctx.setTimer('tell-again', tellAgainMs, { type: 'tell-again-due' });
 	}

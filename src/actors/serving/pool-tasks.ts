@@ -23,6 +23,8 @@ export interface Waiting extends QueueEntry {
 	/** A load was counted in. */
 	readonly cold: boolean;
 	toldPosition: number;
+	/** As it was told last; `toldAt` is when. */
+	toldStartMs: number;
 	toldAt: number;
 }
 

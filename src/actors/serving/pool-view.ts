@@ -25,6 +25,7 @@ export interface PoolParts {
 	/** Of the last reload. */
 	readonly reloadProblem: string | null;
 	readonly drainingUntil: number | null;
+	readonly readyAt: number | null;
 	readonly pace: Pick<PoolSnapshot, 'prefillMsPerToken' | 'decodeMsPerToken' | 'tokensOut'>;
 }
 
@@ -43,6 +44,7 @@ export function startingNews(spec: PoolSpec): ReturnType<typeof poolNews> {
 		retryAfterMs: 1_000,
 		running: 0,
 		drainingUntil: null,
+		readyAt: null,
 		pace: paceOf(new PaceMeter(spec.perfPrior), 1, spec.maxTokensOut),
 	});
 }
@@ -69,6 +71,7 @@ export function poolNews({
 	retryAfterMs,
 	running,
 	drainingUntil,
+	readyAt,
 	pace,
 }: PoolParts): {
 	readonly snapshot: PoolSnapshot;
@@ -122,6 +125,7 @@ export function poolNews({
 			queueDepth: { interactive: queue.depth('interactive'), batch: queue.depth('batch') },
 			state,
 			drainingUntil,
+			readyAt,
 			retiring: false,
 			reloadingTo,
 			lastError,

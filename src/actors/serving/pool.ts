@@ -179,6 +179,7 @@ class Pool implements Behavior<PoolMessage> {
 			predictedEndMs: standing.predictedEndMs,
 			cold: standing.warmUp !== null,
 			toldPosition: standing.position,
+			toldStartMs: standing.predictedStartMs,
 			toldAt: now,
 		};
 		queue.enqueue(waiting);
@@ -362,6 +363,7 @@ class Pool implements Behavior<PoolMessage> {
 
 	#tellDispatcher(): void {
 		const { spec, reload, replicas, ledger, queue, pace, tasks, drain, dispatcher, ctx } = this.#pool;
+		const { warmUp } = this.#pool;
 		this.#publishing = false;
 		const { snapshot, view } = poolNews({
 			spec,
@@ -379,11 +381,12 @@ class Pool implements Behavior<PoolMessage> {
 			retryAfterMs: this.#pool.retryAfterMs(),
 			running: tasks.runningCount,
 			drainingUntil: drain.deadlineAt,
+			readyAt: warmUp === null || warmUp.basis === 'guess' ? null : Math.round(ctx.now() + warmUp.p50Ms),
 			pace: paceOf(pace, replicas.facts?.slots ?? 1, spec.maxTokensOut),
 		});
 		dispatcher.tell({ type: 'pool-changed', snapshot, view, received: this.#pool.received, lastLeaseId: ledger.lastId });
 		// What is left of a load grows less by itself.
-		if (this.#pool.warmUp !== null) ctx.setTimer('publish', warmUpMs, { type: 'publish-due' });
+		if (warmUp !== null) ctx.setTimer('publish', warmUpMs, { type: 'publish-due' });
 		if (this.#gaugesDue) return;
 		this.#gaugesDue = true;
 		ctx.setTimer('gauges', gaugesMs, { type: 'gauges-due' });

@@ -28,6 +28,7 @@ type Work = Pick<Settlement, 'tokensIn' | 'tokensOut' | 'prefillMs' | 'decodeMs'
 const nobody: ActorRef<TaskCommand> = { tell: () => 'closed' };
 const noStanding: QueueStanding = {
 	position: 0,
+	at: 0,
 	predictedStartMs: 0,
 	predictedEndMs: 0,
 	predictedStartP90Ms: 0,

@@ -96,6 +96,7 @@ const pool = {
 	model: 'file:/models/stories.gguf',
 	aliases: ['default'],
 	state: 'ready',
+	ready_in_ms: null,
 	draining: false,
 	retiring: false,
 	reloading_to: null,
@@ -239,7 +240,14 @@ export const examples: Readonly<Record<string, OperationExample>> = {
 	'GET /v2/pools': { answer: { pools: [pool] } },
 	'GET /v2/pools/{id}': { answer: pool },
 	'GET /v2/pools/{id}/health': {
-		answer: { live: true, ready: true, draining: false, metrics: { queue_depth: 2, slots_total: 4, slots_free: 3 }, last_error: null },
+		answer: {
+			live: true,
+			ready: true,
+			ready_in_ms: null,
+			draining: false,
+			metrics: { queue_depth: 2, slots_total: 4, slots_free: 3 },
+			last_error: null,
+		},
 	},
 	'GET /v2/pools/{id}/logs': {
 		answer: {

@@ -7,7 +7,7 @@ import { humanPhase } from '../stream/sse.ts';
 import { decisionJson, wordsOf } from './decision-json.ts';
 import { httpStatus } from './errors.ts';
 import { askFrom, type FrontParts } from './front-parts.ts';
-import { standingJson } from './task-json.ts';
+import { standingJson, standingNow } from './standing.ts';
 import { findTask } from './task-lookup.ts';
 
 const explainMs = 2_000;
@@ -42,13 +42,16 @@ function decisionOn(parts: FrontParts, taskId: string, use: (decision: DecisionR
 
 function explanationOf(task: TaskView, decision: DecisionRecord | null, parts: FrontParts) {
 	const { pools, controlReachable } = parts.directory;
+	const now = parts.clock.now();
 	return {
 		task_id: task.request.taskId,
 		state: task.state,
 		phase: task.phase,
-		human: humanPhase(task),
+		human: humanPhase(task, now),
 		pool_id: task.poolId,
-		...(task.standing === null || task.state !== 'queued' ? {} : { ...standingJson(task.standing), queue_depth: task.standing.queueDepth }),
+		...(task.standing === null || task.state !== 'queued'
+			? {}
+			: { ...standingJson(standingNow(task.standing, now)), queue_depth: task.standing.queueDepth }),
 		control_reachable: controlReachable,
 		decision: decision === null ? null : decisionJson(decision),
 		pools: pools.map((pool) => ({

@@ -12,13 +12,14 @@ export const apiVersion = '2.0.0';
 
 export function listPoolsHandler(parts: FrontParts): Handler {
 	return (exchange) => {
-		exchange.json(httpStatus.ok, { pools: parts.directory.pools.map(poolJson) });
+		const now = parts.clock.now();
+		exchange.json(httpStatus.ok, { pools: parts.directory.pools.map((pool) => poolJson(pool, now)) });
 		return null;
 	};
 }
 
 export function getPoolHandler(parts: FrontParts): Handler {
-	return withPool(parts, (exchange, pool) => exchange.json(httpStatus.ok, poolJson(pool)));
+	return withPool(parts, (exchange, pool) => exchange.json(httpStatus.ok, poolJson(pool, parts.clock.now())));
 }
 
 export function poolHealthHandler(parts: FrontParts): Handler {
@@ -26,6 +27,7 @@ export function poolHealthHandler(parts: FrontParts): Handler {
 		exchange.json(httpStatus.ok, {
 			live: pool.replicas.some(({ state }) => state === 'starting' || state === 'ready'),
 			ready: takesTasks(pool),
+			ready_in_ms: readyInMs(pool, parts.clock.now()),
 			draining: pool.drainingUntil !== null,
 			metrics: {
 				queue_depth: pool.queueDepth.interactive + pool.queueDepth.batch,
@@ -52,8 +54,13 @@ function withPool(parts: FrontParts, use: (exchange: Exchange, pool: PoolView) =
 	};
 }
 
+/** Of a pool whose engine loads, as past loads were. Null: it is ready, or nobody knows. */
+function readyInMs({ readyAt }: PoolView, now: number): number | null {
+	return readyAt === null ? null : Math.max(0, Math.round(readyAt - now));
+}
+
 /** Without the address of a replica: that is for our decode connections alone. */
-function poolJson(pool: PoolView) {
+function poolJson(pool: PoolView, now: number) {
 	return {
 		pool_id: pool.poolId,
 		engine: pool.engine,
@@ -61,6 +68,7 @@ function poolJson(pool: PoolView) {
 		model: pool.model,
 		aliases: pool.aliases,
 		state: pool.state,
+		ready_in_ms: readyInMs(pool, now),
 		draining: pool.drainingUntil !== null,
 		retiring: pool.retiring,
 		reloading_to: pool.reloadingTo,

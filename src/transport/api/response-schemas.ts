@@ -200,6 +200,10 @@ export const tokenizedSchema = Type.Object({
 	tokens: Type.Array(Type.Object({ id: Type.Integer(), text })),
 });
 
+const readyInMs = Type.Union([count, Type.Null()], {
+	description: 'Of an engine that loads, as past loads were; null: it is ready, or nobody knows',
+});
+
 export const poolSchema = Type.Object({
 	pool_id: text,
 	engine,
@@ -207,6 +211,7 @@ export const poolSchema = Type.Object({
 	model: text,
 	aliases: texts,
 	state: oneOf(['starting', 'ready', 'failed']),
+	ready_in_ms: readyInMs,
 	draining: Type.Boolean(),
 	retiring: Type.Boolean({ description: 'It is configured no more, and ends with its last task' }),
 	reloading_to: nullable(text),
@@ -240,6 +245,7 @@ export const poolListSchema = Type.Object({ pools: Type.Array(poolSchema) });
 export const poolHealthSchema = Type.Object({
 	live: Type.Boolean(),
 	ready: Type.Boolean(),
+	ready_in_ms: readyInMs,
 	draining: Type.Boolean(),
 	metrics: Type.Object({ queue_depth: count, slots_total: count, slots_free: count }),
 	last_error: nullable(text),

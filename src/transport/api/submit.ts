@@ -18,8 +18,9 @@ import { streamOpened, wantsEvents, watchersFull } from './events.ts';
 import { askFrom, type FrontParts, unanswered } from './front-parts.ts';
 import { type Parsed, parseJsonBody } from './json-body.ts';
 import { preparationOf } from './preparation.ts';
+import { standingJson } from './standing.ts';
 import { type TaskHeaders, taskRequestOf } from './task-body.ts';
-import { acceptedJson, standingJson } from './task-json.ts';
+import { acceptedJson } from './task-json.ts';
 
 /** Counting a prompt and asking the control thread take well under a second; this is for a thread that is lost. */
 const admissionMs = 10_000;

@@ -1,12 +1,12 @@
 /**
  * Tasks as JSON, under the names of the API. Pure. Never a prompt, never an output.
  */
-import type { QueueStanding } from '../../actors/serving/messages.ts';
 import type { Opening, TaskView } from '../../actors/serving/task-directory.ts';
 import type { Clock } from '../clock.ts';
 import { budgetFields } from './budgets.ts';
 import { envelopeOf } from './errors.ts';
 import { preparationOf } from './preparation.ts';
+import { standingJson, standingNow } from './standing.ts';
 
 export function streamsOf(taskId: string) {
 	const sse = `/v2/tasks/${taskId}/events`;
@@ -25,17 +25,6 @@ export function acceptedJson(opened: Extract<Opening, { type: 'task-opened' }>) 
 		...budgetFields(task.budget),
 		streams: streamsOf(task.request.taskId),
 		preparation: { steps: preparationOf(poolId, standing.warmUp) },
-	};
-}
-
-export function standingJson(standing: QueueStanding) {
-	return {
-		queue_position: standing.position,
-		predicted_start_ms: Math.round(standing.predictedStartMs),
-		predicted_end_ms: Math.round(standing.predictedEndMs),
-		predicted_start_p90_ms: Math.round(standing.predictedStartP90Ms),
-		predicted_end_p90_ms: Math.round(standing.predictedEndP90Ms),
-		estimated: standing.estimated,
 	};
 }
 
@@ -59,7 +48,7 @@ export function taskJson(task: TaskView, clock: Clock) {
 		engine: task.engine,
 		engine_version: task.engineVersion,
 		model_digest: task.modelDigest,
-		...(task.standing === null || task.state !== 'queued' ? {} : standingJson(task.standing)),
+		...(task.standing === null || task.state !== 'queued' ? {} : standingJson(standingNow(task.standing, clock.now()))),
 		max_tokens: request.maxTokens,
 		deadline_ms: request.deadlineMs,
 		seed: request.seed,

@@ -5,6 +5,7 @@
 import type { EventLogView } from '../../actors/serving/event-log-view.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { TaskView } from '../../actors/serving/task-directory.ts';
+import { standingNow } from '../api/standing.ts';
 import { ByteSink } from './byte-sink.ts';
 import type { Feed } from './feed.ts';
 import { type FrameVisitor, type TokenJson, visitFrames } from './token-frames.ts';
@@ -103,10 +104,11 @@ export class DialectFeed implements Feed {
 		return out.used === 0 ? null : out.take();
 	}
 
-	standing(): Uint8Array | null {
+	standing(now: number): Uint8Array | null {
 		const { state, standing } = this.#first;
 		if (state !== 'queued' || standing === null) return null;
-		return Buffer.from(`: queue {"position":${standing.position},"eta_ms":${Math.round(standing.predictedStartMs)}}\n\n`);
+		const { position, predictedStartMs } = standingNow(standing, now);
+		return Buffer.from(`: queue {"position":${position},"eta_ms":${Math.round(predictedStartMs)}}\n\n`);
 	}
 
 	get #first(): TaskView {

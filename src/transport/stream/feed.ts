@@ -24,5 +24,5 @@ export interface Feed {
 	/** There is more than the last `next` gave. */
 	readonly hasMore: boolean;
 	/** Where it stands right now; nothing that is numbered. Null: this API does not tell. */
-	standing(): Uint8Array | null;
+	standing(now: number): Uint8Array | null;
 }

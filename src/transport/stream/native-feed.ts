@@ -64,7 +64,7 @@ export class NativeFeed implements Feed {
 		return slice.bytes.subarray(slice.start, slice.end);
 	}
 
-	standing(): Uint8Array {
-		return metricsFrame(this.#task, this.#verbose);
+	standing(now: number): Uint8Array {
+		return metricsFrame(this.#task, this.#verbose, now);
 	}
 }

@@ -150,6 +150,8 @@ export class SocketWatch {
 		this.#standingVersion = this.task.standingVersion;
 		this.#phase = this.task.phase;
 		this.#metricsAt = this.#output.now();
-		return this.#output.send(socketMessage('metrics', { ref: this.#ref, taskId: this.task.request.taskId }, metricsOf(this.task, false)));
+		return this.#output.send(
+			socketMessage('metrics', { ref: this.#ref, taskId: this.task.request.taskId }, metricsOf(this.task, false, this.#metricsAt)),
+		);
 	}
 }

@@ -7,6 +7,7 @@ import type { WarmUpTold } from '../../actors/serving/messages.ts';
 import type { TaskView } from '../../actors/serving/task-directory.ts';
 import { budgetFields } from '../api/budgets.ts';
 import { preparationOf } from '../api/preparation.ts';
+import { standingNow } from '../api/standing.ts';
 import type { Header } from '../http/http-host.ts';
 
 export const sseHeaders: readonly Header[] = [
@@ -20,13 +21,14 @@ export const emptyComment = Buffer.from(':\n\n');
 export const keepAliveComment = Buffer.from(': keep-alive\n\n');
 
 /** Not numbered, never logged: where the task stands right now. */
-export function metricsFrame(task: TaskView, verbose: boolean): Buffer {
-	return Buffer.from(`event: metrics\ndata: ${JSON.stringify(metricsOf(task, verbose))}\n\n`);
+export function metricsFrame(task: TaskView, verbose: boolean, now: number): Buffer {
+	return Buffer.from(`event: metrics\ndata: ${JSON.stringify(metricsOf(task, verbose, now))}\n\n`);
 }
 
 /** The data of a `metrics` event. */
-export function metricsOf(task: TaskView, verbose: boolean): Readonly<Record<string, unknown>> {
-	const { standing, phase, poolId } = task;
+export function metricsOf(task: TaskView, verbose: boolean, now: number): Readonly<Record<string, unknown>> {
+	const { phase, poolId } = task;
+	const standing = task.standing === null ? null : standingNow(task.standing, now);
 	const warmUp = task.state === 'queued' ? (standing?.warmUp ?? null) : null;
 	return {
 		phase,
@@ -39,19 +41,20 @@ export function metricsOf(task: TaskView, verbose: boolean): Readonly<Record<str
 		kv_warmth: task.tokensCached === null ? undefined : task.tokensCached > 0,
 		...budgetFields(task.budget),
 		prep: poolId === null || warmUp === null ? undefined : preparationOf(poolId, warmUp),
-		...(verbose ? { estimated: standing?.estimated, human: humanPhase(task) } : {}),
+		...(verbose ? { estimated: standing?.estimated, human: humanPhase(task, now) } : {}),
 	};
 }
 
 /** One sentence for people. */
-export function humanPhase(task: TaskView): string {
+export function humanPhase(task: TaskView, now: number): string {
 	const pool = task.poolId === null ? '' : ` in pool ${task.poolId}`;
 	switch (task.phase) {
 		case 'admitting':
 			return 'Being admitted.';
 		case 'queued': {
-			const before = task.standing?.position ?? 0;
-			const seconds = ((task.standing?.predictedStartMs ?? 0) / 1000).toFixed(1);
+			const standing = task.standing === null ? null : standingNow(task.standing, now);
+			const before = standing?.position ?? 0;
+			const seconds = ((standing?.predictedStartMs ?? 0) / 1000).toFixed(1);
 			const place = before === 0 ? 'next to start' : before === 1 ? 'one task before it' : `${before} tasks before it`;
 			const loads = warmUpWords(task.standing?.warmUp ?? null);
 			return `Queued${pool}${loads}: ${place}, about ${seconds} s to go.`;

@@ -151,7 +151,7 @@ export class Watcher implements Reader {
 		this.#standingVersion = this.#feed.standingVersion;
 		this.#phase = this.#feed.phase;
 		this.#standingAt = this.#owner.now();
-		const bytes = this.#feed.standing();
+		const bytes = this.#feed.standing(this.#standingAt);
 		if (bytes !== null) this.#write(bytes);
 	}
 
