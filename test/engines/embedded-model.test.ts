@@ -105,6 +105,24 @@ describe('the built-in model', () => {
 		assert.ok(outcomes.some((outcome) => outcome.end === 'stop'));
 	});
 
+	it('goes on behind the end of its text where that is to end nothing, and counts it as a token; no further than told', async () => {
+		const plain = await generate(backend, raw('Once upon a time'), { maxTokens: 500 });
+		const made = ({ usage }: typeof plain): number => usage?.tokensOut ?? 0;
+		assert.equal(plain.end, 'stop');
+		for (const [more, end, tokens] of [
+			[{ ignoreEos: true }, 'length', 500],
+			[{ minTokens: made(plain) + 20 }, 'stop', made(plain) + 20],
+			[{ minTokens: made(plain) }, 'stop', made(plain)],
+		] as const) {
+			const on = await generate(backend, raw('Once upon a time'), { maxTokens: 500, ...more });
+			assert.ok(on.text.startsWith(plain.text));
+			assert.equal(on.end, end);
+			assert.ok(made(on) >= tokens, `${made(on)} tokens`);
+		}
+		const ignored = await generate(backend, raw('Once upon a time'), { maxTokens: 500, ignoreEos: true, stop: ['the'] });
+		assert.equal(ignored.end, 'stop');
+	});
+
 	it('finds a conversation that goes on in its cache, and says what it would have said without', async () => {
 		const first = await generate(backend, user('My name is Mira. Tell me a story about a kite'), { maxTokens: 40 });
 		const next: PromptInput = {

@@ -104,6 +104,8 @@ export function hostRequest(input: PromptInput, options: RequestOptions = {}): H
 		logprobs: options.logprobs ?? false,
 		jsonSchema: options.jsonSchema ?? null,
 		grammar: options.grammar ?? null,
+		...(options.ignoreEos === undefined ? {} : { ignoreEos: options.ignoreEos }),
+		...(options.minTokens === undefined ? {} : { minTokens: options.minTokens }),
 	};
 	return {
 		leaseKey: `1.${leases}`,

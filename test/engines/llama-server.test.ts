@@ -70,7 +70,7 @@ describe('llama-server', () => {
 			ctx: 2_048,
 			slots: 2,
 			workloads: ['completion'],
-			features: ['json_schema', 'grammar', 'logprobs', 'top_logprobs', 'tools', 'logit_bias', 'resume'],
+			features: ['json_schema', 'grammar', 'logprobs', 'top_logprobs', 'tools', 'logit_bias', 'ignore_eos', 'resume'],
 			modelDigest: null,
 		},
 		generates: /completions?$/,

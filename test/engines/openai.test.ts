@@ -91,10 +91,18 @@ describe('an OpenAI endpoint', () => {
 
 	it('is sent what only some engines have where its models are of such an engine, under their names; else a task that needs it is refused', async () => {
 		for (const [ownedBy, sampling, extra] of [
-			['vllm', { topK: 5, minP: 0.5, repeatPenalty: 1.5 }, { top_k: 5, min_p: 0.5, repetition_penalty: 1.5 }],
+			[
+				'vllm',
+				{ topK: 5, minP: 0.5, repeatPenalty: 1.5, ignoreEos: true, minTokens: 1 },
+				{ top_k: 5, min_p: 0.5, repetition_penalty: 1.5, ignore_eos: true, min_tokens: 1 },
+			],
 			// What is off is said, too: for what is left out they have defaults of their own.
 			['sglang', { topK: 0 }, { top_k: -1, min_p: 0, repetition_penalty: 1 }],
-			['llamacpp', { topK: 0, repeatPenalty: 1.5 }, { top_k: 0, min_p: 0, repeat_penalty: 1.5, presence_penalty: 0, frequency_penalty: 0 }],
+			[
+				'llamacpp',
+				{ topK: 0, repeatPenalty: 1.5, ignoreEos: true },
+				{ ignore_eos: true, top_k: 0, min_p: 0, repeat_penalty: 1.5, presence_penalty: 0, frequency_penalty: 0 },
+			],
 			['system', { topK: 5 }, {}],
 			['system', { minP: 0.5 }, null],
 			['system', { repeatPenalty: 1.5 }, null],

@@ -45,7 +45,7 @@ describe('Triton with vllm_model', () => {
 			modelName: 'vllm_model',
 			slots: 2,
 			workloads: ['completion'],
-			features: [],
+			features: ['ignore_eos', 'min_tokens'],
 			chatTemplate: null,
 			modelDigest: null,
 		},

@@ -155,6 +155,23 @@ export function upstreamConformance(engine: UpstreamUnderTest): void {
 				assert.ok(long.text.startsWith(whole.text));
 			}
 		});
+
+		it('goes on behind what ends a text, or to a least number of tokens, where it can', async () => {
+			for (const input of inputs) {
+				const ended = await generate(port, replica, { input, maxTokens: 90 });
+				assert.ok(ended.tokens < 90);
+				for (const [feature, sampling] of [
+					['ignore_eos', { ignoreEos: true }],
+					['min_tokens', { minTokens: 80 }],
+				] as const) {
+					if (!replica.features.includes(feature)) continue;
+					const task = await generate(port, replica, { input, maxTokens: 90, sampling });
+					assertSound(task, engine.promises);
+					assert.ok(task.text.startsWith(ended.text));
+					assert.ok(task.tokens >= 80 && (feature === 'min_tokens' || task.tokens === 90), `${feature}: ${task.tokens}`);
+				}
+			}
+		});
 	});
 
 	describe('whose answer goes wrong', () => {

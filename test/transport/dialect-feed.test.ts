@@ -24,6 +24,7 @@ const piece: fc.Arbitrary<TestPiece> = fc.oneof(
 );
 
 interface Chunk {
+	readonly usage?: { readonly completion_tokens: number } | null;
 	readonly choices: readonly {
 		readonly index: number;
 		readonly delta: { content?: string; reasoning_content?: string; tool_calls?: { function: { arguments: string } }[] };
@@ -46,6 +47,7 @@ describe('a stream in another form', () => {
 					n: 1,
 					stream: true,
 					includeUsage: true,
+					continuousUsage: true,
 					logprobs: true,
 					echo: null,
 				} as const;
@@ -79,6 +81,14 @@ describe('a stream in another form', () => {
 				for (const [index, log] of logs.entries()) {
 					const deltas = events.flatMap((event) => event.choices.filter((choice) => choice.index === index));
 					const wanted = answerOf(log);
+					const told = events.filter((event) => event.choices[0]?.index === index).map(({ usage }) => usage?.completion_tokens ?? -1);
+					assert.deepEqual(
+						told.slice(0, -1),
+						told.slice(0, -1).toSorted((a, b) => a - b),
+					);
+					// All that has a text was counted by the last chunk that has one; the end says what it was in all.
+					assert.ok((told[0] ?? -1) === 0 && told.at(-1) === 2 && (told.at(-2) ?? -1) <= log.tokens, told.join());
+					if ([...wanted.text].length > 0 && choices[index]?.flat().every(({ text }) => text !== '')) assert.equal(told.at(-2), log.tokens);
 					assert.equal(deltas.map(({ delta }) => delta.content ?? '').join(''), wanted.text);
 					assert.equal(deltas.map(({ delta }) => delta.reasoning_content ?? '').join(''), wanted.reasoning);
 					const args = deltas.flatMap(({ delta }) => delta.tool_calls ?? []).map((call) => call.function.arguments);
@@ -96,7 +106,17 @@ describe('a stream in another form', () => {
 	it('ends all answers with the first that fails, and tells nothing behind it', () => {
 		const tasks = [new FakeTask(), new FakeTask()] as const;
 		const logs = tasks.map(({ log }) => log);
-		const request = { path: 'chat', model: 'm', bodies: [], n: 2, stream: true, includeUsage: false, logprobs: false, echo: null } as const;
+		const request = {
+			path: 'chat',
+			model: 'm',
+			bodies: [],
+			n: 2,
+			stream: true,
+			includeUsage: false,
+			continuousUsage: false,
+			logprobs: false,
+			echo: null,
+		} as const;
 		const feed = new DialectFeed(tasks, new ChatDialect({ request, tasks, arrivedAt: 0, now: () => 1, wallNow: () => 1 }));
 		logs[1]?.append('error', JSON.stringify({ code: 'WORKER_RESET', message: 'gone', retriable: true }));
 		const said = Buffer.from(feed.next(1 << 16, false) ?? []).toString();

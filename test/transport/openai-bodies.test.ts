@@ -60,6 +60,8 @@ describe('a body of the OpenAI paths', () => {
 			stop: ['', 'END'],
 			seed: -1,
 			top_k: -1,
+			ignore_eos: true,
+			min_tokens: 3,
 			user: 'me',
 			metadata: { a: 'b' },
 			store: true,
@@ -80,8 +82,8 @@ describe('a body of the OpenAI paths', () => {
 			toolUse: { tools: [tool], choice: { name: 'add' }, parallel: false },
 			templateArgs: { enable_thinking: false, reasoning_effort: 'low' },
 		});
-		const { temperature, topP, topK, stop } = task.sampling;
-		assert.deepEqual([temperature, topP, topK, stop], [1, 1, 0, ['END']]);
+		const { temperature, topP, topK, stop, ignoreEos, minTokens } = task.sampling;
+		assert.deepEqual([temperature, topP, topK, stop, ignoreEos, minTokens], [1, 1, 0, ['END'], true, 3]);
 		assert.deepEqual(
 			[task.seed, task.maxTokens, task.priority, task.onDisconnect, task.disconnectGraceMs],
 			[4_294_967_294, 9, 'batch', 'cancel', 0],
@@ -112,7 +114,12 @@ describe('a body of the OpenAI paths', () => {
 		assert.match(await chat({ web_search_options: {} }), /^unknown field web_search_options/);
 		assert.match(await chat({ modalities: ['audio'] }), /^modalities\[0\] is "audio"/);
 		assert.match(await chat({ n: 65 }), /^n is 65; it must be a whole number from 1 to 64/);
-		assert.match(await chat({ stop: ['1', '2', '3', '4', '5'] }), /^stop is a list of 5; it must be a text, or a list of at most 4/);
+		assert.match(await chat({ stop: Array(33).fill('x') }), /^stop is a list of 33; it must be a text, or a list of at most 32/);
+		assert.match(
+			await chat({ ignore_eos: true, response_format: { type: 'json_object' } }),
+			/^ignore_eos is given with a form that the text must have, which says where it ends/,
+		);
+		assert.match(await chat({ min_tokens: 9, max_tokens: 8 }), /^min_tokens is 9; it must be at most max_tokens, which is 8/);
 		assert.match(await chat({ top_logprobs: 2 }), /^top_logprobs is given without logprobs/);
 		assert.match(await chat({ tool_choice: 'required' }), /^tool_choice is given without tools/);
 		assert.match(await chat({ tools: [tool, tool] }), /^tools has two of the name add/);

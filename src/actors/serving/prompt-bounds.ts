@@ -57,7 +57,7 @@ export function requestBytes(request: TaskRequest): number {
 
 /** What of its sampling not every engine can do, by names of `ReplicaFacts.features`. */
 export function featuresNeeded({ sampling, input }: TaskRequest): readonly string[] {
-	const { grammar, jsonSchema, jsonObject, logprobs, topLogprobs, logitBias } = sampling;
+	const { grammar, jsonSchema, jsonObject, logprobs, topLogprobs, logitBias, ignoreEos, minTokens } = sampling;
 	const messages = input.kind === 'messages' ? input : null;
 	return [
 		...(grammar === null ? [] : ['grammar']),
@@ -65,6 +65,8 @@ export function featuresNeeded({ sampling, input }: TaskRequest): readonly strin
 		...(logprobs ? ['logprobs'] : []),
 		...((topLogprobs ?? 0) > 0 ? ['top_logprobs'] : []),
 		...(logitBias === undefined ? [] : ['logit_bias']),
+		...(ignoreEos === true ? ['ignore_eos'] : []),
+		...((minTokens ?? 0) > 0 ? ['min_tokens'] : []),
 		...(messages?.toolUse !== undefined && messages.toolUse.choice !== 'none' ? ['tools'] : []),
 		...(messages?.messages.some(({ parts }) => parts !== undefined) === true ? ['images'] : []),
 	];

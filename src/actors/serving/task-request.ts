@@ -77,6 +77,10 @@ export interface Sampling {
 	readonly topLogprobs?: number;
 	/** Added to the logits of tokens, by id; only engines with the feature `logit_bias`. */
 	readonly logitBias?: Readonly<Record<string, number>>;
+	/** A token that ends the text ends nothing; only engines with the feature `ignore_eos`. Default: false. */
+	readonly ignoreEos?: boolean;
+	/** None ends it before so many tokens; only engines with the feature `min_tokens`. Default: 0. */
+	readonly minTokens?: number;
 }
 
 /** The likeliest token each time, and nothing else: what probes ask for. */

@@ -230,7 +230,7 @@ function describe(loaded: LoadedModel): HostFacts {
 				? workloads
 				: [
 						...workloads,
-						...['logprobs', 'top_logprobs', 'stop', 'seed', 'grammar', 'json_schema', 'strict', 'resume'],
+						...['logprobs', 'top_logprobs', 'stop', 'seed', 'grammar', 'json_schema', 'strict', 'resume', 'ignore_eos', 'min_tokens'],
 						...(loaded.prompts.tools ? ['tools'] : []),
 					],
 	};

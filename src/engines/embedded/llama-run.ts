@@ -94,7 +94,8 @@ export class LlamaRun implements HostGeneration {
 		this.#text = new TokenText(answer === null ? vocabulary : vocabulary.withMarks);
 		const texts = resumed.map((token) => this.#text.push(token));
 		const state = this.#assembler.resume(texts, pieces === null ? undefined : (text) => pieces.replay(text));
-		this.#endedAs = state === 'stopped' ? 'stop' : resumed.length >= parts.limit ? 'length' : state === 'ended' ? 'stop' : null;
+		const ended = state === 'ended' && request.sampling.ignoreEos !== true;
+		this.#endedAs = state === 'stopped' ? 'stop' : resumed.length >= parts.limit ? 'length' : ended ? 'stop' : null;
 	}
 
 	/** Prompt tokens that are still to be evaluated; 0 once it decodes. */
@@ -179,6 +180,8 @@ export class LlamaRun implements HostGeneration {
 	}
 
 	async #onToken({ token, confidence, probabilities }: Sampled): Promise<void> {
+		const ends = this.#parts.vocabulary.endsText(token);
+		if (ends && !this.#goesOnBehindEnds()) return this.#finish('stop');
 		this.#made.push(token);
 		if (confidence !== undefined) {
 			this.#lastToken = token;
@@ -188,6 +191,15 @@ export class LlamaRun implements HostGeneration {
 		const stopped = this.#assembler.push(this.#text.push(token), this.#lastToken, this.#lastLogprob, token, this.#lastTops);
 		if (stopped) await this.#finish('stop');
 		else if (this.#made.length >= this.#parts.limit) await this.#finish('length');
+		// It has no text and never will: whoever waits sees that it goes on.
+		else if (ends) this.#assembler.giveTextless();
+	}
+
+	/** Of the token that is next. */
+	#goesOnBehindEnds(): boolean {
+		const { ignoreEos, minTokens = 0 } = this.request.sampling;
+		// Behind the end of a grammar nothing else may come.
+		return this.#parts.grammar === null && (ignoreEos === true || this.#made.length < minTokens);
 	}
 
 	#topsOf(probabilities: ReadonlyMap<Token, number>): string | null {
@@ -267,6 +279,7 @@ function evaluateOptions(
 		// Second line of defence: the limit keeps a run within its slot, so the library never has to make room.
 		contextShift: { strategy: refuseToShift },
 		...(grammar === null ? {} : { grammarEvaluationState: grammar }),
+		...(sampling.ignoreEos === true || (sampling.minTokens ?? 0) > 0 ? { yieldEogToken: true } : {}),
 		...(isPenalised(sampling)
 			? {
 					repeatPenalty: {

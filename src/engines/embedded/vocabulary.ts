@@ -85,6 +85,11 @@ export class Vocabulary implements TokenBytes {
 		return text;
 	}
 
+	/** It says that the text is over: end of text, end of turn. */
+	endsText(id: number): boolean {
+		return this.#model.isEogToken(id as Token);
+	}
+
 	/** Empty for control tokens. */
 	bytes(id: number): Uint8Array {
 		const name = this.#names[id];

@@ -34,7 +34,7 @@ export async function lookAtLlamaServer(client: UpstreamClient, model: string | 
 		slots,
 		workloads,
 		features: generates
-			? ['json_schema', 'grammar', 'logprobs', 'top_logprobs', 'tools', ...(sees ? ['images'] : []), 'logit_bias', 'resume']
+			? ['json_schema', 'grammar', 'logprobs', 'top_logprobs', 'tools', ...(sees ? ['images'] : []), 'logit_bias', 'ignore_eos', 'resume']
 			: [],
 		chatTemplate: generates && (textOf(props['chat_template']) ?? '') !== '',
 		found: { sessionSlots: options['session_slots'] !== false },

@@ -15,6 +15,7 @@ export function llamaSampling(sampling: Sampling): Fields {
 		repeat_penalty: sampling.repeatPenalty,
 		presence_penalty: sampling.presencePenalty,
 		frequency_penalty: sampling.frequencyPenalty,
+		...(sampling.ignoreEos === true ? { ignore_eos: true } : {}),
 	};
 }
 

@@ -23,19 +23,32 @@ import { countOf, type Fields, fieldsOf, listOf, numberOf, textOf } from '../ups
 import type { JsonPath } from '../upstream/json-ranges.ts';
 import { UnknownAnswer } from '../upstream/upstream-generation.ts';
 import { tellScored } from './openai-logprobs.ts';
-import { beyondOpenai, chatBody, dialectOf, foundBy, limitField, openaiChat, openaiSampling, vllmSampling } from './openai-requests.ts';
+import {
+	beyondOpenai,
+	chatBody,
+	dialectOf,
+	endlessFeatures,
+	foundBy,
+	limitField,
+	openaiChat,
+	openaiSampling,
+	vllmSampling,
+} from './openai-requests.ts';
 
 export const openaiAdapter: UpstreamAdapter = {
 	call: (target, request) => openaiCall(target, request, {}),
 	async look(client, model, options) {
 		const { id, ctx, ownedBy } = await listedModel(client, model);
-		return openaiFacts(id, ctx, { found: foundBy(options, ownedBy) });
+		const found = foundBy(options, ownedBy);
+		return openaiFacts(id, ctx, { found, features: [...openaiFeatures, ...endlessFeatures(found, ownedBy)] });
 	},
 	busy: () => Promise.resolve(null),
 	count: () => Promise.resolve(null),
 	tokenize: () => Promise.resolve(null),
 	problem: problemIn,
 };
+
+const openaiFeatures: readonly string[] = ['json_schema', 'logprobs', 'top_logprobs', 'tools', 'images', 'logit_bias'];
 
 /** What `look` says of an endpoint of which no more is known. */
 export function openaiFacts(model: string, ctx: number | null, more: Partial<UpstreamFacts> = {}): UpstreamFacts {
@@ -45,7 +58,7 @@ export function openaiFacts(model: string, ctx: number | null, more: Partial<Ups
 		ctx,
 		slots: null,
 		workloads: ['completion', 'embedding'],
-		features: ['json_schema', 'logprobs', 'top_logprobs', 'tools', 'images', 'logit_bias'],
+		features: openaiFeatures,
 		chatTemplate: true,
 		found: {},
 		...more,

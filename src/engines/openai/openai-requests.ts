@@ -23,6 +23,12 @@ export function foundBy({ dialect = 'auto', max_tokens: limit }: EngineOptions, 
 	return { dialect: dialect === 'auto' ? (dialects.get(ownedBy ?? '') ?? 'openai') : dialect, limit };
 }
 
+/** Ollama would pass over them. */
+export function endlessFeatures({ dialect }: Readonly<Record<string, unknown>>, ownedBy: string | null): readonly string[] {
+	if (dialect === 'llamacpp') return ['ignore_eos'];
+	return dialect === 'vllm' && ownedBy !== 'library' ? ['ignore_eos', 'min_tokens'] : [];
+}
+
 /** Engines with an adapter of their own have paths of OpenAI, too. */
 export function dialectOf({ engine, found }: UpstreamTarget): Dialect {
 	if (engine !== 'openai') return engine === 'llamacpp' ? 'llamacpp' : 'vllm';
@@ -99,5 +105,7 @@ export function vllmSampling(sampling: Sampling): Fields {
 		top_k: sampling.topK > 0 ? sampling.topK : -1,
 		min_p: sampling.minP,
 		repetition_penalty: sampling.repeatPenalty,
+		...(sampling.ignoreEos === true ? { ignore_eos: true } : {}),
+		...((sampling.minTokens ?? 0) > 0 ? { min_tokens: sampling.minTokens } : {}),
 	};
 }

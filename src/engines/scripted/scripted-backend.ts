@@ -47,6 +47,10 @@ interface Run {
 }
 
 const ended: HostGeneration = { cancel() {} };
+const scriptedFeatures = [
+	...['completion', 'logprobs', 'top_logprobs', 'stop', 'seed', 'embedding', 'resume', 'tools'],
+	...['json_schema', 'ignore_eos', 'min_tokens'],
+];
 
 export class ScriptedBackend implements HostBackend {
 	readonly facts: HostFacts;
@@ -77,7 +81,7 @@ export class ScriptedBackend implements HostBackend {
 			// The role's own bytes are counted by whoever asks; ": " adds no token to them.
 			chatTemplate: { baseBytes: 0, perMessageBytes: messageTokens },
 			device: 'none (scripted)',
-			features: ['completion', 'logprobs', 'top_logprobs', 'stop', 'seed', 'embedding', 'resume', 'tools'],
+			features: scriptedFeatures,
 		};
 	}
 
@@ -95,8 +99,8 @@ export class ScriptedBackend implements HostBackend {
 		}
 		const prompt = inputText(request.input);
 		const wanted = Math.min(request.maxTokens, Math.min(request.ctx, this.#settings.ctx) - tokensIn);
-		const plan = scriptedPlan(request.input);
-		const whole = plan.calls ? plan.pieces.length : plan.pieces.length + this.#settings.tokens;
+		const plan = scriptedPlan(request.input, request.sampling);
+		const whole = this.#lengthOf(plan, request);
 		const run: Run = {
 			request,
 			sink,
@@ -107,7 +111,7 @@ export class ScriptedBackend implements HostBackend {
 			echo: this.#settings.text === 'echo' ? scriptedTokens(prompt) : [],
 			tokensIn,
 			limit: Math.min(whole, wanted),
-			atFullLength: whole > wanted ? 'length' : plan.calls ? 'tool_calls' : 'stop',
+			atFullLength: whole > wanted ? 'length' : plan.ends === 'calls' ? 'tool_calls' : 'stop',
 			startedAt: performance.now(),
 			firstAt: 0,
 			made: request.resume?.ids.length ?? 0,
@@ -149,12 +153,18 @@ export class ScriptedBackend implements HostBackend {
 		return Promise.resolve();
 	}
 
+	/** Tokens that it would say by itself. */
+	#lengthOf(plan: ScriptedPlan, { sampling }: HostRequest): number {
+		if (sampling.ignoreEos === true) return Number.POSITIVE_INFINITY;
+		const words = plan.ends === 'words' ? Math.max(this.#settings.tokens, (sampling.minTokens ?? 0) - plan.pieces.length) : 0;
+		return plan.pieces.length + words;
+	}
+
 	#refusal(request: HostRequest, tokensIn: number): Failure | null {
 		const ctx = Math.min(request.ctx, this.#settings.ctx);
 		if (request.workload !== 'completion') return null;
 		if (request.input.kind === 'inputs') return invalid('a completion needs a prompt or messages; inputs are for embedding');
 		if (request.sampling.grammar !== null) return invalid('sampling.grammar is set; the scripted engine has no grammars');
-		if (request.sampling.jsonSchema !== null) return invalid('sampling.json_schema is set; the scripted engine has no schemas');
 		if (tokensIn >= ctx) return invalid(`the prompt has ${tokensIn} tokens; the context holds ${ctx}, with at least one for the answer`);
 		if (request.maxTokensExplicit && tokensIn + request.maxTokens > ctx) {
 			return invalid(

@@ -8,19 +8,29 @@ import type { TritonModel } from './triton-model.ts';
 
 /** What it can do beside text, by names of `ReplicaFacts.features`. */
 export function featuresOf({ dialect, inputs }: TritonModel): readonly string[] {
-	return dialect === 'tensorrt' && inputs.includes('guided_decoding_guide') ? ['json_schema', 'grammar'] : [];
+	if (dialect === 'vllm') return ['ignore_eos', 'min_tokens'];
+	return [
+		...(inputs.includes('guided_decoding_guide') ? ['json_schema', 'grammar'] : []),
+		...(leastTokens.some((name) => inputs.includes(name)) ? ['min_tokens'] : []),
+	];
 }
+
+/** What versions of the TensorRT-LLM backend call it. */
+const leastTokens = ['min_tokens', 'min_length'] as const;
 
 /** Words for what the model does not take; null: it takes all. What only makes a text likelier is left out without words. */
 export function beyondTriton({ sampling }: GenerateRequest, model: TritonModel): Failure | null {
 	const lacks = (name: string): boolean => model.dialect === 'tensorrt' && !model.inputs.includes(name);
-	const guided = featuresOf(model).length > 0;
+	const features = featuresOf(model);
+	const guided = features.includes('json_schema');
 	const schema = sampling.jsonSchema !== null && sampling.jsonSchema !== undefined;
 	const given: readonly (readonly [field: string, beyond: boolean])[] = [
 		['logprobs', sampling.logprobs],
 		['logit_bias', sampling.logitBias !== undefined],
 		['grammar', sampling.grammar !== null && !guided],
 		['json_schema', (schema || sampling.jsonObject === true) && !guided],
+		['ignore_eos', sampling.ignoreEos === true && !features.includes('ignore_eos')],
+		['min_tokens', (sampling.minTokens ?? 0) > 0 && !features.includes('min_tokens')],
 		['min_p', sampling.minP > 0 && lacks('min_p')],
 		['repeat_penalty', sampling.repeatPenalty !== 1 && lacks('repetition_penalty')],
 		['presence_penalty', sampling.presencePenalty !== 0 && lacks('presence_penalty')],
@@ -54,6 +64,7 @@ function tensorrtInputs({ sampling, seed, maxTokens }: GenerateRequest): Fields 
 		...(sampling.presencePenalty === 0 ? {} : { presence_penalty: sampling.presencePenalty }),
 		...(sampling.frequencyPenalty === 0 ? {} : { frequency_penalty: sampling.frequencyPenalty }),
 		...(sampling.stop.length === 0 ? {} : { stop_words: sampling.stop }),
+		...((sampling.minTokens ?? 0) > 0 ? Object.fromEntries(leastTokens.map((name) => [name, sampling.minTokens])) : {}),
 		...guide(sampling),
 	};
 }

@@ -53,6 +53,8 @@ export const vllmAdapter: UpstreamAdapter = {
 						'tools',
 						'images',
 						'logit_bias',
+						'ignore_eos',
+						'min_tokens',
 						...(tellsTokenIds(version) ? ['resume'] : []),
 					]
 				: [],

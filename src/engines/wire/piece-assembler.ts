@@ -120,6 +120,11 @@ export class PieceAssembler {
 		return true;
 	}
 
+	/** Tokens without text leave now, where no text is held that may be a part of a stop string. */
+	giveTextless(): void {
+		if (this.#tokens.length === 0) this.#flushCarried();
+	}
+
 	/** Text for the tokens that wait without: a character that never became whole. True: a stop string is there. */
 	complete(text: string, tokenId: number, logprob: number, tops: string | null = null): boolean {
 		this.#carried = Math.max(0, this.#carried - 1);

@@ -131,6 +131,17 @@ export const logitBiasSchema = Type.Record(Type.String({ pattern: '^[0-9]{1,10}$
 	allowed: 'an object from token ids to numbers from -100 to 100',
 });
 
+export const ignoreEosSchema = Type.Boolean({
+	default: false,
+	description: 'Goes on behind what ends a text, to max_tokens or a stop string; only some engines',
+});
+export const minTokensSchema = Type.Integer({
+	minimum: 0,
+	maximum: tokensMax,
+	default: 0,
+	description: 'Nothing but a stop string ends the text before so many tokens; only some engines',
+});
+
 export const templateArgsSchema = Type.Object(
 	{},
 	{
@@ -172,6 +183,8 @@ const sampling = strict(
 			Type.Integer({ minimum: 0, maximum: 20, default: 0, description: 'The likeliest tokens beside each; only some engines' }),
 		),
 		logit_bias: Type.Optional(logitBiasSchema),
+		ignore_eos: Type.Optional(ignoreEosSchema),
+		min_tokens: Type.Optional(minTokensSchema),
 		json_object: Type.Optional(Type.Boolean({ default: false, description: 'The answer must be a JSON object' })),
 		json_schema: Type.Optional(jsonSchemaObject('JSON Schema that the answer must satisfy')),
 		grammar: Type.Optional(

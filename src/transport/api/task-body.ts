@@ -90,7 +90,11 @@ function lateDeadline(value: unknown): string | null {
 /** What a schema cannot say of single fields. */
 function unfitting(body: TaskBody): string | null {
 	if (body.durable === true) return 'durable is true; durable tasks are not available in this version, it must be false or absent';
-	const { json_schema: schema, json_object: object, grammar, top_logprobs: tops, logprobs } = body.sampling ?? {};
+	const { json_schema: schema, json_object: object, grammar, top_logprobs: tops, logprobs, ...sampling } = body.sampling ?? {};
+	if (sampling.ignore_eos === true && (schema !== undefined || object === true || grammar !== undefined))
+		return 'sampling.ignore_eos is given with a form that the text must have, which says where it ends';
+	if ((sampling.min_tokens ?? 0) > (body.max_tokens ?? Number.POSITIVE_INFINITY))
+		return `sampling.min_tokens is ${sampling.min_tokens}; it must be at most max_tokens, which is ${body.max_tokens}`;
 	if ((tops ?? 0) > 0 && logprobs !== true) return 'sampling.top_logprobs is given without sampling.logprobs, to which it belongs';
 	if (object === true && (schema !== undefined || grammar !== undefined))
 		return 'sampling.json_object is given beside sampling.json_schema or sampling.grammar; at most one is allowed';
@@ -176,6 +180,8 @@ function samplingOf(sampling: NonNullable<TaskBody['sampling']>): Sampling {
 		...(sampling.json_object === true ? { jsonObject: true } : {}),
 		...((sampling.top_logprobs ?? 0) > 0 ? { topLogprobs: sampling.top_logprobs as number } : {}),
 		...(sampling.logit_bias === undefined || Object.keys(sampling.logit_bias).length === 0 ? {} : { logitBias: sampling.logit_bias }),
+		...(sampling.ignore_eos === true ? { ignoreEos: true } : {}),
+		...((sampling.min_tokens ?? 0) > 0 ? { minTokens: sampling.min_tokens as number } : {}),
 	};
 }
 

@@ -29,7 +29,8 @@ export interface Dialect {
 	begin(out: ByteSink, choice: number): void;
 	/** Around the text of a piece, or of several that follow each other. */
 	openText(out: ByteSink, choice: number): void;
-	closeText(out: ByteSink, choice: number): void;
+	/** `tokens`: of those pieces. */
+	closeText(out: ByteSink, choice: number, tokens: number): void;
 	/** A thought, a part of a call, or text with its log-probability. */
 	piece(out: ByteSink, choice: number, token: TokenJson): void;
 	end(out: ByteSink, choice: number, end: EndJson): void;
@@ -141,6 +142,8 @@ class Choice implements FrameVisitor {
 	readonly #fail: (problem: Failure) => void;
 	#begun = false;
 	#textOpen = false;
+	/** Of the text that is open. */
+	#tokens = 0;
 	#merged = false;
 	#unsubscribe: () => void = () => undefined;
 
@@ -173,13 +176,14 @@ class Choice implements FrameVisitor {
 		this.#closeText();
 	}
 
-	text(from: Buffer, start: number, end: number): void {
+	text(from: Buffer, start: number, end: number, tokens: number): void {
 		if (!this.#textOpen) {
 			if (!this.#begun) this.#begin();
 			this.#dialect.openText(out, this.#index);
 			this.#textOpen = true;
 		}
 		out.range(from, start, end);
+		this.#tokens += tokens;
 		if (!this.#merged) this.#closeText();
 	}
 
@@ -208,7 +212,8 @@ class Choice implements FrameVisitor {
 	#closeText(): void {
 		if (!this.#textOpen) return;
 		this.#textOpen = false;
-		this.#dialect.closeText(out, this.#index);
+		this.#dialect.closeText(out, this.#index, this.#tokens);
+		this.#tokens = 0;
 	}
 }
 

@@ -19,8 +19,8 @@ export interface TokenJson {
 }
 
 export interface FrameVisitor {
-	/** A piece of the answer: `from[start, end)` is the inside of a JSON string. */
-	text(from: Buffer, start: number, end: number): void;
+	/** A piece of the answer, of so many tokens: `from[start, end)` is the inside of a JSON string. */
+	text(from: Buffer, start: number, end: number, tokens: number): void;
 	/** One of something else, or with a log-probability. */
 	piece(token: TokenJson): void;
 	/** Its one-line JSON. */
@@ -62,13 +62,14 @@ function visitToken(bytes: Buffer, json: number, visitor: FrameVisitor): number 
 	const textEnd = at;
 	at += indexBytes;
 	while (isDigit(bytes[at] as number)) at += 1;
+	let tokens = 1;
 	// `,"n":`
 	if (bytes[at] !== brace && bytes[at + 2] === 0x6e) {
 		at += 5;
-		while (isDigit(bytes[at] as number)) at += 1;
+		for (tokens = 0; isDigit(bytes[at] as number); at += 1) tokens = tokens * 10 + (bytes[at] as number) - 0x30;
 	}
 	if (bytes[at] === brace) {
-		if (textEnd > textAt) visitor.text(bytes, textAt, textEnd);
+		if (textEnd > textAt) visitor.text(bytes, textAt, textEnd, tokens);
 		return at + 3;
 	}
 	const end = behindLine(bytes, at) - 1;

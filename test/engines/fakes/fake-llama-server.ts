@@ -47,6 +47,7 @@ const completionFields: BodyFields = {
 	'repeat_penalty?': isNumber,
 	'presence_penalty?': isNumber,
 	'frequency_penalty?': isNumber,
+	'ignore_eos?': isFlag,
 	'stop?': isListOf(isText),
 	'grammar?': isText,
 	'json_schema?': isObject,
@@ -268,6 +269,7 @@ export class FakeLlamaServer {
 			maxTokens: maxTokens < 0 ? 1_000_000 : maxTokens,
 			stop: (body['stop'] ?? []) as readonly string[],
 			seed: body['temperature'] === 0 ? null : Number(body['seed'] ?? 0),
+			...(body['ignore_eos'] === true ? { endsNotBefore: Number.POSITIVE_INFINITY } : {}),
 			...(pinned < 0 ? {} : { slot: pinned }),
 			begun: (slot) => {
 				const held = this.#held[slot] ?? [];

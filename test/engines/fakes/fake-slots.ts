@@ -10,6 +10,8 @@ export interface FakeWork {
 	readonly stop: readonly string[];
 	/** Null: greedy. */
 	readonly seed: number | null;
+	/** Before so many tokens it is not at its end. */
+	readonly endsNotBefore?: number;
 	/** The only slot that will do; absent: any. */
 	readonly slot?: number;
 	/** It has a slot: prefill begins. */
@@ -143,7 +145,10 @@ export class FakeSlots {
 	#advance(running: Running): FakeEnd | null {
 		const { work, ids } = running;
 		if (running.made >= work.maxTokens) return this.#ends(running, 'length', '');
-		const { id, logprob } = running.made >= this.#endsAfter ? { id: endOfText, logprob: 0 } : nextToken(ids, work.seed, this.#whole);
+		const { id, logprob } =
+			running.made >= Math.max(this.#endsAfter, work.endsNotBefore ?? 0)
+				? { id: endOfText, logprob: 0 }
+				: nextToken(ids, work.seed, this.#whole);
 		running.made += 1;
 		if (id === endOfText || id === beginOfText) return this.#ends(running, 'end-of-text', '');
 		ids.push(id);

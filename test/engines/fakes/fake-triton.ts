@@ -7,7 +7,7 @@ import type { FakeExchange } from './fake-exchange.ts';
 import { beginOfText, bytesOf, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
 import { FakeSlots, type FakeStep, type FakeWork } from './fake-slots.ts';
-import { vllmText } from './fake-vllm-text.ts';
+import { endOf, vllmText } from './fake-vllm-text.ts';
 import { type BodyFields, isBetween, isCount, isFlag, isListOf, isText, strictBody, strictFields } from './strict-body.ts';
 
 /** `tensorrt_llm_bls` of NVIDIA/TensorRT-LLM is `ensemble` with `accumulate_tokens`. */
@@ -62,6 +62,8 @@ const samplingFields: BodyFields = {
 	'repetition_penalty?': isAbove(0),
 	'presence_penalty?': isBetween(-2, 2),
 	'frequency_penalty?': isBetween(-2, 2),
+	'ignore_eos?': isFlag,
+	'min_tokens?': isCount,
 	'stop?': isListOf(isText),
 };
 
@@ -159,6 +161,7 @@ export class FakeTriton {
 			stop: (asked['stop'] ?? []) as readonly string[],
 			includeStop: false,
 			seed: asked['temperature'] === 0 ? null : Number(asked['seed'] ?? 0),
+			endsNotBefore: endOf(asked),
 			merged: 1,
 			step: ({ text, ids, finish }) => {
 				const said = say({

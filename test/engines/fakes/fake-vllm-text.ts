@@ -21,13 +21,17 @@ export interface VllmWork {
 	readonly stop: readonly string[];
 	readonly includeStop: boolean;
 	readonly seed: number | null;
+	readonly endsNotBefore: number;
 	/** Steps that become one. */
 	readonly merged: number;
 	step(step: VllmStep): void;
 }
 
 /** Begins it; what is returned ends it. */
-export function vllmText(slots: FakeSlots, { prompt, maxTokens, stop, includeStop, seed, merged, step }: VllmWork): () => void {
+export function vllmText(
+	slots: FakeSlots,
+	{ prompt, maxTokens, stop, includeStop, seed, endsNotBefore, merged, step }: VllmWork,
+): () => void {
 	const buffer = includeStop ? 0 : Math.max(1, ...stop.map((text) => text.length)) - 1;
 	let output = '';
 	let told = 0;
@@ -45,6 +49,7 @@ export function vllmText(slots: FakeSlots, { prompt, maxTokens, stop, includeSto
 		maxTokens,
 		stop: [],
 		seed,
+		endsNotBefore,
 		token({ id, logprob, text, made }) {
 			const from = output.length;
 			output += text;
@@ -71,4 +76,9 @@ export function vllmText(slots: FakeSlots, { prompt, maxTokens, stop, includeSto
 	};
 	slots.add(work);
 	return () => slots.drop(work);
+}
+
+/** vllm/sampling_params.py: `ignore_eos`, `min_tokens`. */
+export function endOf({ ignore_eos: ignores, min_tokens: least }: Readonly<Record<string, unknown>>): number {
+	return ignores === true ? Number.POSITIVE_INFINITY : Number(least ?? 0);
 }

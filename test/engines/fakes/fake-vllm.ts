@@ -6,7 +6,7 @@ import type { FakeExchange } from './fake-exchange.ts';
 import { beginOfText, bytesOf, likeliest, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
 import { FakeSlots } from './fake-slots.ts';
-import { type VllmStep, vllmText } from './fake-vllm-text.ts';
+import { endOf, type VllmStep, vllmText } from './fake-vllm-text.ts';
 import { isBias, isEffort, isResponseFormat, isTool, isToolChoice, messageFields } from './openai-shapes.ts';
 import {
 	type BodyFields,
@@ -56,6 +56,8 @@ const common: BodyFields = {
 	'repetition_penalty?': (value) => isBetween(0, 1_000)(value) && value !== 0,
 	'presence_penalty?': isBetween(-2, 2),
 	'frequency_penalty?': isBetween(-2, 2),
+	'ignore_eos?': isFlag,
+	'min_tokens?': isCount,
 	'stop?': isEither(isText, isListOf(isText)),
 	'include_stop_str_in_output?': isFlag,
 	'response_format?': isResponseFormat,
@@ -300,6 +302,7 @@ export class FakeVllm {
 			stop: [body['stop'] ?? []].flat() as string[],
 			includeStop: body['include_stop_str_in_output'] === true,
 			seed: body['temperature'] === 0 ? null : Number(body['seed'] ?? 0),
+			endsNotBefore: endOf(body),
 			merged: this.merged,
 			step: (step) => {
 				made += step.ids.length;

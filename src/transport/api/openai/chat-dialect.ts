@@ -13,6 +13,7 @@ export class ChatDialect extends ChunkDialect {
 	piece(out: ByteSink, choice: number, token: TokenJson): void {
 		const { t, n = 1, c } = token;
 		if (c === 'reasoning') this.usage.reasoning += n;
+		this.count(choice, n);
 		if (t === '') return;
 		if (c === 'reasoning') out.text(this.#delta(choice, { reasoning_content: t }));
 		else if (c === 'tool') out.text(this.#delta(choice, { tool_calls: [JSON.parse(t)] }));

@@ -17,6 +17,8 @@ export interface GenerationRequest {
 	readonly n: number;
 	readonly stream: boolean;
 	readonly includeUsage: boolean;
+	/** Each chunk tells the tokens so far. */
+	readonly continuousUsage: boolean;
 	readonly logprobs: boolean;
 	/** Put before each answer; by prompt. */
 	readonly echo: readonly string[] | null;
@@ -115,7 +117,9 @@ export function extendedBody(
 }
 
 function howToTell({ model, n, stream, stream_options: options }: ChatBody | CompletionBody) {
-	return { model, n: n ?? 1, stream: stream === true, includeUsage: options?.include_usage === true };
+	const includeUsage = options?.include_usage === true;
+	const continuousUsage = includeUsage && options.continuous_usage_stats === true;
+	return { model, n: n ?? 1, stream: stream === true, includeUsage, continuousUsage };
 }
 
 function commonBody({ model, orchestratord, seed }: ChatBody | CompletionBody) {
@@ -137,5 +141,7 @@ function samplingBody(body: ChatBody | CompletionBody) {
 		frequency_penalty: body.frequency_penalty ?? 0,
 		...(stops.length === 0 ? {} : { stop: stops }),
 		...(bias === undefined ? {} : { logit_bias: bias }),
+		...(body.ignore_eos === undefined ? {} : { ignore_eos: body.ignore_eos }),
+		...(body.min_tokens === undefined ? {} : { min_tokens: body.min_tokens }),
 	};
 }

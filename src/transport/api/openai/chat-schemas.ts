@@ -5,7 +5,9 @@
 import { type Static, Type } from '@sinclair/typebox';
 import {
 	chatMessageFields,
+	ignoreEosSchema,
 	logitBiasSchema,
+	minTokensSchema,
 	oneOf,
 	seedMax,
 	strict,
@@ -23,8 +25,8 @@ const tokens = (description: string) => Type.Optional(Type.Integer({ minimum: 1,
 
 /** The most answers to one request. */
 export const choicesMax = 64;
-/** The most stop strings, as OpenAI has it. */
-const stopsMax = 4;
+/** The most stop strings: those of a native task. OpenAI has 4, and editors send more. */
+const stopsMax = 32;
 
 const stopText = Type.String({ maxLength: 1024, secret: true });
 
@@ -80,6 +82,8 @@ const sampled = {
 	),
 	n: Type.Optional(Type.Integer({ minimum: 1, maximum: choicesMax, default: 1, description: 'Answers; each is a task of its own' })),
 	logit_bias: Type.Optional(logitBiasSchema),
+	ignore_eos: Type.Optional(ignoreEosSchema),
+	min_tokens: Type.Optional(minTokensSchema),
 	max_tokens: tokens('Most tokens of the answer'),
 	stream: Type.Optional(Type.Boolean({ default: false, description: 'Answer by server-sent events' })),
 	stream_options: Type.Optional(
@@ -87,9 +91,9 @@ const sampled = {
 			{
 				include_usage: Type.Optional(Type.Boolean()),
 				include_obfuscation: Type.Optional(Type.Boolean()),
-				continuous_usage_stats: Type.Optional(Type.Literal(false)),
+				continuous_usage_stats: Type.Optional(Type.Boolean()),
 			},
-			'include_usage: the last chunk tells the tokens',
+			'include_usage: the last chunk tells the tokens; continuous_usage_stats beside it: each chunk tells those so far, as vLLM has it',
 		),
 	),
 	orchestratord: Type.Optional(extensionSchema),

@@ -13,10 +13,13 @@ import { openaiError } from './openai-errors.ts';
 interface Around {
 	readonly before: Buffer;
 	readonly after: Buffer;
+	/** As far as the usage that each chunk tells; null: none does. */
+	readonly toUsage: Buffer | null;
 }
 
 /** Stands for the text of a piece where its surroundings are made: in no name of a model. */
 const place = '\u0000';
+const usageField = '"usage":';
 const placeInJson = JSON.stringify(place).slice(1, -1);
 
 export abstract class ChunkDialect implements Dialect {
@@ -27,6 +30,8 @@ export abstract class ChunkDialect implements Dialect {
 	readonly #object: string;
 	#identity: Identity | null = null;
 	readonly #around: Around[] = [];
+	/** Tokens of each choice that were told, where chunks tell the usage. */
+	readonly #told: number[] = [];
 
 	constructor(context: AnswerContext, prefix: string, object: string) {
 		this.context = context;
@@ -44,7 +49,10 @@ export abstract class ChunkDialect implements Dialect {
 
 	begin(out: ByteSink, choice: number): void {
 		const [before = '', after = ''] = this.textChunk(choice, place).split(placeInJson);
-		this.#around[choice] = { before: Buffer.from(before), after: Buffer.from(after) };
+		const toUsage = this.context.request.continuousUsage
+			? Buffer.from(after.slice(0, after.lastIndexOf(usageField) + usageField.length))
+			: null;
+		this.#around[choice] = { before: Buffer.from(before), after: Buffer.from(after), toUsage };
 		out.text(this.first(choice));
 	}
 
@@ -52,12 +60,17 @@ export abstract class ChunkDialect implements Dialect {
 		out.bytes((this.#around[choice] as Around).before);
 	}
 
-	closeText(out: ByteSink, choice: number): void {
-		out.bytes((this.#around[choice] as Around).after);
+	closeText(out: ByteSink, choice: number, tokens: number): void {
+		const { after, toUsage } = this.#around[choice] as Around;
+		if (toUsage === null) return out.bytes(after);
+		this.count(choice, tokens);
+		out.bytes(toUsage);
+		out.text(`${JSON.stringify(this.#usageSoFar(choice))}}\n\n`);
 	}
 
 	end(out: ByteSink, choice: number, end: EndJson): void {
 		this.usage.add(choice, end);
+		this.#told[choice] = end.tokens_out;
 		out.text(this.endChunk(choice, end.finish_reason));
 	}
 
@@ -74,8 +87,22 @@ export abstract class ChunkDialect implements Dialect {
 		return timingComments(this.context);
 	}
 
-	protected chunk(choice: object): string {
-		return data({ ...this.#head(), choices: [choice], ...(this.context.request.includeUsage ? { usage: null } : {}) });
+	protected chunk<C extends { readonly index: number }>(choice: C): string {
+		const { includeUsage, continuousUsage } = this.context.request;
+		const usage = continuousUsage ? this.#usageSoFar(choice.index) : null;
+		return data({ ...this.#head(), choices: [choice], ...(includeUsage ? { usage } : {}) });
+	}
+
+	/** So many more tokens of a choice are about to be told. */
+	protected count(choice: number, tokens: number): void {
+		this.#told[choice] = (this.#told[choice] ?? 0) + tokens;
+	}
+
+	/** As vLLM tells it in each chunk where `continuous_usage_stats` asks for it. */
+	#usageSoFar(choice: number) {
+		const prompt = this.context.tasks[choice]?.tokensIn ?? 0;
+		const completion = this.#told[choice] ?? 0;
+		return { prompt_tokens: prompt, completion_tokens: completion, total_tokens: prompt + completion };
 	}
 
 	#head(): object {

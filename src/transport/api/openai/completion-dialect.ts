@@ -14,6 +14,7 @@ export class CompletionDialect extends ChunkDialect {
 	}
 
 	piece(out: ByteSink, choice: number, token: TokenJson): void {
+		this.count(choice, token.n ?? 1);
 		if (token.c !== undefined || token.t === '') return;
 		const offset = this.#offsets[choice] ?? 0;
 		this.#offsets[choice] = offset + token.t.length;
