@@ -2,10 +2,10 @@
  * A drain, a reload, a killed engine under live streams: what each client saw beside what the engines have on record as made.
  *
  * `--streams` tasks (temperature 0, a seed each) are watched over event streams; once all have their first token it happens. A drain
- * moves the tasks of one of two pools to the other; a reload gives a pool of two replicas another model, one replica after the other; a
+ * moves the tasks of one of two pools to the other; a reload gives a pool of two replicas another model, one replica after the other, while a quarter as many tasks come on top; a
  * kill is a SIGKILL of one of two engine processes. Counted over all streams: `lost` = indices that a stream skips or never gets to,
  * `repeated` and `reordered` = indices that come again or too late, `other` = tokens that no engine has on record for that stream and index,
- * `failed` = streams without their one `end`. All must be 0, else it ends with 1.
+ * `failed` = streams without their one `end`. All must be 0, and a drain and a kill must have moved some, else it ends with 1.
  *
  *   node dist/bench/lifecycle.js [--streams 200] [--tokens 150] [--json FILE]
  */
@@ -117,6 +117,16 @@ function judge(event: string, all: readonly Seen[], record: string): Row {
 	return row;
 }
 
+/** Until each replica has the other model. */
+async function reloaded({ port }: Daemon): Promise<void> {
+	for (;;) {
+		const pool = (await (await fetch(`http://127.0.0.1:${port}/v2/pools/a`)).json()) as { model: string; reloading_to: string | null };
+		if (pool.reloading_to === null && pool.model === 'scripted:other') return;
+		if (pool.reloading_to === null) throw new Error(`the reload has come to ${JSON.stringify(pool)}`);
+		await new Promise((resolve) => setTimeout(resolve, 50));
+	}
+}
+
 /** The process of a replica's engine. */
 function engineOf({ pid }: Daemon, replicaId: string): number {
 	// A child of the thread that started it, not of the first.
@@ -128,7 +138,8 @@ function engineOf({ pid }: Daemon, replicaId: string): number {
 	return Number(found);
 }
 
-const events: readonly (readonly [string, pools: readonly object[], happens: (daemon: Daemon) => Promise<void>])[] = [
+const movers: ReadonlySet<string> = new Set(['drain', 'kill']);
+const events: readonly (readonly [string, pools: readonly object[], happens: (daemon: Daemon) => Promise<void>, more?: number])[] = [
 	[
 		'drain',
 		[
@@ -141,12 +152,13 @@ const events: readonly (readonly [string, pools: readonly object[], happens: (da
 		'reload',
 		[{ id: 'a', replicas: 2, slots: streams }],
 		(daemon) => post(daemon, '/v2/pools/a/reload', { new_model_ref: 'scripted:other' }),
+		Math.ceil(streams / 4),
 	],
 	['kill', [{ id: 'a', replicas: 2, slots: streams }], async (daemon) => void process.kill(engineOf(daemon, 'a-0'), 'SIGKILL')],
 ];
 
 const rows: Row[] = [];
-for (const [event, pools, happens] of events) {
+for (const [event, pools, happens, more = 0] of events) {
 	const bench = new Bench();
 	const folder = mkdtempSync(join(tmpdir(), 'lifecycle-'));
 	const record = join(folder, 'made.tsv');
@@ -176,7 +188,10 @@ for (const [event, pools, happens] of events) {
 		);
 		await ready;
 		await happens(daemon);
-		rows.push(judge(event, await Promise.all(all), readFileSync(record, 'utf8').trim()));
+		for (let seed = streams; seed < streams + more; seed += 1) all.push(stream(daemon, seed, () => undefined));
+		const seen = await Promise.all(all);
+		if (event === 'reload') await reloaded(daemon);
+		rows.push(judge(event, seen, readFileSync(record, 'utf8').trim()));
 	} finally {
 		await bench.close();
 		rmSync(folder, { recursive: true, force: true });
@@ -196,4 +211,6 @@ const text = [
 	]),
 ].join('\n\n');
 report('lifecycle', text, options.json, { rows });
-if (rows.some((row) => row.lost + row.repeated + row.reordered + row.other + row.failed > 0)) process.exitCode = 1;
+const isWrong = (row: Row): boolean =>
+	row.lost + row.repeated + row.reordered + row.other + row.failed > 0 || (movers.has(row.event) && row.moved === 0);
+if (rows.some(isWrong)) process.exitCode = 1;

@@ -57,12 +57,13 @@ export async function reloadPool(
 	terminal: Terminal,
 	lookAgainMs = 500,
 ): Promise<ExitCode> {
-	await postJson(client, `${pathOf(poolId)}/reload`, { new_model_ref: model });
-	terminal.note(`${poolId} is being reloaded with ${model}`);
+	// By the name that the daemon has for it.
+	const wanted = text((await postJson(client, `${pathOf(poolId)}/reload`, { new_model_ref: model }))['new_model_ref']) || model;
+	terminal.note(`${poolId} is being reloaded with ${wanted}`);
 	const pool = await settled(client, poolId, lookAgainMs);
-	const serves = text(pool['model']) === model;
+	const serves = text(pool['model']) === wanted;
 	if (json) tell(terminal, pool);
-	else if (serves) tell(terminal, `${poolId} serves ${model}`);
+	else if (serves) tell(terminal, `${poolId} serves ${wanted}`);
 	else terminal.say(text(pool['last_error']) || `${poolId} serves ${text(pool['model'])}`);
 	return serves ? exitCodes.ok : exitCodes.failure;
 }

@@ -4,7 +4,7 @@
  */
 import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { Telemetry } from '../actors/kernel/telemetry.ts';
-import type { EngineDriver, EngineLife, LifeNews } from '../actors/serving/engine-life.ts';
+import type { EngineDriver, EngineLife, LifeNews, ModelChange } from '../actors/serving/engine-life.ts';
 import { failure } from '../actors/serving/failure.ts';
 import type { ReplicaFacts, ReplicaSpec } from '../actors/serving/messages.ts';
 import { type DevicesFound, deviceLabel, freeBytesOf, maskProblem, visible } from './devices.ts';
@@ -32,9 +32,10 @@ export class DevicesDriver implements EngineDriver {
 		return new LifeWithDevices(spec, replica, this.#options);
 	}
 
-	withModel(...change: Parameters<NonNullable<EngineDriver['withModel']>>): ReturnType<NonNullable<EngineDriver['withModel']>> {
-		const answer = this.#options.driver.withModel?.(...change);
-		return answer ?? { ok: false, failure: failure('INVALID_PARAMS', 'the model of this engine cannot be changed') };
+	withModel(settings: unknown, model: string, answer: (change: ModelChange) => void): void {
+		const { driver } = this.#options;
+		if (driver.withModel !== undefined) driver.withModel(settings, model, answer);
+		else answer({ ok: false, failure: failure('INVALID_PARAMS', 'the model of this engine cannot be changed') });
 	}
 
 	emptyCaches(spec: ReplicaSpec): string | null {

@@ -70,10 +70,9 @@ export class HostProcessDriver implements EngineDriver {
 		return new HostProcessLife(spec, replica, this.#options);
 	}
 
-	withModel(settings: unknown, model: string): ModelChange {
-		const { withModel } = this.#options;
-		if (withModel !== undefined) return withModel(settings, model);
-		return { ok: false, failure: failure('INVALID_PARAMS', 'the model of this engine cannot be changed') };
+	withModel(settings: unknown, model: string, answer: (change: ModelChange) => void): void {
+		const unchangeable = failure('INVALID_PARAMS', 'the model of this engine cannot be changed');
+		answer(this.#options.withModel?.(settings, model) ?? { ok: false, failure: unchangeable });
 	}
 }
 

@@ -167,7 +167,11 @@ function byProvider(elsewhere: EngineDriver, managed: EngineDriver, own: EngineD
 		isManagedSettings(settings) ? managed : isUpstreamSettings(settings) ? elsewhere : own;
 	return {
 		start: (spec, replica) => driverOf(spec.settings).start(spec, replica),
-		withModel: (settings, model) => driverOf(settings).withModel?.(settings, model) ?? unchangeable,
+		withModel(settings, model, answer) {
+			const driver = driverOf(settings);
+			if (driver.withModel === undefined) answer(unchangeable);
+			else driver.withModel(settings, model, answer);
+		},
 		emptyCaches: (spec) => driverOf(spec.settings).emptyCaches?.(spec) ?? null,
 	};
 }

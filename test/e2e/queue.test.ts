@@ -86,9 +86,19 @@ describe('several pools', () => {
 	let daemon: Daemon;
 	before(async () => {
 		const shared = { aliases: ['both'] };
+		const long = { model: 'scripted:long', ctx: 8_192, max_tokens_out: 8_000, scripted: endless };
 		const loads = { scripted: { decode_tokens_per_s: 200, tokens: 20, load_ms: 1_500 } };
 		daemon = await startDaemon({
-			config: { pools: [pool('a', { ...shared, slots: 4 }), pool('b', shared), pool('other'), pool('slow', loads)] },
+			config: {
+				pools: [
+					pool('a', { ...shared, slots: 4 }),
+					pool('b', shared),
+					pool('other'),
+					pool('slow', loads),
+					pool('long', long),
+					pool('twin', long),
+				],
+			},
 		});
 	});
 	after(() => daemon.stop());
@@ -175,6 +185,36 @@ describe('several pools', () => {
 			Math.abs(waitedMs - Number(accepted['predicted_start_ms'])) < 1_500,
 			`${waitedMs}, ${String(accepted['predicted_start_ms'])}`,
 		);
+	});
+
+	it('a drained one ends at its deadline what no other can go on with, with WORKER_RESET, and serves again when it may', async () => {
+		const long = { model_ref: 'scripted:long', prompt: 'x', max_tokens: 5_000 };
+		// One that could go on elsewhere, were the other not drained as well, and one that is bound to its slot.
+		const bodies = [
+			{ ...long, placement: { pin_pool_id: 'long' } },
+			{ ...long, determinism: 'strict', placement: { pin_pool_id: 'twin' } },
+		];
+		const running = await Promise.all(
+			bodies.map(async (body) => {
+				const { task_id: id } = await submit(daemon.url, body);
+				const watch = await Watch.open(daemon.url, id);
+				return { id, watch, begun: await watch.until('token') };
+			}),
+		);
+		const drainedAt = performance.now();
+		for (const id of ['long', 'twin']) await post(daemon, `/v2/pools/${id}/drain`, { deadline_ms: 500 }, 202);
+		for (const { id, watch, begun } of running) {
+			const seen = [...begun, ...(await watch.all())];
+			checkOrder(seen);
+			assert.equal(seen.at(-1)?.data['code'], 'WORKER_RESET', JSON.stringify(seen.at(-1)));
+			assert.equal((await getJson(daemon, `/v2/tasks/${id}/result`, 502))['code'], 'WORKER_RESET');
+		}
+		assert.ok(performance.now() - drainedAt >= 490, 'not before its deadline');
+		for (const id of ['long', 'twin']) {
+			await post(daemon, `/v2/pools/${id}/undrain`, {}, 202);
+			const { task_id: next } = await submit(daemon.url, { ...long, max_tokens: 3, placement: { pin_pool_id: id } });
+			assert.equal((await (await Watch.open(daemon.url, next)).all()).at(-1)?.name, 'end', 'its one slot is free');
+		}
 	});
 
 	it('names what is wrong with an order', async () => {

@@ -86,6 +86,10 @@ describe('a reload', () => {
 		assert.equal(await story(), before);
 		const missing = await reloaded('real', `file:${file('missing.gguf')}`);
 		assert.match(missing.last_error ?? '', /model file not found/);
+		// In another spelling it is the same model.
+		const same = await postJson(daemon.url, '/v2/pools/real/reload', { new_model_ref: `file://${builtIn}` });
+		assert.deepEqual([same.status, await same.json()], [202, { pool_id: 'real', new_model_ref: `file:${builtIn}` }]);
+		assert.equal((await pool('real')).reloading_to, null);
 		const copy = await reloaded('real', `file:${file('copy.gguf')}`);
 		assert.deepEqual([copy.model, copy.state, copy.last_error], [`file:${file('copy.gguf')}`, 'ready', null]);
 		assert.equal(await story(), before);

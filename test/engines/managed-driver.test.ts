@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { silentTelemetry } from '../../src/actors/kernel/telemetry.ts';
-import type { LifeNews } from '../../src/actors/serving/engine-life.ts';
+import type { LifeNews, ModelChange } from '../../src/actors/serving/engine-life.ts';
+import { packageRoot } from '../../src/config-root.ts';
 import { CacheFolders } from '../../src/engines/managed/cache-folders.ts';
 import { LogFiles } from '../../src/engines/managed/log-files.ts';
 import { ManagedDriver } from '../../src/engines/managed/managed-driver.ts';
@@ -113,10 +114,38 @@ test('one that is stopped before it was started is never started', async () => {
 	assert.equal(lines.length, before);
 });
 
+function changeTo(model: string, more: Partial<ManagedSettings> = {}): ModelChange {
+	const changes: ModelChange[] = [];
+	driver.withModel({ ...settings, ...more }, model, (change) => changes.push(change));
+	assert.ok(changes[0] !== undefined && changes.length === 1);
+	return changes[0];
+}
+
 test('another model is another word in its command; where the command names none it cannot be changed', () => {
-	const change = driver.withModel(settings, 'file:/models/other.gguf');
-	assert.deepEqual(change.ok && change.settings, { ...settings, modelWord: '/models/other.gguf' });
-	assert.equal(driver.withModel({ ...settings, modelWord: null }, 'x').ok, false);
+	const other = join(folder, 'other.bin');
+	writeFileSync(other, 'weights');
+	const change = changeTo(`file:${other}`);
+	assert.deepEqual(change.ok && change.settings, { ...settings, modelWord: other });
+	const named = changeTo('hf:org/other');
+	assert.deepEqual(named.ok && named.settings, { ...settings, modelWord: 'org/other' });
+	assert.equal(changeTo('x', { modelWord: null }).ok, false);
+	rmSync(other);
+});
+
+test('a model file that is not there, or is none for llama-server, is refused before anything is stopped for it', () => {
+	const refused = (model: string, more: Partial<ManagedSettings> = {}): string => {
+		const change = changeTo(model, more);
+		return change.ok ? '' : `${change.failure.code} ${change.failure.message}`;
+	};
+	const nowhere = join(folder, 'nowhere.gguf');
+	assert.equal(refused(`file:${nowhere}`), `NOT_FOUND model file not found: ${nowhere}`);
+	const text = join(folder, 'text.gguf');
+	writeFileSync(text, 'no weights');
+	assert.equal(refused(`file:${text}`), '');
+	assert.match(refused(`file:${text}`, { engine: 'llamacpp' }), /^INVALID_PARAMS model file .*text\.gguf: /);
+	assert.equal(refused(`file:${join(packageRoot(), 'models', 'tiny-chat.gguf')}`, { engine: 'llamacpp' }), '');
+	assert.equal(refused(`file:${folder}`), '', 'some engines load folders');
+	rmSync(text);
 });
 
 test('a file of what an engine writes keeps its last lines, in two parts of bounded size, for its user alone', async () => {

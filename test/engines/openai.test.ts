@@ -192,6 +192,20 @@ describe('an OpenAI endpoint', () => {
 		assert.deepEqual(fake.server.strayed, []);
 	});
 
+	it('is to serve another model only where it has that, as it says itself before anything is stopped', async () => {
+		const fake = new FakeOpenai();
+		const url = await fake.server.listen();
+		const looked = await lookAt(upstreamSettings('openai', url));
+		const has = await looked.withModel('gpt-fake');
+		assert.deepEqual(has.ok && has.settings, upstreamSettings('openai', url, { model: 'gpt-fake' }));
+		const other = await looked.withModel('gpt-other');
+		assert.match(other.ok ? '' : other.failure.message, /gpt-other/);
+		looked.close();
+		await fake.server.close();
+		const away = await looked.withModel('gpt-fake');
+		assert.match(away.ok ? '' : away.failure.message, /no answer from the engine/);
+	});
+
 	it('is read the same when each delta hides its length', async () => {
 		const fake = new FakeOpenai();
 		const looked = await lookAt(upstreamSettings('openai', await fake.server.listen()));

@@ -1,6 +1,6 @@
 /** An engine over HTTP as the daemon has it, for tests: looked at until it is ready, with the port that its tasks go through. */
 import { silentTelemetry, type Telemetry } from '../../src/actors/kernel/telemetry.ts';
-import type { LifeNews } from '../../src/actors/serving/engine-life.ts';
+import type { LifeNews, ModelChange } from '../../src/actors/serving/engine-life.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
 import type { ReplicaFacts } from '../../src/actors/serving/messages.ts';
 import type { UpstreamEngine } from '../../src/engines/upstream/adapter.ts';
@@ -31,6 +31,8 @@ export interface Looked {
 	readonly failure: Failure | null;
 	/** Asks which leases it works on, of those that nobody holds. */
 	audit(revoked: readonly string[]): Promise<readonly string[]>;
+	/** What its pool would be reloaded with. */
+	withModel(model: string): Promise<ModelChange>;
 	/** The gauge of its KV cache has been set to that. */
 	hasKvUsage(value: number): Promise<void>;
 	close(): void;
@@ -77,6 +79,7 @@ export async function lookAt(settings: UpstreamSettings, lookEveryMs = 5_000): P
 			if (told.type !== 'life-audited') throw new Error(`not audited: ${told.type}`);
 			return told.busyLeases;
 		},
+		withModel: (model) => new Promise((resolve) => driver.withModel(settings, model, resolve)),
 		async hasKvUsage(value) {
 			while (!kvUsage.includes(value)) await new Promise<void>((resolve) => seen.push(resolve));
 		},

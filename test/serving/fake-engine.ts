@@ -92,6 +92,10 @@ export class FakeEngines implements EngineDriver {
 	starts = 0;
 	/** Models that are found wrong before anything is stopped, and those that look right and do not load. */
 	readonly wrongModels = new Set<string>();
+	/** Other names of what the pool has. */
+	readonly sameModels = new Set<string>();
+	/** How a model is looked at; null: at once. */
+	looks: ((answer: (change: ModelChange) => void) => void) | null = null;
 	readonly brokenModels = new Set<string>();
 	/** Of each start. */
 	readonly models: string[] = [];
@@ -118,9 +122,10 @@ export class FakeEngines implements EngineDriver {
 		return life;
 	}
 
-	withModel(settings: unknown, model: string): ModelChange {
-		if (this.wrongModels.has(model)) return { ok: false, failure: failure('INVALID_PARAMS', `${model} is cut off`) };
-		return { ok: true, settings: { ...(settings as object), model } };
+	withModel(settings: unknown, model: string, answer: (change: ModelChange) => void): void {
+		if (this.looks !== null) this.looks(answer);
+		else if (this.wrongModels.has(model)) answer({ ok: false, failure: failure('INVALID_PARAMS', `${model} is cut off`) });
+		else answer({ ok: true, settings: this.sameModels.has(model) ? settings : { ...(settings as object), model } });
 	}
 
 	emptyCaches({ replicaId }: ReplicaSpec): string | null {

@@ -1,7 +1,10 @@
 /** A pool gets another model, one replica after the other, under tasks; what does not work is undone. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { ModelChange } from '../../src/actors/serving/engine-life.ts';
+import { failure } from '../../src/actors/serving/failure.ts';
 import { ControlWorld } from './control-world.ts';
+import { poolSpec } from './summaries.ts';
 
 const a = 'scripted:demo';
 const b = 'scripted:other';
@@ -50,6 +53,49 @@ test('the same model is no reload; a model that is wrong stops nothing, and last
 	assert.equal(world.view().lastError, `the reload to ${b} was not begun: ${b} is cut off`);
 	assert.equal(world.control('nowhere', reload(b))?.code, 'NOT_FOUND');
 	world.submit('task').finish();
+	world.assertQuiet();
+});
+
+test('a model is the same by whatever name of a pool it is called, and where it would be started with the same settings', () => {
+	const other = poolSpec({ poolId: 'other', model: 'file:/models/m.gguf', aliases: ['small'] });
+	const world = ControlWorld.ready([poolSpec({ aliases: ['default', 'chat'] }), other]);
+	for (const name of ['pool', 'chat', a]) {
+		assert.equal(world.control('pool', reload(name)), null);
+		assert.equal(world.controlled?.model, a);
+	}
+	for (const name of ['small', 'other', 'file:/models/m.gguf']) {
+		assert.equal(world.control('other', reload(name)), null);
+		assert.equal(world.controlled?.model, 'file:/models/m.gguf');
+	}
+	assert.equal(world.control('other', purge({ models: ['small'], drainFirst: false })), null);
+	world.host.advance(1_000);
+	assert.equal(world.engines.starts, 3, 'a purge is no reload');
+	world.engines.sameModels.add('file:/models/link-to-m.gguf');
+	assert.equal(world.control('other', reload('file:/models/link-to-m.gguf')), null);
+	world.host.advance(1_000);
+	assert.deepEqual([world.engines.starts, world.view('other').reloadingTo, world.view('other').lastError], [3, null, null]);
+	assert.equal(world.control('pool', reload('small')), null);
+	world.host.advance(1_000);
+	assert.deepEqual([world.view('pool').model, world.engines.models.at(-1)], ['file:/models/m.gguf', 'pool-0 file:/models/m.gguf']);
+	world.assertQuiet();
+});
+
+test('a driver may take its time to look at a model: nothing is stopped for it before, and one that is wrong stops nothing', () => {
+	const world = ControlWorld.ready(two);
+	const answers: ((change: ModelChange) => void)[] = [];
+	world.engines.looks = (answer) => void answers.push(answer);
+	assert.equal(world.control('pool', reload(b)), null);
+	world.host.advance(1_000);
+	assert.deepEqual([world.engines.starts, world.view().reloadingTo, answers.length], [2, b, 1]);
+	answers[0]?.({ ok: false, failure: failure('NOT_FOUND', 'the engine does not have it') });
+	world.host.advance(1_000);
+	assert.deepEqual([world.engines.starts, world.view().reloadingTo], [2, null]);
+	assert.match(world.view().lastError ?? '', /was not begun: the engine does not have it/);
+	assert.equal(world.control('pool', reload(b)), null);
+	world.host.advance(10);
+	answers.at(-1)?.({ ok: true, settings: { slots: 1, model: b } });
+	world.host.advance(1_000);
+	assert.deepEqual([world.view().model, world.view().reloadingTo, world.engines.starts], [b, null, 4]);
 	world.assertQuiet();
 });
 

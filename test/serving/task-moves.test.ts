@@ -37,7 +37,15 @@ function running(
 	more: Partial<TaskRequest> = {},
 	grant: Grant = {},
 ): Slot & { readonly task: TaskView } {
-	const task = world.queued('a', more);
+	const { answers } = world.open('a', more);
+	// What its tools take in the prompt nobody knows but the engine.
+	for (const asked of world.decode.counts) asked.tell({ type: 'prompt-counted', tokens: 5 });
+	world.run();
+	world.control.queue('a', 0);
+	world.run();
+	const [answer] = answers;
+	assert.ok(answer?.type === 'task-opened');
+	const { task } = answer;
 	const slot = granted(world, grant);
 	say(world, slot.generation, 0, tokens);
 	return { task, ...slot };
@@ -73,10 +81,12 @@ for (const how of ['its connection is lost', 'its pool says so'] as const) {
 		const phases: string[] = [];
 		const { task, ...first } = running(world, 3);
 		task.log.subscribe(() => phases.push(task.phase));
+		assert.equal(task.tokensCached, 1);
 		if (how === 'its connection is lost') first.generation.failed(gone);
 		else world.control.tell('a', { type: 'replica-lost', lease: first.lease, failure: gone });
 		world.run();
 		assert.deepEqual([task.state, task.phase], ['queued', 'migrated']);
+		assert.equal(task.tokensCached, 0, 'what its slot had of the prompt is lost to it');
 		assert.deepEqual(settled(world, first), [['moved', 'unknown', 3, 'replica-lost']]);
 		world.host.advance(100);
 		const { summary } = world.control.submits('a').at(-1) ?? assert.fail();
@@ -198,6 +208,8 @@ const bound: readonly [string, Partial<TaskRequest>, Grant][] = [
 	['strict', { strict: true }, {}],
 	['with a grammar', { sampling: { ...taskRequest('').sampling, grammar: 'root ::= "x"' } }, {}],
 	['with a schema', { sampling: { ...taskRequest('').sampling, jsonSchema: { type: 'string' } } }, {}],
+	['that answers in JSON', { sampling: { ...taskRequest('').sampling, jsonObject: true } }, {}],
+	['with tools', { input: { kind: 'messages', messages: [], toolUse: { tools: [], choice: 'auto', parallel: false } } }, {}],
 	['under migration: off', {}, { migration: false }],
 	['of an engine that cannot go on', {}, { replica: replicaFacts }],
 ];

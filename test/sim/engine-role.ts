@@ -10,6 +10,7 @@ import type { ReplicaFacts, ReplicaSpec } from '../../src/actors/serving/message
 import { urgentFromEngines } from '../../src/actors/serving/urgent.ts';
 import { replicaFacts } from '../serving/task-requests.ts';
 import type { EngineProcess } from './engine-process.ts';
+import type { PoolSettings } from './plan.ts';
 import type { SimRole, SimThread } from './sim-thread.ts';
 import type { Universe } from './universe.ts';
 
@@ -93,9 +94,9 @@ class SimDriver implements EngineDriver {
 	}
 
 	/** Some models are not there. */
-	withModel(settings: unknown, model: string): ModelChange {
-		if (this.#universe.random.below(4) > 0) return { ok: true, settings };
-		return { ok: false, failure: failure('NOT_FOUND', `${model} is not there`) };
+	withModel(settings: unknown, model: string, answer: (change: ModelChange) => void): void {
+		if (this.#universe.random.below(4) > 0) answer({ ok: true, settings: { ...(settings as PoolSettings), model } });
+		else answer({ ok: false, failure: failure('NOT_FOUND', `${model} is not there`) });
 	}
 
 	/** The thread is gone: its processes end when they see that. */

@@ -204,3 +204,9 @@ function digest(rest: string): ParsedRef {
 function isInnerPath(path: string): boolean {
 	return !path.includes('\\') && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
 }
+
+/** As it is written where it is known; what is no ref stays as it is. */
+export function canonicalRef(text: string): string {
+	const parsed = parseModelRef(text);
+	return parsed.ok ? formatModelRef(parsed.ref) : text;
+}

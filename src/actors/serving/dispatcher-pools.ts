@@ -8,6 +8,7 @@
  *      └─────────────────────┴─────────────────────── begins anew ◄──────────────────────────┘
  * ```
  */
+
 import type { ActorContext } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
 import { failure } from './failure.ts';
@@ -219,12 +220,13 @@ export class DispatcherPools {
 		if (row !== undefined) this.#drainRetired(row);
 	}
 
-	control({ poolId, operation, correlationId, replyTo }: Extract<DispatcherCommand, { type: 'control-pool' }>): void {
+	control({ poolId, operation: asked, correlationId, replyTo }: Extract<DispatcherCommand, { type: 'control-pool' }>): void {
 		const row = this.#rows.get(poolId);
 		if (row === undefined) {
 			replyTo.tell({ type: 'pool-controlled', failure: failure('NOT_FOUND', 'there is no such pool; /v2/pools lists them') });
 			return;
 		}
+		const operation = this.#resolved(asked, row);
 		const barred = operation.kind === 'reload' ? this.#retired.has(operation.model) : operation.kind === 'undrain' && row.retired;
 		if (barred) {
 			const model = operation.kind === 'reload' ? operation.model : row.view.model;
@@ -251,6 +253,15 @@ export class DispatcherPools {
 					: `${poolId} takes tasks again.`,
 		});
 		replyTo.tell({ type: 'pool-controlled', failure: null });
+	}
+
+	/** With models by the names that pools have for them, also those that were called by the id or an alias of a pool. */
+	#resolved(operation: PoolOperation, row: PoolRow): PoolOperation {
+		const rows = [row, ...this.#rows.values()];
+		const modelOf = (name: string): string =>
+			rows.find(({ view }) => view.model === name || view.poolId === name || view.aliases.includes(name))?.view.model ?? name;
+		if (operation.kind === 'reload') return { ...operation, model: modelOf(operation.model) };
+		return operation.kind === 'purge' ? { ...operation, models: operation.models.map(modelOf) } : operation;
 	}
 
 	/** Known here at once: no task is sent there behind it. Null: it takes tasks again. */

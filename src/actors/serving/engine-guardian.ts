@@ -21,10 +21,14 @@ export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadComman
 		return {
 			onMessage(ctx, message) {
 				if (message.type === 'verify-model') {
-					const { engine, settings, model } = message;
-					const change = drivers[engine]?.withModel?.(settings, model) ?? unchangeable(engine);
-					if (change.ok) message.replyTo.tell({ type: 'model-verified', model, settings: change.settings });
-					else message.replyTo.tell({ type: 'model-refused', model, failure: change.failure });
+					const { engine, settings, model, replyTo } = message;
+					const answer = (change: ModelChange): void => {
+						if (change.ok) replyTo.tell({ type: 'model-verified', model, settings: change.settings });
+						else replyTo.tell({ type: 'model-refused', model, failure: change.failure });
+					};
+					const driver = drivers[engine];
+					if (driver?.withModel === undefined) answer(unchangeable(engine));
+					else driver.withModel(settings, model, answer);
 					return 'same';
 				}
 				if (message.type === 'keep-pools') {

@@ -27,8 +27,8 @@ export type ModelChange = { readonly ok: true; readonly settings: unknown } | { 
 export interface EngineDriver {
 	/** Starts a life; every news of it goes to `replica`. */
 	start(spec: ReplicaSpec, replica: ActorRef<LifeNews>): EngineLife;
-	/** What a pool with these settings would start another model with, once that has been looked at. Absent: it cannot be changed. */
-	withModel?(settings: unknown, model: string): ModelChange;
+	/** What a pool with these settings would start another model with, once that has been looked at: nothing is stopped for it before. Absent: it cannot be changed. */
+	withModel?(settings: unknown, model: string, answer: (change: ModelChange) => void): void;
 	/** What the engine of this replica, which does not run now, has cached on the disk is gone; its next life begins without. Null: done, else why not. */
 	emptyCaches?(spec: ReplicaSpec): string | null;
 }

@@ -212,6 +212,8 @@ export type PoolOperation =
 export interface PoolControlled {
 	readonly type: 'pool-controlled';
 	readonly failure: Failure | null;
+	/** Of a reload: what the pool is given, as it names that. */
+	readonly model?: string;
 	/** Of a purge: the folders that are emptied as their engines end. */
 	readonly cacheDirs?: readonly string[];
 }

@@ -193,7 +193,7 @@ export class PoolEngines {
 			reload.refused(model, problem.message);
 		}
 		if (problem === null && answer !== 'same') telemetry.reload('info', `Reloading ${spec.poolId} with ${model}.`);
-		replyTo.tell({ type: 'pool-controlled', failure: problem });
+		replyTo.tell({ type: 'pool-controlled', failure: problem, model });
 	}
 
 	/** Asked again until it is answered: a link that is full drops an answer. False: nobody is there to ask. */

@@ -148,10 +148,11 @@ export class PoolReload {
 		this.#swap?.told.add(row.replicaId);
 	}
 
-	/** False: nobody waits for that any more. */
+	/** False: nobody waits for that any more. Another name of what is served is no other model: then it is over. */
 	verified(to: PoolModel): boolean {
 		if (this.#verifying !== to.ref) return false;
 		this.#verifying = null;
+		if (JSON.stringify(to.settings) === JSON.stringify(this.#model.settings)) return true;
 		this.#swap = swapOf({ from: this.#model, to });
 		return true;
 	}

@@ -5,7 +5,7 @@
  *   starting ── it answers ──→ up ── one token ──→ ready
  *   any      ── its process ends, it is unwell, it is too late, stop ──→ ending ── nothing of it runs ──→ ended
  */
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ActorRef } from '../../actors/kernel/ref.ts';
 import type { EngineDriver, EngineLife, LifeNews, ModelChange } from '../../actors/serving/engine-life.ts';
@@ -15,6 +15,7 @@ import { filledIn, type MacroValues, modelWord } from '../../command-words.ts';
 import { type ChildExit, describeExit } from '../child-process.ts';
 import type { Device } from '../devices.ts';
 import { deviceEnv, replicaNumber } from '../embedded/device-env.ts';
+import { readGgufHeader } from '../embedded/gguf-header.ts';
 import { adapterOf, type UpstreamAdapters, UpstreamProblem } from '../upstream/adapter.ts';
 import { upstreamClient } from '../upstream/upstream-client.ts';
 import type { UpstreamSettings } from '../upstream/upstream-settings.ts';
@@ -62,12 +63,35 @@ export class ManagedDriver implements EngineDriver {
 	}
 
 	/** It is started again with the other model in its command. */
-	withModel(settings: unknown, model: string): ModelChange {
-		const managed = settings as ManagedSettings;
-		// Asked for by name, it is one of several that the engine has.
-		const change = managed.model === null ? { modelWord: modelWord(model) } : { modelWord: modelWord(model), model };
-		if (managed.modelWord !== null) return { ok: true, settings: { ...managed, ...change } };
+	withModel(settings: unknown, model: string, answer: (change: ModelChange) => void): void {
+		answer(changeOf(settings as ManagedSettings, model));
+	}
+}
+
+function changeOf(managed: ManagedSettings, model: string): ModelChange {
+	// Asked for by name, it is one of several that the engine has.
+	const change = managed.model === null ? { modelWord: modelWord(model) } : { modelWord: modelWord(model), model };
+	if (managed.modelWord === null)
 		return { ok: false, failure: failure('INVALID_PARAMS', 'the command of this engine names no model that could be changed') };
+	const problem = model.startsWith('file:') ? fileProblem(modelWord(model), managed) : null;
+	return problem === null ? { ok: true, settings: { ...managed, ...change } } : { ok: false, failure: problem };
+}
+
+/** Of a file or folder that an engine is to load: what is wrong with it whatever the engine's version can do. */
+function fileProblem(path: string, { engine }: ManagedSettings): Failure | null {
+	try {
+		const file = openSync(path, 'r');
+		try {
+			if (engine === 'llamacpp') readGgufHeader(file);
+		} finally {
+			closeSync(file);
+		}
+		return null;
+	} catch (error) {
+		const words = error instanceof Error ? error.message : String(error);
+		return words.startsWith('ENOENT')
+			? failure('NOT_FOUND', `model file not found: ${path}`)
+			: failure('INVALID_PARAMS', `model file ${path}: ${words}`);
 	}
 }
 

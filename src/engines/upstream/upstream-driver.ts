@@ -54,9 +54,15 @@ export class UpstreamDriver implements EngineDriver {
 		return new UpstreamLife(spec, spec.settings as UpstreamSettings, replica, this.#options);
 	}
 
-	/** The engine is asked for another model; whether it has that, it says when it is looked at. */
-	withModel(settings: unknown, model: string): ModelChange {
-		return { ok: true, settings: { ...(settings as UpstreamSettings), model } };
+	/** Each of the pool's engines has to have it, as it says itself. */
+	withModel(settings: unknown, model: string, answer: (change: ModelChange) => void): void {
+		const upstream = settings as UpstreamSettings;
+		const { engine, urls, options = {} } = upstream;
+		const adapter = adapterOf(this.#options.adapters, engine);
+		void Promise.all(urls.map((url) => adapter.look(upstreamClient({ ...upstream, url }), model, options))).then(
+			() => answer({ ok: true, settings: { ...upstream, model } }),
+			(error: unknown) => answer({ ok: false, failure: problemOf(error) }),
+		);
 	}
 }
 

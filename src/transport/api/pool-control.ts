@@ -3,6 +3,7 @@
  * the control thread, which answers once it is under way.
  */
 
+import { canonicalRef } from '../../actors/catalog/model-ref.ts';
 import { failure } from '../../actors/serving/failure.ts';
 import type { PoolControlled, PoolOperation } from '../../actors/serving/messages.ts';
 import type { Handler } from '../http/application.ts';
@@ -42,8 +43,8 @@ export function reloadHandler(parts: FrontParts): Handler {
 	return withOptionalBody(parts, (exchange, json) => {
 		const body = checkReload(json);
 		if (!body.ok) return exchange.fail(body.failure);
-		const model = body.value.new_model_ref;
-		control(parts, exchange, { kind: 'reload', model }, { new_model_ref: model });
+		const model = canonicalRef(body.value.new_model_ref);
+		control(parts, exchange, { kind: 'reload', model }, (controlled) => ({ new_model_ref: controlled.model ?? model }));
 	});
 }
 
@@ -63,7 +64,7 @@ export function purgeHandler(parts: FrontParts): Handler {
 				failure('INVALID_PARAMS', 'purge_engine is false, and neither purge_models nor delete_cache_dirs names anything'),
 			);
 		}
-		const operation = { kind: 'purge', models, drainFirst, force, emptyCaches: caches } as const;
+		const operation = { kind: 'purge', models: models.map(canonicalRef), drainFirst, force, emptyCaches: caches } as const;
 		control(parts, exchange, operation, ({ cacheDirs = [] }) => ({ purging: true, cache_dirs: cacheDirs }));
 	});
 }
