@@ -14,7 +14,7 @@ export interface ListOptions {
 	readonly json: boolean;
 }
 
-export const heading: readonly string[] = ['TASK', 'STATE', 'MODEL', 'POOL', 'PRIORITY', 'IN', 'OUT'];
+export const heading: readonly string[] = ['TASK', 'STATE', 'MODEL', 'POOL', 'PRIORITY', 'IN', 'OUT', 'STARTS'];
 
 /** The newest of them. */
 export function listed(client: DaemonClient, { limit, state, pool }: ListOptions): Promise<TaskPage> {
@@ -79,5 +79,14 @@ export function row(task: JsonObject): string[] {
 		text(task['priority']),
 		String(number(task['tokens_in']) ?? '-'),
 		String(number(task['tokens_out']) ?? '-'),
+		startsOf(task),
 	];
+}
+
+/** Of one that waits: how many are before it, and how long that will take. */
+function startsOf(task: JsonObject): string {
+	const place = number(task['queue_position']);
+	if (text(task['state']) !== 'queued' || place === null) return '-';
+	const startMs = number(task['predicted_start_ms']);
+	return `${place === 0 ? 'next' : `after ${place}`}${startMs === null ? '' : `, in ${(startMs / 1000).toFixed(1)} s`}`;
 }

@@ -15,7 +15,7 @@ const lookAgainMs = 1_000;
 /** Looks in a row without an answer: a daemon that is started again by its parent is back well before. */
 const unansweredMax = 15;
 /** As wide as most values are: rows come one at a time, and stand under each other. */
-const widths = [36, 9, 16, 12, 11, 5, 5];
+const widths = [36, 9, 16, 12, 11, 5, 5, 0];
 
 /** Until Ctrl-C, which is 130. */
 export async function watch(client: DaemonClient, options: ListOptions, terminal: Terminal, everyMs = lookAgainMs): Promise<ExitCode> {

@@ -312,7 +312,7 @@ test('tasks prints a table, or one object a line', async () => {
 	assert.equal(await list(daemon().client, options, table), 0);
 	assert.equal(
 		table.stdout.join(''),
-		'TASK  STATE    MODEL    POOL  PRIORITY     IN  OUT\nT     running  default  p     interactive  3   4\n',
+		'TASK  STATE    MODEL    POOL  PRIORITY     IN  OUT  STARTS\nT     running  default  p     interactive  3   4    -\n',
 	);
 	const lines = fakeTerminal();
 	const asked = daemon();

@@ -45,7 +45,7 @@ function daemonOf(listings: readonly (readonly Task[] | 'away')[], terminal: Fak
 test('away from a terminal each change is one row or one object, tokens are none, and the end of one that is no longer listed is told', async () => {
 	const listings = [
 		[task('A', 'queued', { queue_position: 1 })],
-		[task('B', 'queued', { queue_position: 1 }), task('A', 'running', { tokens_out: 3 })],
+		[task('B', 'queued', { queue_position: 1, predicted_start_ms: 2_540 }), task('A', 'running', { tokens_out: 3 })],
 		[task('B', 'queued', { queue_position: 1 }), task('A', 'running', { tokens_out: 9 })],
 		[task('B', 'running')],
 	];
@@ -61,8 +61,9 @@ test('away from a terminal each change is one row or one object, tokens are none
 	const rows = fakeTerminal();
 	await watch(daemonOf(listings, rows, [done]).client, all, rows, 0);
 	assert.equal(rows.stdout.length, 6);
-	assert.match(rows.stdout[0] ?? '', /^TASK +STATE +MODEL +POOL +PRIORITY +IN +OUT\n$/);
-	assert.match(rows.stdout[4] ?? '', /^A +done +m +p +batch +1 +12\n$/);
+	assert.match(rows.stdout[0] ?? '', /^TASK +STATE +MODEL +POOL +PRIORITY +IN +OUT +STARTS\n$/);
+	assert.match(rows.stdout[3] ?? '', /^B +queued +m +p +batch +1 +0 +after 1, in 2\.5 s\n$/);
+	assert.match(rows.stdout[4] ?? '', /^A +done +m +p +batch +1 +12 +-\n$/);
 	assert.equal(rows.stdout[0]?.indexOf('STATE'), rows.stdout[4]?.indexOf('done'));
 });
 

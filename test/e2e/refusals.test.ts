@@ -146,6 +146,10 @@ const provoked: Readonly<Record<FailureCode, Provoked | string>> = {
 		retriable: false,
 		refused: () => ({ ...plain, max_tokens: 60_000 }),
 		ways: {
+			'a pin to no pool': () => post({ ...plain, placement: { pin_pool_id: 'nobody' } }),
+			'a pin without a pool': () => post({ ...plain, placement: { mode: 'pin' } }),
+			'a pin to a pool that is to be avoided': () => post({ ...plain, placement: { pin_pool_id: 'plain', avoid_pools: ['plain'] } }),
+			'ws submit with a pin to no pool': () => rejected({ op: 'submit', task: { ...plain, placement: { pin_pool_id: 'nobody' } } }),
 			'GET events': () => get(`/v2/tasks/${known}/events`, { 'last-event-id': '999' }),
 			'ws watch': () => rejected({ op: 'watch', task_id: known, after: 999 }),
 			'ws upgrade': () => upgradeRefused({ protocol: 'soap' }),

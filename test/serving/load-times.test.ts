@@ -32,6 +32,9 @@ test('before a model was loaded it is what is configured, and a guess where noth
 	assert.equal(guess.basis, 'guess');
 	assert.ok(guess.p50Ms > 0);
 	assert.equal(guess.possibleMs[0], 0, 'nobody is refused by it');
+	loads.measured('m', 40_000);
+	loads.measured('m', 40_000);
+	assert.deepEqual([loads.left('other', 0).p50Ms, loads.left('other', 0).basis], [40_000, 'guess'], 'as long as another one takes here');
 });
 
 test('the last loads count, of each of the last models', () => {

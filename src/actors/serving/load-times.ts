@@ -54,6 +54,12 @@ export class LoadTimes {
 		if (this.#models.size > modelsMax && oldest !== undefined) this.#models.delete(oldest);
 	}
 
+	/** As long as what was loaded last here, whatever it was. */
+	get #guessMs(): number {
+		const last = [...this.#models.values()].at(-1)?.sorted ?? [];
+		return last[last.length >> 1] ?? guessMs;
+	}
+
 	/** Of a load that has gone on for so long. */
 	left(model: string, elapsedMs: number): LoadLeft {
 		const measured = this.#models.get(model)?.sorted;
@@ -61,7 +67,8 @@ export class LoadTimes {
 		const possibleMs = known.filter((each) => each >= elapsedMs).map((each) => each - elapsedMs);
 		const basis = measured !== undefined ? 'measured' : known.length > 0 ? 'prior' : 'guess';
 		// Longer than any that was known: it may be over at once, or go on for as long as it has.
-		if (possibleMs.length === 0) return anyOf(basis === 'guess' ? Math.max(guessMs - elapsedMs, elapsedMs / 2) : elapsedMs / 2, basis);
+		if (possibleMs.length === 0)
+			return anyOf(basis === 'guess' ? Math.max(this.#guessMs - elapsedMs, elapsedMs / 2) : elapsedMs / 2, basis);
 		return {
 			p50Ms: possibleMs[(possibleMs.length - 1) >> 1] as number,
 			p90Ms: possibleMs[Math.min(possibleMs.length, Math.ceil((possibleMs.length + 1) * 0.9)) - 1] as number,
