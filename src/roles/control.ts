@@ -69,6 +69,7 @@ runRole<ControlConfig, null>(
 				ref.tell({ type: 'configure-pools', ...configured });
 			},
 			metrics: () => telemetry.snapshot(),
+			counted: () => telemetry.counted,
 			inspect: () => ({ stats: system.stats, mailboxes: [...system.mailboxDepths()] }),
 			drain: () => Promise.resolve(),
 			stop: () => Promise.resolve(),

@@ -149,6 +149,7 @@ runRole<EngineConfig, null>(
 			onPeer() {},
 			onMain() {},
 			metrics: () => telemetry.snapshot(),
+			counted: () => telemetry.counted,
 			inspect: () => ({ stats: system.stats }),
 			async drain() {
 				system.drain(guardian);

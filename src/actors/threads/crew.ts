@@ -161,7 +161,7 @@ export class Crew {
 
 	async #collectMetrics(): Promise<string> {
 		const members = [...this.#members.values()];
-		const [own] = await Promise.all([this.#options.ownMetrics(), ...members.map((member) => this.#askMetrics(member))]);
+		const [own] = await Promise.all([this.#options.ownMetrics(), ...members.map((member) => this.#askMetrics(member, false))]);
 		// Read in one go: what a thread leaves when it ends is either with it or kept, never both.
 		const all = [this.#keptMetrics, ...members.map((member) => member.metrics), own].filter((metrics) => metrics !== null);
 		return this.#options.renderMetrics(all);
@@ -169,14 +169,18 @@ export class Crew {
 
 	/** Of threads that may be killed at any moment; a front has last words. */
 	#keepMetrics(): void {
-		for (const member of this.#members.values()) if (member.spec.mayKill) void this.#askMetrics(member);
+		for (const member of this.#members.values()) if (member.spec.mayKill) void this.#askMetrics(member, true);
 	}
 
-	async #askMetrics(member: Member): Promise<void> {
+	async #askMetrics(member: Member, ifCounted: boolean): Promise<void> {
 		const { api, incarnation } = member;
 		if (api === null) return;
-		const late = new Promise<null>((resolve) => setTimeout(resolve, metricsMs, null));
-		const metrics = await Promise.race([api.metrics().catch(() => null), late]);
+		let timer: NodeJS.Timeout | undefined;
+		const late = new Promise<null>((resolve) => {
+			timer = setTimeout(resolve, metricsMs, null);
+		});
+		const metrics = await Promise.race([api.metrics(ifCounted).catch(() => null), late]);
+		clearTimeout(timer);
 		if (metrics !== null && member.incarnation === incarnation && member.api === api) member.metrics = metrics;
 	}
 

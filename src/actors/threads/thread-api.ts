@@ -12,8 +12,8 @@ export interface ThreadApi<Config, Facts> {
 	peerLost(peer: string): void;
 	/** What has changed of its configuration: plain data. A thread that starts later begins with it. */
 	configure(change: unknown): void;
-	/** Metrics of this thread: plain data. */
-	metrics(): Promise<unknown>;
+	/** Metrics of this thread: plain data. `ifCounted`: null unless something was counted since they were told last. */
+	metrics(ifCounted: boolean): Promise<unknown>;
 	/** What the role has to say of itself now: plain data. */
 	inspect(): Promise<unknown>;
 	/** Refuse new work, finish the old within `graceMs`. */

@@ -28,6 +28,8 @@ export interface Role<Facts> {
 	/** See `ThreadApi`. Default: nothing of it may change. */
 	configure?(change: unknown): void;
 	metrics(): Promise<unknown>;
+	/** Grows with all that is counted: while it stands still no counter can fall. Default: nobody knows. */
+	counted?(): number;
 	inspect(): unknown;
 	drain(graceMs: number): Promise<void>;
 	/** See `ThreadApi`. Default: there is nobody who reads. */
@@ -43,7 +45,8 @@ export interface RoleSurroundings {
 	readonly system: ActorSystem;
 }
 
-const beatMs = 250;
+/** A few of them make a thread stuck (`watchdog.ts`); each wakes it, which is most of what an idle thread costs. */
+const beatMs = 500;
 
 /** Serves main. `telemetryOf` and `build` run when main calls `start`. */
 export function runRole<Config, Facts>(
@@ -59,13 +62,17 @@ export function runRole<Config, Facts>(
 	let role: Role<Facts> | null = null;
 	const links = new Map<string, Link>();
 
+	/** Of the last heartbeat. */
+	let lateMs = 0;
 	let dueAt = performance.now() + beatMs;
 	setInterval(() => {
-		const lateMs = Math.max(0, performance.now() - dueAt);
-		dueAt = performance.now() + beatMs;
+		const now = performance.now();
+		lateMs = Math.max(0, now - dueAt);
+		dueAt = now + beatMs;
 		table.beat(birth.row, lateMs);
-		vitals?.show(lateMs);
 	}, beatMs);
+	/** What had been counted when the metrics were told last. */
+	let countedThen = Number.NaN;
 
 	const fail = (message: string, stack: string): void => {
 		const words: ThreadFailed = { kind: 'thread-failed', message, stack, metrics: null };
@@ -86,7 +93,6 @@ export function runRole<Config, Facts>(
 			system = new ActorSystem(new RealHost(telemetryOf(config, birth.name)));
 			vitals = new Vitals(system, birth.name);
 			role = await build(config, { name: birth.name, incarnation: birth.incarnation, system });
-			vitals.show(0);
 			for (const [name, ref] of Object.entries(role.names)) {
 				system.watchExported(system.exportId(ref), (reason) => {
 					if (reason.kind === 'failed') fail(`${name} failed: ${reason.message}`, '');
@@ -119,7 +125,11 @@ export function runRole<Config, Facts>(
 		configure(change: unknown) {
 			role?.configure?.(change);
 		},
-		async metrics() {
+		async metrics(ifCounted: boolean) {
+			const counted = role?.counted?.() ?? Number.NaN;
+			if (ifCounted && counted === countedThen) return null;
+			countedThen = counted;
+			vitals?.show(lateMs);
 			return role?.metrics();
 		},
 		async inspect() {

@@ -1,6 +1,6 @@
 /**
- * How a thread is, as its metrics say it at each heartbeat: its event loop, its actors, their mailboxes. Runs on the worker
- * thread; looks, and changes nothing.
+ * How a thread is, as its metrics say it when they are asked for: its event loop, its actors, their mailboxes. Runs on the worker
+ * thread; looks, and changes nothing. At each heartbeat it would cost an idle thread more than all else that it does.
  */
 import type { ActorSystem } from '../kernel/system.ts';
 

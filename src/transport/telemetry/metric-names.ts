@@ -98,7 +98,7 @@ export const metricSpecs: readonly MetricSpec[] = [
 	gauge('actors', 'Actors that live.', ['thread']),
 	gauge('actor_timers', 'Timers that actors have set.', ['thread']),
 	gauge('actor_asks', 'Questions of actors that have no answer yet.', ['thread']),
-	gauge('mailbox_depth', 'Messages that wait at the heartbeat; of actors that come and go, the most of any.', ['actor'], 'max'),
+	gauge('mailbox_depth', 'Messages that wait; of actors that come and go, the most of any.', ['actor'], 'max'),
 	counter('dead_letters_total', 'Messages that were accepted and never read.', []),
 	histogram(
 		'cancel_latency_ms',

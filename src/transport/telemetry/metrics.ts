@@ -21,6 +21,8 @@ export interface TelemetryOptions {
 }
 
 export interface ThreadTelemetry extends Telemetry {
+	/** Counts and observations so far. */
+	readonly counted: number;
 	/** Plain data, for `main`. Changes nothing. */
 	snapshot(): Promise<MetricsSnapshot>;
 	close(): void;
@@ -43,6 +45,7 @@ export function threadTelemetry(options: TelemetryOptions): ThreadTelemetry {
 }
 
 class PromTelemetry implements ThreadTelemetry {
+	counted = 0;
 	readonly #registry = new Registry();
 	readonly #recorders = new Map<string, Recorder>();
 	readonly #log: Log;
@@ -59,6 +62,7 @@ class PromTelemetry implements ThreadTelemetry {
 	count(metric: string, labels: Labels, by = 1): void {
 		const recorder = this.#recorder(metric, labels);
 		if (recorder.type !== 'counter') throw new Error(`telemetry: ${metric} is a ${recorder.type}, not a counter`);
+		this.counted += 1;
 		recorder.metric.inc(complete(recorder.spec, labels), by);
 	}
 
@@ -71,6 +75,7 @@ class PromTelemetry implements ThreadTelemetry {
 	observe(metric: string, labels: Labels, value: number): void {
 		const recorder = this.#recorder(metric, labels);
 		if (recorder.type !== 'histogram') throw new Error(`telemetry: ${metric} is a ${recorder.type}, not a histogram`);
+		this.counted += 1;
 		// A task records its samples with one and the same object.
 		if (!recorder.seen.has(labels)) {
 			recorder.seen.add(labels);
