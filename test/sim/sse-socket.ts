@@ -39,9 +39,9 @@ export class SseSocket implements ResponseSink {
 		throw new Error('an event stream is started, not answered at once');
 	}
 
-	write(bytes: Uint8Array): boolean {
-		if (this.closed || bytes.length === 0) return this.#backlog.length === 0;
-		const copy = Buffer.from(bytes);
+	write(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
+		if (this.closed || start === end) return this.#backlog.length === 0;
+		const copy = Buffer.from(bytes.subarray(start, end));
 		if (this.#backlog.length > 0 || this.#room < copy.length) {
 			this.#backlog.push(copy);
 			return false;

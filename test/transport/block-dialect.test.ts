@@ -58,7 +58,7 @@ function eventsOf(task: FakeTask, dialect: Dialect, how: readonly { readonly byt
 		const { bytes, merged } = how[turn % how.length] as { bytes: number; merged: boolean };
 		const part = feed.next(bytes, merged);
 		assert.ok(part !== null, 'nothing is written, and there is more');
-		read += Buffer.from(part).toString();
+		read += Buffer.from(part.bytes).toString('utf8', part.start, part.end);
 	}
 	return read
 		.split('\n\n')

@@ -57,7 +57,7 @@ describe('a stream in another form', () => {
 				const next = (): boolean => {
 					const { bytes, merged } = how[reader++ % how.length] as { bytes: number; merged: boolean };
 					const part = feed.next(bytes, merged);
-					read += Buffer.from(part ?? []).toString();
+					if (part !== null) read += Buffer.from(part.bytes).toString('utf8', part.start, part.end);
 					return part !== null;
 				};
 				const rounds = Math.max(...choices.map((each) => each.length));
@@ -119,7 +119,7 @@ describe('a stream in another form', () => {
 		} as const;
 		const feed = new DialectFeed(tasks, new ChatDialect({ request, tasks, arrivedAt: 0, now: () => 1, wallNow: () => 1 }));
 		logs[1]?.append('error', JSON.stringify({ code: 'WORKER_RESET', message: 'gone', retriable: true }));
-		const said = Buffer.from(feed.next(1 << 16, false) ?? []).toString();
+		const said = Buffer.from(feed.next(1 << 16, false)?.bytes ?? []).toString();
 		assert.match(said, /^data: \{"error":\{"message":"gone","type":"server_error","code":"WORKER_RESET"/);
 		assert.ok(!said.includes('[DONE]') && feed.finished);
 		assert.equal(tasks[0].finishReason ?? tasks[0].state, 'canceled');

@@ -131,7 +131,7 @@ export class World implements SessionOwner {
 			const due = [...this.#marked, ...this.#more];
 			this.#marked.clear();
 			this.#more.clear();
-			for (const reader of due) reader.pump();
+			for (const reader of due) reader.pump(this.now());
 		}
 	}
 

@@ -60,6 +60,8 @@ export interface ActorContext<in out M> {
 	readonly telemetry: Telemetry;
 	/** Milliseconds on a monotonic clock shared by all threads of the process. */
 	now(): number;
+	/** The same as of a few messages ago in this turn: for what is done at each message, a look at the clock costs too much. */
+	coarseNow(): number;
 	/** A number in [0, 1): seeded under simulation. */
 	random(): number;
 

@@ -48,6 +48,10 @@ export class CellContext<M> implements ActorContext<M>, AskOwner<M>, TimerOwner<
 		return this.#core.host.now();
 	}
 
+	coarseNow(): number {
+		return this.#core.scheduler.lookedAt;
+	}
+
 	random(): number {
 		return this.#core.host.random();
 	}

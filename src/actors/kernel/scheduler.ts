@@ -33,6 +33,8 @@ export class Scheduler {
 	#pending = false;
 	#running = false;
 	messages = 0;
+	/** The time as it was looked at last, at the beginning of the turn or `clockEvery` messages ago. */
+	lookedAt = 0;
 
 	constructor(host: Host, budget: TurnBudget) {
 		this.#host = host;
@@ -84,7 +86,8 @@ export class Scheduler {
 
 	#runQueue(): void {
 		const { activationMax, turnMessagesMax, turnMs } = this.#budget;
-		const until = this.#host.now() + turnMs;
+		this.lookedAt = this.#host.now();
+		const until = this.lookedAt + turnMs;
 		let handled = 0;
 		let lookAt = clockEvery;
 		for (let runnable = this.#queue.shift(); runnable !== undefined; runnable = this.#queue.shift()) {
@@ -96,7 +99,8 @@ export class Scheduler {
 			if (handled >= turnMessagesMax) return;
 			if (handled >= lookAt) {
 				lookAt = handled + clockEvery;
-				if (this.#host.now() > until) return;
+				this.lookedAt = this.#host.now();
+				if (this.lookedAt > until) return;
 			}
 		}
 	}

@@ -22,10 +22,11 @@ const eventField = '\nevent: '.length;
 const tokenHeadBytes = '\nevent: token\ndata: '.length;
 const frameTail = Buffer.from('\n\n');
 const frameTailBytes = frameTail.length;
-const noWatchers: readonly (() => void)[] = [];
 
 interface Chunk {
 	bytes: Buffer;
+	/** Of `bytes`: all that is done for each token is done through it. */
+	view: DataView;
 	readonly firstSeq: number;
 	used: number;
 	count: number;
@@ -33,6 +34,7 @@ interface Chunk {
 
 /** Where a frame of no known length is written when it may not fit what is left of a chunk; one a thread. */
 let scratch = Buffer.alloc(0);
+let scratchView = viewOf(scratch);
 
 export class EventLog implements EventLogView {
 	lastSeq: number;
@@ -50,7 +52,11 @@ export class EventLog implements EventLogView {
 
 	readonly firstSeq: number;
 	#chunks: Chunk[] = [];
-	#watchers = noWatchers;
+	/** The last of them: that which is written to, and which live watchers read. */
+	#last: Chunk | null = null;
+	/** The first who subscribed, as a rule the only one, and those who came later. */
+	#watcher: (() => void) | null = null;
+	#others: readonly (() => void)[] | null = null;
 
 	constructor(bytesExpected: number, firstSeq = 1) {
 		this.bytesExpected = bytesExpected;
@@ -60,7 +66,7 @@ export class EventLog implements EventLogView {
 
 	/** Somebody wants to hear of what comes. */
 	get watched(): boolean {
-		return this.#watchers.length > 0;
+		return this.#watcher !== null;
 	}
 
 	/** Logs `started`, or the terminal event. `json` is one line. */
@@ -86,17 +92,20 @@ export class EventLog implements EventLogView {
 		const from = pieces.bytes;
 		const end = pieces.end;
 		let at = pieces.start;
-		let chunk = this.#chunks[this.#chunks.length - 1];
+		let chunk = this.#last;
 		while (at < end) {
 			const bytes = recordBytes(from, at, end);
 			if (bytes === 0) break;
 			const seq = this.lastSeq + 1;
 			const most = tokenFrameBytesMax(bytes);
-			if (chunk !== undefined && roomIn(chunk) >= most) {
-				this.#commit(chunk, writeTokenFrame(chunk.bytes, chunk.used, seq, this.pieces, from, at, bytes));
+			if (chunk !== null && roomIn(chunk) >= most) {
+				this.#commit(chunk, writeTokenFrame(chunk.view, chunk.used, seq, this.pieces, from, at, bytes));
 			} else {
-				if (scratch.length < most) scratch = Buffer.allocUnsafeSlow(Math.max(most, chunkBytesMin));
-				const length = writeTokenFrame(scratch, 0, seq, this.pieces, from, at, bytes);
+				if (scratch.length < most) {
+					scratch = Buffer.allocUnsafeSlow(Math.max(most, chunkBytesMin));
+					scratchView = viewOf(scratch);
+				}
+				const length = writeTokenFrame(scratchView, 0, seq, this.pieces, from, at, bytes);
 				chunk = this.#chunkFor(length);
 				scratch.copy(chunk.bytes, chunk.used, 0, length);
 				this.#commit(chunk, chunk.used + length);
@@ -133,6 +142,7 @@ export class EventLog implements EventLogView {
 	/** Drops every event. Watchers are told, and see `forgotten`. */
 	forget(): void {
 		this.#chunks = [];
+		this.#last = null;
 		this.bytes = 0;
 		this.forgotten = true;
 		this.notify();
@@ -191,25 +201,36 @@ export class EventLog implements EventLogView {
 	}
 
 	subscribe(moved: () => void): () => void {
-		this.#watchers = [...this.#watchers, moved];
+		this.#watch([...this.#all, moved]);
 		let open = true;
 		return () => {
 			if (!open) return;
 			open = false;
 			// Two subscriptions may share one function: drop one.
-			const at = this.#watchers.indexOf(moved);
-			this.#watchers = this.#watchers.filter((_, i) => i !== at);
+			const at = this.#all.indexOf(moved);
+			this.#watch(this.#all.filter((_, i) => i !== at));
 		};
+	}
+
+	get #all(): readonly (() => void)[] {
+		return this.#watcher === null ? [] : [this.#watcher, ...(this.#others ?? [])];
+	}
+
+	#watch(all: readonly (() => void)[]): void {
+		const [first, ...others] = all;
+		this.#watcher = first ?? null;
+		this.#others = others.length === 0 ? null : others;
 	}
 
 	/** Tells the watchers to look: after each append, and by the Task when its standing or phase has changed. */
 	notify(): void {
-		const watchers = this.#watchers;
-		for (let i = 0; i < watchers.length; i++) (watchers[i] as () => void)();
+		const others = this.#others;
+		this.#watcher?.();
+		if (others !== null) for (const moved of others) moved();
 	}
 
 	#commit(chunk: Chunk, end: number): void {
-		chunk.bytes.writeUInt16LE(chunk.used, chunk.bytes.length - offsetBytes * (chunk.count + 1));
+		chunk.view.setUint16(chunk.view.byteLength - offsetBytes * (chunk.count + 1), chunk.used, true);
 		chunk.used = end;
 		chunk.count++;
 		this.lastSeq++;
@@ -217,36 +238,40 @@ export class EventLog implements EventLogView {
 
 	/** A chunk with room for a frame of `frameBytes`: the last one, or a new one. */
 	#chunkFor(frameBytes: number): Chunk {
-		const last = this.#chunks[this.#chunks.length - 1];
-		if (last !== undefined && roomIn(last) >= frameBytes) return last;
+		if (this.#last !== null && roomIn(this.#last) >= frameBytes) return this.#last;
 		// As much again as there is, within what was reserved while that lasts.
 		const wanted = Math.min(Math.max(this.bytes, chunkBytesMin), chunkBytesMax, Math.max(this.bytesExpected - this.bytes, 0));
 		const size = Math.max(wanted, frameBytes + offsetBytes);
-		const chunk: Chunk = { bytes: Buffer.allocUnsafeSlow(size), firstSeq: this.lastSeq + 1, used: 0, count: 0 };
+		const bytes = Buffer.allocUnsafeSlow(size);
+		const chunk: Chunk = { bytes, view: viewOf(bytes), firstSeq: this.lastSeq + 1, used: 0, count: 0 };
 		this.#chunks.push(chunk);
+		this.#last = chunk;
 		this.bytes += size;
 		return chunk;
 	}
 
 	/** The last chunk shrinks to what it holds: a finished task may be kept for minutes. */
 	#trim(): void {
-		const chunk = this.#chunks[this.#chunks.length - 1];
-		if (chunk === undefined) return;
+		const chunk = this.#last;
+		if (chunk === null) return;
 		const offsets = offsetBytes * chunk.count;
 		const whole = chunk.bytes;
 		const exact = Buffer.allocUnsafeSlow(chunk.used + offsets);
 		whole.copy(exact, 0, 0, chunk.used);
 		whole.copy(exact, chunk.used, whole.length - offsets);
 		chunk.bytes = exact;
+		chunk.view = viewOf(exact);
 		this.bytes -= whole.length - exact.length;
 	}
 
 	#chunkOf(seq: number): Chunk | null {
+		const last = this.#last;
+		if (last !== null && seq >= last.firstSeq) return seq <= this.lastSeq ? last : null;
 		const index = this.#indexOf(seq);
 		return index < 0 ? null : (this.#chunks[index] as Chunk);
 	}
 
-	/** Index of the chunk that holds `seq`; −1 when there is none. A live watcher reads the last one. */
+	/** Index of the chunk that holds `seq`; −1 when there is none. */
 	#indexOf(seq: number): number {
 		if (seq > this.lastSeq || this.#chunks.length === 0) return -1;
 		let high = this.#chunks.length - 1;
@@ -270,12 +295,16 @@ export class EventLog implements EventLogView {
 
 /** Frame bytes that still fit beside the offset of the frame. */
 function roomIn(chunk: Chunk): number {
-	return chunk.used >= chunkBytesMax ? 0 : chunk.bytes.length - chunk.used - offsetBytes * (chunk.count + 1);
+	return chunk.used >= chunkBytesMax ? 0 : chunk.view.byteLength - chunk.used - offsetBytes * (chunk.count + 1);
 }
 
 /** Start of the frame at `place`; of the one behind the last: the end of the bytes. */
 function offsetOf(chunk: Chunk, place: number): number {
-	return place === chunk.count ? chunk.used : chunk.bytes.readUInt16LE(chunk.bytes.length - offsetBytes * (place + 1));
+	return place === chunk.count ? chunk.used : chunk.view.getUint16(chunk.view.byteLength - offsetBytes * (place + 1), true);
+}
+
+function viewOf(bytes: Buffer): DataView {
+	return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 function nameOf(bytes: Buffer, at: number): LoggedEventName {

@@ -54,6 +54,8 @@ class Pool implements Behavior<PoolMessage> {
 		this.#pool.queue.age(ctx.now());
 		if (message.type === 'publish-due') this.#tellDispatcher();
 		else if (message.type === 'gauges-due') this.#showGauges();
+		// It changes who is next, and nothing that is told of a pool; and it comes five times a second.
+		else if (message.type === 'tokens-served') this.#slots.served(message.served);
 		else {
 			this.#handle(message);
 			this.#engines.swap();
@@ -74,7 +76,7 @@ class Pool implements Behavior<PoolMessage> {
 		return this.#ending && this.#pool.replicas.rows.length === 0 ? 'stopped' : 'same';
 	}
 
-	#handle(message: Exclude<PoolMessage, { type: 'publish-due' | 'gauges-due' }>): void {
+	#handle(message: Exclude<PoolMessage, { type: 'publish-due' | 'gauges-due' | 'tokens-served' }>): void {
 		switch (message.type) {
 			case 'enqueue':
 				this.#pool.received += 1;
@@ -83,8 +85,6 @@ class Pool implements Behavior<PoolMessage> {
 				return this.#onWithdraw(message.taskId);
 			case 'settle':
 				return this.#slots.settle(message);
-			case 'tokens-served':
-				return this.#slots.served(message.served);
 			case 'report-lease':
 				return this.#slots.reportLease(message);
 			case 'foresee':

@@ -109,21 +109,26 @@ export class TaskContinuation {
 		this.#begun = true;
 	}
 
-	/** The ids of what is logged. Once per batch of tokens. */
-	take({ bytes, start, end, count }: Pieces): void {
-		if (!this.#allowed) return;
+	/** The ids of what is logged are to be told to `take`. */
+	get keepsIds(): boolean {
+		return this.#allowed;
+	}
+
+	/** The ids of what is logged. Once per batch of tokens. False: of what follows they are not wanted any more. */
+	take({ bytes, start, end, count }: Pieces): boolean {
 		let at = start;
 		for (let record = 0; record < count && at < end; record++) {
 			const tokens = bytes[at + 2] as number;
 			const text = recordTextAt(bytes, at);
 			if (((bytes[at + 3] as number) & pieceHasIds) === 0 || !this.#hasRoom(tokens)) {
 				this.#allowed = false;
-				return;
+				return false;
 			}
 			for (let id = at + text - tokenIdBytes * tokens; id < at + text; id += tokenIdBytes)
 				this.#ids[this.#count++] = bytes.readUInt32LE(id);
 			at += text + ((bytes[at] as number) | ((bytes[at + 1] as number) << 8));
 		}
+		return true;
 	}
 
 	/** The engine was gone before it had the request, or (`sure` false) before it said that it had begun: another try repeats nothing. */

@@ -9,7 +9,8 @@ import type { CancelReason } from './task-directory.ts';
 import type { TaskRecord } from './task-record.ts';
 import type { TaskRequest } from './task-request.ts';
 
-const sampleMs = 500;
+/** Between two samples of what a task was served. */
+export const sampleMs = 500;
 
 /** Why a running task leaves its slot and goes on in another. */
 export const moveReasons = ['replica-lost', 'preempted', 'drained'] as const;
@@ -37,10 +38,11 @@ export class TaskTelemetry {
 	#replica: Labels = {};
 	#pool: Labels = {};
 	#genAi: Labels = {};
-	/** Tokens since `#windowAt`, the time of the last token of the window before; the first batch has no gap before it. */
-	#windowTokens = 0;
-	#windowGaps = 0;
+	/** Told so far, until `#windowAt`, the time of the last of them. */
+	#tokensTold = 0;
 	#windowAt = 0;
+	/** Of the window under way: those of its first batch, which has no gap before it. */
+	#ungapped = 0;
 
 	constructor(telemetry: Telemetry, task: TaskRecord, pools: () => readonly PoolView[]) {
 		this.#telemetry = telemetry;
@@ -73,7 +75,7 @@ export class TaskTelemetry {
 
 	/** It has left its slot: what it has made there is told under that one's labels. */
 	left(now: number): void {
-		if (this.#windowTokens > 0) this.#sample(now);
+		this.sample(now);
 	}
 
 	/** It has a slot to go on in. */
@@ -92,22 +94,30 @@ export class TaskTelemetry {
 		this.#log('task-started', `Prefill of ${tokensIn} tokens, ${tokensCached} of them cached.`, { tokens_cached: tokensCached });
 	}
 
+	/** The first tokens have been logged. */
 	firstToken(now: number): void {
 		const waitedMs = now - this.#task.admittedAt;
 		this.#telemetry.observe('latency_first_token_ms', this.#pool, waitedMs);
 		this.#telemetry.observe('gen_ai_server_time_to_first_token', this.#genAi, waitedMs / 1000);
 		this.#windowAt = now;
+		this.#ungapped = this.#task.tokensOut;
 	}
 
-	tokens(now: number, tokens: number): void {
-		this.#windowTokens += tokens;
-		if (tokens !== this.#task.tokensOut) this.#windowGaps += tokens;
-		if (now - this.#windowAt >= sampleMs) this.#sample(now);
+	/** Tells of the tokens since the last sample, the last of which came `at`. */
+	sample(at: number): void {
+		const tokens = this.#task.tokensOut - this.#tokensTold;
+		if (tokens === 0) return;
+		this.#telemetry.count('tokens_out_total', this.#replica, tokens);
+		const gaps = tokens - this.#ungapped;
+		if (gaps > 0) this.#telemetry.observe('inter_token_latency_ms', this.#pool, (at - this.#windowAt) / gaps);
+		this.#tokensTold += tokens;
+		this.#ungapped = 0;
+		this.#windowAt = at;
 	}
 
 	ended(now: number, cut: CancelReason | null): void {
 		const task = this.#task;
-		if (this.#windowTokens > 0) this.#sample(now);
+		this.sample(now);
 		if (cut !== null) this.#telemetry.count('tasks_canceled_total', { ...this.#replica, reason: cut });
 		const errorType = task.state === 'canceled' ? 'canceled' : (task.failure?.code ?? '');
 		this.#telemetry.observe('gen_ai_server_request_duration', { ...this.#genAi, error_type: errorType }, (now - task.admittedAt) / 1000);
@@ -139,14 +149,6 @@ export class TaskTelemetry {
 	/** Something that should not happen and hurts nobody: counted, said once. */
 	odd(event: string, human: string): void {
 		this.#log(event, human, {}, 'warn');
-	}
-
-	#sample(now: number): void {
-		this.#telemetry.count('tokens_out_total', this.#replica, this.#windowTokens);
-		if (this.#windowGaps > 0) this.#telemetry.observe('inter_token_latency_ms', this.#pool, (now - this.#windowAt) / this.#windowGaps);
-		this.#windowTokens = 0;
-		this.#windowGaps = 0;
-		this.#windowAt = now;
 	}
 
 	#relabel(): void {

@@ -25,10 +25,10 @@ import { type Control, TaskClaims } from './task-claims.ts';
 import { nowhere, TaskContinuation } from './task-continuation.ts';
 import type { CancelReason } from './task-directory.ts';
 import { endJson, errorJson, startedJson } from './task-events.ts';
+import { TaskIntake } from './task-intake.ts';
 import type { TaskMessage, TaskSurroundings } from './task-messages.ts';
 import type { Ending, TaskRecord } from './task-record.ts';
 import { type MoveReason, TaskTelemetry } from './task-telemetry.ts';
-import { Watchdog } from './watchdog.ts';
 
 /** An engine that has not acknowledged a cancel by then keeps its slot quarantined. */
 const cancelAcknowledgeMs = 2000;
@@ -50,9 +50,9 @@ class Task implements Behavior<TaskMessage> {
 	readonly #admission: TaskAdmission;
 	readonly #continuation: TaskContinuation;
 	readonly #room: LogRoom;
+	readonly #intake: TaskIntake;
 	/** Null once its last news has come, or has been given up. */
 	#generation: Generation | null = null;
-	#watchdog: Watchdog | null = null;
 	#ending: Ending | null = null;
 	#resting = false;
 	/** Waits to hear that a new control thread knows all that we hold. */
@@ -72,6 +72,7 @@ class Task implements Behavior<TaskMessage> {
 		this.#telemetry = new TaskTelemetry(ctx.telemetry, record, around.pools);
 		this.#continuation = new TaskContinuation(record);
 		this.#room = new LogRoom(record, around.logSpace);
+		this.#intake = new TaskIntake(ctx, { record, telemetry: this.#telemetry, continuation: this.#continuation, room: this.#room });
 		this.#admission = new TaskAdmission(ctx, record, this.#claims, around, this.#continuation, (problem) => this.#fail(problem, null));
 	}
 
@@ -156,9 +157,9 @@ class Task implements Behavior<TaskMessage> {
 			case 'deadline-passed':
 				return this.#fail(failure('DEADLINE_UNMET', `the deadline of ${this.#record.request.deadlineMs} ms passed`), 'deadline');
 			case 'watch':
-				return this.#timedOut(this.#watchdog?.look() ?? null);
+				return this.#timedOut(this.#intake.look());
 			case 'wall-reached':
-				return this.#timedOut(this.#watchdog?.wall() ?? null);
+				return this.#timedOut(this.#intake.wall());
 			case 'cancel-overdue':
 				return this.#onCancelOverdue();
 			case 'send-again':
@@ -226,27 +227,16 @@ class Task implements Behavior<TaskMessage> {
 		if (record.log.lastSeq === 0) record.log.append('started', startedJson(record, news.standing));
 		if (left === null) this.#telemetry.placed();
 		else this.#telemetry.movedOn(this.#ctx.now(), left);
-		this.#watchdog = new Watchdog(this.#ctx, news.timeouts, record.ranMsBefore);
-		this.#generation = this.#around.decode.start(replica, this.#continuation.begin(news), this.#ctx.self);
+		const request = this.#continuation.begin(news);
+		this.#intake.begin(news.timeouts);
+		this.#generation = this.#around.decode.start(replica, request, this.#ctx.self);
 	}
 
 	/** The hot path: once per batch of tokens. */
 	#onPieces(pieces: Pieces): void {
 		if (this.#ending !== null || this.#generation === null) return;
-		const record = this.#record;
-		const { log } = record;
-		const now = this.#ctx.now();
-		this.#watchdog?.heard(now);
-		if (record.phase !== 'decode') {
-			if (record.firstTokenAt === null) this.#telemetry.firstToken(now);
-			record.decode(now);
-		}
-		const before = log.tokens;
-		const whole = log.appendPieces(pieces);
-		this.#telemetry.tokens(now, log.tokens - before);
-		if (whole) this.#continuation.take(pieces);
-		if (!whole) this.#fail(failure('WORKER_RESET', 'the engine sent a token record that is not whole'), 'watchdog');
-		else if (!this.#room.holds()) this.#fail(logFull(), 'watchdog');
+		const problem = this.#intake.take(pieces);
+		if (problem !== null) this.#fail(problem, 'watchdog');
 	}
 
 	#onDecodeNews(news: Exclude<DecodeNews, Pieces>): void {
@@ -287,7 +277,7 @@ class Task implements Behavior<TaskMessage> {
 
 	/** Its pool may not know yet: back to the queue, at the old place. */
 	#tryAgain(slot: 'free' | 'unknown'): void {
-		this.#watchdog?.stop();
+		this.#intake.stop();
 		this.#claims.settle({ ...noWork, outcome: 'unused', slot, reason: 'unreachable' });
 		this.#ctx.setTimer('again', tryAgainMs, { type: 'try-again' });
 	}
@@ -326,7 +316,7 @@ class Task implements Behavior<TaskMessage> {
 		const reason = leaving ?? loss;
 		if (this.#ending !== null || reason === null || !this.#continuation.survives()) return false;
 		this.#ctx.cancelTimer('cancel');
-		this.#watchdog?.stop();
+		this.#intake.stop();
 		const now = this.#ctx.now();
 		const record = this.#record;
 		const work = record.giveBack(now, usage, this.#around.pools());
@@ -382,7 +372,7 @@ class Task implements Behavior<TaskMessage> {
 		if (ending.kind === 'failed') record.log.append('error', errorJson(ending.failure));
 		else record.log.append('end', endJson(record));
 		for (const key of ['deadline', 'count', 'grace', 'again']) this.#ctx.cancelTimer(key);
-		this.#watchdog?.stop();
+		this.#intake.stop();
 		if (record.refused) this.#telemetry.refused();
 		else this.#telemetry.ended(now, ending.kind === 'done' ? null : ending.kind === 'canceled' ? ending.reason : ending.cut);
 		if (this.#admission.admitted) this.#around.ended(record, request);

@@ -13,15 +13,18 @@ import { type JsonPath, rangesOf } from './json-ranges.ts';
 const quote = 0x22;
 const backslash = 0x5c;
 const lf = 0x0a;
-const wordBytes = 4;
+const wordBytes = 8;
 /** Streams differ in what was asked for; ends and beginnings are not learned from. */
 const formsMax = 4;
 
-/** Bytes that are the same in each event, to be compared four at a time. */
+/**
+ * Bytes that are the same in each event, compared eight at a time: as doubles, which are equal when their bits are, but for zeros of
+ * either sign, and no JSON has eight zero bytes. Bits that are no number equal nothing: an event with them is parsed.
+ */
 interface Literal {
 	readonly bytes: Buffer;
-	/** Of `bytes` from its start on, in steps of four; what does not fill the last one is compared singly. */
-	readonly words: Int32Array;
+	/** Of `bytes` from its start on. The last one ends where `bytes` ends, over the one before if need be. */
+	readonly words: Float64Array;
 }
 
 interface Hole {
@@ -38,6 +41,8 @@ interface Form {
 }
 
 const nothing = Buffer.alloc(0);
+/** Bytes of a text that neither end it nor begin an escape nor break it. */
+const inText = new Uint8Array(256).map((_, byte) => (byte < 0x20 || byte === quote || byte === backslash ? 0 : 1));
 /** The bytes that were matched last on this thread, a connection's buffer as a rule, and the view through which they are. */
 let viewed: Buffer = nothing;
 let view = new DataView(viewed.buffer, viewed.byteOffset, viewed.length);
@@ -125,37 +130,31 @@ export class DeltaShape {
 			const { before, isText, path } = holes[index] as Hole;
 			if (!isAt(bytes, at, end, before)) return -1;
 			at += before.bytes.length;
-			const until = !isText ? behindNumber(bytes, at, end) : path === 0 ? this.#behindText(bytes, at, end) : behindText(bytes, at, end);
+			const until = isText ? behindText(bytes, at, end) : behindNumber(bytes, at, end);
 			if (until < 0) return -1;
+			if (path === 0) this.escaped = hadEscape;
 			this.#ranges[2 * path] = at;
 			this.#ranges[2 * path + 1] = until;
 			at = until;
 		}
 		return isAt(bytes, at, end, after) ? at + after.bytes.length : -1;
 	}
-
-	/** Of the text that is read. */
-	#behindText(bytes: Buffer, start: number, end: number): number {
-		const until = behindText(bytes, start, end);
-		this.escaped = false;
-		for (let at = start; at < until; at += 1) {
-			if (bytes[at] !== backslash) continue;
-			this.escaped = true;
-			break;
-		}
-		return until;
-	}
 }
+
+/** Whether the text that `behindText` looked at last has an escape. */
+let hadEscape = false;
 
 /** Where the text whose inside begins at `start` has its quote; −1: it has none, or is no text of JSON. */
 function behindText(bytes: Buffer, start: number, end: number): number {
+	hadEscape = false;
 	for (let at = start; at < end; at += 1) {
 		const byte = bytes[at] as number;
+		if (inText[byte] === 1) continue;
 		if (byte === quote) return at;
-		if (byte === backslash) {
-			at = behindEscape(bytes, at, end) - 1;
-			if (at < 0) return -1;
-		} else if (byte < 0x20) return -1;
+		if (byte !== backslash) return -1;
+		hadEscape = true;
+		at = behindEscape(bytes, at, end) - 1;
+		if (at < 0) return -1;
 	}
 	return -1;
 }
@@ -167,7 +166,11 @@ function look(bytes: Buffer): void {
 
 function literalOf(part: Buffer): Literal {
 	const bytes = Buffer.from(part);
-	const words = Int32Array.from({ length: Math.floor(bytes.length / wordBytes) }, (_, word) => bytes.readInt32LE(word * wordBytes));
+	if (bytes.length < wordBytes) return { bytes, words: new Float64Array(0) };
+	const last = bytes.length - wordBytes;
+	const words = Float64Array.from({ length: Math.ceil(bytes.length / wordBytes) }, (_, word) =>
+		bytes.readDoubleLE(Math.min(word * wordBytes, last)),
+	);
 	return { bytes, words };
 }
 
@@ -175,10 +178,14 @@ function literalOf(part: Buffer): Literal {
 function isAt(bytes: Buffer, at: number, end: number, { bytes: part, words }: Literal): boolean {
 	const { length } = part;
 	if (at + length > end) return false;
-	const count = words.length;
-	for (let word = 0; word < count; word += 1) if (view.getInt32(at + word * wordBytes, true) !== words[word]) return false;
-	for (let rest = count * wordBytes; rest < length; rest += 1) if (bytes[at + rest] !== part[rest]) return false;
-	return true;
+	const last = words.length - 1;
+	if (last < 0) {
+		for (let offset = 0; offset < length; offset += 1) if (bytes[at + offset] !== part[offset]) return false;
+		return true;
+	}
+	const seen = view;
+	for (let word = 0; word < last; word += 1) if (seen.getFloat64(at + word * wordBytes, true) !== words[word]) return false;
+	return seen.getFloat64(at + length - wordBytes, true) === words[last];
 }
 
 /** Where the escape at `at` ends; −1: it is none. */

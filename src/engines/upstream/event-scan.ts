@@ -28,6 +28,12 @@ export class EventTooLong extends Error {}
 
 export class EventScanner {
 	readonly #sink: EventSink;
+	/** What comes next begins an event: nothing of one has come yet. */
+	#fresh = false;
+	/** The line before ended with CR: an LF behind it belongs to that. */
+	#behindCr = false;
+	/** Where the event under way began in the bytes of this read; −1: in another's. */
+	#frameStart = 0;
 	/** The beginning of a line whose end is still to come. */
 	#cut: Buffer[] = [];
 	#cutBytes = 0;
@@ -37,11 +43,7 @@ export class EventScanner {
 	#bytes: Buffer | null = null;
 	#start = 0;
 	#end = 0;
-	/** Where the event under way began in the bytes of this read; −1: in another's. */
-	#frameStart = 0;
 	#name = '';
-	/** The line before ended with CR: an LF behind it belongs to that. */
-	#behindCr = false;
 	#first = true;
 
 	constructor(sink: EventSink) {
@@ -55,7 +57,7 @@ export class EventScanner {
 			this.#behindCr = false;
 			if (bytes[at] === lf) at += 1;
 		}
-		let fresh = this.#idle;
+		let fresh = this.#fresh;
 		this.#frameStart = fresh ? at : -1;
 		while (at < end) {
 			if (fresh) {
@@ -75,13 +77,10 @@ export class EventScanner {
 			else fresh = this.#line(bytes, at, lineEnd, behind);
 			at = behind;
 		}
+		this.#fresh = fresh && at >= end;
+		if (this.#fresh) return;
 		this.#keepData();
 		if (at < end) this.#keepCut(bytes, at, end);
-	}
-
-	/** Nothing of an event has come yet. */
-	get #idle(): boolean {
-		return this.#cutBytes === 0 && this.#data.length === 0 && this.#name === '' && !this.#first;
 	}
 
 	/** A line that came in parts. */

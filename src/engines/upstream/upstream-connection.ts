@@ -5,7 +5,7 @@
 import { connect as connectPlain, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { type Endpoint, serverName } from './endpoint.ts';
-import { ResponseError, type ResponseHeaders, ResponseReader } from './http-response.ts';
+import { ResponseError, type ResponseHeaders, ResponseReader, type ResponseSink } from './http-response.ts';
 
 /** Who hears the answer to one request. After `onEnd` or `onBroken` nothing. */
 export interface AnswerEvents {
@@ -28,25 +28,21 @@ export interface ConnectionEvents {
 /** Of all plain connections of a thread: what was read is used up, or copied, before the next read of any of them. */
 const readBuffer = Buffer.allocUnsafeSlow(64 * 1024);
 
-export class UpstreamConnection {
-	readonly #events: ConnectionEvents;
-	readonly #socket: Socket;
-	readonly #reader: ResponseReader;
-	readonly #connectTimer: NodeJS.Timeout;
+export class UpstreamConnection implements ResponseSink {
+	// What each read looks at comes first: it lies together.
+	readonly #reader = new ResponseReader(this);
 	#answer: AnswerEvents | null = null;
 	#heard = false;
-	#connected = false;
 	#closed = false;
+	#connected = false;
+	readonly #events: ConnectionEvents;
+	readonly #socket: Socket;
+	readonly #connectTimer: NodeJS.Timeout;
 	/** It has carried a request before this one. */
 	used = false;
 
 	constructor(endpoint: Endpoint, connectMs: number, events: ConnectionEvents) {
 		this.#events = events;
-		this.#reader = new ResponseReader({
-			onHead: (status, headers) => this.#answer?.onHead(status, headers),
-			onBody: (bytes, start, end) => this.#answer?.onBody(bytes, start, end),
-			onEnd: (reusable) => this.#onEnd(reusable),
-		});
 		this.#socket = this.#connect(endpoint);
 		this.#socket.setNoDelay(true);
 		this.#socket.setKeepAlive(true, 30_000);
@@ -117,7 +113,17 @@ export class UpstreamConnection {
 		return true;
 	}
 
-	#onEnd(reusable: boolean): void {
+	// ── the reader ───────────────────────────────────────────────────────────────────────────────────────────────
+
+	onHead(status: number, headers: ResponseHeaders): void {
+		this.#answer?.onHead(status, headers);
+	}
+
+	onBody(bytes: Buffer, start: number, end: number): void {
+		this.#answer?.onBody(bytes, start, end);
+	}
+
+	onEnd(reusable: boolean): void {
 		const answer = this.#answer;
 		this.#answer = null;
 		answer?.onReadEnd();

@@ -55,11 +55,11 @@ export class Http2ResponseSink implements ResponseSink {
 		if (head) this.#state = 'ended';
 	}
 
-	write(bytes: Uint8Array): boolean {
+	write(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
 		if (this.#state === 'open') throw new Error('response sink: write before start');
 		if (this.#state !== 'started') return false;
-		if (bytes.length === 0) return !this.#full;
-		this.#stream.write(bytes);
+		if (start === end) return !this.#full;
+		this.#stream.write(bytes.subarray(start, end));
 		this.#full = this.#stream.writableLength > unsentMax;
 		return !this.#full;
 	}

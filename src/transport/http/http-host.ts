@@ -137,10 +137,11 @@ export interface ResponseSink {
 	 */
 	start(status: number, headers: readonly Header[], filler: Buffer): void;
 	/**
-	 * False: the socket refused some of it, which the host keeps. Write nothing more until `onWritable`, but for a few bytes
-	 * that keep the connection alive; true for these says that everything has left and `onWritable` will not be called.
+	 * Writes `bytes[start, end)`, by default all of them; they never change afterwards. False: the socket refused some of it,
+	 * which the host keeps. Write nothing more until `onWritable`, but for a few bytes that keep the connection alive; true for
+	 * these says that everything has left and `onWritable` will not be called.
 	 */
-	write(bytes: Uint8Array): boolean;
+	write(bytes: Uint8Array, start?: number, end?: number): boolean;
 	end(): void;
 	/** Upper bound of the bytes handed over and not yet taken by the kernel's socket buffer. */
 	readonly bufferedBytes: number;

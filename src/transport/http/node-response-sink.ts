@@ -54,12 +54,12 @@ export class NodeResponseSink implements ResponseSink {
 		if (this.#response.req.method === 'HEAD') this.end();
 	}
 
-	write(bytes: Uint8Array): boolean {
+	write(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
 		if (this.#state === 'open') throw new Error('response sink: write before start');
 		if (this.#state !== 'started') return false;
-		if (bytes.length === 0) return !this.#full;
+		if (start === end) return !this.#full;
 		// The log's bytes may be forgotten, never changed: they can wait in the socket's queue as they are.
-		this.#response.write(bytes);
+		this.#response.write(bytes.subarray(start, end));
 		// Not as the socket has it: with TLS that is a quarter of a slice.
 		this.#full = this.#response.writableLength > unsentMax;
 		return !this.#full;

@@ -36,6 +36,22 @@ const bodiless: readonly number[] = [204, 304];
 const nothing = Buffer.alloc(0);
 const drainOnly = (): void => undefined;
 
+/**
+ * Short writes, one or a few tokens each, go through memory of this thread, as views that are made once for each length. It is in the
+ * processor's caches, which the bytes of a log's buffer and what the engine knows of that are not; and nothing is allocated.
+ */
+const shortBytesMax = 512;
+const short = new Uint8Array(shortBytesMax);
+const shortViews: Uint8Array[] = [];
+for (let length = 0; length <= shortBytesMax; length += 1) shortViews.push(short.subarray(0, length));
+/** What `writeCorked` is to write, and what came of it: one closure for all responses of a thread. */
+let corkedRaw: RawResponse | null = null;
+let corkedBytes: Uint8Array = nothing;
+let corkedAccepted = true;
+const writeCorked = (): void => {
+	if (corkedRaw !== null) corkedAccepted = corkedRaw.write(corkedBytes);
+};
+
 export class UwsResponseSink implements ResponseSink {
 	onAborted: (() => void) | null = null;
 	onWritable: (() => void) | null = null;
@@ -50,8 +66,6 @@ export class UwsResponseSink implements ResponseSink {
 	/** A write was refused and has not left yet, as far as is known. */
 	#full = false;
 	#corked = false;
-	#pending: Uint8Array = nothing;
-	#accepted = true;
 
 	/** `head`: the request was a HEAD. `closing`: whether the connection is to end with this response. */
 	constructor(raw: RawResponse, head: boolean, closing: () => boolean, report: BugReport) {
@@ -90,19 +104,25 @@ export class UwsResponseSink implements ResponseSink {
 		});
 	}
 
-	write(bytes: Uint8Array): boolean {
+	write(bytes: Uint8Array, start = 0, end = bytes.length): boolean {
 		if (this.#state === 'open') throw new Error('response sink: write before start');
 		if (this.#state !== 'started') return false;
-		if (bytes.length === 0) return !this.#full;
-		this.#pending = bytes;
+		const length = end - start;
+		if (length === 0) return !this.#full;
+		const raw = this.#raw;
+		corkedRaw = raw;
+		if (length <= shortBytesMax) {
+			for (let offset = 0; offset < length; offset += 1) short[offset] = bytes[start + offset] as number;
+			corkedBytes = shortViews[length] as Uint8Array;
+		} else corkedBytes = length === bytes.length ? bytes : bytes.subarray(start, end);
 		// uncorked, one write is four packets: chunk head and tail, and the bytes between them
-		if (this.#corked) this.#writePending();
-		else this.#raw.cork(this.#writePending);
-		this.#pending = nothing;
-		this.#full = !this.#accepted;
-		if (this.#full) this.bufferedBytes += bytes.length;
-		else this.bufferedBytes = bytes.length <= corkBytes ? bytes.length : 0;
-		return this.#accepted;
+		if (this.#corked) writeCorked();
+		else raw.cork(writeCorked);
+		corkedBytes = nothing;
+		this.#full = !corkedAccepted;
+		if (this.#full) this.bufferedBytes += length;
+		else this.bufferedBytes = length <= corkBytes ? length : 0;
+		return corkedAccepted;
 	}
 
 	end(): void {
@@ -144,10 +164,6 @@ export class UwsResponseSink implements ResponseSink {
 		if (this.#closing()) this.#raw.writeHeader('Connection', 'close');
 		this.#raw.endWithoutBody();
 	}
-
-	readonly #writePending = (): void => {
-		this.#accepted = this.#raw.write(this.#pending);
-	};
 
 	readonly #onRawWritable = (): boolean => {
 		if (this.#state !== 'started') return true;

@@ -7,7 +7,7 @@ import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { TaskView } from '../../actors/serving/task-directory.ts';
 import { standingNow } from '../api/standing.ts';
 import { ByteSink } from './byte-sink.ts';
-import type { Feed } from './feed.ts';
+import type { ByteRange, Feed } from './feed.ts';
 import { type FrameVisitor, type TokenJson, visitFrames } from './token-frames.ts';
 
 /** The end of a task, as it was logged. */
@@ -93,7 +93,7 @@ export class DialectFeed implements Feed {
 		for (const choice of this.#choices) choice.leave();
 	}
 
-	next(bytesMax: number, merged: boolean): Uint8Array | null {
+	next(bytesMax: number, merged: boolean): ByteRange | null {
 		if (this.finished) return null;
 		if (!this.#opened) this.#dialect.open?.(out);
 		this.#opened = true;
@@ -102,7 +102,9 @@ export class DialectFeed implements Feed {
 		do for (const choice of this.#choices) if (!this.#failed) choice.write(share, merged && this.#dialect.unmerged !== true);
 		while (out.used === 0 && !this.#failed && this.hasMore && !this.lost);
 		if (this.#failed || this.#choices.every((choice) => choice.ended)) this.#finish();
-		return out.used === 0 ? null : out.take();
+		if (out.used === 0) return null;
+		const bytes = out.take();
+		return { bytes, start: 0, end: bytes.length };
 	}
 
 	standing(now: number): Uint8Array | null {

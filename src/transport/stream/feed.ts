@@ -2,6 +2,13 @@
  * What a reader of an HTTP stream is sent: the events of one task or several, in the form that its API has. A feed is a cursor in each
  * log, never a buffer; it lives with its watcher, on the front thread.
  */
+export interface ByteRange {
+	/** Never written to again. */
+	readonly bytes: Uint8Array;
+	readonly start: number;
+	readonly end: number;
+}
+
 export interface Feed {
 	/** Whose it is, in logs. */
 	readonly correlationId: string;
@@ -20,7 +27,7 @@ export interface Feed {
 	/** The reader has left. Once. */
 	leave(): void;
 	/** What is new, about `bytesMax` at most (at least one event); null: nothing. `merged`: as few events as may be. */
-	next(bytesMax: number, merged: boolean): Uint8Array | null;
+	next(bytesMax: number, merged: boolean): ByteRange | null;
 	/** There is more than the last `next` gave. */
 	readonly hasMore: boolean;
 	/** Where it stands right now; nothing that is numbered. Null: this API does not tell. */

@@ -1,17 +1,20 @@
 /** The events of one task as its log has them: each slice goes out without a copy. On the front thread. */
+import type { EventLogView } from '../../actors/serving/event-log-view.ts';
 import type { TaskView } from '../../actors/serving/task-directory.ts';
-import type { Feed } from './feed.ts';
+import type { ByteRange, Feed } from './feed.ts';
 import { metricsFrame } from './sse.ts';
 
 export class NativeFeed implements Feed {
-	readonly #task: TaskView;
-	readonly #verbose: boolean;
+	readonly #log: EventLogView;
 	/** The last seq that was handed out. */
 	#cursor: number;
+	readonly #task: TaskView;
+	readonly #verbose: boolean;
 	#unsubscribe: () => void = () => undefined;
 
 	constructor(task: TaskView, after: number, verbose: boolean) {
 		this.#task = task;
+		this.#log = task.log;
 		this.#verbose = verbose;
 		// below the first event there is nothing to write
 		this.#cursor = Math.max(after, task.log.firstSeq - 1);
@@ -22,19 +25,19 @@ export class NativeFeed implements Feed {
 	}
 
 	get hasEnd(): boolean {
-		return this.#task.log.ended;
+		return this.#log.ended;
 	}
 
 	get finished(): boolean {
-		return this.#task.log.ended && this.#cursor >= this.#task.log.lastSeq;
+		return this.#log.ended && this.#cursor >= this.#log.lastSeq;
 	}
 
 	get hasMore(): boolean {
-		return this.#cursor < this.#task.log.lastSeq;
+		return this.#cursor < this.#log.lastSeq;
 	}
 
 	get lost(): boolean {
-		return this.#task.log.forgotten && !this.finished;
+		return this.#log.forgotten && !this.finished;
 	}
 
 	get standingVersion(): number {
@@ -46,7 +49,7 @@ export class NativeFeed implements Feed {
 	}
 
 	attach(moved: () => void): void {
-		this.#unsubscribe = this.#task.log.subscribe(moved);
+		this.#unsubscribe = this.#log.subscribe(moved);
 		this.#task.ref.tell({ type: 'watcher-attached' });
 	}
 
@@ -55,13 +58,12 @@ export class NativeFeed implements Feed {
 		this.#task.ref.tell({ type: 'watcher-gone' });
 	}
 
-	next(bytesMax: number, merged: boolean): Uint8Array | null {
-		const { log } = this.#task;
+	next(bytesMax: number, merged: boolean): ByteRange | null {
+		const log = this.#log;
 		if (this.#cursor >= log.lastSeq) return null;
 		const slice = merged ? log.mergedSlice(this.#cursor, bytesMax) : log.slice(this.#cursor, bytesMax);
-		if (slice === null) return null;
-		this.#cursor = slice.lastSeq;
-		return slice.bytes.subarray(slice.start, slice.end);
+		if (slice !== null) this.#cursor = slice.lastSeq;
+		return slice;
 	}
 
 	standing(now: number): Uint8Array {

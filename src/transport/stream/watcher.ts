@@ -44,10 +44,12 @@ const standingMs = 1000;
 export class Watcher implements Reader {
 	waiting = false;
 	replaying = false;
+	#state: 'live' | 'blocked' | 'behind' | 'closed' = 'live';
 	readonly #feed: Feed;
 	readonly #sink: ResponseSink;
 	readonly #owner: WatcherOwner;
-	#state: 'live' | 'blocked' | 'behind' | 'closed' = 'live';
+	/** Always, not only while it is behind. */
+	readonly #merges: boolean;
 	#writtenAt: number;
 	#progressAt: number;
 	#sentBytes = 0;
@@ -61,6 +63,7 @@ export class Watcher implements Reader {
 		this.#feed = feed;
 		this.#sink = sink;
 		this.#owner = owner;
+		this.#merges = owner.limits.microbatchMs > 0;
 		this.#writtenAt = owner.now();
 		this.#progressAt = this.#writtenAt;
 		sink.onAborted = () => this.#close();
@@ -82,18 +85,19 @@ export class Watcher implements Reader {
 
 	/** The first write: it carries the headers, so there is one even when nothing has happened yet. */
 	open(): void {
+		const now = this.#owner.now();
 		this.#sink.corked(() => {
-			this.pump();
-			if (this.#sentBytes === 0 && !this.isClosed) this.#write(emptyComment);
+			this.pump(now);
+			if (this.#sentBytes === 0 && !this.isClosed) this.#write(emptyComment, now);
 		});
 	}
 
 	/** One bounded write of what is new. */
-	pump(): void {
+	pump(now: number): void {
 		if (this.#state === 'closed' || this.#state === 'blocked') return;
-		if (this.#feed.hasEnd) this.#sink.corked(this.#writeLast);
-		else if (this.#standingDue()) this.#sink.corked(this.#writeWithStanding);
-		else this.#writeSlice();
+		if (this.#feed.hasEnd) this.#sink.corked(() => this.#writeLast(now));
+		else if (this.#standingDue(now)) this.#sink.corked(() => this.#writeWithStanding(now));
+		else this.#writeSlice(now);
 	}
 
 	/** Called about once a second. */
@@ -102,13 +106,13 @@ export class Watcher implements Reader {
 		const quietMs = now - this.#writtenAt;
 		if (this.#state === 'blocked') {
 			if (now - this.#progressAt >= stallMs) this.#sink.abort();
-			else if (quietMs >= commentMs && this.#write(emptyComment)) this.#unblock();
+			else if (quietMs >= commentMs && this.#write(emptyComment, now)) this.#unblock();
 			return;
 		}
 		if (this.#state === 'closed') return;
-		if (!this.#feed.hasEnd && this.#standingDue()) this.pump();
-		else if (heartbeatMs > 0 && quietMs >= heartbeatMs) this.#write(keepAliveComment);
-		else if (!this.#proven && quietMs >= commentMs && this.#sentBytes > fullAfterBytes) this.#prove();
+		if (!this.#feed.hasEnd && this.#standingDue(now)) this.pump(now);
+		else if (heartbeatMs > 0 && quietMs >= heartbeatMs) this.#write(keepAliveComment, now);
+		else if (!this.#proven && quietMs >= commentMs && this.#sentBytes > fullAfterBytes) this.#prove(now);
 	}
 
 	/** Ends the connection; the reader may resume elsewhere. */
@@ -116,51 +120,50 @@ export class Watcher implements Reader {
 		this.#sink.abort();
 	}
 
-	readonly #writeWithStanding = (): void => {
-		this.#writeStanding();
-		if (this.#state !== 'blocked') this.#writeSlice();
-	};
+	#writeWithStanding(now: number): void {
+		this.#writeStanding(now);
+		if (this.#state !== 'blocked') this.#writeSlice(now);
+	}
 
-	readonly #writeLast = (): void => {
-		this.#writeSlice();
+	#writeLast(now: number): void {
+		this.#writeSlice(now);
 		if (this.#state === 'closed' || this.#state === 'blocked' || !this.#feed.finished) return;
 		this.#sink.end();
 		this.#close();
-	};
+	}
 
-	#writeSlice(): void {
+	#writeSlice(now: number): void {
 		const feed = this.#feed;
 		// dropped to make room, or at the end of its retention
 		if (feed.lost) return this.cut();
 		const behind = this.#state === 'behind';
-		const bytes = feed.next(behind ? behindSliceBytes : sliceBytes, behind || this.#owner.limits.microbatchMs > 0);
-		if (bytes === null) return;
+		const range = feed.next(behind ? behindSliceBytes : sliceBytes, behind || this.#merges);
+		if (range === null) return;
 		this.#proven = false;
-		if (!this.#write(bytes)) return;
+		if (!this.#write(range.bytes, now, range.start, range.end)) return;
 		if (feed.hasMore) this.#owner.hasMore(this);
 		else this.#state = 'live';
 	}
 
-	#standingDue(): boolean {
+	#standingDue(now: number): boolean {
 		const { standingVersion, phase } = this.#feed;
 		if (standingVersion === this.#standingVersion || this.#state !== 'live') return false;
-		return phase !== this.#phase || this.#owner.now() - this.#standingAt >= standingMs;
+		return phase !== this.#phase || now - this.#standingAt >= standingMs;
 	}
 
-	#writeStanding(): void {
+	#writeStanding(now: number): void {
 		this.#standingVersion = this.#feed.standingVersion;
 		this.#phase = this.#feed.phase;
-		this.#standingAt = this.#owner.now();
-		const bytes = this.#feed.standing(this.#standingAt);
-		if (bytes !== null) this.#write(bytes);
+		this.#standingAt = now;
+		const bytes = this.#feed.standing(now);
+		if (bytes !== null) this.#write(bytes, now);
 	}
 
 	/** False: refused, or closed. */
-	#write(bytes: Uint8Array): boolean {
-		const now = this.#owner.now();
+	#write(bytes: Uint8Array, now: number, start = 0, end = bytes.length): boolean {
 		this.#writtenAt = now;
-		this.#sentBytes += bytes.length;
-		if (this.#sink.write(bytes)) return true;
+		this.#sentBytes += end - start;
+		if (this.#sink.write(bytes, start, end)) return true;
 		if (this.#state === 'live' || this.#state === 'behind') {
 			this.#state = 'blocked';
 			this.#progressAt = now;
@@ -169,17 +172,18 @@ export class Watcher implements Reader {
 	}
 
 	/** A small write is accepted before the socket is asked: a second one tells what became of it. */
-	#prove(): void {
+	#prove(now: number): void {
 		this.#proven = true;
-		this.#write(emptyComment);
+		this.#write(emptyComment, now);
 	}
 
 	#unblock(): void {
 		if (this.#state !== 'blocked') return;
 		this.#state = 'behind';
-		this.#progressAt = this.#owner.now();
+		const now = this.#owner.now();
+		this.#progressAt = now;
 		this.#proven = true;
-		this.pump();
+		this.pump(now);
 		if (this.#state === 'behind' && !this.#feed.hasMore) this.#state = 'live';
 	}
 

@@ -28,7 +28,7 @@ export interface Reader {
 	/** What it has to write is the end of something: no batching. */
 	readonly hasEnd: boolean;
 	/** One bounded write of what is new. */
-	pump(): void;
+	pump(now: number): void;
 	/** Called about once a second. */
 	tick(now: number): void;
 	/** Ends the connection; the reader may resume elsewhere. */
@@ -166,16 +166,19 @@ export class Watchers implements WatcherOwner {
 		if (this.#marked.length === 0) return;
 		if (this.limits.microbatchMs === 0) return this.#drain();
 		// an end waits for nothing
-		for (const watcher of this.#marked) if (watcher.hasEnd) this.#pump(watcher);
+		const now = this.#clock.now();
+		for (const watcher of this.#marked) if (watcher.hasEnd) this.#pump(watcher, now);
 	}
 
 	#drain(): void {
 		const marked = this.#marked;
 		this.#marked = [];
+		// One look at the clock for all: each costs as much as what a token needs here.
+		const now = this.#clock.now();
 		for (let i = 0; i < marked.length; i++) {
 			const watcher = marked[i] as Reader;
 			watcher.waiting = false;
-			if (!watcher.replaying) this.#pump(watcher);
+			if (!watcher.replaying) this.#pump(watcher, now);
 		}
 		if (this.#markedAt === null) return;
 		this.#sampledAt = this.#clock.now();
@@ -186,9 +189,10 @@ export class Watchers implements WatcherOwner {
 	#replay(): void {
 		const more = this.#more;
 		this.#more = [];
+		const now = this.#clock.now();
 		for (const watcher of more) {
 			watcher.replaying = false;
-			this.#pump(watcher);
+			this.#pump(watcher, now);
 		}
 	}
 
@@ -203,9 +207,9 @@ export class Watchers implements WatcherOwner {
 		}
 	}
 
-	#pump(watcher: Reader): void {
+	#pump(watcher: Reader, now: number): void {
 		try {
-			watcher.pump();
+			watcher.pump(now);
 		} catch (error) {
 			this.#failed(watcher, error);
 		}
