@@ -1,5 +1,7 @@
 /** Sections of a pool that belong to one engine over HTTP: `llamacpp`, `vllm`, `triton`, `openai`. Main thread and CLI. Pure. */
 import { Type } from '@sinclair/typebox';
+import type { World } from './config.ts';
+import { chatTemplateOf } from './config-chat-template.ts';
 import type { PoolFile } from './config-schema.ts';
 
 const flag = (description: string) => Type.Boolean({ default: false, description });
@@ -41,6 +43,12 @@ const tritonSection = Type.Optional(
 				'auto',
 				'What text_output holds: what is new, or all so far; auto: whole where accumulate_tokens of the model is true',
 			),
+			chat_template: Type.Optional(
+				Type.String({
+					minLength: 1,
+					description: "The file of its model's chat template, in Jinja, or the tokenizer_config.json that has it: then it takes messages",
+				}),
+			),
 		},
 		{ additionalProperties: false, description: 'Settings of engine: triton' },
 	),
@@ -68,7 +76,12 @@ export const engineSections = { llamacpp: llamacppSection, vllm: vllmSection, tr
 export const optionSections = ['llamacpp', 'vllm', 'triton', 'openai'] as const;
 
 /** Of the pool's engine; what belongs to another is refused. */
-export function engineOptions(pool: PoolFile, path: string, problems: string[]): Readonly<Record<string, string | boolean>> {
+export function engineOptions(
+	pool: PoolFile,
+	path: string,
+	world: Pick<World, 'cwd' | 'readFile'>,
+	problems: string[],
+): Readonly<Record<string, string | boolean>> {
 	for (const name of optionSections) {
 		if (pool[name] !== undefined && pool.engine !== name)
 			problems.push(`${path}.${name} is set, but ${path}.engine is ${pool.engine}; it belongs to engine: ${name}`);
@@ -78,9 +91,12 @@ export function engineOptions(pool: PoolFile, path: string, problems: string[]):
 	if (pool.vllm?.sleep === true && pool.provider !== 'external')
 		problems.push(`${path}.vllm.sleep is true, but ${path}.provider is ${pool.provider}; an engine that we start ends when it is not used`);
 	switch (pool.engine) {
+		case 'triton': {
+			const { chat_template: file, ...options } = pool.triton ?? {};
+			return { ...options, ...(file === undefined ? {} : chatTemplateOf(file, `${path}.triton.chat_template`, world, problems)) };
+		}
 		case 'llamacpp':
 		case 'vllm':
-		case 'triton':
 		case 'openai':
 			return { ...pool[pool.engine] };
 		default:

@@ -106,7 +106,7 @@ export interface PoolAround {
 export function resolvePool(pool: PoolFile, { path, hasScript, room, world, problems }: PoolAround): PoolConfig {
 	const later = (key: string, value: string) => problems.push(`${path}.${key} is ${value}, which is not available in this version`);
 	const external = pool.provider === 'external';
-	const options = engineOptions(pool, path, problems);
+	const options = engineOptions(pool, path, world, problems);
 	const upstream = external ? { ...resolveUpstream(pool, path, world, problems), options } : null;
 	const managed =
 		pool.provider === 'managed'

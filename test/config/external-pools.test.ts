@@ -1,11 +1,12 @@
 /** Pools whose engine is elsewhere, as their users write them: url, key, replicas, and what a slip is answered. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { World } from '../../src/config.ts';
+import { loadConfig, type World } from '../../src/config.ts';
+import { ConfigError } from '../../src/config-check.ts';
 import { externalEngines } from '../../src/config-pool.ts';
 import { upstreamEngines } from '../../src/engines/upstream/adapter.ts';
 import { upstreamAdapters } from '../../src/engines/upstream-adapters.ts';
-import { load, refusal } from './loading.ts';
+import { load, refusal, world } from './loading.ts';
 
 test('an engine elsewhere has a replica for each url, and its key from the environment or a file', () => {
 	const one = load(
@@ -44,6 +45,53 @@ test('a section of an engine holds what is said of that engine alone', () => {
 		refusal([], 'pools: [{ id: a, provider: managed, engine: vllm, preset: vllm, model: m, vllm: { sleep: true } }]'),
 		/vllm\.sleep is true, but .*provider is managed/,
 	);
+});
+
+test('the chat template of a Triton is read from its file, or from the tokenizer configuration of its model', () => {
+	const files: Readonly<Record<string, string>> = {
+		'/m/chat_template.jinja': '{{ messages }}',
+		'/m/tokenizer_config.json': JSON.stringify({ chat_template: 'old', eos_token: { content: '</s>' } }),
+		'/srv/fox/alone.jinja': 'alone',
+		'/m/several.json': JSON.stringify({
+			chat_template: [
+				{ name: 'tool_use', template: 't' },
+				{ name: 'default', template: 'd' },
+			],
+			eos_token: '<|end|>',
+		}),
+		'/m/none.json': '{}',
+		'/m/wrong.json': '{',
+		'/m/empty.jinja': '\n',
+	};
+	const readFile = (path: string): string => {
+		const text = files[path];
+		if (text === undefined) throw Object.assign(new Error(path), { code: 'ENOENT' });
+		return text;
+	};
+	const around = (file: string): World => {
+		const pool = { id: 'a', engine: 'triton', provider: 'external', url: 'http://x:1', triton: { chat_template: file } };
+		const config = JSON.stringify({ pools: [pool] });
+		return { ...world(config), readFile: (path) => (path === '/etc/orchestratord.yaml' ? config : readFile(path)) };
+	};
+	for (const [file, source, eos] of [
+		['/m/chat_template.jinja', '{{ messages }}', '</s>'],
+		['/m/tokenizer_config.json', 'old', '</s>'],
+		['alone.jinja', 'alone', ''],
+		['/m/several.json', 'd', '<|end|>'],
+	] as const) {
+		const { upstream } = loadConfig([], around(file)).pools[0] ?? {};
+		assert.deepEqual(upstream?.options, { text: 'auto', chat_template: source, eos_token: eos });
+	}
+	for (const [file, words] of [
+		['/m/gone.jinja', /^pools\[0\]\.triton\.chat_template is \/m\/gone\.jinja, which cannot be read \(ENOENT\)/],
+		['/m/none.json', /which has no chat_template; newer models have it in a file beside it, chat_template\.jinja/],
+		['/m/wrong.json', /which is no JSON/],
+		['/m/empty.jinja', /which is empty/],
+	] as const)
+		assert.throws(
+			() => loadConfig([], around(file)),
+			(error: unknown) => error instanceof ConfigError && words.test(error.problems[0] ?? ''),
+		);
 });
 
 const refusals: readonly (readonly [name: string, flags: readonly string[], file: string, env: World['env'], said: RegExp])[] = [

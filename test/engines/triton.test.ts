@@ -1,6 +1,7 @@
 /** The Triton adapter, against a server that is what its documents say, with models of each backend. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { EngineOptions } from '../../src/engines/upstream/adapter.ts';
 import { allPromised, conformance, type EnginePromises } from './conformance.ts';
 import { raw } from './decode-world.ts';
 import { FakeTriton, type FakeTritonOptions } from './fakes/fake-triton.ts';
@@ -25,20 +26,26 @@ const promises: EnginePromises = {
 };
 const unmarked: EnginePromises = { ...promises, marksEnd: 'the end of a text is the end of its body' };
 
-const triton = (options: FakeTritonOptions = {}, text = 'auto'): LookedWorld<FakeTriton> =>
-	new LookedWorld('triton', new FakeTriton(options), { model: options.kind ?? 'ensemble', options: { text } });
+/** As models have it: with what a tokenizer puts before a text, and the end of each answer. */
+const template =
+	"{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}[assistant]{{ mood }}";
+const templated = { chat_template: template, eos_token: '</s>' };
+
+const triton = (options: FakeTritonOptions = {}, text = 'auto', more: EngineOptions = {}): LookedWorld<FakeTriton> =>
+	new LookedWorld('triton', new FakeTriton(options), { model: options.kind ?? 'ensemble', options: { text, ...more } });
 
 describe('Triton with tensorrt_llm_bls', () => {
 	conformance(() => triton({ kind: 'tensorrt_llm_bls', slots: 4, stepMs: 1 }).underTest(), unmarked);
 });
 
 describe('Triton with vllm_model', () => {
-	conformance(() => triton({ kind: 'vllm_model', slots: 4, stepMs: 1 }).underTest(), promises);
+	const chats: EnginePromises = { ...promises, chats: true };
+	conformance(() => triton({ kind: 'vllm_model', slots: 4, stepMs: 1 }, 'auto', templated).underTest(), chats);
 
 	upstreamConformance({
-		promises,
+		promises: chats,
 		start: () => new FakeTriton({ kind: 'vllm_model', slots: 2, endsAfter: 60 }),
-		settings: (url, key) => upstreamSettings('triton', url, { key, model: 'vllm_model', slots: 2 }),
+		settings: (url, key) => upstreamSettings('triton', url, { key, model: 'vllm_model', slots: 2, options: templated }),
 		facts: {
 			engine: 'triton',
 			engineVersion: '2.60.0',
@@ -46,7 +53,7 @@ describe('Triton with vllm_model', () => {
 			slots: 2,
 			workloads: ['completion'],
 			features: ['ignore_eos', 'min_tokens'],
-			chatTemplate: null,
+			chatTemplate: { baseBytes: 1_024, perMessageBytes: 64 },
 			modelDigest: null,
 		},
 		generates: /generate_stream$/,
@@ -118,6 +125,42 @@ describe('Triton', () => {
 			assert.match(failure.message, words);
 		}
 		await world.close();
+	});
+
+	it('is given messages by the template that the pool names, without what its tokenizer puts before a text', async () => {
+		const world = await triton({}, 'auto', templated).start();
+		const chat = {
+			kind: 'messages',
+			messages: [
+				{ role: 'system', content: 'Be short.' },
+				{ role: 'user', content: 'Hi' },
+				{ role: 'assistant', content: 'Ho' },
+				{ role: 'user', content: 'Bye' },
+			],
+			templateArgs: { mood: ' (glad)' },
+		} as const;
+		for (const [input, text] of [
+			[chat, '[system] Be short.\n[user] Hi\n[assistant] Ho</s>\n[user] Bye\n[assistant] (glad)'],
+			[{ kind: 'prompt', raw: false, text: 'Hi' }, '[user] Hi\n[assistant]'],
+			[raw('Hi'), 'Hi'],
+		] as const) {
+			assert.equal((await world.run({ input, maxTokens: 2 })).tokens, 2);
+			assert.equal(world.body(/generate/)['text_input'], text);
+		}
+		const tool = { type: 'function', function: { name: 'add' } } as const;
+		const { failure } = await world.run({ input: { ...chat, toolUse: { tools: [tool], choice: 'auto', parallel: true } } });
+		assert.match(failure?.message ?? '', /^tools are given/);
+		await world.close();
+		const picky = await triton({}, 'auto', {
+			chat_template: "{{ raise_exception('No system role') if messages[0]['role'] == 'system' }}",
+		}).start();
+		const refused = await picky.run({ input: chat });
+		assert.deepEqual([refused.failure?.code, /No system role/.test(refused.failure?.message ?? '')], ['INVALID_PARAMS', true]);
+		await picky.close();
+		const broken = await triton({}, 'auto', { chat_template: '{% for %}' }).start();
+		assert.deepEqual([broken.looked.failure?.code, broken.looked.failure?.retriable], ['POOL_UNAVAILABLE', false]);
+		assert.match(broken.looked.failure?.message ?? '', /^triton\.chat_template: the model's chat template cannot be read/);
+		await broken.close();
 	});
 
 	it('says how full its KV cache is, where its metrics are at the same address', async () => {

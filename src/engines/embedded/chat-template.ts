@@ -7,15 +7,13 @@
  * mark that nobody can guess stands for it while the template is rendered, and it comes back as plain text.
  */
 import { randomBytes } from 'node:crypto';
-import { Template } from '@huggingface/jinja';
-import type { ChatMessage, PromptInput, ToolCall } from '../../actors/serving/task-request.ts';
+import type { ChatMessage, PromptInput } from '../../actors/serving/task-request.ts';
+import { ChatRendering, type TemplateEnds, TemplateError, thinkingMarks, withParsedArguments } from '../chat-rendering.ts';
 import { SpecialGuard } from './special-guard.ts';
 
-export interface TemplateTokens {
+export interface TemplateTokens extends TemplateEnds {
 	/** Names that must not come out of a message. */
 	readonly specialNames: readonly string[];
-	readonly bosText: string;
-	readonly eosText: string;
 	/**
 	 * `special`: the template's words, in which special tokens are parsed; else a user's. `continued`: other text goes before.
 	 * May end early, with more than `most` tokens.
@@ -26,43 +24,32 @@ export interface TemplateTokens {
 	): Promise<readonly number[]>;
 }
 
-/** The messages cannot be put into the template; the message says why. */
-export class TemplateError extends Error {
-	override readonly name = 'TemplateError';
-}
-
 /** Messages and what else the template is given. */
 export type Conversation = Pick<Extract<PromptInput, { readonly kind: 'messages' }>, 'messages' | 'toolUse' | 'templateArgs'>;
 
-/** What a model thinks in, as it opens it. */
-const thinkingMarks = ['<think>', '[THINK]'] as const;
 /** Tokens that a tokenizer may add by itself: one at the beginning, one for a space before the first word. */
 const addedTokens = 2;
-const wordsMax = 200;
 
 export class ChatTemplate {
-	readonly #template: Template;
+	readonly #rendering: ChatRendering;
 	readonly #tokens: TemplateTokens;
 	readonly #guard: SpecialGuard;
 	/** Letters and digits only: templates pass them on as they are. */
 	readonly #markBegin = `mark${randomBytes(12).toString('hex')}x`;
 	readonly #marks = new RegExp(`${this.#markBegin}([0-9]+)z`, 'g');
-	/** The model was taught to call tools. */
-	readonly hasTools: boolean;
-	/** The model was taught to think before it answers. */
-	readonly hasThinking: boolean;
-
 	/** Throws `TemplateError` when the template cannot be parsed. */
 	constructor(source: string, tokens: TemplateTokens) {
 		this.#tokens = tokens;
 		this.#guard = new SpecialGuard(tokens.specialNames);
-		this.hasTools = /\btools\b/.test(source);
-		this.hasThinking = thinkingMarks.some((mark) => source.includes(mark));
-		try {
-			this.#template = new Template(source);
-		} catch (error) {
-			throw new TemplateError(`the model's chat template cannot be read: ${words(error)}`);
-		}
+		this.#rendering = new ChatRendering(source, tokens);
+	}
+
+	get hasTools(): boolean {
+		return this.#rendering.hasTools;
+	}
+
+	get hasThinking(): boolean {
+		return this.#rendering.hasThinking;
 	}
 
 	/**
@@ -79,7 +66,7 @@ export class ChatTemplate {
 			...(callId === undefined ? {} : { tool_call_id: this.#guarded(callId, taken) }),
 		}));
 		const tools = toolUse === undefined || toolUse.choice === 'none' ? undefined : this.#guardedDeep(toolUse.tools, taken);
-		const rendered = this.#render(guarded, {
+		const rendered = this.#rendering.render(guarded, {
 			...(this.#guardedDeep(templateArgs, taken) as object),
 			...(tools === undefined ? {} : { tools }),
 		});
@@ -120,7 +107,7 @@ export class ChatTemplate {
 	/** Of the rendered prompt; a conversation that the template refuses has none. */
 	#bytesOf(messages: readonly ChatMessage[]): number {
 		try {
-			return Buffer.byteLength(this.#render(messages));
+			return Buffer.byteLength(this.#rendering.render(messages));
 		} catch (error) {
 			if (error instanceof TemplateError) return 0;
 			throw error;
@@ -148,34 +135,4 @@ export class ChatTemplate {
 		if (typeof value !== 'object' || value === null) return value;
 		return Object.fromEntries(Object.entries(value).map(([key, each]) => [this.#guarded(key, taken), this.#guardedDeep(each, taken)]));
 	}
-
-	#render(messages: readonly object[], more: object = {}): string {
-		try {
-			return this.#template.render({
-				...more,
-				messages,
-				add_generation_prompt: true,
-				bos_token: this.#tokens.bosText,
-				eos_token: this.#tokens.eosText,
-			});
-		} catch (error) {
-			throw new TemplateError(`the model's chat template refuses the messages: ${words(error)}`);
-		}
-	}
-}
-
-/** Templates write the arguments as JSON themselves; those that are none stay a text. */
-function withParsedArguments({ id, type, function: called }: ToolCall): object {
-	let given: unknown = called.arguments;
-	try {
-		given = JSON.parse(called.arguments === '' ? '{}' : called.arguments);
-	} catch (error) {
-		if (!(error instanceof SyntaxError)) throw error;
-	}
-	return { id, type, function: { name: called.name, arguments: given } };
-}
-
-function words(error: unknown): string {
-	const text = error instanceof Error ? error.message : String(error);
-	return text.length > wordsMax ? `${text.slice(0, wordsMax)}…` : text;
 }

@@ -6,9 +6,9 @@
 import type { LlamaGrammarEvaluationState, Token } from 'node-llama-cpp';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PromptInput, Workload } from '../../actors/serving/task-request.ts';
+import { TemplateError } from '../chat-rendering.ts';
 import type { GenerationSink, HostBackend, HostFacts, HostGeneration, HostRequest } from '../wire/host-protocol.ts';
 import type { AnswerShape } from './answer-parser.ts';
-import { TemplateError } from './chat-template.ts';
 import { GrammarError } from './grammar.ts';
 import type { LoadedModel } from './llama-model.ts';
 import { LlamaRun, type Slot } from './llama-run.ts';

@@ -1,8 +1,9 @@
 /** Prompts, in whatever form they come, to the token ids that the model is given. Runs in the llama.cpp host. */
 import type { LlamaModel, Token } from 'node-llama-cpp';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
+import { TemplateError } from '../chat-rendering.ts';
 import type { AnswerShape } from './answer-parser.ts';
-import { ChatTemplate, TemplateError } from './chat-template.ts';
+import { ChatTemplate } from './chat-template.ts';
 import type { Vocabulary } from './vocabulary.ts';
 
 type TextInput = Exclude<PromptInput, { readonly kind: 'inputs' }>;

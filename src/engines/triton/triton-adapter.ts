@@ -1,6 +1,6 @@
 /**
  * Triton Inference Server by its generate extension, with models of the TensorRT-LLM backend or the vLLM backend. It has no chat path and no
- * tokenizer: prompts go as they are, messages are refused.
+ * tokenizer: prompts go as they are, messages by a template that the pool names.
  */
 import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
@@ -8,6 +8,7 @@ import type { UpstreamAdapter, UpstreamCall, UpstreamTarget } from '../upstream/
 import { fieldsOf, textOf } from '../upstream/json-fields.ts';
 import { metricSum, vllmKvUsage } from '../upstream/metrics-text.ts';
 import { TritonReader } from './triton-answers.ts';
+import { promptFor, templateIn } from './triton-chat.ts';
 import { foundModel, loadedModel, modelFacts, pathOf, ready } from './triton-model.ts';
 import { beyondTriton, featuresOf, tritonBody } from './triton-requests.ts';
 
@@ -19,6 +20,7 @@ export const tritonAdapter: UpstreamAdapter = {
 		const version = textOf(fieldsOf(await client.json('GET', '/v2'))['version']) ?? 'unknown';
 		const name = await loadedModel(client, model);
 		const { batch, ...facts } = await modelFacts(client, name, options);
+		const template = templateIn(options);
 		return {
 			engineVersion: version,
 			model: name,
@@ -26,8 +28,8 @@ export const tritonAdapter: UpstreamAdapter = {
 			slots: batch,
 			workloads: ['completion'],
 			features: featuresOf(facts),
-			chatTemplate: false,
-			found: { ...facts },
+			chatTemplate: template !== null,
+			found: { ...facts, ...(template === null ? {} : { template }) },
 		};
 	},
 	/** Its metrics have a port of their own: they are here where something in front of it puts them here. */
@@ -58,8 +60,8 @@ function tritonCall(target: UpstreamTarget, request: GenerateRequest): UpstreamC
 	const { input, workload, sampling, maxTokens } = request;
 	if (workload !== 'completion' || input.kind === 'inputs')
 		return failure('INVALID_PARAMS', `workload is ${workload}; the engine makes text only`);
-	if (input.kind === 'messages')
-		return failure('INVALID_PARAMS', 'messages are given; Triton has no chat template, so send the prompt as its model wants it');
+	const prompt = promptFor(target, input);
+	if (typeof prompt !== 'string') return prompt;
 	const model = foundModel(target);
 	const beyond = beyondTriton(request, model);
 	if (beyond !== null) return beyond;
@@ -72,6 +74,6 @@ function tritonCall(target: UpstreamTarget, request: GenerateRequest): UpstreamC
 		saysWhy: vllm && model.inputs.includes('return_finish_reason'),
 		saysTokens: vllm && model.inputs.includes('return_num_output_tokens'),
 	});
-	const body = tritonBody(input.text, request, model);
+	const body = tritonBody(prompt, request, model);
 	return { path: pathOf(target.model, 'generate_stream'), body, answers: 'text/event-stream', reader };
 }
