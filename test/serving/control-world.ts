@@ -21,6 +21,7 @@ import type {
 	PoolControlled,
 	PoolOperation,
 	PoolView,
+	Purging,
 	QueueStanding,
 	Settlement,
 	TaskSummary,
@@ -272,6 +273,7 @@ export class ControlWorld {
 	epoch = 0;
 	/** As the front knew it from the last control thread. */
 	draining: readonly { readonly poolId: string; readonly deadlineAt: number }[] = [];
+	purging: readonly ({ readonly poolId: string } & Purging)[] = [];
 	dispatcher: ActorRef<DispatcherCommand | ConfigurePools | RetireModels> | null = null;
 	guardian: ActorRef<EngineThreadCommand> | null = null;
 	/** What the front keeps of sessions. */
@@ -347,7 +349,7 @@ export class ControlWorld {
 	}
 
 	frontReports(): void {
-		this.tell({ type: 'front-joined', frontId: 'front-0', draining: this.draining, replyTo: this.front });
+		this.tell({ type: 'front-joined', frontId: 'front-0', draining: this.draining, purging: this.purging, replyTo: this.front });
 		for (const task of this.tasks.values()) if (task.open) task.report();
 		for (const sessions of this.notes.report(this.epoch, this.host.now(), [])) this.tell(sessions);
 		this.tell({ type: 'front-reported', frontId: 'front-0' });

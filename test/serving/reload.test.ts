@@ -240,6 +240,36 @@ test('a purge that is told so empties the caches of each replica between its eng
 	without.assertQuiet();
 });
 
+test('a purge outlives the control thread: what was left of it is gone on with, and what was done is not done again', () => {
+	for (const reloadedBefore of [false, true]) {
+		const world = ControlWorld.ready(cached);
+		if (reloadedBefore) {
+			world.control('pool', reload(b));
+			world.host.advance(1_000);
+		}
+		const model = reloadedBefore ? b : a;
+		const [x, y] = [world.submit('x'), world.submit('y')];
+		const startsBefore = world.engines.starts;
+		assert.equal(world.control('pool', purge({ emptyCaches: true })), null);
+		x.finish();
+		world.host.advance(1_000);
+		assert.deepEqual([world.engines.emptied, world.view().purging?.replicas], [['pool-0'], ['pool-1']]);
+		world.purging = [{ poolId: 'pool', ...(world.view().purging ?? assert.fail()) }];
+		world.stopControl();
+		world.startControl();
+		world.host.advance(1_000);
+		assert.deepEqual([world.view().reloadingTo, world.engines.emptied], [model, ['pool-0']], 'its task still runs');
+		y.finish();
+		world.host.advance(2_000);
+		assert.deepEqual([world.engines.emptied, world.engines.starts - startsBefore], [['pool-0', 'pool-1'], 2]);
+		assert.deepEqual(
+			[world.view().model, world.view().reloadingTo, world.view().purging, world.view().lastError],
+			[model, null, null, null],
+		);
+		world.assertQuiet();
+	}
+});
+
 test('caches that cannot be emptied are told in last_error, and the pool serves on', () => {
 	const world = ControlWorld.ready(cached);
 	world.engines.cacheProblem = '/caches/pool/pool-0 could not be emptied (EACCES)';

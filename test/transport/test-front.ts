@@ -57,6 +57,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		readyAt: null,
 		retiring: false,
 		reloadingTo: null,
+		purging: null,
 		lastError: null,
 		replicas: [{ replicaId: 'p1-0', state: 'ready', facts: replicaFacts, breaker: 'closed', lastError: null }],
 		...more,

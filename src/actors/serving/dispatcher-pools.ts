@@ -12,7 +12,7 @@
 import type { ActorContext } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
 import { failure } from './failure.ts';
-import type { DispatcherCommand, EngineThreadCommand, PoolControlled, PoolOperation, PoolView, TaskSummary } from './messages.ts';
+import type { DispatcherCommand, EngineThreadCommand, PoolControlled, PoolOperation, PoolView, Purging, TaskSummary } from './messages.ts';
 import { answersTo, type OwnSnapshot, type PoolSnapshot } from './placement.ts';
 import { pool } from './pool.ts';
 import type { PoolMessage, PoolNews } from './pool-messages.ts';
@@ -60,6 +60,8 @@ export class DispatcherPools {
 	#configured: readonly PoolSpec[];
 	/** By pool, also of those that have ended: a lease of theirs is never taken for one that came later. */
 	readonly #lastLeaseIds = new Map<string, number>();
+	/** Pools whose purges were taken up. */
+	readonly #resumed = new Set<string>();
 	#grantsOpen = false;
 	/** Models that no pool may serve. */
 	#retired: ReadonlySet<string> = new Set();
@@ -218,6 +220,13 @@ export class DispatcherPools {
 		if (this.#grantsOpen) ref.tell({ type: 'open-grants' });
 		const row = this.#rows.get(spec.poolId);
 		if (row !== undefined) this.#drainRetired(row);
+	}
+
+	/** By the first front that tells of it: the others may know less. */
+	resumePurge(poolId: string, purging: Purging): void {
+		if (this.#resumed.has(poolId)) return;
+		this.#resumed.add(poolId);
+		this.#rows.get(poolId)?.ref.tell({ type: 'resume-purge', purging });
 	}
 
 	control({ poolId, operation: asked, correlationId, replyTo }: Extract<DispatcherCommand, { type: 'control-pool' }>): void {

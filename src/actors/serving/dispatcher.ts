@@ -394,12 +394,13 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		});
 	}
 
-	#onFrontJoined({ frontId, draining, replyTo: ref }: Extract<DispatcherCommand, { type: 'front-joined' }>): void {
+	#onFrontJoined({ frontId, draining, purging = [], replyTo: ref }: Extract<DispatcherCommand, { type: 'front-joined' }>): void {
 		// What an operator has ordered outlives this thread.
 		for (const { poolId, deadlineAt } of draining) {
 			const row = this.#pools.get(poolId);
 			if (row !== undefined && row.drainingUntil === null && this.#epoch > 1) this.#pools.drain(row, deadlineAt);
 		}
+		if (this.#epoch > 1) for (const { poolId, ...purge } of purging) this.#pools.resumePurge(poolId, purge);
 		this.#ctx.watch(ref);
 		this.#sessions.frontJoined();
 		this.#fronts.join(frontId, ref);

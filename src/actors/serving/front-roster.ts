@@ -84,6 +84,7 @@ export class FrontRoster {
 function sameState(a: PoolView, b: PoolView): boolean {
 	if (a.state !== b.state || a.drainingUntil !== b.drainingUntil || a.replicas.length !== b.replicas.length) return false;
 	if (a.retiring !== b.retiring || a.model !== b.model || a.reloadingTo !== b.reloadingTo || a.lastError !== b.lastError) return false;
+	if (left(a) !== left(b)) return false;
 	return (
 		a.replicas === b.replicas ||
 		a.replicas.every((replica, index) => {
@@ -92,6 +93,11 @@ function sameState(a: PoolView, b: PoolView): boolean {
 			return replica.breaker === other.breaker && replica.facts?.address === other.facts?.address;
 		})
 	);
+}
+
+/** Of a purge; each that has started anew is told. */
+function left({ purging }: PoolView): number {
+	return purging?.replicas.length ?? 0;
 }
 
 /** What they are told of now and then. */

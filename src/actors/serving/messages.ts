@@ -133,6 +133,8 @@ export type DispatcherCommand =
 			readonly frontId: string;
 			/** Pools that were being drained when the last dispatcher told of them. */
 			readonly draining: readonly { readonly poolId: string; readonly deadlineAt: number }[];
+			/** And those that were being purged; absent: none was. */
+			readonly purging?: readonly ({ readonly poolId: string } & Purging)[];
 			readonly replyTo: ActorRef<FrontCommand>;
 	  }
 	/** Every task of the front has submitted again or reported its lease: nothing older will come from it. */
@@ -207,6 +209,14 @@ export type PoolOperation =
 	  }
 	/** A worker offers itself as a replica. Again with the same: nothing changes. */
 	| { readonly kind: 'register'; readonly replicaId: string; readonly engine: EngineKind; readonly worker: Worker };
+
+/** What a purge has yet to do. */
+export interface Purging {
+	/** Those that have not started anew. */
+	readonly replicas: readonly string[];
+	readonly force: boolean;
+	readonly emptyCaches: boolean;
+}
 
 /** Answer to `control-pool`: it is under way, or why it is not. */
 export interface PoolControlled {
@@ -407,6 +417,8 @@ export interface PoolView {
 	readonly retiring: boolean;
 	/** The model that it is being reloaded with; null: it is not. */
 	readonly reloadingTo: string | null;
+	/** The purge that is under way; null: none is. */
+	readonly purging: Purging | null;
 	readonly lastError: string | null;
 	readonly replicas: readonly {
 		readonly replicaId: string;

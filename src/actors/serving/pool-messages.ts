@@ -12,6 +12,7 @@ import type {
 	PoolControlled,
 	PoolOperation,
 	PoolView,
+	Purging,
 	ReplicaNews,
 	Settlement,
 	TaskSummary,
@@ -66,6 +67,8 @@ export type PoolCommand =
 			readonly replyTo: ActorRef<PoolControlled>;
 	  }
 	| { readonly type: 'purge'; readonly operation: Extract<PoolOperation, { kind: 'purge' }>; readonly replyTo: ActorRef<PoolControlled> }
+	/** A control thread before this one had begun it. */
+	| { readonly type: 'resume-purge'; readonly purging: Purging }
 	| { readonly type: 'reload'; readonly model: string; readonly replyTo: ActorRef<PoolControlled> }
 	| {
 			readonly type: 'foresee';

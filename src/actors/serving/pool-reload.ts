@@ -8,7 +8,7 @@
  * Replicas go one at a time: no new tasks, the last one ends, then the other model. A purge is the same with the same model, and a
  * changed configuration the same with other settings.
  */
-import type { ReplicaNews } from './messages.ts';
+import type { Purging, ReplicaNews } from './messages.ts';
 import type { ReplicaRow } from './pool-replicas.ts';
 
 export interface PoolModel {
@@ -31,11 +31,13 @@ interface Swap {
 	readonly empties: Set<string>;
 	/** Whether they are not waited for. */
 	readonly force: boolean;
+	/** It is a purge, of this kind. */
+	readonly purge: { readonly emptyCaches: boolean } | null;
 }
 
 /** What a swap is unless it says otherwise. */
 function swapOf(swap: Pick<Swap, 'from' | 'to'> & Partial<Swap>): Swap {
-	return { back: false, renew: new Set(), told: new Set(), empties: new Set(), force: false, ...swap };
+	return { back: false, renew: new Set(), told: new Set(), empties: new Set(), force: false, purge: null, ...swap };
 }
 
 export class PoolReload {
@@ -46,6 +48,7 @@ export class PoolReload {
 	#swap: Swap | null = null;
 	/** What a changed configuration wants, once what is under way is over. */
 	#wanted: PoolModel | null = null;
+	#resumed: Purging | null = null;
 	#undone = false;
 	/** Of the last reload, when it failed. */
 	#problem: string | null = null;
@@ -99,10 +102,32 @@ export class PoolReload {
 	/** Every engine anew, with the same model, and without what it has cached on the disk if so. False: another is under way. */
 	renew(rows: readonly ReplicaRow[], force: boolean, empties: boolean): boolean {
 		if (this.underWay !== null) return false;
-		const renew = new Set(rows.map(({ replicaId }) => replicaId));
-		this.#swap = swapOf({ from: this.#model, to: this.#model, back: true, renew, empties: new Set(empties ? renew : []), force });
-		this.#problem = null;
+		this.#purge(
+			rows.map(({ replicaId }) => replicaId),
+			force,
+			empties,
+		);
 		return true;
+	}
+
+	#purge(replicas: readonly string[], force: boolean, emptyCaches: boolean): void {
+		const [from, to] = [this.#model, this.#model];
+		const empties = new Set(emptyCaches ? replicas : []);
+		this.#swap = swapOf({ from, to, back: true, renew: new Set(replicas), empties, force, purge: { emptyCaches } });
+		this.#problem = null;
+	}
+
+	/** What is left of a purge that a control thread before this one had begun: once all replicas have said what they run. */
+	resume(purging: Purging): void {
+		this.#resumed = purging;
+	}
+
+	/** The purge that is under way, as the next control thread would have to go on with it; null: none is. */
+	purging(rows: readonly ReplicaRow[]): Purging | null {
+		const swap = this.#swap;
+		if (swap === null || swap.purge === null) return this.#resumed;
+		const left = rows.filter(({ replicaId, asked }) => swap.renew.has(replicaId) || asked !== null);
+		return left.length === 0 ? null : { replicas: left.map(({ replicaId }) => replicaId), force: swap.force, ...swap.purge };
 	}
 
 	/** Whether it is to start without what it has cached on the disk. */
@@ -130,15 +155,25 @@ export class PoolReload {
 		this.catchUp(rows);
 	}
 
-	/** What was configured while another was under way. False: nothing, or not yet. */
+	/** What was configured while another was under way, or is left of an earlier purge. False: nothing, or not yet. */
 	catchUp(rows: readonly ReplicaRow[]): boolean {
-		if (this.#wanted === null || this.underWay !== null) return false;
+		if (this.underWay !== null) return false;
+		if (this.#wanted === null) return this.#goOnPurging(rows);
 		const to = this.#wanted;
 		this.#wanted = null;
 		const renew = new Set(rows.map(({ replicaId }) => replicaId));
 		this.#swap = swapOf({ from: this.#model, to, renew });
 		this.#problem = null;
 		return true;
+	}
+
+	#goOnPurging(rows: readonly ReplicaRow[]): boolean {
+		const resumed = this.#resumed;
+		if (resumed === null || rows.some(({ ref }) => ref === null)) return false;
+		this.#resumed = null;
+		const left = rows.flatMap(({ replicaId }) => (resumed.replicas.includes(replicaId) ? [replicaId] : []));
+		if (left.length > 0) this.#purge(left, resumed.force, resumed.emptyCaches);
+		return left.length > 0;
 	}
 
 	/** It was told to start anew, with the target. */

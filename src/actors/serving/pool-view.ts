@@ -1,7 +1,7 @@
 /** A pool as others see it: the snapshot that placement decides over, and the view that fronts show. Pure. */
 import { PaceMeter } from './eta.ts';
 import { LeaseLedger } from './lease-ledger.ts';
-import type { PoolView } from './messages.ts';
+import type { PoolView, Purging } from './messages.ts';
 import type { PoolSnapshot } from './placement.ts';
 import { PoolReplicas } from './pool-replicas.ts';
 import { gpusOf } from './pool-sessions.ts';
@@ -22,6 +22,7 @@ export interface PoolParts {
 	/** As it is now: the configured one, or another that it was reloaded with. */
 	readonly model: string;
 	readonly reloadingTo: string | null;
+	readonly purging: Purging | null;
 	/** Of the last reload. */
 	readonly reloadProblem: string | null;
 	readonly drainingUntil: number | null;
@@ -35,6 +36,7 @@ export function startingNews(spec: PoolSpec): ReturnType<typeof poolNews> {
 		spec,
 		model: spec.model,
 		reloadingTo: null,
+		purging: null,
 		reloadProblem: null,
 		replicas: new PoolReplicas(spec, []),
 		ledger: new LeaseLedger(spec.poolId, 0),
@@ -62,6 +64,7 @@ export function poolNews({
 	spec,
 	model,
 	reloadingTo,
+	purging,
 	reloadProblem,
 	replicas,
 	ledger,
@@ -128,6 +131,7 @@ export function poolNews({
 			readyAt,
 			retiring: false,
 			reloadingTo,
+			purging,
 			lastError,
 			replicas: replicas.views,
 		},

@@ -113,6 +113,8 @@ class Pool implements Behavior<PoolMessage> {
 				return this.#engines.reload(message);
 			case 'purge':
 				return this.#engines.purge(message);
+			case 'resume-purge':
+				return this.#pool.reload.resume(message.purging);
 			case 'register':
 				return this.#engines.register(message);
 			case 'use-engine':
@@ -369,6 +371,7 @@ class Pool implements Behavior<PoolMessage> {
 			spec,
 			model: reload.model.ref,
 			reloadingTo: reload.underWay,
+			purging: reload.purging(replicas.rows),
 			reloadProblem: reload.problem,
 			replicas,
 			ledger,

@@ -18,7 +18,7 @@ import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
 import type { TaskClaimed } from './home-messages.ts';
 import { ExpectedOfPools, expectOfFront } from './known-series.ts';
-import type { DispatcherCommand, FrontCommand } from './messages.ts';
+import type { DispatcherCommand, FrontCommand, Purging } from './messages.ts';
 import { keyAsk, noRateLimit, type RateLimit } from './rate-limit.ts';
 import { SessionNotes } from './session-notes.ts';
 import { task } from './task.ts';
@@ -384,7 +384,13 @@ class Tasks implements Behavior<TasksMessage> {
 		}
 		this.#control = control;
 		this.#ctx.watch(control.dispatcher);
-		this.#send({ type: 'front-joined', frontId: this.#frontId, draining: this.#drainingPools(), replyTo: this.#ctx.self });
+		this.#send({
+			type: 'front-joined',
+			frontId: this.#frontId,
+			draining: this.#drainingPools(),
+			purging: this.#purgedPools(),
+			replyTo: this.#ctx.self,
+		});
 		// One more than there are tasks: the last `reported` is ours, also when there are none.
 		this.#unreported = this.#live.size + 1;
 		const { epoch } = control;
@@ -403,6 +409,10 @@ class Tasks implements Behavior<TasksMessage> {
 		return this.#registry.pools.flatMap(({ poolId, drainingUntil }) =>
 			drainingUntil === null ? [] : [{ poolId, deadlineAt: drainingUntil }],
 		);
+	}
+
+	#purgedPools(): ({ readonly poolId: string } & Purging)[] {
+		return this.#registry.pools.flatMap(({ poolId, purging }) => (purging === null ? [] : [{ poolId, ...purging }]));
 	}
 
 	#reported(): void {
