@@ -55,6 +55,8 @@ export interface PoolConfig {
 	readonly devices: readonly number[] | null;
 	/** Compute threads of one replica. */
 	readonly cpuThreads: number;
+	/** Of the model on the GPU, where llama.cpp runs in a process of ours; null: all. */
+	readonly gpuLayers: number | null;
 	readonly replicas: number;
 	/** Whether external engines may register themselves. */
 	readonly workers: boolean;
@@ -141,6 +143,7 @@ export function resolvePool(pool: PoolFile, { path, hasScript, room, world, prob
 		...named,
 		aliases: pool.aliases,
 		devices: pool.devices ?? null,
+		gpuLayers: gpuLayersOf(pool, path, problems),
 		cpuThreads: typeof pool.cpu_threads === 'number' ? pool.cpu_threads : autoThreads,
 		replicas: replicasOf(pool, upstream),
 		workers: pool.workers,
@@ -185,6 +188,16 @@ export function resolvePool(pool: PoolFile, { path, hasScript, room, world, prob
 				}
 			: null,
 	};
+}
+
+function gpuLayersOf({ engine, provider, gpu_layers: layers }: PoolFile, path: string, problems: string[]): number | null {
+	if (layers === 'auto') return null;
+	if (engine !== 'llamacpp' || provider !== 'embedded') {
+		const whose =
+			provider === 'managed' ? 'say it in args, in the words of the engine' : 'it belongs to engine: llamacpp with provider: embedded';
+		problems.push(`${path}.gpu_layers is ${layers}, but ${path}.engine is ${engine} with provider: ${provider}; ${whose}`);
+	}
+	return layers;
 }
 
 /** One a url; none at first where workers are to register. */

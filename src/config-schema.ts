@@ -136,6 +136,11 @@ export const poolSchema = Type.Object(
 		devices: Type.Optional(
 			Type.Array(Type.Integer({ minimum: 0, maximum: 255 }), { description: 'Devices the engine may see; omitted: all' }),
 		),
+		gpu_layers: autoOr(
+			0,
+			1024,
+			'Layers of the model on the GPU, the others stay on the CPU; auto: all, or it is not loaded. Of a llama.cpp in a process of ours',
+		),
 		cpu_threads: autoOr(1, 1024, 'Compute threads of a replica; auto: the cores that the fronts leave, shared by all replicas'),
 		replicas: Type.Integer({ minimum: 1, maximum: 64, default: 1, description: 'Running engines' }),
 		slots: Type.Integer({ minimum: 1, maximum: 4096, default: 4, description: 'Tasks that decode at once, each replica' }),

@@ -397,6 +397,7 @@ function engineSettings(
 		ctx: pool.ctx,
 		defaultCtx,
 		cpuThreads: pool.cpuThreads,
+		gpuLayers: pool.gpuLayers,
 		devices: pool.devices,
 	};
 }

@@ -179,6 +179,13 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 		{},
 		/pools\[0\]\.engine is llamacpp; it belongs to engine: scripted/,
 	],
+	[
+		'layers on a GPU for an engine that is not ours',
+		[],
+		'pools: [{ id: a, engine: vllm, provider: external, url: "http://x:1", gpu_layers: 3 }]',
+		{},
+		/^pools\[0\]\.gpu_layers is 3, but .*it belongs to engine: llamacpp with provider: embedded/,
+	],
 	['more threads than cores', [], 'pools: [{ id: a, cpu_threads: 8 }]', {}, /^pools\[0\]\.cpu_threads is 8; it must be at most 7 here/],
 	['a queue without a place', ['--pools.default.queue.capacity', '0'], '', {}, /queue\.capacity is 0; it must be a whole number from 1/],
 	['an unknown flag', ['--slot', '1'], '', {}, /^unknown option --slot; did you mean --slots\?$/],

@@ -6,7 +6,15 @@ import type { Failure } from '../../src/actors/serving/failure.ts';
 import { checkGguf } from '../../src/engines/embedded/gguf-check.ts';
 import type { GgufHeader } from '../../src/engines/embedded/gguf-header.ts';
 import { LoadError, loadModel } from '../../src/engines/embedded/llama-model.ts';
-import { kvBytesPerToken, type MemoryRoom, memoryNeed, memoryProblem } from '../../src/engines/embedded/memory-estimate.ts';
+import {
+	cpuPart,
+	kvBytesPerToken,
+	layersThatFit,
+	type MemoryRoom,
+	type MemoryUse,
+	memoryNeed,
+	memoryProblem,
+} from '../../src/engines/embedded/memory-estimate.ts';
 import { cpuRoom, gpuRoom } from '../../src/engines/embedded/memory-room.ts';
 import { type MemoryShape, memoryShapeOf } from '../../src/engines/embedded/memory-shape.ts';
 import { builtInModel, settings, testFolder } from './embedded-world.ts';
@@ -85,7 +93,7 @@ describe('the memory that a model needs', () => {
 					threads: 1,
 				});
 				await logged;
-				const need = memoryNeed(memory, { slots, ctx, batchTokens: 512 });
+				const need = memoryNeed(memory, { slots, ctx, batchTokens: 512, gpuLayers: null });
 				const words = `${path}: ${slots} × ${ctx}`;
 				assert.equal(Math.abs(need.kvBytes - told('KV')) <= 0.01 * mib, true, `${words}: cache ${need.kvBytes} of ${told('KV')}`);
 				const ratio = need.computeBytes / told('compute');
@@ -103,7 +111,8 @@ describe('the memory that a model needs', () => {
 	});
 
 	it('is that of known models: heads that share keys, windows, layers that differ', () => {
-		const kv = (model: MemoryShape, ctx: number, slots = 1): number => memoryNeed(model, { slots, ctx, batchTokens: 512 }).kvBytes;
+		const kv = (model: MemoryShape, ctx: number, slots = 1): number =>
+			memoryNeed(model, { slots, ctx, batchTokens: 512, gpuLayers: null }).kvBytes;
 		const llama = shape('llama', llama8b);
 		assert.equal(kvBytesPerToken(llama), 128 * 1024, 'Llama 3 8B: 128 KiB a token');
 		assert.equal(kv(llama, 8192), gib);
@@ -126,7 +135,7 @@ describe('the memory that a model needs', () => {
 	});
 
 	it('is refused on a GPU that has not so much left, in numbers, for good if it can never have it', () => {
-		const need = memoryNeed(shape('llama', llama8b), { slots: 4, ctx: 8192, batchTokens: 512 });
+		const need = memoryNeed(shape('llama', llama8b), { slots: 4, ctx: 8192, batchTokens: 512, gpuLayers: null });
 		const has = (free: number, total: number): Failure | null =>
 			memoryProblem(need, gpuRoom({ free: free * gib, total: total * gib }, [0]));
 		assert.equal(has(6, 8), null);
@@ -140,9 +149,54 @@ describe('the memory that a model needs', () => {
 		assert.match(memoryProblem(need, gpuRoom({ free: 0, total: 1 }, [0, 2]))?.message ?? '', /GPUs 0, 2 together have 0 MiB free/);
 	});
 
+	it('is divided where only some layers are to be on the GPU, the last ones; and it is said how many would fit', () => {
+		const weights = { ...llama8b, block_count: 4 };
+		const whole = shape('llama', weights);
+		const block = 0.5 * gib;
+		const model: MemoryShape = { ...whole, weightBytes: whole.weightBytes + 4 * block, layerBytes: [block, block, block, block] };
+		const use = (gpuLayers: number | null): MemoryUse => ({ slots: 1, ctx: 8192, batchTokens: 512, gpuLayers });
+		const all = memoryNeed(model, use(null));
+		assert.equal(all.kvBytes, gib / 8, 'four layers of 32 MiB');
+		assert.deepEqual([all.cpuKvBytes, all.cpuWeightBytes], [0, model.cpuWeightBytes]);
+		const some = memoryNeed(model, use(3));
+		assert.deepEqual([some.cpuKvBytes, some.kvBytes], [gib / 32, gib / 8]);
+		assert.equal(some.weightBytes - some.cpuWeightBytes, 3 * block, 'what follows the layers comes last');
+		assert.deepEqual(memoryNeed(model, use(5)), { ...all, gpuLayers: 5 });
+		assert.equal(memoryNeed(model, use(99)).gpuLayers, 5, 'no more than there are');
+		const none = memoryNeed(model, use(0));
+		assert.deepEqual([none.cpuWeightBytes, none.cpuKvBytes], [none.weightBytes, none.kvBytes]);
+		assert.deepEqual([cpuPart(some).weightBytes, cpuPart(some).kvBytes], [some.cpuWeightBytes, some.cpuKvBytes]);
+
+		const fits = (free: number, gpuLayers: number | null = null): number => layersThatFit(model, use(gpuLayers), free * gib);
+		assert.deepEqual([fits(0.1), fits(1.4), fits(8), fits(8, 2)], [0, 1, 5, 2]);
+		const tight = memoryProblem(some, gpuRoom({ free: 1.4 * gib, total: 8 * gib }, [0]), fits(1.4, 3));
+		assert.match(tight?.message ?? '', /^3 of the model's 5 layers need 2\.\d GiB of GPU memory \(weights 1\.5 GiB, KV cache 96 MiB/);
+		assert.match(tight?.message ?? '', /, gpu_layers: 1 \(slower: the others stay on the CPU\), or devices: \[\] for the CPU$/);
+		assert.equal(memoryProblem(memoryNeed(model, use(1)), gpuRoom({ free: 1.4 * gib, total: 8 * gib }, [0])), null);
+	});
+
+	it('has the weights of each layer from the names of its tensors', () => {
+		const { memory } = checkGguf(builtInModel);
+		assert.ok(memory.layerBytes.length > 1 && memory.layerBytes.every((bytes) => bytes > 0));
+		const ofLayers = memory.layerBytes.reduce((sum, bytes) => sum + bytes, 0);
+		assert.ok(ofLayers < memory.weightBytes && memory.weightBytes - ofLayers >= memory.cpuWeightBytes);
+	});
+
+	it('is refused where layers are to be on a GPU that is not there', async () => {
+		const loading = loadModel(settings(builtInModel, { gpuLayers: 4 }), { onLog() {}, onProgress() {} });
+		await assert.rejects(loading, (error) => {
+			assert.ok(error instanceof LoadError);
+			assert.deepEqual([error.failure.code, error.failure.retriable], ['POOL_UNAVAILABLE', false]);
+			return error.message.startsWith('gpu_layers is 4, but no GPU can be used here');
+		});
+		const none = await loadModel(settings(builtInModel, { gpuLayers: 0 }), { onLog() {}, onProgress() {} });
+		assert.match(none.device, /^CPU/);
+		await none.dispose();
+	});
+
 	it('is refused on a CPU only if cache and buffer find no room, or the whole cannot: weights are pages of their file', () => {
 		const heavy: MemoryShape = { ...shape('llama', llama8b), weightBytes: 6 * gib };
-		const need = memoryNeed(heavy, { slots: 1, ctx: 8192, batchTokens: 512 });
+		const need = memoryNeed(heavy, { slots: 1, ctx: 8192, batchTokens: 512, gpuLayers: null });
 		const room = (free: number, more: Partial<MemoryRoom> = {}): MemoryRoom => ({
 			...cpuRoom(),
 			freeBytes: free * gib,

@@ -37,7 +37,7 @@ export function testFolder(): TestFolder {
 }
 
 export function settings(modelPath: string, more: Partial<EmbeddedSettings> = {}): EmbeddedSettings {
-	return { modelPath, slots: 4, ctx: null, defaultCtx: 2048, cpuThreads: 1, devices: null, ...more };
+	return { modelPath, slots: 4, ctx: null, defaultCtx: 2048, cpuThreads: 1, gpuLayers: null, devices: null, ...more };
 }
 
 export async function openBackend(modelPath: string, more: Partial<EmbeddedSettings> = {}): Promise<LlamaBackend> {

@@ -8,6 +8,8 @@ export interface EmbeddedSettings {
 	readonly defaultCtx: number;
 	/** Compute threads. */
 	readonly cpuThreads: number;
+	/** Of the model on the GPU, its last so many, counting what follows them as one; the others stay on the CPU. Null: all, or it is refused. */
+	readonly gpuLayers: number | null;
 	/** Null: whatever the host sees. */
 	readonly devices: readonly number[] | null;
 }

@@ -15,7 +15,7 @@ import { LlamaEmbedder } from './embedder.ts';
 import { checkGguf, type GgufFacts } from './gguf-check.ts';
 import { GgufError } from './gguf-header.ts';
 import { Grammars } from './grammar.ts';
-import { memoryNeed, memoryProblem } from './memory-estimate.ts';
+import { cpuPart, layersMaxOf, layersThatFit, type MemoryUse, memoryNeed, memoryProblem } from './memory-estimate.ts';
 import { cpuRoom, gpuRoom } from './memory-room.ts';
 import { batchTokensMax } from './prefill-budget.ts';
 import { Prompts } from './prompts.ts';
@@ -71,8 +71,7 @@ export async function loadModel(settings: EmbeddedSettings, observer: LoadObserv
 		throw nativeMissing(error);
 	});
 	const llama = await startLibrary(library, settings, observer);
-	const need = memoryNeed(gguf.memory, { slots: settings.slots, ctx, batchTokens: batchTokensMax });
-	const tight = memoryProblem(need, llama.gpu === false ? cpuRoom() : gpuRoom(await llama.getVramState(), settings.devices));
+	const tight = await memoryTight(llama, settings, gguf, ctx);
 	if (tight !== null) {
 		await llama.dispose();
 		throw new LoadError(tight);
@@ -84,6 +83,7 @@ export async function loadModel(settings: EmbeddedSettings, observer: LoadObserv
 		const model = await llama.loadModel({
 			modelPath: settings.modelPath,
 			defaultContextFlashAttention: false,
+			...(settings.gpuLayers === null ? {} : { gpuLayers: settings.gpuLayers }),
 			onLoadProgress: inSteps(observer),
 		});
 		const vocabulary = new Vocabulary(model);
@@ -105,7 +105,7 @@ export async function loadModel(settings: EmbeddedSettings, observer: LoadObserv
 			name,
 			slots: settings.slots,
 			ctx,
-			device: await deviceWords(llama, settings),
+			device: await deviceWords(llama, settings, model.gpuLayers, layersMaxOf(gguf.memory)),
 			engineVersion: `llama.cpp ${llama.llamaCppRelease.release} via node-llama-cpp ${await library.getModuleVersion()}`,
 			async dispose() {
 				await embedder?.dispose();
@@ -124,6 +124,20 @@ export async function loadModel(settings: EmbeddedSettings, observer: LoadObserv
 				: unusable(`model file ${settings.modelPath}: llama.cpp cannot load it: ${words}`),
 		);
 	}
+}
+
+/** Why it is not loaded; null: there is room. */
+async function memoryTight(
+	llama: Llama,
+	{ slots, devices, gpuLayers }: EmbeddedSettings,
+	gguf: GgufFacts,
+	ctx: number,
+): Promise<Failure | null> {
+	const use: MemoryUse = { slots, ctx, batchTokens: batchTokensMax, gpuLayers };
+	const need = memoryNeed(gguf.memory, use);
+	if (llama.gpu === false) return memoryProblem(need, cpuRoom());
+	const room = gpuRoom(await llama.getVramState(), devices);
+	return memoryProblem(need, room, layersThatFit(gguf.memory, use, room.freeBytes)) ?? memoryProblem(cpuPart(need), cpuRoom());
 }
 
 function readFacts(path: string): GgufFacts {
@@ -171,6 +185,10 @@ async function startLibrary(library: typeof Library, settings: EmbeddedSettings,
 		const words = `devices ${wanted.join(', ')} are configured, but no GPU can be used here: no such device, or no llama.cpp binary for it is installed`;
 		throw new LoadError(failure('POOL_UNAVAILABLE', `${words}; leave devices out to use the CPU`, { retriable: false }));
 	}
+	if (settings.gpuLayers !== null && settings.gpuLayers > 0 && llama.gpu === false) {
+		const words = `gpu_layers is ${settings.gpuLayers}, but no GPU can be used here: there is none, or no llama.cpp binary for it is installed`;
+		throw new LoadError(failure('POOL_UNAVAILABLE', `${words}; leave gpu_layers out to use the CPU`, { retriable: false }));
+	}
 	return llama;
 }
 
@@ -186,11 +204,12 @@ async function makeContext(model: LlamaModel, settings: EmbeddedSettings, ctx: n
 	});
 }
 
-async function deviceWords(llama: Llama, settings: EmbeddedSettings): Promise<string> {
+async function deviceWords(llama: Llama, settings: EmbeddedSettings, gpuLayers: number, layersMax: number): Promise<string> {
 	const threads = `${settings.cpuThreads} thread${settings.cpuThreads === 1 ? '' : 's'}`;
 	if (llama.gpu === false) return `CPU (${threads})`;
 	const names = await llama.getGpuDeviceNames();
-	return `GPU ${names.length === 0 ? llama.gpu : names.join(', ')} (${llama.gpu})`;
+	const part = gpuLayers < layersMax ? `, ${gpuLayers} of ${layersMax} layers` : '';
+	return `GPU ${names.length === 0 ? llama.gpu : names.join(', ')} (${llama.gpu}${part})`;
 }
 
 async function sha256(path: string): Promise<string> {

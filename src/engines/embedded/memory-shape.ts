@@ -17,11 +17,15 @@ export interface MemoryShape {
 	readonly heads: number;
 	/** Those with a KV cache. */
 	readonly layers: readonly LayerShape[];
+	/** Of the weights, those of each layer, in their order. */
+	readonly layerBytes: readonly number[];
 	/** Tokens that a layer with a window looks back at; 0: none has one. */
 	readonly window: number;
 }
 
 export interface LayerShape {
+	/** Its place among all layers. */
+	readonly index: number;
 	/** Numbers that it keeps of each token: keys of its KV heads, and values. */
 	readonly keys: number;
 	readonly values: number;
@@ -71,16 +75,20 @@ export function memoryShapeOf(header: GgufHeader, architecture: string): MemoryS
 		if (kvHeads === 0) continue;
 		const windowed = stated === undefined ? pattern > 0 && layer % pattern < pattern - 1 : stated[layer] === 1;
 		layers.push({
+			index: layer,
 			keys: kvHeads * (number('attention.key_length') || headSize),
 			values: kvHeads * (number('attention.value_length') || headSize),
 			windowed: window > 0 && windowed,
 		});
 	}
 	let [weightBytes, tableBytes] = [0, 0];
+	const layerBytes = Array.from({ length: layerCount }, () => 0);
 	for (const { name, elements, type } of tensors) {
 		const { block, bytes } = tensorTypes[type] ?? { block: 1, bytes: 0 };
 		const size = (elements / block) * bytes;
 		weightBytes += size;
+		const layer = Number(/^blk\.(\d+)\./.exec(name)?.[1] ?? -1);
+		if (layerBytes[layer] !== undefined) layerBytes[layer] += size;
 		if (name === 'token_embd.weight') tableBytes = size;
 	}
 	return {
@@ -91,6 +99,7 @@ export function memoryShapeOf(header: GgufHeader, architecture: string): MemoryS
 		feedForward: mostForward,
 		heads: mostHeads,
 		layers,
+		layerBytes,
 		window,
 	};
 }
