@@ -26,6 +26,7 @@ const long = [
 	'e2e/node-host',
 	'e2e/other-front',
 	'e2e/process-tree',
+	'e2e/provisioning',
 	'e2e/pulls',
 	'e2e/reload',
 	'engines/embedded-golden',

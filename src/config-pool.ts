@@ -48,8 +48,10 @@ export interface PoolConfig {
 	readonly managed: ManagedConfig | null;
 	/** How a `model_ref` may name it: `file:/…`, `builtin:tiny-chat`, `scripted:…`. */
 	readonly model: string;
-	/** The file to load; null for engines that load none. */
+	/** The file to load; null for engines that load none, and for models that the catalog has. */
 	readonly modelPath: string | null;
+	/** We load it, and the catalog knows where it is: it may have to be fetched. */
+	readonly fromCatalog: boolean;
 	readonly aliases: readonly string[];
 	/** Devices the engine may see; null: all. */
 	readonly devices: readonly number[] | null;
@@ -128,9 +130,9 @@ export function resolvePool(pool: PoolFile, { path, hasScript, room, world, prob
 	const scripted = pool.engine === 'scripted';
 	const named =
 		external || managed !== null
-			? { model: pool.model ?? pool.id, modelPath: null }
+			? { model: pool.model ?? pool.id, modelPath: null, fromCatalog: false }
 			: scripted
-				? { model: scriptedModel(pool, path, problems), modelPath: null }
+				? { model: scriptedModel(pool, path, problems), modelPath: null, fromCatalog: false }
 				: modelFile(pool.model, `${path}.model`, problems);
 	// the built-in model has so little work per token that a second thread only slows it down
 	const autoThreads = named.model === builtinModel ? 1 : room.share;
@@ -212,19 +214,23 @@ function scriptedModel(pool: PoolFile, path: string, problems: string[]): string
 	return model;
 }
 
-function modelFile(model: string | undefined, path: string, problems: string[]): { model: string; modelPath: string } {
+interface LoadedModel {
+	readonly model: string;
+	readonly modelPath: string | null;
+	readonly fromCatalog: boolean;
+}
+
+function modelFile(model: string | undefined, path: string, problems: string[]): LoadedModel {
 	if (model === undefined || model === 'builtin' || model === builtinModel) {
-		return { model: builtinModel, modelPath: join(packageRoot(), 'models', 'tiny-chat.gguf') };
+		return { model: builtinModel, modelPath: join(packageRoot(), 'models', 'tiny-chat.gguf'), fromCatalog: false };
 	}
 	const parsed = parseModelRef(model);
-	if (parsed.ok && parsed.ref.kind === 'file') return { model: formatModelRef(parsed.ref), modelPath: parsed.ref.path };
+	if (parsed.ok && parsed.ref.kind === 'file') return { model: formatModelRef(parsed.ref), modelPath: parsed.ref.path, fromCatalog: false };
+	if (parsed.ok && !model.startsWith('scripted:')) return { model: formatModelRef(parsed.ref), modelPath: null, fromCatalog: true };
 	const is = `${path} is ${JSON.stringify(model)}`;
 	if (model.startsWith('scripted:')) problems.push(`${is}; that needs engine: scripted`);
 	else if (!parsed.ok) problems.push(`${is}; ${parsed.problem}`);
-	else if (parsed.ref.kind !== 'alias')
-		problems.push(`${is}; fetching models is not available in this version, use file:/absolute/path.gguf`);
-	else problems.push(`${is}; write a file as file:/absolute/path.gguf, or leave it out for the built-in model`);
-	return { model, modelPath: '' };
+	return { model, modelPath: null, fromCatalog: false };
 }
 
 /** Engines that can be spoken to over HTTP: those with an adapter. */

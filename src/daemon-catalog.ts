@@ -64,6 +64,6 @@ export function openCatalog(
 	};
 }
 
-function loadedModel({ id, model, modelPath }: PoolConfig): PoolModel[] {
-	return modelPath === null ? [] : [{ poolId: id, model, path: modelPath }];
+function loadedModel({ id, model, modelPath, fromCatalog }: PoolConfig): PoolModel[] {
+	return modelPath === null && !fromCatalog ? [] : [{ poolId: id, model, path: modelPath }];
 }

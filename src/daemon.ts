@@ -8,12 +8,11 @@ import type { SupervisionSpec } from './actors/kernel/supervision.ts';
 import type { LogLevel } from './actors/kernel/telemetry.ts';
 import type { RetiredModels } from './actors/serving/catalog-messages.ts';
 import { KeyMemories } from './actors/serving/key-memories.ts';
-import type { PoolView } from './actors/serving/messages.ts';
 import type { PoolSpec } from './actors/serving/pool-spec.ts';
 import type { ConfigChange, ConfigReload } from './actors/serving/reload-messages.ts';
 import { type BookMemory, bookMemory } from './actors/serving/task-book.ts';
 import { Crew, type ThreadSpec } from './actors/threads/crew.ts';
-import type { DaemonFacts, PoolFacts } from './cli/banner.ts';
+import type { DaemonFacts } from './cli/banner.ts';
 import { cannotListen, nativeBinaryMissing, Problem, portInUse } from './cli/problem.ts';
 import { type DaemonConfig, defaultCtx, packageVersion } from './config.ts';
 import { appliedTo, changesBetween } from './config-changes.ts';
@@ -21,6 +20,7 @@ import { ConfigError } from './config-check.ts';
 import { type PoolConfig } from './config-pool.ts';
 import { openArtifacts } from './daemon-artifacts.ts';
 import { openCatalog } from './daemon-catalog.ts';
+import { daemonFacts, isSettled } from './daemon-facts.ts';
 import { holdPlaces } from './daemon-places.ts';
 import type { EmbeddedSettings } from './engines/embedded/embedded-settings.ts';
 import type { ManagedSettings } from './engines/managed/managed-settings.ts';
@@ -164,7 +164,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 				const views = await Promise.all(
 					fronts.map(async (name) => ((await crew.inspect(name)) as FrontInspection | undefined)?.pools ?? []),
 				);
-				if (views.every((pools) => pools.length === config.pools.length && pools.every((pool) => pool.state !== 'starting'))) {
+				if (views.every((pools) => pools.length === config.pools.length && pools.every(isSettled))) {
 					return daemonFacts(config, url, fronts.length, front.httpHost, views[0] ?? []);
 				}
 				await new Promise((resolve) => setTimeout(resolve, settleLookMs));
@@ -393,40 +393,13 @@ function engineSettings(
 	if (pool.scripted !== null) return { ...pool.scripted, modelName: pool.model, slots: pool.slots, ctx: pool.ctx ?? defaultCtx };
 	return {
 		modelPath: pool.modelPath ?? '',
+		...(pool.fromCatalog ? { ref: pool.model } : {}),
 		slots: pool.slots,
 		ctx: pool.ctx,
 		defaultCtx,
 		cpuThreads: pool.cpuThreads,
 		gpuLayers: pool.gpuLayers,
 		devices: pool.devices,
-	};
-}
-
-function daemonFacts(config: DaemonConfig, url: string, fronts: number, httpHost: string, pools: readonly PoolView[]): DaemonFacts {
-	return {
-		version: packageVersion(),
-		url,
-		httpHost,
-		threads: { front: fronts, control: 1, engine: 1 },
-		configFile: config.configFile,
-		hint: null,
-		pools: pools.map((pool): PoolFacts => {
-			const facts = pool.replicas.find((replica) => replica.facts !== null)?.facts ?? null;
-			const configured = config.pools.find((each) => each.id === pool.poolId);
-			return {
-				id: pool.poolId,
-				engine: pool.engine,
-				engineVersion: facts?.engineVersion ?? null,
-				model: pool.model,
-				aliases: pool.aliases,
-				replicas: pool.replicas.length,
-				slots: configured?.slots ?? 0,
-				ctx: facts?.ctx ?? null,
-				device: facts?.device ?? null,
-				mayUseGpu: configured?.modelPath !== null && configured?.devices?.length !== 0,
-				trouble: pool.state === 'ready' ? null : (pool.lastError ?? 'it is still loading'),
-			};
-		}),
 	};
 }
 

@@ -3,19 +3,21 @@
  * It owns the lives of engine processes, not their bytes.
  */
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
+import type { CatalogAnswer } from '../actors/serving/catalog-messages.ts';
 import { engineGuardian } from '../actors/serving/engine-guardian.ts';
 import type { EngineDriver, ModelChange } from '../actors/serving/engine-life.ts';
 import { EngineLogs, engineLog } from '../actors/serving/engine-log.ts';
 import { failure } from '../actors/serving/failure.ts';
 import type { ReplicaSpec } from '../actors/serving/messages.ts';
 import { urgentFromEngines } from '../actors/serving/urgent.ts';
+import type { MainApi } from '../actors/threads/thread-api.ts';
 import { runRole } from '../actors/threads/thread-role.ts';
 import { DevicesDriver } from '../engines/devices-driver.ts';
 import { ToolProbe, toolsOf } from '../engines/devices-probe.ts';
 import { DeviceWatch } from '../engines/devices-watch.ts';
 import { deviceEnv, replicaNumber } from '../engines/embedded/device-env.ts';
 import type { EmbeddedSettings } from '../engines/embedded/embedded-settings.ts';
-import { withModelFile } from '../engines/embedded/model-change.ts';
+import { PreparedDriver } from '../engines/embedded/prepared-driver.ts';
 import { HostProcessDriver } from '../engines/host-process-driver.ts';
 import { CacheFolders } from '../engines/managed/cache-folders.ts';
 import { endLeftovers } from '../engines/managed/leftovers.ts';
@@ -30,6 +32,7 @@ import { isUpstreamSettings } from '../engines/upstream/upstream-settings.ts';
 import { upstreamAdapters } from '../engines/upstream-adapters.ts';
 import { threadLog } from '../transport/telemetry/logs.ts';
 import { type ThreadTelemetry, threadTelemetry } from '../transport/telemetry/metrics.ts';
+import { catalogModels } from './engine-models.ts';
 
 export interface EngineConfig {
 	/** What engine processes inherit. */
@@ -70,10 +73,10 @@ runRole<EngineConfig, null>(
 		const driverOf = (
 			entry: string,
 			env: (spec: ReplicaSpec) => Readonly<Record<string, string>>,
-			withModel: (settings: unknown, model: string) => ModelChange,
+			withModel?: (settings: unknown, model: string) => ModelChange,
 		): HostProcessDriver =>
 			new HostProcessDriver({
-				withModel,
+				...(withModel === undefined ? {} : { withModel }),
 				entry: entryOf(entry),
 				settings: (spec) => spec.settings,
 				env,
@@ -102,6 +105,11 @@ runRole<EngineConfig, null>(
 		});
 		const managed = onDevices(started);
 		const notOurs = byProvider(elsewhere, managed, elsewhere);
+		let attached: (main: MainApi) => void = () => undefined;
+		const main = new Promise<MainApi>((resolve) => {
+			attached = resolve;
+		});
+		const models = catalogModels(async (request) => (await (await main).catalog(request)) as CatalogAnswer);
 		const guardian = system.spawn(
 			'engines',
 			engineGuardian({
@@ -109,14 +117,13 @@ runRole<EngineConfig, null>(
 					elsewhere,
 					managed,
 					onDevices(
-						driverOf(
-							'llama-host',
-							({ settings, replicaId }) => {
+						new PreparedDriver({
+							source: models,
+							driver: driverOf('llama-host', ({ settings, replicaId }) => {
 								const share = { devices: watch.latest.devices, replica: replicaNumber(replicaId) };
 								return deviceEnv(config.childEnv, (settings as EmbeddedSettings).devices, share);
-							},
-							(settings, model) => withModelFile(settings as EmbeddedSettings, model),
-						),
+							}),
+						}),
 					),
 				),
 				scripted: driverOf(
@@ -147,7 +154,7 @@ runRole<EngineConfig, null>(
 			names: { engine: guardian, logs: system.spawn('engine-log', engineLog(logs)) },
 			urgent: urgentFromEngines,
 			onPeer() {},
-			onMain() {},
+			onMain: (api) => attached(api),
 			metrics: () => telemetry.snapshot(),
 			counted: () => telemetry.counted,
 			inspect: () => ({ stats: system.stats }),

@@ -156,7 +156,7 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 	['two pools of one name', [], 'pools: [{ id: a }, { id: A }]', {}, /^pools\[1\]\.id is "A", as is that of pools\[0\]; ids must differ$/],
 	['a path instead of a reference', [], 'pools: [{ id: a, model: /m/x.gguf }]', {}, /did you mean file:\/m\/x\.gguf\?/],
 	['a relative file reference', [], 'pools: [{ id: a, model: "file:x.gguf" }]', {}, /file: needs an absolute path/],
-	['a model to fetch', [], 'pools: [{ id: a, model: "hf:org/repo" }]', {}, /fetching models is not available in this version/],
+	['a repository that is none', [], 'pools: [{ id: a, model: "hf:repo" }]', {}, /hf: needs an organisation and a repository/],
 	[
 		'an engine that runs elsewhere without its url',
 		[],

@@ -8,6 +8,7 @@ import type { SimHost } from '../../src/actors/kernel/sim-host.ts';
 import { type EngineDriver, type EngineLife, type LifeNews, leaseKey, type ModelChange } from '../../src/actors/serving/engine-life.ts';
 import { type Failure, failure } from '../../src/actors/serving/failure.ts';
 import type { Lease, ReplicaSpec } from '../../src/actors/serving/messages.ts';
+import type { ModelFetch } from '../../src/actors/serving/warm-up-messages.ts';
 import { replicaFacts } from './task-requests.ts';
 
 export class FakeLife implements EngineLife {
@@ -62,6 +63,11 @@ export class FakeLife implements EngineLife {
 		this.alive = false;
 		this.busy.clear();
 		this.#ref.tell({ type: 'life-ended', failure: why });
+	}
+
+	/** Of its model, before it is started; null: that is here. */
+	fetching(fetch: ModelFetch | null): void {
+		this.#ref.tell({ type: 'life-fetching', fetch });
 	}
 
 	/** Of its devices. */

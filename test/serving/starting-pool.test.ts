@@ -53,7 +53,7 @@ test('a load that nobody has measured is as long as it is configured, and else a
 	assert.equal(configured.estimated, 'prior');
 	const guessed = starting().submit('t').only('queued').standing;
 	assert.ok(guessed.predictedStartMs > 0, 'not now, whatever else');
-	assert.deepEqual(guessed.warmUp, { status: 'running', leftMs: null });
+	assert.deepEqual(guessed.warmUp, { status: 'running', leftMs: null, fetch: null });
 	assert.equal(guessed.estimated, 'prior');
 });
 

@@ -26,7 +26,7 @@ const servingFace =
 	/^src\/actors\/serving\/(messages|decode|engine-life|failure|task-request|task-directory|event-log-view|journal-store|prefix|prompt-bounds|rate-limit|top-tokens|[a-z-]+-(schema|view|messages))\.ts$/;
 const catalog = /^src\/actors\/catalog\//;
 /** Messages between main and the thread that fetches, and what a digest is. */
-const catalogFace = /^src\/actors\/catalog\/(fetch-messages|file-digest|model-parts|model-ref)\.ts$/;
+const catalogFace = /^src\/actors\/catalog\/(fetch-messages|file-digest)\.ts$/;
 const fetching = /^src\/fetch\//;
 const serving = /^src\/actors\/serving\//;
 /** What is on disk, and who may have it. */
@@ -38,7 +38,7 @@ const config = /^src\/config[a-z-]*\.ts$/;
 const cli = /^src\/cli\//;
 const client = /^src\/client\//;
 /** Pure functions over words that know nothing of us. The words of a command are checked by the configuration and filled in by engines. */
-const words = /^src\/(nearest|command-words|actors\/catalog\/model-ref)\.ts$/;
+const words = /^src\/(nearest|command-words|actors\/catalog\/model-(ref|parts))\.ts$/;
 
 /** What a device is, as data and words: people are told of devices, too. The probe that looks comes to the command line through `CliEffects`. */
 const deviceWords = /^src\/engines\/devices\.ts$/;

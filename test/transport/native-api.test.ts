@@ -55,7 +55,7 @@ describe('POST /v2/tasks', () => {
 	});
 
 	it('tells the probability of being on time when there is a deadline, and what a starting pool has to do', async () => {
-		front.tasks.standing = { ...standingAt(3), warmUp: { status: 'waiting', leftMs: 2_345.6 } };
+		front.tasks.standing = { ...standingAt(3), warmUp: { status: 'waiting', leftMs: 2_345.6, fetch: null } };
 		const accepted = await json(await front.post('/v2/tasks', { ...body, deadline_ms: 5000 }), 202, schemas.acceptedSchema);
 		assert.equal(accepted['on_time_probability'], 0.5);
 		const { steps } = accepted['preparation'] as { steps: Record<string, unknown>[] };
@@ -63,7 +63,7 @@ describe('POST /v2/tasks', () => {
 			steps.map(({ kind, status, estimated_ms: ms }) => ({ kind, status, ms })),
 			[{ kind: 'pool_warmup', status: 'waiting', ms: 2_346 }],
 		);
-		front.tasks.standing = { ...standingAt(3), warmUp: { status: 'running', leftMs: null } };
+		front.tasks.standing = { ...standingAt(3), warmUp: { status: 'running', leftMs: null, fetch: null } };
 		const unknown = await json(await front.post('/v2/tasks', body), 202, schemas.acceptedSchema);
 		assert.equal((unknown['preparation'] as { steps: Record<string, unknown>[] }).steps[0]?.['estimated_ms'], null);
 		front.tasks.standing = standingAt(3);

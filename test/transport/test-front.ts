@@ -56,6 +56,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		drainingUntil: null,
 		readyAt: null,
 		retiring: false,
+		fetch: null,
 		reloadingTo: null,
 		purging: null,
 		lastError: null,

@@ -150,7 +150,7 @@ describe('a watcher', () => {
 
 	it('tells a reader who comes later how long it is from then, not from when its task was told', () => {
 		const { task, watch, clock } = world();
-		task.standing = { ...standingAt(50), at: clock.now(), warmUp: { status: 'running', leftMs: 1_500 } };
+		task.standing = { ...standingAt(50), at: clock.now(), warmUp: { status: 'running', fetch: null, leftMs: 1_500 } };
 		clock.advance(1_000);
 		const [first] = named(watch().seen(), 'metrics');
 		assert.deepEqual(

@@ -103,9 +103,10 @@ export class CatalogChecks {
 	}
 
 	#hashed(id: string, gguf: GgufEntry | null, files: readonly HashedAs[]): void {
-		const { store, closed } = this.#shelf;
+		if (this.#shelf.closed) return;
+		const { store } = this.#shelf;
 		const entry = this.#shelf.get(id);
-		if (closed || entry === null) return this.#over(id);
+		if (entry === null) return this.#over(id);
 		let problem: string | null = null;
 		for (const { name, path, hashed } of files) {
 			const { digest, mark } = hashed;

@@ -78,6 +78,20 @@ export class CatalogFetches {
 		return this.#pulls.view(ref) !== null;
 	}
 
+	/** How far its pull is; null: none is under way. */
+	view(ref: string): { readonly seq: number; readonly data: PullView } | null {
+		const pull = this.#pulls.view(ref);
+		return pull === null ? null : { seq: pull.seq, data: pullView(pull.progress) };
+	}
+
+	/** Why it is not here. */
+	lastFailure(entry: CatalogEntry): Failure {
+		const known = this.#failed.get(entry.source_url);
+		const code = known?.code ?? (entry.verification === 'failed' ? 'UNTRUSTED_ARTIFACT' : 'POOL_UNAVAILABLE');
+		const words = entry.problem ?? known?.message ?? 'the pull was called off';
+		return failure(code, words, { retriable: known?.retriable ?? false });
+	}
+
 	pull(id: string): CatalogAnswer {
 		const entry = this.#shelf.get(id);
 		if (entry === null) return unknownModel;
@@ -131,22 +145,19 @@ export class CatalogFetches {
 	#news(id: string): CatalogAnswer {
 		const entry = this.#shelf.get(id);
 		if (entry === null) return unknownModel;
-		const view = this.#pulls.view(entry.source_url);
-		if (view !== null) return newsAnswer({ seq: view.seq, event: 'progress', data: pullView(view.progress) });
+		const view = this.view(entry.source_url);
+		if (view !== null) return newsAnswer({ ...view, event: 'progress' });
 		if (entry.verification === 'verified' || entry.verification === 'pending')
 			return newsAnswer({ seq: lastSeq, event: 'end', data: entry });
-		const known = this.#failed.get(entry.source_url);
-		const code = known?.code ?? (entry.verification === 'failed' ? 'UNTRUSTED_ARTIFACT' : 'POOL_UNAVAILABLE');
-		const words = entry.problem ?? known?.message ?? 'the pull was called off';
-		return newsAnswer({ seq: lastSeq, event: 'error', data: failure(code, words, { retriable: known?.retriable ?? false }) });
+		return newsAnswer({ seq: lastSeq, event: 'error', data: this.lastFailure(entry) });
 	}
 
 	/** The entry, with the pull that is under way. */
 	told(id: string): CatalogAnswer {
 		const entry = this.#shelf.get(id);
-		const view = entry === null ? null : this.#pulls.view(entry.source_url);
+		const view = entry === null ? null : this.view(entry.source_url);
 		if (view === null) return this.#shelf.told(id);
-		return { ok: true, json: JSON.stringify({ ...entry, pull: pullView(view.progress) }) };
+		return { ok: true, json: JSON.stringify({ ...entry, pull: view.data }) };
 	}
 
 	/** Why it is not here; null: it is. */
@@ -206,7 +217,7 @@ export class CatalogFetches {
 	/** Of models that make room nothing is left but their entries. */
 	#room(ref: string, bytes: number): { readonly problem: string | null; readonly remove: readonly string[] } {
 		const { quotaBytes } = this.#rules;
-		const inUse = (entry: CatalogEntry): boolean => this.#shelf.poolOf(entry.source_url) !== undefined || this.isPulling(entry.source_url);
+		const inUse = (entry: CatalogEntry): boolean => this.#shelf.poolOf(entry) !== undefined || this.isPulling(entry.source_url);
 		const bytesBeside = this.#pulls.bytesBeside(ref);
 		const { problem, evict } = makeRoom({ entries: this.#shelf.store.all(), inUse, quotaBytes, bytes, bytesBeside });
 		for (const folder of evict) this.#forget(folder, ref);

@@ -32,8 +32,17 @@ export class CatalogShelf {
 		return this.store.get(id);
 	}
 
-	*withRef(ref: string): Generator<CatalogEntry> {
-		for (const entry of this.store.all()) if (entry.source_url === ref) yield entry;
+	/** By what it is called here, its ref, or its digest; of several, one that somebody has said the digest of. */
+	find(name: string): CatalogEntry | null {
+		const known = this.get(name);
+		if (known !== null) return known;
+		let found: CatalogEntry | null = null;
+		for (const entry of this.store.all()) {
+			if (!isCalled(entry, name)) continue;
+			if (entry.expected_digest !== null) return entry;
+			found ??= entry;
+		}
+		return found;
 	}
 
 	keep(entry: CatalogEntry): void {
@@ -43,20 +52,26 @@ export class CatalogShelf {
 	}
 
 	/** Of what pools serve, which is little; a catalog may have any number of others. */
-	show({ id, source_url: ref, state: now }: CatalogEntry): void {
-		if (this.poolOf(ref) === undefined) return;
+	show(entry: CatalogEntry): void {
+		const { id, state: now } = entry;
+		if (this.poolOf(entry) === undefined) return;
 		for (const state of states) this.#telemetry.gauge('model_state', { model_id: id, state }, now === state ? 1 : 0);
 	}
 
 	/** Of the pools that load it, the first. */
-	poolOf(ref: string): PoolModel | undefined {
-		return this.pools.find(({ model }) => model === ref);
+	poolOf(entry: CatalogEntry): PoolModel | undefined {
+		return this.pools.find(({ model }) => model === entry.id || isCalled(entry, model));
 	}
 
 	told(id: string): CatalogAnswer {
 		const json = this.store.json(id);
 		return json === null ? unknownModel : { ok: true, json };
 	}
+}
+
+/** Whatever else it is called. */
+function isCalled({ source_url: ref, digest, expected_digest: expected }: CatalogEntry, name: string): boolean {
+	return ref === name || digest === name || expected === name;
 }
 
 export const unknownModel: CatalogAnswer = {

@@ -86,11 +86,14 @@ export class CatalogStore {
 
 	/** Null: never hashed, or another file by now. */
 	digestOf(path: string, mark: FileMark): string | null {
-		if (Buffer.byteLength(path) > idBytesMax) return null;
-		const json = this.#digests.get(path);
-		if (json === undefined) return null;
-		const known = JSON.parse(json) as HashedFile;
-		return isSameMark(known.mark, mark) ? known.digest : null;
+		const known = this.hashed(path);
+		return known !== null && isSameMark(known.mark, mark) ? known.digest : null;
+	}
+
+	/** As it was then; null: never. */
+	hashed(path: string): HashedFile | null {
+		const json = Buffer.byteLength(path) > idBytesMax ? undefined : this.#digests.get(path);
+		return json === undefined ? null : (JSON.parse(json) as HashedFile);
 	}
 
 	putDigest(path: string, hashed: HashedFile): void {

@@ -12,6 +12,7 @@ import type { CatalogAnswer, CatalogRequest, RetiredModels } from '../serving/ca
 import type { FailureCode } from '../serving/failure.ts';
 import { CatalogChecks, type CheckPorts } from './catalog-checks.ts';
 import { CatalogFetches, type CatalogFetchPorts, type FetchRules } from './catalog-fetches.ts';
+import { CatalogProvision } from './catalog-provision.ts';
 import { CatalogShelf, freshEntry, type PoolModel, refused, unknownModel } from './catalog-shelf.ts';
 import { type CatalogStore, idBytesMax } from './catalog-store.ts';
 import { formatModelRef, parseModelRef } from './model-ref.ts';
@@ -34,6 +35,7 @@ export class Catalog {
 	readonly #ports: CatalogPorts;
 	readonly #checks: CatalogChecks;
 	readonly #fetches: CatalogFetches;
+	readonly #provision: CatalogProvision;
 
 	constructor(store: CatalogStore, ports: CatalogPorts, rules: FetchRules) {
 		this.#ports = ports;
@@ -48,6 +50,7 @@ export class Catalog {
 			verified: () => this.#checks.count('ok', ''),
 			mistrusted: (_entry, reason) => this.#checks.count('failed', reason),
 		});
+		this.#provision = new CatalogProvision(this.#shelf, this.#checks, this.#fetches, () => ports.wallNow());
 	}
 
 	/** Models that are retired, by the refs that pools know them by and by what they are called here. */
@@ -75,12 +78,14 @@ export class Catalog {
 	usePools(pools: readonly PoolModel[]): void {
 		this.#shelf.pools = pools;
 		for (const { model, path } of pools) {
-			const known = this.#shelf.get(model);
-			if (known === null) this.#shelf.keep(freshEntry({ id: model, ref: model, path, expected: null, tags: [] }));
+			const known = this.#shelf.find(model);
+			const fetchable = this.#fetches.isFetchable(model);
+			if (known === null && (path !== null || fetchable))
+				this.#shelf.keep(freshEntry({ id: model, ref: model, path, expected: null, tags: [] }));
 			// What comes with the program is where that is now.
-			else if (path !== null && known.local_path !== path) this.#shelf.keep({ ...known, local_path: path });
-			else this.#shelf.show(known);
-			this.#checks.check(model, false);
+			else if (known !== null && path !== null && known.local_path !== path) this.#shelf.keep({ ...known, local_path: path });
+			else if (known !== null) this.#shelf.show(known);
+			this.#checks.check(known?.id ?? model, false);
 		}
 	}
 
@@ -105,6 +110,8 @@ export class Catalog {
 				return reply(this.#fetches.cancel(request.id));
 			case 'watch-pull':
 				return this.#fetches.watch(request.id, request.after, reply);
+			case 'prepare-model':
+				return this.#provision.prepare(request, reply);
 		}
 	}
 
@@ -156,7 +163,7 @@ export class Catalog {
 	#remove(id: string): CatalogAnswer {
 		const entry = this.#shelf.get(id);
 		if (entry === null) return unknownModel;
-		const pool = this.#shelf.poolOf(entry.source_url);
+		const pool = this.#shelf.poolOf(entry);
 		if (pool !== undefined)
 			return refused('CONFLICT', `pool ${pool.poolId} serves ${id}; a model that a pool serves can be retired, not deleted`);
 		this.#shelf.store.remove(id);

@@ -79,6 +79,8 @@ export type CatalogRequest =
 	| { readonly type: 'cancel-pull'; readonly id: string }
 	/** Answered, as a `PullNews`, when there is something newer than `after`. */
 	| { readonly type: 'watch-pull'; readonly id: string; readonly after: number }
+	/** Of an engine that is about to start, answered as a `ModelAnswer`. `path`: of the file, where that is known; `after` 0: it is wanted now. */
+	| { readonly type: 'prepare-model'; readonly model: string; readonly path: string | null; readonly after: number }
 	| { readonly type: 'set-model-state'; readonly id: string; readonly state: ModelState; readonly deadlineMs: number };
 
 /** `json`: the answer's body, ready to be sent. */
@@ -101,6 +103,29 @@ export type PullNews =
 	| { readonly seq: number; readonly event: 'progress'; readonly data: PullView }
 	| { readonly seq: number; readonly event: 'end'; readonly data: CatalogEntry }
 	| { readonly seq: number; readonly event: 'error'; readonly data: Failure };
+
+/** The JSON of an answer to `prepare-model`. */
+export type ModelAnswer =
+	| { readonly event: 'progress'; readonly seq: number; readonly data: PullView }
+	| { readonly event: 'ready'; readonly data: PreparedModel };
+
+/** A file of a model as it was hashed last: its digest holds for as long as nothing else of this has changed. */
+export interface PreparedFile {
+	readonly path: string;
+	readonly digest: string;
+	readonly sizeBytes: number;
+	readonly mtimeNs: string;
+	readonly inode: string;
+}
+
+export interface PreparedModel {
+	/** The file, the first of its parts, or the folder. */
+	readonly path: string;
+	/** What its bytes must have together; null: nobody has said. */
+	readonly expectedDigest: string | null;
+	/** Those that were hashed already. */
+	readonly files: readonly PreparedFile[];
+}
 
 /** What the control thread is told: models that no pool may serve any more, by the refs that pools know them by. */
 export interface RetiredModels {

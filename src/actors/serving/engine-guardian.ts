@@ -6,7 +6,7 @@ import type { Setup } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
 import type { EngineDriver, ModelChange } from './engine-life.ts';
 import { type EngineKind, failure } from './failure.ts';
-import type { EngineThreadCommand } from './messages.ts';
+import type { EngineThreadCommand, ReplicaNews } from './messages.ts';
 import { type ReplicaMessage, replica } from './replica.ts';
 
 /** The driver of each engine kind that this thread can run. */
@@ -17,12 +17,21 @@ export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadComman
 		const replicas = new Map<string, { readonly poolId: string; readonly ref: ActorRef<ReplicaMessage> }>();
 		/** Replicas that end because their pool was not configured, and who wants one by that name once it has. */
 		const stopping = new Map<string, Extract<EngineThreadCommand, { type: 'start-replica' }> | null>();
+		/** Models that are looked at, by the pools that are to have them; who asked last is told. */
+		const verifying = new Map<string, ActorRef<ReplicaNews>>();
 		let draining = false;
 		return {
 			onMessage(ctx, message) {
 				if (message.type === 'verify-model') {
-					const { engine, settings, model, replyTo } = message;
+					const { poolId, engine, settings, model } = message;
+					const key = `${poolId} ${model}`;
+					const asked = verifying.has(key);
+					verifying.set(key, message.replyTo);
+					// It may be on its way for hours: who asks again waits for the same.
+					if (asked) return 'same';
 					const answer = (change: ModelChange): void => {
+						const replyTo = verifying.get(key) ?? message.replyTo;
+						verifying.delete(key);
 						if (change.ok) replyTo.tell({ type: 'model-verified', model, settings: change.settings });
 						else replyTo.tell({ type: 'model-refused', model, failure: change.failure });
 					};

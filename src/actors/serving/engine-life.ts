@@ -5,10 +5,13 @@
 import type { ActorRef } from '../kernel/ref.ts';
 import type { Failure } from './failure.ts';
 import type { ReplicaFacts, ReplicaSpec } from './messages.ts';
+import type { ModelFetch } from './warm-up-messages.ts';
 
 export type LifeNews =
 	/** Artifacts verified, process up, health answered and one token generated: it can serve. */
 	| { readonly type: 'life-ready'; readonly facts: ReplicaFacts }
+	/** Its model is fetched first; null: it is here, and the engine starts now. Before `life-ready` only, as often as there is something new. */
+	| { readonly type: 'life-fetching'; readonly fetch: ModelFetch | null }
 	/** It ended or could not start. Nothing more follows from this life. */
 	| { readonly type: 'life-ended'; readonly failure: Failure }
 	/** Of its devices, as far as anybody tells; after `life-ready`, again when it has changed. */

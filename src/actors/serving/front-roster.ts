@@ -83,6 +83,7 @@ export class FrontRoster {
 /** What the fronts are told of at once. */
 function sameState(a: PoolView, b: PoolView): boolean {
 	if (a.state !== b.state || a.drainingUntil !== b.drainingUntil || a.replicas.length !== b.replicas.length) return false;
+	if ((a.fetch === null) !== (b.fetch === null)) return false;
 	if (a.retiring !== b.retiring || a.model !== b.model || a.reloadingTo !== b.reloadingTo || a.lastError !== b.lastError) return false;
 	if (left(a) !== left(b)) return false;
 	return (
@@ -103,6 +104,7 @@ function left({ purging }: PoolView): number {
 /** What they are told of now and then. */
 function sameCounts(a: PoolView, b: PoolView): boolean {
 	return (
+		a.fetch === b.fetch &&
 		a.slotsTotal === b.slotsTotal &&
 		a.slotsFree === b.slotsFree &&
 		a.readyAt === b.readyAt &&

@@ -4,6 +4,8 @@
  * control thread, the one place where this is known. A new control thread is told the last load of each engine by its Replica.
  */
 
+import type { ModelFetch } from './warm-up-messages.ts';
+
 /** What is left of a load, ms. */
 export interface LoadLeft {
 	/** As likely sooner as later. */
@@ -20,6 +22,8 @@ export interface LoadLeft {
 export interface WarmUp extends LoadLeft {
 	/** `running`: an engine is being started; `waiting`: it will be, for it has failed. */
 	readonly status: 'running' | 'waiting';
+	/** Its model comes first, which is counted in; null: it is here. */
+	readonly fetch: ModelFetch | null;
 }
 
 /** Loads of a model that are remembered, and models. */

@@ -10,6 +10,7 @@ import type { EngineKind, Failure } from './failure.ts';
 import type { KnownTask, TaskClaim, TaskClaimed } from './home-messages.ts';
 import type { BudgetLeft, HeldOfSession, ReportSessions, SessionsChanged, UseSession } from './session-messages.ts';
 import type { Placement, PriorityClass, Workload } from './task-request.ts';
+import type { ModelFetch, WarmUpTold } from './warm-up-messages.ts';
 
 /** The right to one slot (or, `exclusive`, to all slots) of a replica. Fenced by the control thread's epoch. */
 export interface Lease {
@@ -115,13 +116,6 @@ export interface QueueStanding {
 	readonly queueDepth: number;
 	/** Of a pool that can give no slot before an engine has loaded: these times count that in. Null: it can, once it is the task's turn. */
 	readonly warmUp: WarmUpTold | null;
-}
-
-export interface WarmUpTold {
-	/** `waiting`: the engine has failed, and is started again later. */
-	readonly status: 'running' | 'waiting';
-	/** Milliseconds that are left of it; null: nobody has measured it or said it, and what is counted in is a guess. */
-	readonly leftMs: number | null;
 }
 
 /** Task, or the front's `tasks` actor → Dispatcher. */
@@ -312,6 +306,7 @@ export type EngineThreadCommand =
 	/** May a pool with these settings run that model? Answered by `model-verified` or `model-refused`. */
 	| {
 			readonly type: 'verify-model';
+			readonly poolId: string;
 			readonly engine: EngineKind;
 			readonly settings: unknown;
 			readonly model: string;
@@ -369,6 +364,8 @@ export type ReplicaNews =
 	  }
 	| { readonly type: 'model-verified'; readonly model: string; readonly settings: unknown }
 	| { readonly type: 'model-refused'; readonly model: string; readonly failure: Failure }
+	/** Its model comes first; null: it is here, and its engine starts now. `startedAt`: of the engine, on `Host.now`. */
+	| { readonly type: 'replica-fetching'; readonly replicaId: string; readonly fetch: ModelFetch | null; readonly startedAt: number }
 	/** `loadMs`: from the start of this engine. */
 	| { readonly type: 'replica-ready'; readonly replicaId: string; readonly facts: ReplicaFacts; readonly loadMs: number }
 	/** The engine is gone. The Replica restarts it by itself after `retryInMs`; null: never again. */
@@ -415,6 +412,8 @@ export interface PoolView {
 	readonly drainingUntil: number | null;
 	/** It is configured no more: it takes nothing new, and ends with its last task. */
 	readonly retiring: boolean;
+	/** Of a pool that waits for its model; null: it does not. */
+	readonly fetch: ModelFetch | null;
 	/** The model that it is being reloaded with; null: it is not. */
 	readonly reloadingTo: string | null;
 	/** The purge that is under way; null: none is. */

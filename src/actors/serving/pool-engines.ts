@@ -84,6 +84,9 @@ export class PoolEngines {
 				ctx.watch(news.replyTo);
 				return;
 			}
+			case 'replica-fetching':
+				replicas.fetching(row, news);
+				return;
 			case 'replica-ready':
 				return this.#onReady(row, news);
 			case 'replica-failed':
@@ -202,7 +205,7 @@ export class PoolEngines {
 		const { engine, settings } = spec;
 		const [thread] = this.#engines.values();
 		ctx.setTimer('verify', verifyAgainMs, { type: 'verify-due' });
-		return thread?.tell({ type: 'verify-model', engine, settings, model, replyTo: ctx.self }) === 'accepted';
+		return thread?.tell({ type: 'verify-model', poolId: spec.poolId, engine, settings, model, replyTo: ctx.self }) === 'accepted';
 	}
 
 	verifyAgain(): void {

@@ -8,6 +8,7 @@ import type { WarmUp } from './load-times.ts';
 import type { QueueStanding, Settlement, TaskSummary } from './messages.ts';
 import type { QueueEntry, QueuePlace, WaitingQueue } from './queue.ts';
 import type { PriorityClass } from './task-request.ts';
+import type { WarmUpTold } from './warm-up-messages.ts';
 
 export interface Slots {
 	/** When a task starts that has so much work before it, ms from now. */
@@ -104,7 +105,7 @@ export class PoolForecast {
 			predictedEndP90Ms: loadP90Ms + this.#pace.ends[priority].p90Ms(doneMs),
 			estimated: warmUp === null || warmUp.basis === 'measured' ? this.#pace.estimated : 'prior',
 			queueDepth: this.#queue.length,
-			warmUp: warmUp === null ? null : { status: warmUp.status, leftMs: warmUp.basis === 'guess' ? null : warmUp.p50Ms },
+			warmUp: warmUp === null ? null : toldOf(warmUp),
 		};
 	}
 
@@ -120,4 +121,10 @@ export class PoolForecast {
 		};
 		return this.#work;
 	}
+}
+
+/** The load itself, without what comes before it. */
+function toldOf({ status, basis, p50Ms, fetch }: WarmUp): WarmUpTold {
+	const loadMs = fetch === null ? p50Ms : p50Ms - (fetch.leftMs ?? 0);
+	return { status, leftMs: basis === 'guess' ? null : loadMs, fetch };
 }

@@ -7,6 +7,7 @@ import { type LoadLeft, later, type WarmUp } from './load-times.ts';
 import { type ReplicaRow, takesTasks } from './pool-replicas.ts';
 import type { PoolState } from './pool-state.ts';
 import { SlotLevels } from './slot-levels.ts';
+import type { ModelFetch } from './warm-up-messages.ts';
 
 export interface PoolOutlook {
 	readonly levels: SlotLevels;
@@ -62,9 +63,14 @@ function untilItTakesTasks(
 	now: number,
 ): WarmUp | null {
 	if (row.ending !== 'no' || isOnTrial(row)) return null;
-	const waits = (left: LoadLeft, inMs: number): WarmUp => ({ ...later(left, Math.max(0, inMs)), status: inMs > 0 ? 'waiting' : 'running' });
+	const waits = (left: LoadLeft, inMs: number): WarmUp => ({
+		...later(left, Math.max(0, inMs)),
+		status: inMs > 0 ? 'waiting' : 'running',
+		fetch: null,
+	});
 	switch (row.state) {
 		case 'starting':
+			if (row.fetch !== null) return behind(row.fetch, loads.left(row.asked ?? row.model, 0));
 			return waits(loads.left(row.asked ?? row.model, row.startedAt === null ? 0 : now - row.startedAt), 0);
 		case 'failed':
 			return row.retryAt === null ? null : waits(loads.left(row.asked ?? row.model, 0), Math.max(1, row.retryAt - now));
@@ -75,6 +81,13 @@ function untilItTakesTasks(
 			// Its engine is there: it says what it is busy with, or its tasks have failed of late.
 			return waits(atOnce, row.breaker.state === 'open' ? row.breaker.openUntil - now : 0);
 	}
+}
+
+/** The load begins when the model is here. */
+function behind(fetch: ModelFetch, load: LoadLeft): WarmUp {
+	const left = later(load, fetch.leftMs ?? 0);
+	// Nobody knows when it comes: the rest is then a guess too.
+	return { ...left, basis: fetch.leftMs === null ? 'guess' : left.basis, status: 'waiting', fetch };
 }
 
 const atOnce: LoadLeft = { p50Ms: 0, p90Ms: 0, possibleMs: [0], basis: 'measured' };

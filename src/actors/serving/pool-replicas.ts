@@ -8,6 +8,7 @@ import { type Failure, failure } from './failure.ts';
 import type { LeaseLedger } from './lease-ledger.ts';
 import type { EngineThreadCommand, PoolView, ReplicaCommand, ReplicaFacts, ReplicaNews, ReplicaState, Worker } from './messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
+import type { ModelFetch } from './warm-up-messages.ts';
 
 export interface ReplicaRow {
 	readonly replicaId: string;
@@ -31,6 +32,8 @@ export interface ReplicaRow {
 	retryAt: number | null;
 	/** When the engine that is being started was, on `Host.now`; null: it is yet to be. */
 	startedAt: number | null;
+	/** Of its model, which comes before the engine is started; null: it is here. */
+	fetch: ModelFetch | null;
 	everReady: boolean;
 	failuresInRow: number;
 	/** Whether its slots may be granted: after a control restart only once the engine told what it is busy with. */
@@ -121,6 +124,7 @@ export class PoolReplicas {
 			lastError: null,
 			retryAt: null,
 			startedAt: null,
+			fetch: null,
 			everReady: false,
 			failuresInRow: 0,
 			grantable: false,
@@ -208,6 +212,7 @@ export class PoolReplicas {
 		row.ref = ref;
 		row.state = 'starting';
 		row.startedAt = startedAt;
+		row.fetch = null;
 		row.retryAt = null;
 		row.grantable = false;
 		row.vramFreeBytes = null;
@@ -239,16 +244,30 @@ export class PoolReplicas {
 		row.lastError = failure('WORKER_RESET', words);
 	}
 
+	/** Its model is on its way, or here. */
+	fetching(row: ReplicaRow, { fetch, startedAt }: Extract<ReplicaNews, { type: 'replica-fetching' }>): void {
+		if (row.state !== 'starting') return;
+		row.fetch = fetch;
+		row.startedAt = startedAt;
+	}
+
+	/** Of the models that its replicas wait for, the first. */
+	get fetch(): ModelFetch | null {
+		return this.rows.find(({ state, fetch }) => state === 'starting' && fetch !== null)?.fetch ?? null;
+	}
+
 	/** It is told to end its engine and start another. */
 	exchanged(row: ReplicaRow): void {
 		row.state = 'starting';
 		row.startedAt = null;
+		row.fetch = null;
 	}
 
 	/** Its engine thread is gone, and it with it. */
 	lost(row: ReplicaRow): void {
 		row.state = 'starting';
 		row.startedAt = null;
+		row.fetch = null;
 		row.engine = null;
 		row.ref = null;
 		row.retryAt = null;

@@ -38,12 +38,14 @@ export class PoolStandings {
 	tell(from: QueueMark | null): void {
 		const { queue, forecast, ctx } = this.#pool;
 		const { levels, warmUp } = this.#pool;
+		const fetches = warmUp !== null && warmUp.fetch !== null;
 		const now = ctx.now();
 		const slots = { startMs: (workAheadMs: number) => levels.startMs(workAheadMs), warmUp, now };
 		const next = queue.walk(from, partLength, (waiting, place) => {
 			if (now - waiting.toldAt < passMs - earlyMs) return;
 			const standing = forecast.standingAt(waiting.priority, place, waiting.serviceMs, slots);
-			if (waiting.toldPosition === place.position && holds(waiting, standing.predictedStartMs, now)) return;
+			// Who waits for a model hears how far that is.
+			if (waiting.toldPosition === place.position && !fetches && holds(waiting, standing.predictedStartMs, now)) return;
 			waiting.toldPosition = place.position;
 			waiting.toldStartMs = standing.predictedStartMs;
 			waiting.toldAt = now;

@@ -130,6 +130,7 @@ export function poolNews({
 			drainingUntil,
 			readyAt,
 			retiring: false,
+			fetch: replicas.fetch,
 			reloadingTo,
 			purging,
 			lastError,

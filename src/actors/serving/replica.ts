@@ -14,6 +14,7 @@ import type { OpenBreaker } from './circuit-breaker.ts';
 import type { EngineDriver, EngineLife, LifeNews } from './engine-life.ts';
 import type { Failure } from './failure.ts';
 import type { ReplicaCommand, ReplicaFacts, ReplicaNews, ReplicaSpec } from './messages.ts';
+import type { ModelFetch } from './warm-up-messages.ts';
 
 export interface ReplicaOptions {
 	readonly spec: ReplicaSpec;
@@ -68,6 +69,8 @@ class Replica implements Behavior<ReplicaMessage> {
 	#failuresInRow = 0;
 	#failuresSinceReady = 0;
 	#startedAt = 0;
+	/** Of its model, before its engine starts; null: it is here. */
+	#fetch: ModelFetch | null = null;
 	/** Of the model that it runs; null: it was never ready with it. */
 	#loadMs: number | null = null;
 	#starts: readonly number[] = [];
@@ -111,6 +114,13 @@ class Replica implements Behavior<ReplicaMessage> {
 			case 'retry-due':
 				this.#start();
 				return 'same';
+			case 'life-fetching':
+				if (this.#changing) return 'same';
+				this.#fetch = message.fetch;
+				// How long an engine loads says nothing of how long its model was on its way.
+				this.#startedAt = this.#ctx.now();
+				this.#tellFetch();
+				return 'same';
 			case 'life-ready':
 				// Of an engine that is on its way out.
 				if (this.#changing) return 'same';
@@ -146,6 +156,7 @@ class Replica implements Behavior<ReplicaMessage> {
 		this.#emptiesCaches = false;
 		const problem = empties ? (this.#driver.emptyCaches?.(this.#spec) ?? null) : null;
 		this.#startedAt = this.#ctx.now();
+		this.#fetch = null;
 		this.#tell(this.#startedNews(empties ? (problem === null ? 'empty' : { problem }) : null));
 		this.#starts = [...this.#starts.slice(1 - startsMax), this.#startedAt];
 		this.#life = this.#driver.start(this.#spec, this.#ctx.self);
@@ -196,6 +207,7 @@ class Replica implements Behavior<ReplicaMessage> {
 
 	#onLifeEnded(why: Failure): Next<ReplicaMessage> {
 		this.#life = null;
+		this.#fetch = null;
 		this.#vramFreeBytes = null;
 		if (this.#stopping) {
 			this.#tell({ type: 'replica-stopped', replicaId: this.#spec.replicaId });
@@ -234,6 +246,11 @@ class Replica implements Behavior<ReplicaMessage> {
 			this.#tellFailed(this.#lastFailure);
 			if (this.#life !== null) this.#tell(started);
 		}
+		if (this.#fetch !== null) this.#tellFetch();
+	}
+
+	#tellFetch(): void {
+		this.#tell({ type: 'replica-fetching', replicaId: this.#spec.replicaId, fetch: this.#fetch, startedAt: this.#startedAt });
 	}
 
 	#tellMemory(): void {
@@ -251,9 +268,10 @@ class Replica implements Behavior<ReplicaMessage> {
 		});
 	}
 
-	/** In order, also when the link has no room. An audit's answer is not kept: the pool asks again; nor is memory: it is told again. */
+	/** In order, also when the link has no room. An audit's answer is not kept: the pool asks again; nor is what is told again soon. */
 	#tell(news: ReplicaNews): void {
-		const keeps = news.type !== 'audited' && news.type !== 'replica-memory';
+		const passes = news.type === 'replica-fetching' && news.fetch !== null;
+		const keeps = news.type !== 'audited' && news.type !== 'replica-memory' && !passes;
 		if (this.#untold.length > 0) {
 			if (keeps) this.#untold.push(news);
 			return;

@@ -4,8 +4,7 @@
  * What the library would do by itself and must not: build or download binaries, shift a full context, use flash attention
  * (its results depend on the number of threads), take more compute threads than were given.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { basename } from 'node:path';
 import type * as Library from 'node-llama-cpp';
 import type { Llama, LlamaContext, LlamaModel } from 'node-llama-cpp';
@@ -17,6 +16,7 @@ import { GgufError } from './gguf-header.ts';
 import { Grammars } from './grammar.ts';
 import { cpuPart, layersMaxOf, layersThatFit, type MemoryUse, memoryNeed, memoryProblem } from './memory-estimate.ts';
 import { cpuRoom, gpuRoom } from './memory-room.ts';
+import { modelDigest } from './model-digest.ts';
 import { batchTokensMax } from './prefill-budget.ts';
 import { Prompts } from './prompts.ts';
 import { Vocabulary } from './vocabulary.ts';
@@ -42,7 +42,7 @@ export interface LoadedModel {
 	readonly prompts: Prompts;
 	readonly grammars: Grammars;
 	readonly gguf: GgufFacts;
-	/** `sha256:<hex>` of the file. */
+	/** `sha256:<hex>` of the file, or of its parts together. */
 	readonly digest: string;
 	readonly name: string;
 	readonly slots: number;
@@ -60,7 +60,6 @@ export interface LoadObserver {
 	onProgress(progress: number): void;
 }
 
-const hashReadBytes = 1024 * 1024;
 const progressStep = 0.05;
 
 /** Throws `LoadError`. */
@@ -76,7 +75,7 @@ export async function loadModel(settings: EmbeddedSettings, observer: LoadObserv
 		await llama.dispose();
 		throw new LoadError(tight);
 	}
-	const hashing = sha256(settings.modelPath);
+	const hashing = modelDigest(settings);
 	// Awaited below; without this, a failure of the load would leave a failed hash unheard.
 	hashing.catch(() => {});
 	try {
@@ -92,6 +91,12 @@ export async function loadModel(settings: EmbeddedSettings, observer: LoadObserv
 			gguf.poolingType >= 1 && gguf.poolingType <= 3 ? await LlamaEmbedder.create(model, vocabulary, ctx, settings.cpuThreads) : null;
 		if (context === null && embedder === null)
 			throw new LoadError(unusable(`${gguf.architecture} models are neither for text nor for embeddings`));
+		const digest = await hashing;
+		const { expectedDigest = null } = settings;
+		if (expectedDigest !== null && expectedDigest !== digest)
+			throw new LoadError(
+				failure('UNTRUSTED_ARTIFACT', `model file ${settings.modelPath}: it has digest ${digest}, not ${expectedDigest}`),
+			);
 		const name = gguf.name ?? basename(settings.modelPath);
 		return {
 			model,
@@ -101,7 +106,7 @@ export async function loadModel(settings: EmbeddedSettings, observer: LoadObserv
 			prompts: new Prompts(model, vocabulary, gguf.chatTemplate, name),
 			grammars: new Grammars(library, llama, model),
 			gguf,
-			digest: await hashing,
+			digest,
 			name,
 			slots: settings.slots,
 			ctx,
@@ -210,12 +215,6 @@ async function deviceWords(llama: Llama, settings: EmbeddedSettings, gpuLayers: 
 	const names = await llama.getGpuDeviceNames();
 	const part = gpuLayers < layersMax ? `, ${gpuLayers} of ${layersMax} layers` : '';
 	return `GPU ${names.length === 0 ? llama.gpu : names.join(', ')} (${llama.gpu}${part})`;
-}
-
-async function sha256(path: string): Promise<string> {
-	const hash = createHash('sha256');
-	for await (const chunk of createReadStream(path, { highWaterMark: hashReadBytes })) hash.update(chunk as Buffer);
-	return `sha256:${hash.digest('hex')}`;
 }
 
 function inSteps(observer: LoadObserver): (progress: number) => void {

@@ -99,6 +99,7 @@ const pool = {
 	ready_in_ms: null,
 	draining: false,
 	retiring: false,
+	fetch: null,
 	reloading_to: null,
 	ctx: 2_048,
 	max_tokens_out: 1_024,

@@ -3,6 +3,7 @@
  */
 import { failure } from '../../actors/serving/failure.ts';
 import type { PoolView, ReplicaFacts } from '../../actors/serving/messages.ts';
+import type { ModelFetch } from '../../actors/serving/warm-up-messages.ts';
 import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
 import { httpStatus } from './errors.ts';
@@ -59,6 +60,12 @@ function readyInMs({ readyAt }: PoolView, now: number): number | null {
 	return readyAt === null ? null : Math.max(0, Math.round(readyAt - now));
 }
 
+function fetchJson(fetch: ModelFetch | null) {
+	if (fetch === null) return null;
+	const { status, bytesDone, bytesTotal, leftMs, note } = fetch;
+	return { status, bytes_done: bytesDone, bytes_total: bytesTotal, left_ms: leftMs === null ? null : Math.round(leftMs), note };
+}
+
 /** Without the address of a replica: that is for our decode connections alone. */
 function poolJson(pool: PoolView, now: number) {
 	return {
@@ -71,6 +78,7 @@ function poolJson(pool: PoolView, now: number) {
 		ready_in_ms: readyInMs(pool, now),
 		draining: pool.drainingUntil !== null,
 		retiring: pool.retiring,
+		fetch: fetchJson(pool.fetch),
 		reloading_to: pool.reloadingTo,
 		ctx: pool.ctx,
 		max_tokens_out: pool.maxTokensOut,

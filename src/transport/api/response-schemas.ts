@@ -35,6 +35,7 @@ const preparation = Type.Object({
 			description: text,
 			estimated_ms: nullable(count),
 			bytes_total: nullable(count),
+			bytes_done: Type.Optional(count),
 			status: oneOf(['running', 'waiting']),
 		}),
 	),
@@ -214,6 +215,15 @@ export const poolSchema = Type.Object({
 	ready_in_ms: readyInMs,
 	draining: Type.Boolean(),
 	retiring: Type.Boolean({ description: 'It is configured no more, and ends with its last task' }),
+	fetch: nullable(
+		Type.Object({
+			status: oneOf(['running', 'waiting']),
+			bytes_done: count,
+			bytes_total: nullable(count),
+			left_ms: nullable(count),
+			note: nullable(text),
+		}),
+	),
 	reloading_to: nullable(text),
 	ctx: count,
 	max_tokens_out: count,

@@ -3,8 +3,8 @@
  * log. Pure.
  */
 
-import type { WarmUpTold } from '../../actors/serving/messages.ts';
 import type { TaskView } from '../../actors/serving/task-directory.ts';
+import type { ModelFetch, WarmUpTold } from '../../actors/serving/warm-up-messages.ts';
 import { budgetFields } from '../api/budgets.ts';
 import { preparationOf } from '../api/preparation.ts';
 import { standingNow } from '../api/standing.ts';
@@ -72,5 +72,10 @@ export function humanPhase(task: TaskView, now: number): string {
 
 function warmUpWords(warmUp: WarmUpTold | null): string {
 	if (warmUp === null) return '';
+	if (warmUp.fetch !== null) return `, which waits for its model${shareWords(warmUp.fetch)}`;
 	return warmUp.status === 'running' ? ', which loads its model' : ', which waits to start its engine again';
+}
+
+function shareWords({ bytesDone, bytesTotal }: ModelFetch): string {
+	return bytesTotal === null || bytesTotal === 0 ? '' : `, ${Math.floor((100 * bytesDone) / bytesTotal)} % of which is here`;
 }
