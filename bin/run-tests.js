@@ -22,6 +22,7 @@ const long = [
 	'e2e/bad-logs',
 	'e2e/client-library',
 	'e2e/command-line',
+	'e2e/durability',
 	'e2e/fronts',
 	'e2e/node-host',
 	'e2e/other-front',

@@ -355,7 +355,8 @@ export const configSchema = Type.Object(
 		artifacts: artifactsSection,
 		store: section(
 			{
-				path: folder('Folder for what outlives the daemon: the catalog of models, artifacts; auto: of this user'),
+				path: folder('Folder for what outlives the daemon: the catalog of models, artifacts, durable tasks; auto: of this user'),
+				journal_bytes_max: bytes('1GiB', 'Durable tasks on disk, with their prompts, and the results of those that have ended'),
 				cache_dir: folder('Folder for what managed engines cache ({cache_dir}), one in it for each replica; auto: of this user'),
 			},
 			'What is kept on disk',

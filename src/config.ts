@@ -55,7 +55,7 @@ export interface DaemonConfig {
 		readonly watchersPerKey: number;
 	};
 	readonly artifacts: ArtifactsConfig;
-	readonly store: { readonly path: string; readonly cacheDir: string };
+	readonly store: { readonly path: string; readonly journalBytesMax: number; readonly cacheDir: string };
 	readonly catalog: CatalogConfig;
 	readonly shutdown: { readonly graceMs: number };
 	readonly log: {
@@ -206,7 +206,11 @@ function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: 
 		const first = pools.findIndex((other) => other.id.toLowerCase() === pool.id.toLowerCase());
 		if (first !== index) problems.push(`pools[${index}].id is ${JSON.stringify(pool.id)}, as is that of pools[${first}]; ids must differ`);
 	}
-	const store = { path: storePath(file.store.path, world), cacheDir: cacheDir(file.store.cache_dir, world) };
+	const store = {
+		path: storePath(file.store.path, world),
+		journalBytesMax: parseBytes(file.store.journal_bytes_max),
+		cacheDir: cacheDir(file.store.cache_dir, world),
+	};
 	const catalog = resolveCatalog(file.catalog, parseBytes(file.catalog.quota_bytes), store.path, world, problems);
 	if (problems.length > 0) throw new ConfigError(problems.map((problem) => withOrigin(problem, originOf(pathOf(problem) ?? ''))));
 

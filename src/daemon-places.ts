@@ -42,7 +42,8 @@ export function inWords<T>(use: () => T): T {
 	}
 }
 
-function problemOf(error: unknown): unknown {
+/** Of a store that cannot be had: for the person at the terminal. Of others: as they are. */
+export function problemOf(error: unknown): unknown {
 	if (!(error instanceof StoreError)) return error;
 	return new Problem(exitCodes.unavailable, error.message, 'name another folder with store.path');
 }

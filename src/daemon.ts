@@ -22,6 +22,7 @@ import { openArtifacts } from './daemon-artifacts.ts';
 import { openCatalog } from './daemon-catalog.ts';
 import { daemonFacts, isSettled } from './daemon-facts.ts';
 import { holdPlaces } from './daemon-places.ts';
+import { storeThread, storeThreadSpec, whyNoStore } from './daemon-store.ts';
 import type { EmbeddedSettings } from './engines/embedded/embedded-settings.ts';
 import type { ManagedSettings } from './engines/managed/managed-settings.ts';
 import type { ScriptedSettings } from './engines/scripted/scripted-settings.ts';
@@ -152,6 +153,11 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 		await close();
 		throw listenProblem(config, refused);
 	}
+	const storeless = whyNoStore(crew.facts(storeThread));
+	if (storeless !== null) {
+		await close();
+		throw storeless;
+	}
 	const front = crew.facts(firstFront) as ListeningFront;
 	const { hostname } = config.listen;
 	const url = `${config.tls === null ? 'http' : 'https'}://${hostname.includes(':') ? `[${hostname}]` : hostname}:${front.port}`;
@@ -264,6 +270,7 @@ function threadSpecs(
 				return { childEnv, runtimeDir, logDir: log.dir, logLevel };
 			},
 		},
+		storeThreadSpec(entry('store'), current, frontIds, running, () => first()?.ok === true),
 	];
 }
 

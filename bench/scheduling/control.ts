@@ -90,6 +90,7 @@ export function summary(number: number, now: number): TaskSummary {
 		placement: anyPlacement,
 		queuedBytes: 2_000,
 		counted: false,
+		recalled: false,
 		movable: true,
 		held: null,
 		resume: null,

@@ -4,9 +4,9 @@
  * `credit` to bound what is sent ahead of a reader: the client gives more as tokens are read.
  */
 import { ConnectionError, DaemonError } from './errors.ts';
-import { eventOf } from './task-stream.ts';
+import { type EventPlace, eventOf, isBehind, isOfEarlierRun, placeOf, start } from './task-stream.ts';
 import { backoffMs, wait } from './waiting.ts';
-import type { Accepted, ErrorBody, TaskEvent, TaskInput } from './wire.ts';
+import type { Accepted, ErrorBody, EventId, TaskEvent, TaskInput } from './wire.ts';
 
 /** What is needed of a `WebSocket`: a browser's, Node 22's, or that of `ws`. */
 export interface SocketLike {
@@ -25,6 +25,11 @@ export interface SocketOptions {
 	/** Token events that may be sent ahead of the reader of each task; default: as many as fit the way. */
 	readonly credit?: number;
 	readonly onRetry?: (reason: string) => void;
+	/**
+	 * The daemon was lost and runs this durable task again: what was read of it is void, and its events follow anew, from the first one.
+	 * Without this, its reader gets a `DaemonError` with `EVENTS_EXPIRED`.
+	 */
+	readonly onNewRun?: (taskId: string) => void;
 }
 
 /** A task over a socket: its events, once, in order. */
@@ -38,7 +43,7 @@ export interface SocketTask extends AsyncIterable<TaskEvent> {
 interface Message {
 	readonly ref?: string;
 	readonly task_id?: string;
-	readonly seq?: number;
+	readonly seq?: EventId;
 	readonly event: string;
 	readonly data?: unknown;
 }
@@ -70,12 +75,12 @@ export class TaskSocket {
 	/** The task has an id of ours unless it names one. */
 	submit(task: TaskInput): SocketTask {
 		const id = task.task_id ?? crypto.randomUUID();
-		return this.#watch(new Watched(id, { ...task, task_id: id }, 0, this));
+		return this.#watch(new Watched(id, { ...task, task_id: id }, start, this));
 	}
 
 	/** A task that somebody submitted, behind the event `after`. */
-	watch(taskId: string, after = 0): SocketTask {
-		return this.#watch(new Watched(taskId, null, after, this));
+	watch(taskId: string, after: EventId = 0): SocketTask {
+		return this.#watch(new Watched(taskId, null, placeOf(after), this));
 	}
 
 	/** What is still watched ends with a `ConnectionError`. */
@@ -110,7 +115,7 @@ export class TaskSocket {
 		const { credit } = this.#options;
 		const more = credit === undefined ? {} : { credit };
 		if (task.input !== null) this.send({ op: 'submit', ref: task.id, task: task.input, ...more });
-		else this.send({ op: 'watch', ref: task.id, task_id: task.id, after: task.last, ...more });
+		else this.send({ op: 'watch', ref: task.id, task_id: task.id, after: task.last.id, ...more });
 	}
 
 	#connect(): void {
@@ -148,8 +153,15 @@ export class TaskSocket {
 		const task = this.#tasks.get(taskId ?? ref ?? '') ?? this.#tasks.get(ref ?? '');
 		if (task === undefined) return;
 		if (event === 'accepted') task.onAccepted(data);
-		else if (event === 'rejected') task.onRejected(new DaemonError(null, data as Partial<ErrorBody>));
+		else if (event === 'rejected') this.#rejected(task, new DaemonError(null, data as Partial<ErrorBody>));
 		else if (event !== 'pong') task.onEvent(eventOf(event, seq ?? null, data));
+	}
+
+	#rejected(task: Watched, why: DaemonError): void {
+		if (!isOfEarlierRun(why, task.last) || this.#options.onNewRun === undefined) return task.onRejected(why);
+		this.#options.onNewRun(task.id);
+		task.last = start;
+		this.#ask(task);
 	}
 
 	#end(why: Error): void {
@@ -163,7 +175,7 @@ class Watched implements SocketTask {
 	/** Null once it was accepted, or when it was not submitted here: then it is watched. */
 	input: TaskInput | null;
 	/** Its reader has, or will get, everything up to here. */
-	last: number;
+	last: EventPlace;
 	readonly accepted: Promise<Accepted>;
 	readonly #socket: TaskSocket;
 	readonly #events: TaskEvent[] = [];
@@ -173,7 +185,7 @@ class Watched implements SocketTask {
 	#over = false;
 	#wake: () => void = () => undefined;
 
-	constructor(id: string, input: TaskInput | null, after: number, socket: TaskSocket) {
+	constructor(id: string, input: TaskInput | null, after: EventPlace, socket: TaskSocket) {
 		this.id = id;
 		this.input = input;
 		this.last = after;
@@ -203,8 +215,9 @@ class Watched implements SocketTask {
 	}
 
 	onEvent(event: TaskEvent): void {
-		if (this.#over || (event.seq !== null && event.seq <= this.last)) return;
-		if (event.seq !== null) this.last = event.seq;
+		const place = event.id === null ? null : placeOf(event.id);
+		if (this.#over || (place !== null && !isBehind(place, this.last))) return;
+		if (place !== null) this.last = place;
 		this.#events.push(event);
 		this.#over = event.type === 'end' || event.type === 'error';
 		if (this.#over) this.#socket.forget(this);

@@ -69,10 +69,18 @@ export interface EndData {
 /** Where a task stands; told now and then, never repeated. */
 export type MetricsData = Readonly<Record<string, unknown>>;
 
-/** `seq` is what a watcher resumes behind; null: the event is not logged. Tokens come in runs, as they were sent. */
+/** What a watcher resumes behind: `7`, or of a durable task `2.7`, the seventh event of its second run. */
+export type EventId = number | string;
+
+/** `seq` counts the events of a run from 1; null, as `id`: the event is not logged. Tokens come in runs, as they were sent. */
 export type TaskEvent =
-	| { readonly type: 'started'; readonly seq: number; readonly data: StartedData }
-	| { readonly type: 'token'; readonly seq: number; readonly tokens: readonly TokenPiece[] }
-	| { readonly type: 'metrics'; readonly seq: null; readonly data: MetricsData }
-	| { readonly type: 'end'; readonly seq: number; readonly data: EndData }
-	| { readonly type: 'error'; readonly seq: number | null; readonly data: Partial<ErrorBody> };
+	| (Numbered & { readonly type: 'started'; readonly data: StartedData })
+	| (Numbered & { readonly type: 'token'; readonly tokens: readonly TokenPiece[] })
+	| { readonly type: 'metrics'; readonly id: null; readonly seq: null; readonly data: MetricsData }
+	| (Numbered & { readonly type: 'end'; readonly data: EndData })
+	| ((Numbered | { readonly id: null; readonly seq: null }) & { readonly type: 'error'; readonly data: Partial<ErrorBody> });
+
+interface Numbered {
+	readonly id: EventId;
+	readonly seq: number;
+}

@@ -9,6 +9,8 @@ import type { CatalogAnswer } from '../actors/serving/catalog-messages.ts';
 import type { DeskCommand } from '../actors/serving/desk-messages.ts';
 import type { ReadEngineLog } from '../actors/serving/engine-log-messages.ts';
 import { spawnFrontActors } from '../actors/serving/front-actors.ts';
+import { JournalLine } from '../actors/serving/journal-line.ts';
+import type { JournalCommand } from '../actors/serving/journal-messages.ts';
 import { KvUsage } from '../actors/serving/kv-usage.ts';
 import type { DispatcherCommand, PoolView } from '../actors/serving/messages.ts';
 import { type MeteredKey, RateMeter } from '../actors/serving/rate-meter.ts';
@@ -115,6 +117,7 @@ runRole<FrontConfig, FrontFacts>(
 			roll: taskRoll(config.taskRollFd),
 			rates,
 			transcripts,
+			journal: new JournalLine({ frontId: config.frontId, now: () => system.host.now(), wallNow: () => Date.now() }),
 		});
 		const kvUsage = new KvUsage(telemetry);
 		let dispatcher: ActorRef<DispatcherCommand> | null = null;
@@ -162,6 +165,10 @@ runRole<FrontConfig, FrontFacts>(
 					engineLogs = peer.remote<ReadEngineLog>('logs');
 					return;
 				}
+				if (name === 'store') {
+					actors.tasks.tell({ type: 'journal-connected', journal: peer.remote<JournalCommand>('journal') });
+					return;
+				}
 				if (name !== 'control') {
 					actors.elsewhere?.tell({ type: 'desk-connected', frontId: name, desk: peer.remote<DeskCommand>('desk') });
 					return;
@@ -182,13 +189,15 @@ runRole<FrontConfig, FrontFacts>(
 				return telemetry.snapshot();
 			},
 			inspect: (): FrontInspection => ({
-				pools: registry.pools,
+				// A front that may take nothing yet has nothing to say of them.
+				pools: registry.controlReachable ? registry.pools : [],
 				controlReachable: registry.controlReachable,
 				liveTasks: registry.liveCount,
 				watchers: front?.watchers ?? 0,
 			}),
 			async drain(graceMs) {
 				front?.drain();
+				actors.tasks.tell({ type: 'suspend-waiting' });
 				await until(() => registry.liveCount === 0, performance.now() + graceMs);
 				if (registry.liveCount > 0) actors.tasks.tell({ type: 'cancel-all', reason: 'drain' });
 			},

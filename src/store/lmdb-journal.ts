@@ -15,7 +15,7 @@ import {
 	type StoreProblem,
 } from '../actors/serving/journal-store.ts';
 import { StoreError } from './store-error.ts';
-import { checkStoreFile } from './store-file.ts';
+import { checkStoreFile, damaged } from './store-file.ts';
 
 export const journalSchema = 1;
 
@@ -46,8 +46,7 @@ export class LmdbJournal implements JournalStore {
 			const tableOf = (name: JournalTable): Database<Buffer, string> => this.#root.openDB<Buffer, string>({ name, encoding: 'binary' });
 			this.#tables = {
 				live: tableOf('live'),
-				runs: tableOf('runs'),
-				keys: tableOf('keys'),
+				notes: tableOf('notes'),
 				ended: tableOf('ended'),
 				sessions: tableOf('sessions'),
 			};
@@ -95,7 +94,7 @@ export class LmdbJournal implements JournalStore {
 
 	#checked(table: JournalTable, key: string, stored: Buffer): Uint8Array {
 		const value = withoutChecksum(stored);
-		if (value === null) throw new StoreError(`the store in ${this.#folder} is damaged: ${table} ${key} is not as it was written`);
+		if (value === null) throw damaged(this.#folder, `${table} ${key} is not as it was written`);
 		return value;
 	}
 

@@ -162,6 +162,35 @@ test('a task that is unknown is not asked for again, and one that is forgotten s
 	);
 });
 
+test('a reader whose task began again is told so, and reads on in the new run, or gets the error', async () => {
+	const first = { frames: [frame('1.1', 'started', {}), frame('1.10', 'token', { t: 'a', i: 0 })], cut: true };
+	const gone = { status: 410, json: { code: 'EVENTS_EXPIRED', message: 'of an earlier run', retriable: false } };
+	const second = { frames: [frame('2.1', 'started', {}), frame('2.2', 'token', { t: 'b', i: 0 }), frame('2.3', 'end', end)] };
+	const { api, asked } = client(first, gone, second);
+	let runs = 0;
+	const events = await all(api.task('T').events({ onNewRun: () => (runs += 1) }));
+	assert.deepEqual(
+		events.map(({ id, seq }) => [id, seq]),
+		[
+			['1.1', 1],
+			['1.10', 10],
+			['2.1', 1],
+			['2.2', 2],
+			['2.3', 3],
+		],
+	);
+	assert.equal(runs, 1);
+	assert.deepEqual(
+		asked.map(({ headers }) => headers.get('last-event-id')),
+		[null, '1.10', null],
+	);
+	const unaware = client(first, gone);
+	await assert.rejects(all(unaware.api.task('T').events()), (error) => error instanceof DaemonError && error.code === 'EVENTS_EXPIRED');
+	// Of a task that is not durable it is no other run.
+	const expired = client({ frames: [frame(1, 'started', {})], cut: true }, gone);
+	await assert.rejects(all(expired.api.task('T').events({ onNewRun: () => assert.fail('no run') })), DaemonError);
+});
+
 test('a result is waited for however often the waiting is over', async () => {
 	const { api, asked } = client({ status: 202, json: {} }, { status: 202, json: {} }, { status: 200, json: { text: 'done' } });
 	assert.equal((await api.task('T').result()).text, 'done');

@@ -45,6 +45,6 @@ function stream(frames: readonly string[], cut: boolean): Response {
 	return new Response(body, { status: 200 });
 }
 
-export function frame(seq: number | null, event: string, data: unknown): string {
+export function frame(seq: number | string | null, event: string, data: unknown): string {
 	return `${seq === null ? '' : `id: ${seq}\n`}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
 }

@@ -3,7 +3,10 @@ import { createParser, type EventSourceMessage } from 'eventsource-parser';
 import { plantedKey, remember, rememberBody } from './leaks.ts';
 
 export interface SeenEvent {
+	/** Its number in its run. */
 	readonly id: number | null;
+	/** Of a durable task; null: it runs once only. */
+	readonly run: number | null;
 	readonly name: string;
 	readonly data: Record<string, unknown>;
 }
@@ -52,8 +55,10 @@ export class Watch {
 	private constructor(body: ReadableStream<Uint8Array>) {
 		const parser = createParser({
 			onEvent: (message: EventSourceMessage) => {
+				const [seq, run] = message.id?.split('.').reverse() ?? [];
 				const event: SeenEvent = {
-					id: message.id === undefined ? null : Number(message.id),
+					id: seq === undefined ? null : Number(seq),
+					run: run === undefined ? null : Number(run),
 					name: message.event ?? 'message',
 					data: JSON.parse(message.data) as Record<string, unknown>,
 				};
@@ -82,7 +87,7 @@ export class Watch {
 		this.#wake?.();
 	}
 
-	static async open(way: Way, taskId: string, options: { after?: number; verbose?: boolean } = {}): Promise<Watch> {
+	static async open(way: Way, taskId: string, options: { after?: number | string; verbose?: boolean } = {}): Promise<Watch> {
 		const abort = new AbortController();
 		const response = await ask(way, `/v2/tasks/${taskId}/events${options.verbose === true ? '?verbose=1' : ''}`, {
 			headers: {

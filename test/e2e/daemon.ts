@@ -56,6 +56,8 @@ export interface DaemonOptions {
 	/** Front threads; default as the environment says, else one. */
 	readonly fronts?: number;
 	readonly withCrashes?: boolean;
+	/** No file of it may become longer: a disk without room, as it looks to the daemon. */
+	readonly fileLimitKib?: number;
 	/** What it says once it listens; default that it is ready. */
 	readonly ready?: RegExp;
 }
@@ -104,7 +106,9 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 	args.push('--log-level', 'debug', ...(options.args ?? []));
 	if (options.fronts !== undefined) args.push('--threads.front', String(options.fronts), '--listen.host', 'auto');
 	const crashes = options.withCrashes === true ? { NODE_OPTIONS: `--require ${crashPoint(folder)}` } : {};
-	const child = spawn(process.execPath, args, {
+	const limited = options.fileLimitKib === undefined ? null : `ulimit -f ${options.fileLimitKib}; exec "$0" "$@"`;
+	const [command, argv] = limited === null ? [process.execPath, args] : ['bash', ['-c', limited, process.execPath, ...args]];
+	const child = spawn(command, argv, {
 		stdio: ['ignore', 'pipe', 'pipe'],
 		env: { ...process.env, XDG_DATA_HOME: folder, ...crashes, ...options.env },
 	});

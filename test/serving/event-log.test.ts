@@ -30,7 +30,11 @@ function parseFrames(bytes: Buffer): Seen[] {
 	const seen: Seen[] = [];
 	const parser = createParser({
 		onEvent: (event) =>
-			seen.push({ seq: Number(event.id), name: event.event ?? '', data: JSON.parse(event.data) as Record<string, unknown> }),
+			seen.push({
+				seq: Number(event.id?.split('.').at(-1)),
+				name: event.event ?? '',
+				data: JSON.parse(event.data) as Record<string, unknown>,
+			}),
 		onError: (error) => {
 			throw error;
 		},
@@ -74,7 +78,8 @@ const piece: fc.Arbitrary<TestPiece> = fc.oneof(
 		arbitrary: fc.record({
 			text,
 			n: fc.integer({ min: 1, max: 3 }),
-			id: fc.integer({ min: 0, max: 0xffffffff }),
+			// One more means that there is none.
+			id: fc.integer({ min: 0, max: 0xfffffffe }),
 			logprob: fc.float({ max: 0, min: -1000, noNaN: true }),
 			tops: fc.array(fc.oneof(fc.record({ t: text, logprob: thousandths }), fc.record({ t: text, id: fc.nat(), logprob: thousandths })), {
 				maxLength: 5,
@@ -84,8 +89,14 @@ const piece: fc.Arbitrary<TestPiece> = fc.oneof(
 );
 const batches = fc.array(fc.array(piece, { minLength: 1, maxLength: 20 }), { maxLength: 40 });
 
-function logOf(runs: readonly (readonly TestPiece[])[], started: boolean, end: 'end' | 'error' | null, bytesExpected: number): EventLog {
-	const log = new EventLog(bytesExpected);
+function logOf(
+	runs: readonly (readonly TestPiece[])[],
+	started: boolean,
+	end: 'end' | 'error' | null,
+	bytesExpected: number,
+	run: number | null = null,
+): EventLog {
+	const log = new EventLog(bytesExpected, 1, run);
 	if (started) log.append('started', JSON.stringify({ seed: 7, model_digest: null }));
 	for (const run of runs) assert.equal(log.appendPieces(pieceRecords(run)), true);
 	if (end !== null) log.append(end, JSON.stringify({ finish_reason: 'stop', message: 'ü\n' }));
@@ -185,6 +196,32 @@ test('merged slices carry the same events, a batch under the seq of its last tok
 			assert.deepEqual(unmerged, plain);
 		}),
 		{ numRuns: 150 },
+	);
+});
+
+test('the events of a run have its number before their own, in every form that they are read in', () => {
+	fc.assert(
+		fc.property(anyLog, fc.integer({ min: 1, max: 1_000_000 }), fc.integer({ min: 1, max: 5000 }), (spec, run, maxBytes) => {
+			const plain = logOf(spec.runs, spec.started, spec.end, spec.bytesExpected);
+			const log = logOf(spec.runs, spec.started, spec.end, spec.bytesExpected, run);
+			for (const merged of [false, true]) {
+				const text = readAll(log, 0, 1 << 30, merged).toString('utf8');
+				const numbers = [...text.matchAll(/^id: (\d+)\.\d+$/gm)].map(([, of]) => Number(of));
+				assert.ok(numbers.every((number) => number === run));
+				assert.equal(text.replaceAll(`id: ${run}.`, 'id: '), readAll(plain, 0, 1 << 30, merged).toString('utf8'));
+			}
+			assert.deepEqual(parseFrames(readAll(log, 0, maxBytes)), parseFrames(readAll(plain, 0, 1 << 30)));
+			const copy = new EventLog(0, 1, run);
+			const whole = readAll(log, 0, 1 << 30);
+			copy.appendFrames(whole, 0, whole.length);
+			assert.deepEqual([readAll(copy, 0, 1 << 30), copy.pieces, copy.ended], [whole, log.pieces, log.ended]);
+			const seen: string[] = [];
+			log.forEach(0, (_seq, name, json) => seen.push(`${name} ${json}`));
+			const expected: string[] = [];
+			plain.forEach(0, (_seq, name, json) => expected.push(`${name} ${json}`));
+			assert.deepEqual(seen, expected);
+		}),
+		{ numRuns: 60 },
 	);
 });
 

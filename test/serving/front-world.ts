@@ -7,6 +7,9 @@ import { ActorSystem } from '../../src/actors/kernel/system.ts';
 import type { Labels, Telemetry } from '../../src/actors/kernel/telemetry.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
 import { failure } from '../../src/actors/serving/failure.ts';
+import { journal } from '../../src/actors/serving/journal.ts';
+import { JournalIndex } from '../../src/actors/serving/journal-index.ts';
+import { JournalLine } from '../../src/actors/serving/journal-line.ts';
 import type {
 	DispatcherCommand,
 	FrontCommand,
@@ -21,6 +24,7 @@ import type { CancelDone, CancelReason, Opening, TaskView } from '../../src/acto
 import { type RetentionLimits, TaskRegistry } from '../../src/actors/serving/task-registry.ts';
 import type { TaskRequest } from '../../src/actors/serving/task-request.ts';
 import { type TasksMessage, tasks } from '../../src/actors/serving/tasks.ts';
+import { type MemoryStore, wallStart } from './memory-store.ts';
 import { ScriptedDecode, type ScriptedGeneration } from './scripted-decode.ts';
 import { poolView, replicaFacts, taskRequest } from './task-requests.ts';
 
@@ -178,7 +182,14 @@ export class FrontWorld {
 	readonly enrolled: string[] = [];
 	control: PlayedControl;
 
-	constructor(seed = 1, limits: Partial<RetentionLimits> = {}, pools: readonly PoolView[] = [poolView()], rates: RateLimit = noRateLimit) {
+	constructor(
+		seed = 1,
+		limits: Partial<RetentionLimits> = {},
+		pools: readonly PoolView[] = [poolView()],
+		rates: RateLimit = noRateLimit,
+		/** Durable tasks are kept there; null: none can be. */
+		store: MemoryStore | null = null,
+	) {
 		this.host = new SimHost(seed, this.telemetry);
 		this.system = new ActorSystem(this.host);
 		this.registry = new TaskRegistry({ logBytesMax: 1 << 22, retentionMs: 600_000, retentionCount: 10_000, ...limits });
@@ -193,10 +204,21 @@ export class FrontWorld {
 			},
 			lost: (id: string) => assert.ok(!this.roll.has(id)),
 		};
+		const wallNow = (): number => wallStart + this.host.now();
+		const journalLine = store === null ? null : new JournalLine({ frontId: 'front-0', now: () => this.host.now(), wallNow });
 		this.tasks = this.system.spawn(
 			'tasks',
-			tasks({ frontId: 'front-0', registry: this.registry, decode: this.decode, roll, elsewhere: null, rates }),
+			tasks({ frontId: 'front-0', registry: this.registry, decode: this.decode, roll, elsewhere: null, rates, journal: journalLine }),
 		);
+		if (store !== null) {
+			const index = JournalIndex.of(store, ['front-0']);
+			const later = (run: () => void): void => this.host.yieldThen(run);
+			const { bytesMax, retentionMs } = store;
+			const kept = this.system.spawn('journal', journal({ store, index, retentionMs, bytesMax, recallBytesMax: 1 << 20, wallNow, later }), {
+				mailboxMax: 100_000,
+			});
+			this.tasks.tell({ type: 'journal-connected', journal: kept });
+		}
 		this.control = this.connect(1, pools);
 	}
 

@@ -32,6 +32,19 @@ test('a full queue refuses with a time to come back, and takes tasks again when 
 	world.assertQuiet();
 });
 
+test('a task that comes back from the journal is refused by no full queue and no prediction', () => {
+	const world = ControlWorld.ready({ settings: { slots: 1 }, ...queueOf({ capacity: 3 }) });
+	const tasks = world.submitAll(4);
+	assert.equal(world.submit('over').only('refused').failure.code, 'ADMISSION_REJECT');
+	const recalled = world.submit('recalled', { recalled: true, deadlineAt: world.host.now() + 1 });
+	assert.equal(recalled.state, 'queued');
+	for (const task of [...tasks, recalled]) {
+		task.finish();
+		world.host.run();
+	}
+	world.assertQuiet();
+});
+
 test('a queue is bounded by bytes too, and a request that never fits is wrong for good', () => {
 	const world = ControlWorld.ready({ settings: { slots: 1 }, ...queueOf({ bytesMax: 5_000 }) });
 	const tasks = [world.submit('a'), world.submit('b', { queuedBytes: 3_000 })];

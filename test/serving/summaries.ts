@@ -38,6 +38,7 @@ export function summary(taskId: string, more: Partial<TaskSummary> = {}): TaskSu
 		resume: null,
 		held: null,
 		counted: false,
+		recalled: false,
 		...more,
 	};
 }

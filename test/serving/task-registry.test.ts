@@ -20,7 +20,7 @@ function add(registry: TaskRegistry, request: TaskRequest, now = 0): TaskRecord 
 }
 
 function finish(registry: TaskRegistry, task: TaskRecord, now: number): void {
-	task.end({ kind: 'canceled', reason: 'client' }, now);
+	task.end(task.outcomeOf({ kind: 'canceled', reason: 'client' }, now));
 	task.log.append('end', '{}');
 	registry.finish(task);
 }

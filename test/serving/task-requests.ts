@@ -27,6 +27,7 @@ export function taskRequest(taskId: string, more: Partial<TaskRequest> = {}): Ta
 		outputMode: null,
 		onDisconnect: 'detach',
 		disconnectGraceMs: 2000,
+		durable: false,
 		idempotencyKey: null,
 		named: true,
 		bodyHash: 'hash',

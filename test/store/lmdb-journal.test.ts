@@ -31,7 +31,7 @@ const keysOf = (store: LmdbJournal): string[] => [...store.entries('live')].map(
 test('what a commit wrote is there when the store is opened again, and what it took away is not', async () => {
 	const path = join(folder, 'again');
 	const store = new LmdbJournal(path);
-	assert.equal(commit(store, put('b', 'two'), put('a', 'one'), { table: 'runs', key: 'a', value: text('2') }), null);
+	assert.equal(commit(store, put('b', 'two'), put('a', 'one'), { table: 'notes', key: 'a', value: text('2') }), null);
 	assert.equal(commit(store, put('b', null), put('c', 'x'.repeat(100_000))), null);
 	await store.close();
 	const again = new LmdbJournal(path);

@@ -1,8 +1,7 @@
 /** `GET /v2/tasks/{id}/events` over the real server: any number of readers, from any moment, at any speed. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import type { FakeTask } from './fake-task.ts';
-import { taskRequest } from './fake-task.ts';
+import { FakeTask, taskRequest } from './fake-task.ts';
 import { dechunked, type RawClient } from './raw-client.ts';
 import { checkStream, named, readSse, textOf } from './sse-text.ts';
 import { startFront, type TestFront } from './test-front.ts';
@@ -134,6 +133,34 @@ describe('an event stream', () => {
 		const response = await front.fetch(`/v2/tasks/${id}/events?verbose=maybe`);
 		assert.equal(response.status, 400);
 		await response.json();
+	});
+
+	it('of a durable task resumes behind an id of its run, refuses one of an earlier run with 410 and others with 400', async () => {
+		const task = new FakeTask(taskRequest({ taskId: crypto.randomUUID(), durable: true }), 0, 1, 3);
+		const { taskId } = task.request;
+		front.tasks.tasks.set(taskId, task);
+		task.start();
+		task.tokens('a', 'b');
+		task.end();
+		const ask = (id: string): Promise<Response> => front.fetch(`/v2/tasks/${taskId}/events`, { headers: { 'last-event-id': id } });
+		const idsIn = async (response: Response): Promise<string[]> =>
+			[...(await response.text()).matchAll(/^id: (.*)$/gm)].map(([, id]) => id ?? '');
+		assert.deepEqual(await idsIn(await ask('0')), ['3.1', '3.2', '3.3', '3.4']);
+		assert.deepEqual(await idsIn(await ask('3.2')), ['3.3', '3.4']);
+		assert.equal((await ask('3.4')).status, 204);
+		for (const [id, status, code] of [
+			['2.1', 410, 'EVENTS_EXPIRED'],
+			['1.99', 410, 'EVENTS_EXPIRED'],
+			['4.1', 400, 'INVALID_PARAMS'],
+			['3.5', 400, 'INVALID_PARAMS'],
+			['2', 400, 'INVALID_PARAMS'],
+			['3.', 400, 'INVALID_PARAMS'],
+		] as const) {
+			const response = await ask(id);
+			assert.deepEqual([id, response.status, ((await response.json()) as { code: string }).code], [id, status, code]);
+		}
+		const { last_event_id: last } = (await (await front.fetch(`/v2/tasks/${taskId}`)).json()) as { last_event_id: string };
+		assert.equal(last, '3.4');
 	});
 
 	it('tells the task of each reader that comes and goes, however it goes', async () => {

@@ -32,6 +32,7 @@ export function taskRequest(more: Partial<TaskRequest> = {}): TaskRequest {
 		outputMode: null,
 		onDisconnect: 'detach',
 		disconnectGraceMs: 0,
+		durable: false,
 		idempotencyKey: null,
 		named: true,
 		bodyHash: '',
@@ -84,8 +85,8 @@ export class FakeTask implements TaskView {
 	watchers = 0;
 
 	/** Cancels end the task at once, as a Task does. */
-	constructor(request: TaskRequest = taskRequest(), admittedAt = 0, firstSeq = 1) {
-		this.log = new EventLog(64 * 1024 * 1024, firstSeq);
+	constructor(request: TaskRequest = taskRequest(), admittedAt = 0, firstSeq = 1, run: number | null = null) {
+		this.log = new EventLog(64 * 1024 * 1024, firstSeq, run);
 		this.request = request;
 		this.admittedAt = admittedAt;
 		this.ref = {

@@ -61,6 +61,30 @@ describe('a WebSocket session', () => {
 		assert.equal(world.socket.sent.at(-1)?.data?.['code'], 'NOT_FOUND');
 	});
 
+	it('numbers the events of a durable task by run and seq, and goes on behind one of them', () => {
+		const world = new World();
+		const task = world.add(1, 1, 2);
+		const { taskId } = task.request;
+		task.start();
+		task.tokens('a', 'b');
+		task.end();
+		const seqs = (): unknown[] => world.events(task).map(({ seq }) => seq);
+		world.say({ op: 'watch', task_id: taskId });
+		assert.deepEqual(seqs(), ['2.1', '2.2', '2.3', '2.4']);
+		assert.equal(world.socket.sent.find(({ event }) => event === 'accepted')?.data?.['last_seq'], '2.4');
+		world.say({ op: 'watch', task_id: taskId, after: '2.3' });
+		assert.deepEqual(seqs(), ['2.1', '2.2', '2.3', '2.4', '2.4']);
+		for (const [after, code] of [
+			['1.3', 'EVENTS_EXPIRED'],
+			['2.5', 'INVALID_PARAMS'],
+			[3, 'INVALID_PARAMS'],
+			['x', 'INVALID_PARAMS'],
+		] as const) {
+			world.say({ op: 'watch', task_id: taskId, after });
+			assert.deepEqual([after, world.socket.sent.at(-1)?.event, world.socket.sent.at(-1)?.data?.['code']], [after, 'rejected', code]);
+		}
+	});
+
 	it('lets the tasks of one socket take turns', () => {
 		const world = new World();
 		const tasks = [world.add(1), world.add(2)];

@@ -9,7 +9,7 @@ import { FakeTask, taskRequest } from './fake-task.ts';
 export interface Sent {
 	readonly ref?: string;
 	readonly task_id?: string;
-	readonly seq?: number;
+	readonly seq?: number | string;
 	readonly event: string;
 	readonly data?: Readonly<Record<string, unknown>>;
 }
@@ -141,9 +141,9 @@ export class World implements SessionOwner {
 		this.turn();
 	}
 
-	add(index: number, firstSeq = 1): FakeTask {
+	add(index: number, firstSeq = 1, run: number | null = null): FakeTask {
 		const taskId = `01890a5d-ac96-774b-bcce-${String(index).padStart(12, '0')}`;
-		const task = new FakeTask(taskRequest({ taskId }), 0, firstSeq);
+		const task = new FakeTask(taskRequest({ taskId, durable: run !== null }), 0, firstSeq, run);
 		this.tasks.set(task.request.taskId, task);
 		return task;
 	}

@@ -67,6 +67,7 @@ describe('a task body', () => {
 			outputMode: null,
 			onDisconnect: 'detach',
 			disconnectGraceMs: 2000,
+			durable: false,
 			idempotencyKey: null,
 			named: false,
 		});
@@ -106,6 +107,7 @@ describe('a task body', () => {
 		assert.ok(request.strict);
 		assert.equal(request.kvHint, 'cold', 'strict is cold');
 		assert.equal(request.onDisconnect, 'cancel');
+		assert.equal(request.durable, false);
 		assert.deepEqual(request.placement, {
 			mode: 'prefer',
 			pinPoolId: null,
@@ -170,7 +172,6 @@ describe('a task body', () => {
 		[{ placement: { mode: 'auto', pin_pool_id: 'a' } }, [/placement\.mode is "auto"/, /pin_pool_id/]],
 		[{ placement: { require_device_mask: [] } }, [/placement\.require_device_mask/]],
 		[{ on_disconnect: 'stop' }, [/on_disconnect is "stop"/, /detach, cancel/]],
-		[{ durable: true }, [/durable is true/, /false/]],
 		[{ durable: 1 }, [/durable is 1/, /true or false/]],
 		[{ max_token: 5 }, [/unknown field max_token; did you mean max_tokens\?/]],
 		[{ stream: true }, [/unknown field stream/]],
@@ -186,6 +187,14 @@ describe('a task body', () => {
 		});
 	}
 
+	it('is durable when it says so, or is batch and says nothing', () => {
+		const durable = (more: object): boolean => taken({ model_ref: 'm', prompt: 'x', ...more }).durable;
+		assert.deepEqual(
+			[{}, { priority: 'batch' }, { durable: true }, { priority: 'batch', durable: false }, { priority: 'interactive' }].map(durable),
+			[false, true, true, false, false],
+		);
+	});
+
 	it('has a code of its own for a deadline that has passed already', () => {
 		for (const deadline of [0, -1, -0.5]) assert.equal(refusal({ ...least, deadline_ms: deadline }).code, 'DEADLINE_UNMET');
 		assert.equal(refusal({ ...least, deadline_ms: '0' }).code, 'INVALID_PARAMS');
@@ -193,7 +202,7 @@ describe('a task body', () => {
 
 	it('is refused for its shape before its deadline', () => {
 		const late = { ...least, deadline_ms: 0 };
-		for (const wrong of [{ ctx: 0 }, { nonsense: 1 }, { inputs: ['a'] }, { placement: { mode: 'pin' } }, { durable: true }]) {
+		for (const wrong of [{ ctx: 0 }, { nonsense: 1 }, { inputs: ['a'] }, { placement: { mode: 'pin' } }]) {
 			assert.equal(refusal({ ...late, ...wrong }).code, 'INVALID_PARAMS');
 		}
 		assert.equal(refusal(late, 'k'.repeat(129)).code, 'INVALID_PARAMS');

@@ -72,6 +72,7 @@ export class FakeTasks implements TaskDirectory, ActorRef<TasksCommand> {
 	readonly requests: TaskRequest[] = [];
 	pools: readonly PoolView[] = [poolView()];
 	controlReachable = true;
+	complete = true;
 	/** What becomes of the next requests: opened, a refusal, or silence. */
 	answer: 'open' | 'silence' | Failure = 'open';
 	/** Of those that are opened. */

@@ -34,7 +34,13 @@ export class CatalogStore {
 		try {
 			mkdirSync(folder, { recursive: true, mode: 0o700 });
 			checkStoreFile(folder);
-			this.#root = open<string, string>({ path: folder, encoding: 'string', maxDbs: databasesMax, noMemInit: false });
+			this.#root = open<string, string>({
+				path: folder,
+				encoding: 'string',
+				maxDbs: databasesMax,
+				noMemInit: false,
+				overlappingSync: false,
+			});
 			this.#models = this.#root.openDB<string, string>({ name: 'models', encoding: 'string' });
 			this.#digests = this.#root.openDB<string, string>({ name: 'digests', encoding: 'string' });
 		} catch (error) {

@@ -152,7 +152,8 @@ class Desk implements Behavior<DeskMessage> {
 	#answer(taskId: string): TaskAnswered {
 		const lookup = this.#registry.lookup(taskId);
 		if (lookup.found === 'task') return { type: 'task-answered', found: 'task', snapshot: snapshotOf(lookup.task, true) };
-		return { type: 'task-answered', found: lookup.found, snapshot: null };
+		const found = lookup.found === 'nothing' && !this.#registry.complete ? 'unsure' : lookup.found;
+		return { type: 'task-answered', found, snapshot: null };
 	}
 
 	#follow({ frontId, taskId, replyTo }: Extract<DeskCommand, { type: 'follow-task' }>): void {

@@ -74,7 +74,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	readonly #sessions: DispatcherSessions;
 	/** Pools, by how the prompts began that went there. */
 	readonly #prefixes = new PrefixPlaces();
-	readonly #news: SureNews;
+	readonly #news: SureNews<PlacementNews>;
 
 	constructor(ctx: ActorContext<DispatcherMessage>, options: DispatcherOptions) {
 		this.#ctx = ctx;

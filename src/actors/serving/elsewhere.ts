@@ -247,7 +247,7 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 
 	#found(search: Search, home: Home, snapshot: TaskSnapshot): void {
 		const { taskId, answers, joined } = search;
-		if (snapshot.log.forgotten) return this.#finish(search, expired(taskId));
+		if (snapshot.log.forgotten) return this.#finish(search, snapshot.log.ended ? expired(taskId) : notFoundOut(away()));
 		if (!search.follow) {
 			const line = { desk: home.desk, ownFrontId: this.#options.frontId };
 			return this.#finish(search, taskFound(new ForeignTask(snapshot, line, null)));
@@ -274,7 +274,8 @@ class Elsewhere implements Behavior<ElsewhereMessage> {
 		if (this.#copies.get(taskId) !== copy) return this.#find(taskId, true, null, answers);
 		const snapshot = outcome.ok ? outcome.reply.snapshot : null;
 		if (!outcome.ok) tellAll(answers, notFoundOut(away()));
-		else if (snapshot === null || snapshot.log.forgotten) tellAll(answers, expired(taskId));
+		else if (snapshot === null || snapshot.log.forgotten)
+			tellAll(answers, snapshot?.log.ended === false ? notFoundOut(away()) : expired(taskId));
 		else if (snapshot.admittedAt === copy.task.admittedAt) this.#copies.wait(copy, snapshot.log.lastSeq, answers);
 		// Another life of the id.
 		else if (this.#copies.leave(copy)) this.#find(taskId, true, copy.home, answers);

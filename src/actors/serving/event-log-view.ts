@@ -14,7 +14,16 @@ export interface LogSlice {
 	readonly lastSeq: number;
 }
 
+/** How the API numbers an event: its seq, and before it the run of a task that may run again. */
+export type EventId = number | `${number}.${number}`;
+
+export function eventId({ run }: Pick<EventLogView, 'run'>, seq: number): EventId {
+	return run === null ? seq : `${run}.${seq}`;
+}
+
 export interface EventLogView {
+	/** Which run of its task this is, from 1; null: a task that runs once only. */
+	readonly run: number | null;
 	/** 1; above it for a task whose front was lost: what was logged there is gone, and what is told of that comes behind all of it. */
 	readonly firstSeq: number;
 	/** 0 (`firstSeq` − 1) = nothing logged. */

@@ -9,7 +9,7 @@
  * ```
  */
 import type { Pieces } from './decode.ts';
-import type { EventLogView, LoggedEventName, LogSlice } from './event-log-view.ts';
+import { type EventLogView, eventId, type LoggedEventName, type LogSlice } from './event-log-view.ts';
 import { decimalDigits, recordBytes, tokenFrameBytesMax, writeTokenFrame } from './token-frame.ts';
 
 const chunkBytesMin = 1024;
@@ -22,6 +22,7 @@ const eventField = '\nevent: '.length;
 const tokenHeadBytes = '\nevent: token\ndata: '.length;
 const frameTail = Buffer.from('\n\n');
 const frameTailBytes = frameTail.length;
+const plainHead = Buffer.from('id: ');
 
 interface Chunk {
 	bytes: Buffer;
@@ -51,6 +52,11 @@ export class EventLog implements EventLogView {
 	bytesExpected: number;
 
 	readonly firstSeq: number;
+	readonly run: number | null;
+	/** 0: it is no run. */
+	readonly #runNumber: number;
+	/** What stands before the number of each event. */
+	readonly #head: Buffer;
 	#chunks: Chunk[] = [];
 	/** The last of them: that which is written to, and which live watchers read. */
 	#last: Chunk | null = null;
@@ -58,8 +64,11 @@ export class EventLog implements EventLogView {
 	#watcher: (() => void) | null = null;
 	#others: readonly (() => void)[] | null = null;
 
-	constructor(bytesExpected: number, firstSeq = 1) {
+	constructor(bytesExpected: number, firstSeq = 1, run: number | null = null) {
 		this.bytesExpected = bytesExpected;
+		this.run = run;
+		this.#runNumber = run ?? 0;
+		this.#head = run === null ? plainHead : Buffer.from(`id: ${run}.`);
 		this.firstSeq = firstSeq;
 		this.lastSeq = firstSeq - 1;
 	}
@@ -69,11 +78,15 @@ export class EventLog implements EventLogView {
 		return this.#watcher !== null;
 	}
 
+	/** The next event as `append` would write it. */
+	frameOf(name: Exclude<LoggedEventName, 'token'>, json: string): string {
+		return `id: ${eventId(this, this.lastSeq + 1)}\nevent: ${name}\ndata: ${json}\n\n`;
+	}
+
 	/** Logs `started`, or the terminal event. `json` is one line. */
 	append(name: Exclude<LoggedEventName, 'token'>, json: string): void {
 		if (this.ended) throw new Error(`event log: ${name} after the terminal event`);
-		const seq = this.lastSeq + 1;
-		const frame = `id: ${seq}\nevent: ${name}\ndata: ${json}\n\n`;
+		const frame = this.frameOf(name, json);
 		const chunk = this.#chunkFor(Buffer.byteLength(frame));
 		this.#commit(chunk, chunk.used + chunk.bytes.write(frame, chunk.used));
 		if (name !== 'started') {
@@ -99,13 +112,13 @@ export class EventLog implements EventLogView {
 			const seq = this.lastSeq + 1;
 			const most = tokenFrameBytesMax(bytes);
 			if (chunk !== null && roomIn(chunk) >= most) {
-				this.#commit(chunk, writeTokenFrame(chunk.view, chunk.used, seq, this.pieces, from, at, bytes));
+				this.#commit(chunk, writeTokenFrame(chunk.view, chunk.used, this.#runNumber, seq, this.pieces, from, at, bytes));
 			} else {
 				if (scratch.length < most) {
 					scratch = Buffer.allocUnsafeSlow(Math.max(most, chunkBytesMin));
 					scratchView = viewOf(scratch);
 				}
-				const length = writeTokenFrame(scratchView, 0, seq, this.pieces, from, at, bytes);
+				const length = writeTokenFrame(scratchView, 0, this.#runNumber, seq, this.pieces, from, at, bytes);
 				chunk = this.#chunkFor(length);
 				scratch.copy(chunk.bytes, chunk.used, 0, length);
 				this.#commit(chunk, chunk.used + length);
@@ -125,7 +138,7 @@ export class EventLog implements EventLogView {
 			if (this.ended) throw new Error('event log: frames after the terminal event');
 			const next = from.indexOf(frameTail, at) + frameTailBytes;
 			if (next < at + frameTailBytes || next > end) throw new Error('event log: a frame that is not whole');
-			const name = nameOf(from, at + 'id: '.length + decimalDigits(this.lastSeq + 1) + eventField);
+			const name = nameOf(from, at + this.#head.length + decimalDigits(this.lastSeq + 1) + eventField);
 			const chunk = this.#chunkFor(next - at);
 			from.copy(chunk.bytes, chunk.used, at, next);
 			this.#commit(chunk, chunk.used + next - at);
@@ -174,7 +187,7 @@ export class EventLog implements EventLogView {
 		if (chunkIndex < 0) return null;
 		const first = this.slice(afterSeq, 1) as LogSlice;
 		const bytesMax = Math.max(maxBytes, first.end - first.start);
-		const out = new MergedFrames(bytesMax, Math.min(bytesMax, this.#bytesAfter(afterSeq, chunkIndex)));
+		const out = new MergedFrames(this.#head, bytesMax, Math.min(bytesMax, this.#bytesAfter(afterSeq, chunkIndex)));
 		for (let seq = afterSeq + 1; seq <= this.lastSeq; seq++) {
 			let chunk = this.#chunks[chunkIndex] as Chunk;
 			if (seq >= chunk.firstSeq + chunk.count) chunk = this.#chunks[++chunkIndex] as Chunk;
@@ -193,7 +206,7 @@ export class EventLog implements EventLogView {
 			let chunk = this.#chunks[chunkIndex] as Chunk;
 			if (seq >= chunk.firstSeq + chunk.count) chunk = this.#chunks[++chunkIndex] as Chunk;
 			const place = seq - chunk.firstSeq;
-			const nameAt = offsetOf(chunk, place) + 'id: '.length + decimalDigits(seq) + eventField;
+			const nameAt = offsetOf(chunk, place) + this.#head.length + decimalDigits(seq) + eventField;
 			const name = nameOf(chunk.bytes, nameAt);
 			const jsonAt = nameAt + name.length + '\ndata: '.length;
 			if (visit(seq, name, chunk.bytes.toString('utf8', jsonAt, offsetOf(chunk, place + 1) - frameTailBytes)) === false) return;
@@ -319,6 +332,7 @@ function nameOf(bytes: Buffer, at: number): LoggedEventName {
  * and what the batch adds to the first are less than the head that the second one loses.
  */
 class MergedFrames {
+	readonly #head: Buffer;
 	readonly #bytes: Buffer;
 	readonly #bytesMax: number;
 	#used = 0;
@@ -327,7 +341,8 @@ class MergedFrames {
 	#run: { readonly bytes: Buffer; readonly start: number; readonly end: number }[] = [];
 	#runBytes = 0;
 
-	constructor(bytesMax: number, bytesNeededMax: number) {
+	constructor(head: Buffer, bytesMax: number, bytesNeededMax: number) {
+		this.#head = head;
 		this.#bytesMax = bytesMax;
 		this.#bytes = Buffer.allocUnsafeSlow(bytesNeededMax);
 	}
@@ -335,9 +350,9 @@ class MergedFrames {
 	/** False: the event does not fit any more. The first one always does. */
 	take(bytes: Buffer, start: number, end: number, seq: number): boolean {
 		const digits = decimalDigits(seq);
-		const nameAt = start + 'id: '.length + digits + eventField;
+		const nameAt = start + this.#head.length + digits + eventField;
 		const token = nameOf(bytes, nameAt) === 'token';
-		const json = start + 'id: '.length + digits + tokenHeadBytes;
+		const json = start + this.#head.length + digits + tokenHeadBytes;
 		const jsonBytes = end - frameTailBytes - json;
 		const grown = token ? this.#batchBytes(digits, jsonBytes) : this.#batchBytes(0, 0) + (end - start);
 		if (this.#used + grown > this.#bytesMax) return false;
@@ -363,8 +378,8 @@ class MergedFrames {
 		if (tokens === 0) return 0;
 		const idDigits = digits === 0 ? decimalDigits(this.#lastSeq) : digits;
 		const inside = this.#runBytes + jsonBytes;
-		if (tokens === 1) return 'id: '.length + idDigits + tokenHeadBytes + inside + frameTailBytes;
-		return 'id: '.length + idDigits + mergedHead.length + inside + (tokens - 1) + mergedTail.length;
+		if (tokens === 1) return this.#head.length + idDigits + tokenHeadBytes + inside + frameTailBytes;
+		return this.#head.length + idDigits + mergedHead.length + inside + (tokens - 1) + mergedTail.length;
 	}
 
 	#closeRun(): void {
@@ -372,7 +387,8 @@ class MergedFrames {
 		if (run.length === 0) return;
 		const out = this.#bytes;
 		const batched = run.length > 1;
-		let used = this.#used + out.write(`id: ${this.#lastSeq}`, this.#used, 'latin1');
+		let used = this.#used + this.#head.copy(out, this.#used);
+		used += out.write(String(this.#lastSeq), used, 'latin1');
 		used += batched ? mergedHead.copy(out, used) : out.write('\nevent: token\ndata: ', used, 'latin1');
 		for (let i = 0; i < run.length; i++) {
 			const part = run[i] as { readonly bytes: Buffer; readonly start: number; readonly end: number };

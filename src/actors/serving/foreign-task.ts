@@ -36,7 +36,7 @@ export class ForeignTask implements TaskView {
 		this.facts = facts;
 		this.tokensOut = facts.tokensOut;
 		this.#home = home;
-		this.log = new EventLog(logBytes ?? 0, log.firstSeq);
+		this.log = new EventLog(logBytes ?? 0, log.firstSeq, log.run);
 		if (logBytes === null) {
 			this.log.lastSeq = log.lastSeq;
 			this.log.ended = log.ended;
@@ -48,6 +48,8 @@ export class ForeignTask implements TaskView {
 	/** Its front is gone, and nothing more will come. */
 	lose(now: number): void {
 		if (this.log.ended || this.log.forgotten) return;
+		// It runs again, under other numbers: nobody may take what was read here for the whole, or for lost.
+		if (this.request.durable) return this.log.forget();
 		const problem = frontLost();
 		const standingVersion = this.facts.standingVersion + 1;
 		this.facts = { ...this.facts, state: 'failed', phase: 'ended', failure: problem, endedAt: now, standingVersion };

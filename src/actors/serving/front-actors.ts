@@ -8,6 +8,7 @@ import type { DecodePort } from './decode.ts';
 import { desk } from './desk.ts';
 import type { DeskCommand } from './desk-messages.ts';
 import { type ElsewhereMessage, elsewhere } from './elsewhere.ts';
+import type { JournalLine } from './journal-line.ts';
 import type { RateLimit } from './rate-limit.ts';
 import type { TaskRoll, TranscriptKeeper } from './task-messages.ts';
 import type { TaskRegistry } from './task-registry.ts';
@@ -24,6 +25,8 @@ export interface FrontActorsOptions {
 	readonly rates?: RateLimit;
 	/** Default: nobody. */
 	readonly transcripts?: TranscriptKeeper | null;
+	/** Default: nothing is kept. */
+	readonly journal?: JournalLine | null;
 	readonly mailboxMax?: number;
 }
 
@@ -39,13 +42,13 @@ export interface FrontActors {
 const mailboxDefault = 65_536;
 
 export function spawnFrontActors(system: ActorSystem, options: FrontActorsOptions): FrontActors {
-	const { frontId, fronts, registry, decode, roll, rates, transcripts = null } = options;
+	const { frontId, fronts, registry, decode, roll, rates, transcripts = null, journal = null } = options;
 	const spawned = { mailboxMax: options.mailboxMax ?? mailboxDefault };
 	const alone = fronts.length === 1;
 	const elsewhereRef = alone ? null : system.spawn('elsewhere', elsewhere({ frontId, fronts, registry }), spawned);
 	const tasksRef = system.spawn(
 		'tasks',
-		tasks({ frontId, registry, decode, roll, transcripts, elsewhere: elsewhereRef, ...(rates === undefined ? {} : { rates }) }),
+		tasks({ frontId, registry, decode, roll, transcripts, elsewhere: elsewhereRef, journal, ...(rates === undefined ? {} : { rates }) }),
 		spawned,
 	);
 	if (elsewhereRef === null) return { tasks: tasksRef, elsewhere: null, desk: null, names: { front: tasksRef } };

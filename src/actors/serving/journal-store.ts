@@ -2,7 +2,7 @@
  * What the journal needs of a disk: tables of bytes by key, changed by commits that are whole or not at all. A port; over LMDB on the
  * store thread, over memory that fails as it is told to in simulations.
  */
-export const journalTables = ['live', 'runs', 'keys', 'ended', 'sessions'] as const;
+export const journalTables = ['live', 'notes', 'ended', 'sessions'] as const;
 export type JournalTable = (typeof journalTables)[number];
 
 /** Null: nothing is to be there. */

@@ -79,6 +79,16 @@ export class LogSpace {
 		return lease;
 	}
 
+	/** As `reserve`, of a task that had its space before the daemon or its thread was lost: it is not refused now. */
+	restore(bytes: number): LogLease {
+		const lease = this.reserve(bytes);
+		if (lease !== null) return lease;
+		const over: OwnLease = { bytes, finished: false };
+		this.#leases.set(over, over);
+		this.#inUse += bytes;
+		return over;
+	}
+
 	/** Sets what a running task's lease holds. False, and unchanged, when it would have to grow and cannot. */
 	resize(lease: LogLease, bytes: number): boolean {
 		const own = this.#own(lease);

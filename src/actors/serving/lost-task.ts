@@ -20,7 +20,7 @@ export function lostRecord(
 ): TaskRecord {
 	const record = new TaskRecord(requestOf(known, about), ordinal, about.admittedAt, lease, lostSeq);
 	const problem = frontLost();
-	record.end({ kind: 'failed', failure: problem, cut: null }, now);
+	record.end(record.outcomeOf({ kind: 'failed', failure: problem, cut: null }, now));
 	record.log.append('error', errorJson(problem));
 	return record;
 }
@@ -52,6 +52,7 @@ function requestOf({ taskId, tenant, bodyHash }: KnownTask, about: AboutTask): T
 		outputMode: null,
 		onDisconnect: 'detach',
 		disconnectGraceMs: 0,
+		durable: false,
 		idempotencyKey: null,
 		named: true,
 	};

@@ -84,6 +84,8 @@ export interface TaskSummary {
 	readonly held: HeldOfSession | null;
 	/** Its front has asked a tokenizer, whatever came of it. */
 	readonly counted: boolean;
+	/** It has its 202 of a daemon or a thread that is gone: no full queue and no prediction refuses it now. */
+	readonly recalled: boolean;
 	/** Nothing in the request forbids that it leaves its slot and goes on in another. */
 	readonly movable: boolean;
 	/** What it has left and goes on with; null: it begins. */

@@ -8,6 +8,7 @@ import { PaceMeter } from './eta.ts';
 import type { Failure } from './failure.ts';
 import { LeaseLedger } from './lease-ledger.ts';
 import { LoadTimes, type WarmUp } from './load-times.ts';
+import type { PlacementNews } from './messages.ts';
 import { PoolDrain } from './pool-drain.ts';
 import { PoolForecast } from './pool-forecast.ts';
 import type { PoolMessage, PoolNews } from './pool-messages.ts';
@@ -59,7 +60,7 @@ export class PoolState {
 	/** Replicas, by how the prompts began that they had. */
 	readonly prefixes = new PrefixPlaces();
 	readonly telemetry: PoolTelemetry;
-	readonly news: SureNews;
+	readonly news: SureNews<PlacementNews>;
 	/** Every front has reported what it holds. */
 	grantsOpen = false;
 	/** It is configured no more: it serves what it has, and ends. */

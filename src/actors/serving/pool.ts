@@ -224,7 +224,7 @@ class Pool implements Behavior<PoolMessage> {
 		const { poolId } = this.#pool.spec;
 		const refusal = this.#whyNotServed(summary);
 		if (refusal !== null) return { poolId, failure: refusal, endMs: null };
-		if (summary.resume !== null) return null;
+		if (summary.resume !== null || summary.recalled) return null;
 		// Before anybody is dropped for it: one that is refused costs nobody a place.
 		const late = this.#whyTooLate(summary, now);
 		if (late !== null) return late;

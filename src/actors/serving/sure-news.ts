@@ -3,18 +3,17 @@
  * Part of an actor, which sets the timer.
  */
 import type { ActorRef } from '../kernel/ref.ts';
-import type { PlacementNews } from './messages.ts';
 
-export class SureNews {
+export class SureNews<M> {
 	readonly #later: () => void;
-	#untold: { readonly ref: ActorRef<PlacementNews>; readonly news: PlacementNews }[] = [];
+	#untold: { readonly ref: ActorRef<M>; readonly news: M }[] = [];
 
 	/** `later`: `tellAgain` is to be called, a little later. */
 	constructor(later: () => void) {
 		this.#later = later;
 	}
 
-	tell(ref: ActorRef<PlacementNews>, news: PlacementNews): void {
+	tell(ref: ActorRef<M>, news: M): void {
 		if (ref.tell(news) !== 'full') return;
 		this.#untold.push({ ref, news });
 		this.#later();

@@ -31,6 +31,8 @@ export class TaskAdmission {
 	/** Ends the task before it was admitted. */
 	readonly #refuse: (problem: Failure) => void;
 	#openers: ActorRef<Opening>[] = [];
+	#begun = false;
+	#recalled = false;
 	#counting = false;
 	/** A tokenizer was asked, whatever came of it. */
 	#counted = false;
@@ -38,8 +40,6 @@ export class TaskAdmission {
 	#promptTokens: number | null = null;
 	#queuedBytes = 0;
 	#prefixes: readonly number[] = [];
-	/** The task has its 202: from then on its end is an event, not a refusal. */
-	admitted = false;
 
 	constructor(
 		ctx: ActorContext<TaskMessage>,
@@ -58,7 +58,7 @@ export class TaskAdmission {
 	}
 
 	open(replyTo: ActorRef<Opening>): void {
-		if (this.#record.state !== 'admitting') {
+		if (this.#record.admitted || this.#record.ended) {
 			replyTo.tell(this.#answer(false));
 			return;
 		}
@@ -68,7 +68,19 @@ export class TaskAdmission {
 			return;
 		}
 		this.#openers.push(replyTo);
-		if (this.#openers.length === 1) this.#begin();
+		if (this.#begun) return;
+		this.#prepare();
+		const counter = counterFor(this.#record.request, this.#promptBytes, this.#around.pools());
+		if (counter === null) this.submit();
+		else this.#count(counter);
+	}
+
+	/** It had its 202 of an earlier thread or daemon: what was looked at then is not looked at again, and it is submitted by a report. */
+	recall(): void {
+		this.#record.admitted = true;
+		this.#recalled = true;
+		this.#counted = true;
+		this.#prepare();
 	}
 
 	/** Null: nobody could say in time, so the engine will judge. */
@@ -83,7 +95,7 @@ export class TaskAdmission {
 
 	/** To a new control thread. */
 	submitAgain(): void {
-		if (this.admitted) this.#claims.submitAgain(this.summary());
+		if (this.#record.admitted) this.#claims.submitAgain(this.summary());
 		else if (!this.#counting) this.submit();
 	}
 
@@ -133,6 +145,7 @@ export class TaskAdmission {
 			queuedBytes: this.#queuedBytes,
 			...this.#continuation.summary,
 			counted: this.#counted,
+			recalled: this.#recalled,
 			held: this.#record.held,
 		};
 	}
@@ -144,16 +157,15 @@ export class TaskAdmission {
 		for (let i = 0; i < openers.length; i++) openers[i]?.tell(this.#answer(i === 0));
 	}
 
-	#begin(): void {
-		const { request } = this.#record;
-		const pools = this.#around.pools();
-		this.#promptBytes = promptBytesMax(request, pools);
+	#prepare(): void {
+		const { request, admittedAt } = this.#record;
+		this.#begun = true;
+		this.#promptBytes = promptBytesMax(request, this.#around.pools());
 		this.#queuedBytes = requestBytes(request);
 		this.#prefixes = prefixesOf(request);
-		if (request.deadlineMs !== null) this.#ctx.setTimer('deadline', request.deadlineMs, { type: 'deadline-passed' });
-		const counter = counterFor(request, this.#promptBytes, pools);
-		if (counter === null) return this.submit();
-		this.#count(counter);
+		if (request.deadlineMs === null) return;
+		const leftMs = Math.max(0, admittedAt + request.deadlineMs - this.#ctx.now());
+		this.#ctx.setTimer('deadline', leftMs, { type: 'deadline-passed' });
 	}
 
 	/** Its session counts tokens: the exact number is wanted, where somebody can tell it. */
@@ -170,7 +182,7 @@ export class TaskAdmission {
 	}
 
 	#goOn(): void {
-		if (this.admitted) this.submitAgain();
+		if (this.#record.admitted) this.submitAgain();
 		else this.submit();
 	}
 

@@ -67,8 +67,12 @@ export type TaskCommand =
 
 export const cancelReasons = ['client', 'disconnect', 'deadline', 'watchdog', 'drain'] as const;
 export type CancelReason = (typeof cancelReasons)[number];
-/** The log is closed: it gains no token from here on. */
-export type CancelDone = { readonly type: 'cancel-done' };
+/** The log gains no token from here on. */
+export interface CancelDone {
+	readonly type: 'cancel-done';
+	/** It is not on disk yet that the task was cancelled, and why; absent: it is, or need not be. */
+	readonly failure?: Failure;
+}
 
 /** Transport → the front's `tasks` actor. */
 export type TasksCommand =
@@ -76,7 +80,9 @@ export type TasksCommand =
 	/** From the desk: another front was asked for what may be a task of this one. */
 	| { readonly type: 'attach-task'; readonly identity: TaskIdentity; readonly replyTo: ActorRef<Opening | TaskUnknown> }
 	/** Ends every live task: the last act of a shutdown whose grace is over. */
-	| { readonly type: 'cancel-all'; readonly reason: CancelReason };
+	| { readonly type: 'cancel-all'; readonly reason: CancelReason }
+	/** Durable tasks that wait are left to the next daemon. */
+	| { readonly type: 'suspend-waiting' };
 
 /** Exactly one answer to `open-task`. */
 export type Opening =
@@ -127,6 +133,8 @@ export interface TaskDirectory {
 		limit: number,
 		cursor: string | null,
 	): { readonly tasks: readonly TaskView[]; readonly nextCursor: string | null };
+	/** False: tasks of an earlier thread or daemon are still to be heard of, so that none may be denied. */
+	readonly complete: boolean;
 	readonly pools: readonly PoolView[];
 	/** False until the dispatcher has told of its pools, and again while the control thread is away. */
 	readonly controlReachable: boolean;

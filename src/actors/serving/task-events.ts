@@ -19,7 +19,9 @@ export function startedJson(task: TaskView, standing: QueueStanding): string {
 	});
 }
 
-export function endJson(task: TaskView): string {
+type Ended = Pick<TaskView, 'tokensIn' | 'tokensOut' | 'decodeMs' | 'finishReason' | 'stopSequence' | 'modelDigest' | 'request'>;
+
+export function endJson(task: Ended): string {
 	const decodeMs = Math.round(task.decodeMs);
 	return JSON.stringify({
 		tokens_in: task.tokensIn,

@@ -4,6 +4,8 @@
 import type { ActorRef } from '../kernel/ref.ts';
 import type { CountNews, DecodeNews, DecodePort } from './decode.ts';
 import type { TaskClaim } from './home-messages.ts';
+import type { JournalLine } from './journal-line.ts';
+import type { JournalKept } from './journal-messages.ts';
 import type { LogSpace } from './log-space.ts';
 import type { PlacementNews, PoolView } from './messages.ts';
 import type { Control } from './task-claims.ts';
@@ -29,6 +31,8 @@ export interface TaskSurroundings {
 	readonly decode: DecodePort;
 	readonly logSpace: LogSpace;
 	readonly roll: TaskRoll;
+	/** Null: this daemon keeps nothing. */
+	readonly journal: JournalLine | null;
 	pools(): readonly PoolView[];
 	/** One that had its 202 has ended; `request`: with the texts that it had. */
 	ended(task: TaskRecord, request: TaskRequest): void;
@@ -47,6 +51,11 @@ export type TaskMessage =
 	/** A new control thread: submit again, or report the lease; then answer. */
 	| { readonly type: 'report'; readonly control: Control; readonly replyTo: ActorRef<'reported'> }
 	| TaskTimer
+	/** Instead of `open`: the journal has kept it, and it begins anew. Behind it comes `report`. */
+	| { readonly type: 'recalled' }
+	/** The daemon is ending. One that is durable and waits is left to the next. */
+	| { readonly type: 'suspend' }
+	| JournalKept
 	/** From the Task to itself, behind all that was told before: ended, and nothing is owed any more. */
 	| { readonly type: 'rest' };
 
@@ -60,5 +69,6 @@ export interface TaskTimer {
 		| 'grace-over'
 		| 'cancel-overdue'
 		| 'send-again'
-		| 'try-again';
+		| 'try-again'
+		| 'seal-due';
 }

@@ -7,6 +7,7 @@ import { type Amounts, nothing, plus } from './budget.ts';
 import type { FinishReason, GenerationUsage } from './decode.ts';
 import { EventLog } from './event-log.ts';
 import type { EngineKind, Failure } from './failure.ts';
+import type { EndedTask } from './journal-record.ts';
 import type { LogLease } from './log-space.ts';
 import type { Lease, PlacementNews, PoolView, QueueStanding, ReplicaFacts, Settlement } from './messages.ts';
 import { type KeyTerms, noKeyTerms } from './rate-limit.ts';
@@ -23,6 +24,11 @@ export type Ending =
 	| { readonly kind: 'failed'; readonly failure: Failure; readonly cut: CancelReason | null };
 
 type Work = Pick<Settlement, 'tokensIn' | 'tokensOut' | 'prefillMs' | 'decodeMs'>;
+/** What is said of a task from its end on. */
+export type Outcome = Pick<TaskView, 'decodeMs' | 'failure' | 'finishReason' | 'stopSequence' | 'tokensCached'> & {
+	readonly state: Ending['kind'];
+	readonly endedAt: number;
+};
 
 /** A task without an actor: at rest, or not yet begun. */
 const nobody: ActorRef<TaskCommand> = { tell: () => 'closed' };
@@ -86,19 +92,28 @@ export class TaskRecord implements TaskView {
 	stopSequence: string | null = null;
 	failure: Failure | null = null;
 	watchers = 0;
+	/** Somebody has watched it, here or on what it was on before. */
+	watched = false;
 	vectors: readonly Float32Array[] | null = null;
 	transcriptArtifact: string | null = null;
 	/** Where the book of its front has it. */
 	bookCell = noCell;
+	/** It has its 202: from then on its end is an event, not a refusal. */
+	admitted = false;
 	/** Refused before any 202: nobody may find it, the same id may come again. */
 	refused = false;
+	/** The journal was told of it. */
+	journaled = false;
+	/** The daemon is ending, and the next one will run it: nothing more comes of it here. */
+	suspended = false;
 
-	constructor(request: TaskRequest, ordinal: number, admittedAt: number, logLease: LogLease, firstSeq = 1) {
+	/** `run`: of a durable task, counted from 1; else null. */
+	constructor(request: TaskRequest, ordinal: number, admittedAt: number, logLease: LogLease, firstSeq = 1, run: number | null = null) {
 		this.request = request;
 		this.ordinal = ordinal;
 		this.admittedAt = admittedAt;
 		this.logLease = logLease;
-		this.log = new EventLog(logLease.bytes, firstSeq);
+		this.log = new EventLog(logLease.bytes, firstSeq, run);
 	}
 
 	get ended(): boolean {
@@ -229,23 +244,51 @@ export class TaskRecord implements TaskView {
 		};
 	}
 
+	/** What will be said of it once it has ended so. */
+	outcomeOf(ending: Ending, now: number): Outcome {
+		const done = ending.kind === 'done' ? ending : null;
+		return {
+			state: ending.kind,
+			endedAt: now,
+			decodeMs: this.decodeMsBefore + this.workHere(now, done?.usage ?? null).decodeMs,
+			failure: ending.kind === 'failed' ? ending.failure : null,
+			finishReason: ending.kind === 'canceled' ? 'canceled' : (done?.finishReason ?? null),
+			stopSequence: this.request.sampling.stop[done?.stoppedBy ?? -1] ?? null,
+			// Engines elsewhere tell it at their end only.
+			tokensCached: done === null ? this.tokensCached : done.usage.tokensCached,
+		};
+	}
+
 	/** What an ended task no longer needs may be megabytes: prompt, stop strings, schema and grammar go. */
-	end(ending: Ending, now: number): void {
+	end(outcome: Outcome): void {
 		this.lease = null;
-		this.state = ending.kind;
-		this.endedAt = now;
+		this.state = outcome.state;
+		this.endedAt = outcome.endedAt;
 		this.phase = 'ended';
 		this.standingVersion++;
-		this.decodeMs = this.decodeMsBefore + this.workHere(now, ending.kind === 'done' ? ending.usage : null).decodeMs;
-		if (ending.kind === 'failed') this.failure = ending.failure;
-		else if (ending.kind === 'canceled') this.finishReason = 'canceled';
-		else {
-			this.finishReason = ending.finishReason;
-			this.stopSequence = this.request.sampling.stop[ending.stoppedBy ?? -1] ?? null;
-			// Engines elsewhere tell it at their end only.
-			this.tokensCached = ending.usage.tokensCached;
-		}
+		this.decodeMs = outcome.decodeMs;
+		this.failure = outcome.failure;
+		this.finishReason = outcome.finishReason;
+		this.stopSequence = outcome.stopSequence;
+		this.tokensCached = outcome.tokensCached;
 		this.request = withoutTexts(this.request);
+	}
+
+	/** As it was kept, with all its events. Once, of one that is new here. */
+	restore({ facts, events }: Pick<EndedTask, 'facts' | 'events'>): void {
+		this.end({ ...facts, state: facts.state as Outcome['state'], endedAt: facts.endedAt ?? this.admittedAt });
+		this.admitted = true;
+		this.startedAt = facts.startedAt;
+		this.firstTokenAt = facts.firstTokenAt;
+		this.poolId = facts.poolId;
+		this.replicaId = facts.replicaId;
+		this.engine = facts.engine;
+		this.engineVersion = facts.engineVersion;
+		this.modelDigest = facts.modelDigest;
+		this.tokensIn = facts.tokensIn;
+		this.vectors = facts.vectors;
+		this.log.appendFrames(events, 0, events.length);
+		this.log.tokens = facts.tokensOut;
 	}
 
 	/** Bytes held until the task is forgotten. */

@@ -13,6 +13,7 @@ import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
 import type { KnownTask } from './home-messages.ts';
 import { IdempotencyIndex, keysPerTaskMax } from './idempotency.ts';
+import type { EndedTask, LiveTask } from './journal-record.ts';
 import { LogSpace, logBytesFor, logHeadBytes, logRetryAfterMs } from './log-space.ts';
 import { lostRecord } from './lost-task.ts';
 import type { PoolView } from './messages.ts';
@@ -35,6 +36,8 @@ const keptMsMin = 1000;
 export interface Forgotten {
 	readonly expired: readonly string[];
 	readonly forgotten: readonly string[];
+	/** Of the expired, those that the journal has. */
+	readonly durable: readonly string[];
 }
 
 export interface RetentionLimits {
@@ -49,12 +52,15 @@ export type RecordLookup = Exclude<Lookup, { readonly found: 'task' }> | { reado
 /** What an `open-task` finds. */
 export type Claim =
 	| { readonly kind: 'fresh' }
-	| { readonly kind: 'known'; readonly task: TaskRecord }
+	/** `newKey`: it is known by that too from now on. */
+	| { readonly kind: 'known'; readonly task: TaskRecord; readonly newKey: string | null }
 	| { readonly kind: 'refused'; readonly failure: Failure };
 
 export class TaskRegistry implements TaskDirectory {
 	pools: readonly PoolView[] = [];
 	controlReachable = false;
+	/** See `TaskDirectory`. */
+	complete = true;
 	readonly logSpace: LogSpace;
 	/** The number of this front thread. */
 	readonly #front: number;
@@ -69,7 +75,9 @@ export class TaskRegistry implements TaskDirectory {
 	readonly #expired = new Map<string, number>();
 	readonly #keys = new IdempotencyIndex();
 	/** What the directory has not been told yet. */
-	#unsaid: { readonly expired: string[]; readonly forgotten: string[] } = { expired: [], forgotten: [] };
+	#unsaid: { readonly expired: string[]; readonly forgotten: string[]; readonly durable: string[] } = nothingUnsaid();
+	/** Left to the next daemon: shown as they stand until this one has ended. */
+	readonly #suspended = new Map<string, TaskRecord>();
 
 	constructor(limits: RetentionLimits, front = 0, book: TaskBook = noBook) {
 		this.#limits = limits;
@@ -98,7 +106,7 @@ export class TaskRegistry implements TaskDirectory {
 			if (keyed.bodyHash !== bodyHash) return conflict('Idempotency-Key', 'was used with another body');
 			if (byId !== undefined && keyed.taskId !== taskId) return conflict('task_id', 'and Idempotency-Key name two different tasks');
 			const task = this.#tasks.get(keyed.taskId);
-			return task === undefined ? expired(keyed.taskId) : { kind: 'known', task };
+			return task === undefined ? expired(keyed.taskId) : { kind: 'known', task, newKey: null };
 		}
 		if (byId !== undefined) {
 			const same = byId.request.bodyHash === bodyHash && byId.request.tenant === tenant;
@@ -107,7 +115,7 @@ export class TaskRegistry implements TaskDirectory {
 				return conflict('Idempotency-Key', `is one more than the ${keysPerTaskMax} that this task is known by`);
 			}
 			if (idempotencyKey !== null) this.#noteAgain(byId);
-			return { kind: 'known', task: byId };
+			return { kind: 'known', task: byId, newKey: idempotencyKey };
 		}
 		return this.#expired.has(taskId) ? expired(taskId) : { kind: 'fresh' };
 	}
@@ -134,7 +142,7 @@ export class TaskRegistry implements TaskDirectory {
 			const message = `running tasks have reserved the log space (tasks.log_bytes_max is ${bytesMax})`;
 			return failure('ADMISSION_REJECT', message, { retryAfterMs: logRetryAfterMs, policyLabel: 'log' });
 		}
-		const task = new TaskRecord(request, ++this.#ordinal, now, lease);
+		const task = new TaskRecord(request, ++this.#ordinal, now, lease, 1, request.durable ? 1 : null);
 		this.#tasks.set(request.taskId, task);
 		if (request.idempotencyKey !== null) this.#keys.put(request.tenant, request.idempotencyKey, request.taskId, request.bodyHash);
 		return task;
@@ -148,6 +156,48 @@ export class TaskRegistry implements TaskDirectory {
 
 	#noteAgain(task: TaskRecord): void {
 		if (task.bookCell !== noCell) this.note(task.request.taskId);
+	}
+
+	/** A task that was kept when its thread or the daemon was lost: it runs again. It has its space, whoever has come since. */
+	restoreLive({ request, admittedAt, held, watched }: LiveTask, run: number, keys: readonly string[]): TaskRecord | null {
+		const { taskId } = request;
+		if (this.#tasks.has(taskId)) return null;
+		const lease = this.logSpace.restore(logBytesFor(request, outputTokensMax(request, this.pools)));
+		const task = new TaskRecord(request, ++this.#ordinal, admittedAt, lease, 1, run);
+		task.held = held;
+		task.watched = watched;
+		task.journaled = true;
+		task.state = 'queued';
+		task.phase = 'queued';
+		this.#tasks.set(taskId, task);
+		this.#putKeys(request, [request.idempotencyKey ?? [], keys].flat());
+		return task;
+	}
+
+	/** One that had ended: with its events, where there is room for them; then it is to be finished, in the order of the ends. Null: it is not. */
+	restoreEnded(ended: EndedTask, keys: readonly string[], whole: boolean): TaskRecord | null {
+		const { request, admittedAt, run, events } = ended;
+		const { taskId } = request;
+		if (this.#tasks.has(taskId) || this.#expired.has(taskId)) return null;
+		this.#putKeys(request, keys);
+		const lease = whole ? this.logSpace.reserve(events.length + logHeadBytes) : null;
+		if (lease === null) {
+			this.#expire(taskId, noCell);
+			return null;
+		}
+		const task = new TaskRecord(request, ++this.#ordinal, admittedAt, lease, 1, run);
+		task.restore(ended);
+		task.journaled = true;
+		this.#tasks.set(taskId, task);
+		return task;
+	}
+
+	/** The next daemon has it from the journal. */
+	suspend(task: TaskRecord): void {
+		const { taskId } = task.request;
+		this.#tasks.delete(taskId);
+		this.#suspended.set(taskId, task);
+		this.logSpace.release(task.logLease);
 	}
 
 	/** A live task was refused: as if it had never been. Its watchers have its error event, and keep their view of it. */
@@ -170,7 +220,7 @@ export class TaskRegistry implements TaskDirectory {
 
 	#adopt(known: NotedTask, cell: number, now: number): void {
 		const { taskId, tenant, bodyHash, keys, about } = known;
-		for (const key of keys) if (this.#keys.find(tenant, key) === null) this.#keys.put(tenant, key, taskId, bodyHash);
+		this.#putKeys({ taskId, tenant, bodyHash }, keys);
 		if (about === null) return this.#expire(taskId, cell);
 		const lease = this.logSpace.reserve(logHeadBytes);
 		if (lease === null) return this.#expire(taskId, this.#book.put(this.#knownExpired(taskId, tenant), cell));
@@ -206,7 +256,7 @@ export class TaskRegistry implements TaskDirectory {
 	takeForgotten(): Forgotten | null {
 		const unsaid = this.#unsaid;
 		if (unsaid.expired.length + unsaid.forgotten.length === 0) return null;
-		this.#unsaid = { expired: [], forgotten: [] };
+		this.#unsaid = nothingUnsaid();
 		return unsaid;
 	}
 
@@ -236,7 +286,7 @@ export class TaskRegistry implements TaskDirectory {
 	}
 
 	lookup(taskId: string): RecordLookup {
-		const task = this.#tasks.get(taskId);
+		const task = this.#tasks.get(taskId) ?? this.#suspended.get(taskId);
 		if (task !== undefined) return task.refused ? { found: 'nothing' } : { found: 'task', task };
 		return this.#expired.has(taskId) ? { found: 'expired', taskId } : { found: 'nothing' };
 	}
@@ -301,7 +351,12 @@ export class TaskRegistry implements TaskDirectory {
 		this.logSpace.release(task.logLease);
 		task.log.forget();
 		this.#unsaid.expired.push(id);
+		if (task.request.durable) this.#unsaid.durable.push(id);
 		this.#expire(id, this.#book.put(this.#knownExpired(id, task.request.tenant), task.bookCell));
+	}
+
+	#putKeys({ taskId, tenant, bodyHash }: Pick<TaskRequest, 'taskId' | 'tenant' | 'bodyHash'>, keys: readonly string[]): void {
+		for (const key of new Set(keys)) if (this.#keys.find(tenant, key) === null) this.#keys.put(tenant, key, taskId, bodyHash);
 	}
 
 	/** `cell`: where the book has it. */
@@ -315,6 +370,10 @@ export class TaskRegistry implements TaskDirectory {
 			this.#unsaid.forgotten.push(oldest);
 		}
 	}
+}
+
+function nothingUnsaid(): { readonly expired: string[]; readonly forgotten: string[]; readonly durable: string[] } {
+	return { expired: [], forgotten: [], durable: [] };
 }
 
 function conflict(field: string, problem: string): Claim {

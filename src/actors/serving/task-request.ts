@@ -166,6 +166,8 @@ export interface TaskRequest {
 	readonly onDisconnect: 'detach' | 'cancel';
 	/** How long the last watcher may be gone before `onDisconnect: cancel` cancels. */
 	readonly disconnectGraceMs: number;
+	/** It outlives the daemon: it runs again, from its start, when that has ended before it. */
+	readonly durable: boolean;
 	readonly idempotencyKey: string | null;
 	/** The id or a key is the client's own choice: another front thread may know it too. */
 	readonly named: boolean;

@@ -45,6 +45,7 @@ export interface TaskSnapshot {
 }
 
 export interface LogSnapshot {
+	readonly run: number | null;
 	readonly firstSeq: number;
 	readonly lastSeq: number;
 	readonly ended: boolean;
@@ -55,14 +56,14 @@ export interface LogSnapshot {
 
 export function snapshotOf(task: TaskRecord, withNote = false): TaskSnapshot {
 	const { note, ...request } = withoutTexts(task.request);
-	const { firstSeq, lastSeq, ended, forgotten } = task.log;
+	const { run, firstSeq, lastSeq, ended, forgotten } = task.log;
 	const bytes = ended ? task.log.bytes : Math.max(task.log.bytes, task.logLease.bytes);
 	return {
 		request,
 		note: withNote ? (note?.json ?? null) : null,
 		admittedAt: task.admittedAt,
 		facts: factsOf(task),
-		log: { firstSeq, lastSeq, ended, forgotten, bytes },
+		log: { run, firstSeq, lastSeq, ended, forgotten, bytes },
 	};
 }
 

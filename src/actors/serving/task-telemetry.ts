@@ -61,6 +61,11 @@ export class TaskTelemetry {
 		this.#log('task-admitted', `Queued on ${this.#task.poolId}: ${place}, in about ${seconds} s.`);
 	}
 
+	/** The daemon ends before it: the next one runs it. */
+	suspended(): void {
+		this.#log('task-suspended', 'Kept: it runs when the daemon is started again.');
+	}
+
 	refused(): void {
 		const failure = this.#task.failure;
 		this.#telemetry.count('tasks_rejected_total', { engine: failure?.engine ?? '', reason: failure?.code ?? '' });

@@ -24,11 +24,14 @@ import { TaskAdmission, unreachable } from './task-admission.ts';
 import { type Control, TaskClaims } from './task-claims.ts';
 import { nowhere, TaskContinuation } from './task-continuation.ts';
 import type { CancelReason } from './task-directory.ts';
-import { endJson, errorJson, startedJson } from './task-events.ts';
+import { TaskDurability } from './task-durability.ts';
+import { TaskEnding } from './task-ending.ts';
+import { startedJson } from './task-events.ts';
 import { TaskIntake } from './task-intake.ts';
 import type { TaskMessage, TaskSurroundings } from './task-messages.ts';
 import type { Ending, TaskRecord } from './task-record.ts';
 import { type MoveReason, TaskTelemetry } from './task-telemetry.ts';
+import { TaskWatchers } from './task-watchers.ts';
 
 /** An engine that has not acknowledged a cancel by then keeps its slot quarantined. */
 const cancelAcknowledgeMs = 2000;
@@ -53,7 +56,9 @@ class Task implements Behavior<TaskMessage> {
 	readonly #intake: TaskIntake;
 	/** Null once its last news has come, or has been given up. */
 	#generation: Generation | null = null;
-	#ending: Ending | null = null;
+	readonly #durability: TaskDurability;
+	readonly #end: TaskEnding;
+	readonly #watchers: TaskWatchers;
 	#resting = false;
 	/** Waits to hear that a new control thread knows all that we hold. */
 	#reporter: ActorRef<'reported'> | null = null;
@@ -74,6 +79,20 @@ class Task implements Behavior<TaskMessage> {
 		this.#room = new LogRoom(record, around.logSpace);
 		this.#intake = new TaskIntake(ctx, { record, telemetry: this.#telemetry, continuation: this.#continuation, room: this.#room });
 		this.#admission = new TaskAdmission(ctx, record, this.#claims, around, this.#continuation, (problem) => this.#fail(problem, null));
+		this.#durability = new TaskDurability(ctx, record, around.journal, () => around.claimOf(record.request).keys);
+		this.#watchers = new TaskWatchers(ctx, record, this.#telemetry, around.journal, () => this.#cancel('disconnect'));
+		this.#end = new TaskEnding(ctx, record, {
+			claims: this.#claims,
+			durability: this.#durability,
+			telemetry: this.#telemetry,
+			pools: () => around.pools(),
+			admitted: () => this.#admitted(),
+			fail: (problem) => this.#fail(problem, null),
+			concluded: (request) => {
+				if (record.admitted) around.ended(record, request);
+				this.#admission.answerOpeners();
+			},
+		});
 	}
 
 	onMessage(_ctx: ActorContext<TaskMessage>, message: TaskMessage): Next<TaskMessage> {
@@ -94,15 +113,10 @@ class Task implements Behavior<TaskMessage> {
 		// Those who still read, or come later, have nobody to tell that they leave.
 		this.#record.watchers = 0;
 		if (this.#resting) return 'same';
-		const bug = signal.reason.kind === 'failed';
-		const problem = bug ? failure('INTERNAL', 'the task failed inside the daemon') : failure('WORKER_RESET', 'the daemon is shutting down');
-		if (this.#ending === null) this.#end({ kind: 'failed', failure: problem, cut: bug ? null : 'drain' });
-		else {
-			// Ended, or failed while ending.
-			if (!this.#record.log.ended) this.#record.log.append('error', errorJson(problem));
-			this.#generation?.cancel();
-		}
+		this.#end.stop(signal.reason.kind === 'failed');
+		this.#letGo();
 		if (this.#claims.lease !== null) this.#settle('unknown', null);
+		this.#durability.leave();
 		this.#record.leave();
 		return 'same';
 	}
@@ -144,14 +158,23 @@ class Task implements Behavior<TaskMessage> {
 				return;
 			case 'cancel':
 				this.#cancel(message.reason);
-				message.replyTo?.tell({ type: 'cancel-done' });
+				if (message.replyTo !== null) this.#end.answerCancel(message.replyTo);
 				return;
+			case 'recalled':
+				this.#durability.recalled();
+				this.#admission.recall();
+				return this.#watchers.recalled();
+			case 'suspend':
+				if (this.#claims.lease === null && this.#end.suspend()) this.#letGo();
+				return;
+			case 'journal-kept':
+				return this.#end.heard(message);
+			case 'seal-due':
+				return this.#durability.sendAgain();
 			case 'watcher-attached':
-				this.#record.watchers++;
-				this.#ctx.cancelTimer('grace');
-				return;
+				return this.#watchers.attached();
 			case 'watcher-gone':
-				return this.#onWatcherGone();
+				return this.#watchers.gone();
 			case 'grace-over':
 				return this.#cancel('disconnect');
 			case 'deadline-passed':
@@ -165,7 +188,7 @@ class Task implements Behavior<TaskMessage> {
 			case 'send-again':
 				return this.#claims.sendAgain();
 			case 'try-again':
-				if (this.#ending === null && !this.#claims.placing && this.#claims.lease === null) this.#admission.submitAgain();
+				if (this.#end.ending === null && !this.#claims.placing && this.#claims.lease === null) this.#admission.submitAgain();
 				return;
 			case 'control-lost':
 				return this.#onControlLost();
@@ -182,15 +205,25 @@ class Task implements Behavior<TaskMessage> {
 		this.#admission.answered();
 		const record = this.#record;
 		record.poolId = news.poolId;
-		if (this.#ending !== null) return this.#withdraw();
+		if (this.#end.ending !== null) return this.#withdraw();
 		record.queue(news);
 		this.#admit();
 	}
 
+	/** A durable task has its 202 once it is on disk. It may run before: nobody knows of it yet. */
 	#admit(): void {
-		if (this.#admission.admitted) return;
-		this.#admission.admitted = true;
-		this.#around.roll.started(this.#record.request.taskId);
+		if (this.#record.admitted || this.#end.ending !== null) return;
+		const kept = this.#durability.keep();
+		if (kept === 'kept') this.#admitted();
+		else if (kept !== 'waits') this.#fail(kept, null);
+	}
+
+	#admitted(): void {
+		const record = this.#record;
+		if (record.admitted) return;
+		record.admitted = true;
+		// One that is durable is not lost with the daemon.
+		if (!record.request.durable) this.#around.roll.started(record.request.taskId);
 		this.#telemetry.admitted();
 		this.#admission.answerOpeners();
 	}
@@ -209,7 +242,7 @@ class Task implements Behavior<TaskMessage> {
 		if (this.#claims.isStale(lease)) return;
 		this.#admission.answered();
 		this.#claims.placed();
-		if (this.#ending !== null || this.#claims.lease !== null) return this.#claims.giveBack(lease, this.#reason());
+		if (this.#end.ending !== null || this.#claims.lease !== null) return this.#claims.giveBack(lease, this.#end.reason);
 		const record = this.#record;
 		if (!this.#continuation.fits(replica)) {
 			this.#claims.giveBack(lease, 'other-model');
@@ -218,6 +251,7 @@ class Task implements Behavior<TaskMessage> {
 		const { left } = this.#continuation;
 		record.place(replica, news.standing);
 		this.#admit();
+		if (this.#end.ending !== null) return this.#claims.giveBack(lease, this.#end.reason);
 		if (!this.#room.reserve(this.#continuation.outputMax(news))) {
 			this.#claims.giveBack(lease, 'log');
 			return this.#fail(logFull(), null);
@@ -234,7 +268,7 @@ class Task implements Behavior<TaskMessage> {
 
 	/** The hot path: once per batch of tokens. */
 	#onPieces(pieces: Pieces): void {
-		if (this.#ending !== null || this.#generation === null) return;
+		if (this.#end.ending !== null || this.#generation === null) return;
 		const problem = this.#intake.take(pieces);
 		if (problem !== null) this.#fail(problem, 'watchdog');
 	}
@@ -244,7 +278,7 @@ class Task implements Behavior<TaskMessage> {
 			this.#continuation.begun();
 			this.#record.tokensIn = news.tokensIn;
 			this.#record.tokensCached = news.tokensCached;
-			if (this.#ending === null && this.#record.moves === 0) this.#telemetry.started(news.tokensCached);
+			if (this.#end.ending === null && this.#record.moves === 0) this.#telemetry.started(news.tokensCached);
 			return;
 		}
 		this.#generation = null;
@@ -252,9 +286,9 @@ class Task implements Behavior<TaskMessage> {
 			case 'embedded':
 			case 'decode-ended':
 				this.#record.tokensIn = news.usage.tokensIn;
-				if (this.#ending === null) {
+				if (this.#end.ending === null) {
 					if (news.type === 'embedded') this.#record.vectors = news.vectors;
-					this.#end({ kind: 'done', finishReason: 'stop', ...news });
+					this.#finish({ kind: 'done', finishReason: 'stop', ...news });
 				}
 				return this.#settle('free', news.usage);
 			case 'decode-failed':
@@ -269,7 +303,7 @@ class Task implements Behavior<TaskMessage> {
 
 	/** The engine is gone, or has failed with it; `sure`: before it had the request. */
 	#lose(slot: 'free' | 'unknown', sure: boolean, problem: Failure): void {
-		if (this.#ending === null && this.#continuation.mayTryAgain(sure, slot)) return this.#tryAgain(sure ? 'free' : 'unknown');
+		if (this.#end.ending === null && this.#continuation.mayTryAgain(sure, slot)) return this.#tryAgain(sure ? 'free' : 'unknown');
 		if (this.#goesOn(slot, null, slot === 'unknown' ? 'replica-lost' : null)) return;
 		this.#fail(problem, null);
 		this.#settle(slot, null);
@@ -293,7 +327,7 @@ class Task implements Behavior<TaskMessage> {
 
 	/** The pool wants the slot for others: the engine lets go first, and what it says until then counts. */
 	#onLeaveSlot(lease: Lease, reason: 'preempted' | 'drained'): void {
-		if (!this.#claims.holds(lease) || this.#ending !== null || this.#generation === null) return;
+		if (!this.#claims.holds(lease) || this.#end.ending !== null || this.#generation === null) return;
 		if (this.#continuation.possible) this.#continuation.leaving = reason;
 		else if (reason === 'drained') return this.#fail(failure('WORKER_RESET', `${lease.poolId} was drained before the task ended`), 'drain');
 		else return;
@@ -305,7 +339,7 @@ class Task implements Behavior<TaskMessage> {
 		this.#telemetry.odd('cancel-unacknowledged', 'The engine did not acknowledge a cancel: its slot is quarantined.');
 		const generation = this.#generation;
 		this.#generation = null;
-		if (this.#ending !== null) return this.#settle('unknown', null);
+		if (this.#end.ending !== null) return this.#settle('unknown', null);
 		generation?.abandon();
 		this.#lose('unknown', false, failure('WORKER_RESET', 'the engine did not let go of the task'));
 	}
@@ -314,7 +348,7 @@ class Task implements Behavior<TaskMessage> {
 	#goesOn(slot: 'free' | 'unknown', usage: GenerationUsage | null, loss: MoveReason | null): boolean {
 		const { leaving } = this.#continuation;
 		const reason = leaving ?? loss;
-		if (this.#ending !== null || reason === null || !this.#continuation.survives()) return false;
+		if (this.#end.ending !== null || reason === null || !this.#continuation.survives()) return false;
 		this.#ctx.cancelTimer('cancel');
 		this.#intake.stop();
 		const now = this.#ctx.now();
@@ -334,49 +368,32 @@ class Task implements Behavior<TaskMessage> {
 		if (problem !== null) this.#fail(failure('DECODE_TIMEOUT', problem), 'watchdog');
 	}
 
-	// ── watchers ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-	#onWatcherGone(): void {
-		const record = this.#record;
-		if (record.watchers === 0) return this.#telemetry.odd('watcher-miscounted', 'More watchers left than came.');
-		record.watchers--;
-		if (record.watchers > 0 || record.request.onDisconnect === 'detach' || this.#ending !== null) return;
-		if (record.request.disconnectGraceMs <= 0) this.#cancel('disconnect');
-		else this.#ctx.setTimer('grace', record.request.disconnectGraceMs, { type: 'grace-over' });
-	}
-
 	// ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 	#cancel(reason: CancelReason): void {
-		if (this.#ending !== null) return;
-		if (reason === 'drain') this.#fail(failure('WORKER_RESET', 'the daemon is shutting down'), 'drain');
-		else this.#end({ kind: 'canceled', reason });
+		if (this.#end.ending !== null) return;
+		if (reason !== 'drain') return this.#finish({ kind: 'canceled', reason });
+		// A durable one is left to the next daemon.
+		if (this.#end.suspend()) this.#letGo();
+		else this.#fail(failure('WORKER_RESET', 'the daemon is shutting down'), 'drain');
 	}
 
 	#fail(problem: Failure, cut: CancelReason | null): void {
-		if (this.#ending !== null) return;
+		if (this.#end.ending !== null) return;
 		const { engine, poolId } = this.#record;
 		const where = { ...(engine === null ? {} : { engine }), ...(poolId === null ? {} : { poolId }) };
-		this.#end({ kind: 'failed', failure: { ...where, ...problem }, cut });
+		this.#finish({ kind: 'failed', failure: { ...where, ...problem }, cut });
 	}
 
-	/** The one place where a task ends. What it still owes (an answer from the pool, its slot) comes back afterwards. */
-	#end(ending: Ending): void {
-		if (this.#ending !== null) throw new Error('task: a second end');
-		this.#ending = ending;
-		const record = this.#record;
-		const now = this.#ctx.now();
-		record.refused = ending.kind === 'failed' && !this.#admission.admitted;
-		const { request } = record;
-		record.end(ending, now);
-		if (ending.kind === 'failed') record.log.append('error', errorJson(ending.failure));
-		else record.log.append('end', endJson(record));
+	/** What it still owes (an answer from the pool, its slot, its end on disk) comes back afterwards. */
+	#finish(ending: Ending): void {
+		this.#end.begin(ending);
+		this.#letGo();
+	}
+
+	#letGo(): void {
 		for (const key of ['deadline', 'count', 'grace', 'again']) this.#ctx.cancelTimer(key);
 		this.#intake.stop();
-		if (record.refused) this.#telemetry.refused();
-		else this.#telemetry.ended(now, ending.kind === 'done' ? null : ending.kind === 'canceled' ? ending.reason : ending.cut);
-		if (this.#admission.admitted) this.#around.ended(record, request);
-		this.#admission.answerOpeners();
 		this.#withdraw();
 		if (this.#generation !== null) {
 			this.#generation.cancel();
@@ -387,32 +404,13 @@ class Task implements Behavior<TaskMessage> {
 	/** Until it is known which pool has the task, its first answer is waited for. */
 	#withdraw(): void {
 		const { poolId, request } = this.#record;
-		if (poolId !== null) this.#claims.withdraw(poolId, request.taskId, this.#reason());
+		if (poolId !== null) this.#claims.withdraw(poolId, request.taskId, this.#end.reason);
 	}
 
 	/** Ends our lease, exactly once. */
 	#settle(slot: 'free' | 'unknown', usage: GenerationUsage | null): void {
 		this.#ctx.cancelTimer('cancel');
-		const record = this.#record;
-		const ending = this.#ending;
-		if (ending === null) throw new Error('task: settled before its end');
-		const now = this.#ctx.now();
-		const cut = ending.kind === 'canceled' || (ending.kind === 'failed' && ending.cut !== null);
-		if (cut) this.#telemetry.slotBack(now - (record.endedAt ?? now), slot);
-		const work = record.giveBack(now, usage, this.#around.pools());
-		if (cut && usage !== null) this.#telemetry.wasted(usage.tokensOut - work.tokensOut, this.#reason());
-		this.#claims.settle({
-			outcome: ending.kind === 'done' ? 'completed' : ending.kind,
-			slot,
-			...work,
-			reason: this.#reason(),
-		});
-	}
-
-	#reason(): string {
-		const ending = this.#ending;
-		if (ending === null) return 'duplicate';
-		return ending.kind === 'done' ? ending.finishReason : ending.kind === 'canceled' ? ending.reason : (ending.cut ?? ending.failure.code);
+		this.#end.settle(slot, usage);
 	}
 
 	// ── the control thread's deaths ──────────────────────────────────────────────────────────────────────────────
@@ -425,13 +423,12 @@ class Task implements Behavior<TaskMessage> {
 
 	#report(control: Control): void {
 		const held = this.#claims.controlBack(control, this.#admission.summary());
-		if (!held && this.#ending === null) this.#admission.submitAgain();
+		if (!held && this.#end.ending === null) this.#admission.submitAgain();
 		if (this.#claims.open) this.#record.knownTo(control.epoch);
 	}
 
 	#restWhenDone(): void {
-		if (this.#resting || this.#ending === null) return;
-		if (this.#claims.open || this.#generation !== null) return;
+		if (this.#resting || !this.#end.over || this.#claims.open || this.#generation !== null) return;
 		// What was told before this turn is still read; from here on the record says `closed`.
 		if (this.#ctx.self.tell({ type: 'rest' }) !== 'accepted') return;
 		this.#resting = true;

@@ -1,12 +1,8 @@
 /**
  * The `tasks` actor of a front thread: opens tasks, each at most once, keeps the finished ones for those who come later,
- * and stands between its tasks and the control thread when that is lost and comes back. It is the parent of every Task
- * actor here; it reads no token and no prompt.
- * ```
- *   away ──control-connected──► joining ──pools-changed──► reachable        drain: no new tasks, stops with the last one
- *    ▲  tasks report, then front-reported                      │
- *    └──────────────────── dispatcher terminated ──────────────┘
- * ```
+ * and stands between its tasks, the control thread and the journal. It is the parent of every Task actor here; it reads no
+ * token and no prompt. Tasks get in once the control thread has told of its pools and the journal of what it has; a drain
+ * takes no new ones, and stops with the last.
  */
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef, AskOutcome } from '../kernel/ref.ts';
@@ -17,19 +13,24 @@ import type { AttachElsewhere } from './elsewhere.ts';
 import type { Failure } from './failure.ts';
 import { failure } from './failure.ts';
 import type { TaskClaimed } from './home-messages.ts';
+import type { JournalLine } from './journal-line.ts';
+import type { JournalCommand, JournalKept, JournalNews } from './journal-messages.ts';
 import { ExpectedOfPools, expectOfFront } from './known-series.ts';
-import type { DispatcherCommand, FrontCommand, Purging } from './messages.ts';
+import type { DispatcherCommand, FrontCommand } from './messages.ts';
 import { keyAsk, noRateLimit, type RateLimit } from './rate-limit.ts';
 import { SessionNotes } from './session-notes.ts';
 import { task } from './task.ts';
 import { unreachable } from './task-admission.ts';
 import type { Control } from './task-claims.ts';
 import type { CancelReason, Opening, TasksCommand } from './task-directory.ts';
+import { unkept } from './task-durability.ts';
 import { errorJson } from './task-events.ts';
 import type { TaskMessage, TaskRoll, TaskSurroundings, TranscriptKeeper } from './task-messages.ts';
 import type { TaskRecord } from './task-record.ts';
-import type { TaskRegistry } from './task-registry.ts';
+import type { Claim, TaskRegistry } from './task-registry.ts';
 import { wordsFor } from './task-telemetry.ts';
+import { TasksControl } from './tasks-control.ts';
+import { TasksJournal } from './tasks-journal.ts';
 import { servedMs, tellServed } from './tokens-served.ts';
 
 export type TasksMessage =
@@ -37,6 +38,15 @@ export type TasksMessage =
 	| FrontCommand
 	/** From the composition root, for each control thread that comes up. Its end is heard by death watch. */
 	| { readonly type: 'control-connected'; readonly control: Control }
+	/** From the composition root, for the journal of the daemon. */
+	| { readonly type: 'journal-connected'; readonly journal: ActorRef<JournalCommand> }
+	| JournalNews
+	| {
+			readonly type: 'key-kept';
+			readonly task: TaskRecord;
+			readonly outcome: AskOutcome<JournalKept>;
+			readonly replyTo: ActorRef<Opening>;
+	  }
 	| { readonly type: 'claim-answered'; readonly command: OpenTask; readonly outcome: AskOutcome<TaskClaimed> }
 	| { readonly type: 'task-reported'; readonly epoch: number; readonly outcome: AskOutcome<'reported'> }
 	| { readonly type: 'transcript-kept'; readonly task: TaskRecord; readonly artifactId: string }
@@ -65,15 +75,13 @@ export interface TasksOptions {
 	readonly rates?: RateLimit;
 	/** Default: nobody. */
 	readonly transcripts?: TranscriptKeeper | null;
+	/** Default: nothing is kept. */
+	readonly journal?: JournalLine | null;
 }
 
 /** A run's news is bounded by its tokens, one message a batch: a full mailbox there would be a bug. */
 const taskMailboxMax = 65_536;
-const reportMs = 5000;
 const claimMs = 5000;
-/** Tasks that have ended, in one message to a new control thread. */
-const reportedAtOnce = 500;
-const sendAgainMs = 200;
 /** Between two looks for tasks that are due to be forgotten: those of a while are one message to the directory, not one each. */
 const forgetEveryMs = 100;
 
@@ -94,10 +102,9 @@ class Tasks implements Behavior<TasksMessage> {
 	readonly #expected: ExpectedOfPools;
 	readonly #sessions = new SessionNotes();
 	readonly #contests = new Map<string, Contest>();
-	#control: Control | null = null;
-	/** Tasks that have not reported to the new control thread yet. */
-	#unreported = 0;
-	#unsent: DispatcherCommand[] = [];
+	readonly #journal: TasksJournal;
+	#journalRef: ActorRef<JournalCommand> | null = null;
+	readonly #control: TasksControl;
 	/** When the timer is due that forgets; null: none is set. */
 	#forgetAt: number | null = null;
 	#draining = false;
@@ -109,9 +116,11 @@ class Tasks implements Behavior<TasksMessage> {
 		this.#roll = options.roll;
 		this.#elsewhere = options.elsewhere;
 		this.#rates = options.rates ?? noRateLimit;
-		const { registry, decode, roll, transcripts = null } = options;
+		const { registry, decode, roll, transcripts = null, journal = null } = options;
+		this.#journal = new TasksJournal(journal, options.frontId);
 		this.#around = {
 			decode,
+			journal,
 			roll: {
 				...roll,
 				started: (taskId) => {
@@ -122,12 +131,20 @@ class Tasks implements Behavior<TasksMessage> {
 			logSpace: registry.logSpace,
 			pools: () => registry.pools,
 			ended: (record, request) => {
-				roll.ended(record.request.taskId);
+				if (!request.durable) roll.ended(record.request.taskId);
 				transcripts?.keep(record, request, (artifactId) => void ctx.self.tell({ type: 'transcript-kept', task: record, artifactId }));
 			},
 			claimOf: ({ taskId, bodyHash }) => ({ frontId: options.frontId, bodyHash, keys: registry.keysOf(taskId) }),
 		};
 		registry.controlReachable = false;
+		if (journal !== null) registry.complete = false;
+		this.#control = new TasksControl(ctx, {
+			frontId: options.frontId,
+			registry,
+			live: this.#live,
+			sessions: this.#sessions,
+			recalling: () => !this.#journal.ready,
+		});
 		expectOfFront(ctx.telemetry);
 		this.#expected = new ExpectedOfPools(ctx.telemetry);
 		this.#recall();
@@ -148,26 +165,44 @@ class Tasks implements Behavior<TasksMessage> {
 			case 'cancel-all':
 				this.#cancelAll(message.reason);
 				break;
+			case 'suspend-waiting':
+				for (const actor of this.#live.values()) actor.tell({ type: 'suspend' });
+				break;
+			case 'journal-connected':
+				this.#journalRef = message.journal;
+				this.#journal.connect(message.journal, this.#ctx.self);
+				break;
+			case 'journal-joined':
+			case 'recall-tasks':
+			case 'journal-recalled':
+				this.#journal.heard(message);
+				this.#seeRecalled();
+				break;
+			case 'key-kept':
+				if (message.outcome.ok && message.outcome.reply.problem === null) this.#attach(message.task, message.replyTo);
+				else this.#refuse({ request: message.task.request, replyTo: message.replyTo }, unkept('failed'));
+				break;
 			case 'pools-changed':
-				if (message.epoch !== this.#control?.epoch) break;
+				if (message.epoch !== this.#control.epoch) break;
 				this.#registry.pools = message.pools;
 				this.#expected.see(message.pools);
-				this.#registry.controlReachable = true;
+				this.#control.poolsKnown = true;
+				this.#seeRecalled();
 				break;
 			case 'sessions-changed':
 				this.#sessions.heard(message, this.#ctx.now());
 				break;
 			case 'control-connected':
-				this.#onControlConnected(message.control);
+				this.#control.connect(message.control);
 				break;
 			case 'task-reported':
-				if (message.epoch === this.#control?.epoch) this.#reported();
+				this.#control.reported(message.epoch);
 				break;
 			case 'transcript-kept':
 				message.task.transcriptArtifact = message.artifactId;
 				break;
 			case 'send-again':
-				this.#sendAgain();
+				this.#control.sendAgain();
 				break;
 			case 'served-due':
 				this.#tellServed();
@@ -183,7 +218,7 @@ class Tasks implements Behavior<TasksMessage> {
 
 	onSignal(_ctx: ActorContext<TasksMessage>, signal: Signal): Next<TasksMessage> {
 		if (signal.type === 'drain') this.#draining = true;
-		else if (signal.type === 'terminated' && signal.ref === this.#control?.dispatcher) this.#loseControl();
+		else if (signal.type === 'terminated' && signal.ref === this.#control.control?.dispatcher) this.#control.lose();
 		else if (signal.type === 'terminated') this.#onTaskGone(signal.ref);
 		return this.#draining && this.#live.size === 0 ? 'stopped' : 'same';
 	}
@@ -194,9 +229,9 @@ class Tasks implements Behavior<TasksMessage> {
 		const { request } = command;
 		// Only an id or a key that a client chose can be known to another front; what is known here is ours.
 		if (this.#elsewhere === null || !request.named || this.#registry.decides(request)) return this.#open(command);
-		const control = this.#control;
+		const { control } = this.#control;
 		// What is still to be said of the same name must be heard first.
-		if (control === null || this.#unsent.length > 0) return this.#refuse(command, unreachable());
+		if (control === null || this.#control.behind) return this.#refuse(command, unreachable());
 		const { taskId, tenant, bodyHash, idempotencyKey } = request;
 		const task = { taskId, tenant, bodyHash, keys: idempotencyKey === null ? [] : [idempotencyKey] };
 		const contest = this.#contests.get(taskId) ?? { unanswered: 0, waiting: [] };
@@ -236,7 +271,7 @@ class Tasks implements Behavior<TasksMessage> {
 	#open(command: OpenTask): void {
 		const { request, replyTo } = command;
 		const claim = this.#registry.claim(request);
-		if (claim.kind === 'known') return this.#attach(claim.task, replyTo);
+		if (claim.kind === 'known') return this.#attachKnown(claim, replyTo);
 		if (claim.kind === 'refused') return this.#refuse(command, claim.failure);
 		if (this.#draining) return this.#refuse(command, failure('POOL_UNREADY', 'the daemon is shutting down', { retryAfterMs: 1000 }));
 		if (!this.#registry.controlReachable) return this.#refuse(command, unreachable());
@@ -248,17 +283,22 @@ class Tasks implements Behavior<TasksMessage> {
 			return this.#refuse(command, added);
 		}
 		added.keyTerms = terms;
-		const actor = this.#ctx.spawn(`${added.ordinal}`, task(added, this.#control, this.#around), {
+		this.#spawn(added).tell({ type: 'open', replyTo });
+	}
+
+	#spawn(record: TaskRecord): ActorRef<TaskMessage> {
+		const { correlationId, taskId } = record.request;
+		const actor = this.#ctx.spawn(`${record.ordinal}`, task(record, this.#control.control, this.#around), {
 			mailboxMax: taskMailboxMax,
 			kind: '*',
-			about: { correlation_id: request.correlationId, task_id: request.taskId },
+			about: { correlation_id: correlationId, task_id: taskId },
 		});
-		added.ref = actor;
+		record.ref = actor;
 		if (this.#live.size === 0) this.#ctx.setTimer('served', servedMs, { type: 'served-due' });
-		this.#live.set(added, actor);
-		this.#records.set(actor, added);
+		this.#live.set(record, actor);
+		this.#records.set(actor, record);
 		this.#ctx.watch(actor);
-		actor.tell({ type: 'open', replyTo });
+		return actor;
 	}
 
 	/** The directory has answered one of the requests for this id: those that other fronts have sent here can be judged. */
@@ -274,7 +314,7 @@ class Tasks implements Behavior<TasksMessage> {
 	#onAttachTask(command: AttachTask): void {
 		const { identity, replyTo } = command;
 		const claim = this.#registry.claim(identity);
-		if (claim.kind === 'known') return this.#attach(claim.task, replyTo);
+		if (claim.kind === 'known') return this.#attachKnown(claim, replyTo);
 		if (claim.kind === 'refused') return this.#refuse({ request: identity, replyTo }, claim.failure);
 		// It may know from the directory that the id is ours before we do.
 		const contest = this.#contests.get(identity.taskId);
@@ -282,12 +322,24 @@ class Tasks implements Behavior<TasksMessage> {
 		else contest.waiting.push(command);
 	}
 
+	/** A new key of a durable task is kept before anybody relies on it. */
+	#attachKnown({ task: known, newKey }: Extract<Claim, { kind: 'known' }>, replyTo: ActorRef<Opening>): void {
+		const keep = newKey === null || !known.journaled ? null : this.#journal.keepKey(known.request.taskId, newKey);
+		if (keep === null || this.#journalRef === null) return this.#attach(known, replyTo);
+		this.#ctx.ask<JournalCommand, JournalKept>(this.#journalRef, claimMs, keep, (outcome) => ({
+			type: 'key-kept',
+			task: known,
+			outcome,
+			replyTo,
+		}));
+	}
+
 	/** The same request again: while it is being admitted it waits for the same answer. */
 	#attach(known: TaskRecord, replyTo: ActorRef<Opening>): void {
 		// Refused, and not yet out of the pool's hands: the id is free again only then, for a withdrawal names no more than it.
 		if (known.refused && known.failure !== null) return this.#refuse({ request: known.request, replyTo }, known.failure);
 		const actor = this.#live.get(known);
-		const waits = known.state === 'admitting' && actor?.tell({ type: 'open', replyTo }) === 'accepted';
+		const waits = !known.admitted && !known.ended && actor?.tell({ type: 'open', replyTo }) === 'accepted';
 		if (!waits) replyTo.tell(known.opening(false));
 	}
 
@@ -313,11 +365,12 @@ class Tasks implements Behavior<TasksMessage> {
 		this.#records.delete(ref);
 		this.#live.delete(record);
 		if (this.#live.size === 0) this.#ctx.cancelTimer('served');
-		if (!record.ended) this.#endForLost(record);
+		if (!record.ended && !record.suspended) this.#endForLost(record);
 		this.#rates.settle(record.request.keyName, record.keyTerms, record.spent);
-		const ended = this.#sessions.ended(record, this.#control?.epoch ?? null);
-		if (ended !== null) this.#send({ type: 'report-sessions', sessions: [], ended: [ended] });
-		if (record.refused) this.#registry.withdraw(record);
+		const ended = this.#sessions.ended(record, this.#control.epoch);
+		if (ended !== null) this.#control.send({ type: 'report-sessions', sessions: [], ended: [ended] });
+		if (record.suspended) this.#registry.suspend(record);
+		else if (record.refused) this.#registry.withdraw(record);
 		else {
 			this.#registry.finish(record);
 			this.#forgetDue();
@@ -326,17 +379,18 @@ class Tasks implements Behavior<TasksMessage> {
 
 	/** For as long as there are tasks. */
 	#tellServed(): void {
-		if (this.#control !== null) tellServed(this.#live.keys(), this.#control.dispatcher);
+		const { control } = this.#control;
+		if (control !== null) tellServed(this.#live.keys(), control.dispatcher);
 		this.#ctx.setTimer('served', servedMs, { type: 'served-due' });
 	}
 
 	/** An actor that could not even end its own task. */
 	#endForLost(record: TaskRecord): void {
 		const problem = failure('INTERNAL', 'the task failed inside the daemon');
-		record.end({ kind: 'failed', failure: problem, cut: null }, this.#ctx.now());
+		record.end(record.outcomeOf({ kind: 'failed', failure: problem, cut: null }, this.#ctx.now()));
 		record.leave();
 		if (!record.log.ended) record.log.append('error', errorJson(problem));
-		this.#roll.ended(record.request.taskId);
+		if (!record.request.durable) this.#roll.ended(record.request.taskId);
 	}
 
 	/** Tasks of the thread that this one took the place of. */
@@ -369,82 +423,27 @@ class Tasks implements Behavior<TasksMessage> {
 	#tellForgotten(): void {
 		const unsaid = this.#registry.takeForgotten();
 		if (unsaid !== null) this.#sayForgotten(unsaid.expired, unsaid.forgotten);
+		if (unsaid !== null) this.#journal.forget(unsaid.durable);
 	}
 
 	#sayForgotten(expired: readonly string[], forgotten: readonly string[]): void {
-		if (this.#control !== null) this.#send({ type: 'tasks-forgotten', frontId: this.#frontId, expired, forgotten });
+		if (this.#control.control !== null) this.#control.send({ type: 'tasks-forgotten', frontId: this.#frontId, expired, forgotten });
 	}
 
-	// ── the control thread ───────────────────────────────────────────────────────────────────────────────────────
-
-	#onControlConnected(control: Control): void {
-		if (this.#control !== null) {
-			this.#ctx.unwatch(this.#control.dispatcher);
-			this.#loseControl();
-		}
-		this.#control = control;
-		this.#ctx.watch(control.dispatcher);
-		this.#send({
-			type: 'front-joined',
-			frontId: this.#frontId,
-			draining: this.#drainingPools(),
-			purging: this.#purgedPools(),
-			replyTo: this.#ctx.self,
-		});
-		// One more than there are tasks: the last `reported` is ours, also when there are none.
-		this.#unreported = this.#live.size + 1;
-		const { epoch } = control;
-		for (const actor of this.#live.values()) {
-			this.#ctx.ask<TaskMessage, 'reported'>(
-				actor,
-				reportMs,
-				(replyTo) => ({ type: 'report', control, replyTo }),
-				(outcome) => ({ type: 'task-reported', epoch, outcome }),
-			);
-		}
-		this.#reported();
-	}
-
-	#drainingPools(): { readonly poolId: string; readonly deadlineAt: number }[] {
-		return this.#registry.pools.flatMap(({ poolId, drainingUntil }) =>
-			drainingUntil === null ? [] : [{ poolId, deadlineAt: drainingUntil }],
-		);
-	}
-
-	#purgedPools(): ({ readonly poolId: string } & Purging)[] {
-		return this.#registry.pools.flatMap(({ poolId, purging }) => (purging === null ? [] : [{ poolId, ...purging }]));
-	}
-
-	#reported(): void {
-		this.#unreported--;
-		if (this.#unreported > 0) return;
-		const ended = this.#registry.ended();
-		for (let from = 0; from < ended.length; from += reportedAtOnce) {
-			this.#send({ type: 'report-tasks', frontId: this.#frontId, tasks: ended.slice(from, from + reportedAtOnce) });
-		}
-		const { epoch } = this.#control ?? { epoch: 0 };
-		for (const sessions of this.#sessions.report(epoch, this.#ctx.now(), this.#live.keys())) this.#send(sessions);
-		this.#send({ type: 'front-reported', frontId: this.#frontId });
-	}
-
-	#loseControl(): void {
-		this.#control = null;
-		this.#unsent = [];
-		this.#registry.controlReachable = false;
-		for (const actor of this.#live.values()) actor.tell({ type: 'control-lost' });
-		this.#ctx.telemetry.log('warn', 'control-lost', { human: 'The scheduler is away: running tasks go on, no new ones get in.' });
-	}
-
-	#send(command: DispatcherCommand): void {
-		this.#unsent.push(command);
-		if (this.#unsent.length === 1) this.#sendAgain();
-	}
-
-	#sendAgain(): void {
-		while (this.#control !== null && this.#unsent.length > 0) {
-			const sent = this.#control.dispatcher.tell(this.#unsent[0] as DispatcherCommand);
-			if (sent === 'full') return this.#ctx.setTimer('send-again', sendAgainMs, { type: 'send-again' });
-			this.#unsent.shift();
-		}
+	/** Once the pools are known too: durable tasks of the thread or daemon before this one are here again. */
+	#seeRecalled(): void {
+		const runAgain = (record: TaskRecord): void => {
+			const actor = this.#spawn(record);
+			actor.tell({ type: 'recalled' });
+			this.#control.askReport(actor);
+		};
+		const again = this.#control.poolsKnown ? this.#journal.restore(this.#registry, runAgain) : null;
+		this.#registry.controlReachable = this.#control.poolsKnown && this.#journal.ready;
+		this.#registry.complete ||= this.#registry.controlReachable;
+		if (again === null) return;
+		const human = `${again} durable ${again === 1 ? 'task runs' : 'tasks run'} again: the journal has no end of them.`;
+		if (again > 0) this.#ctx.telemetry.log('info', 'tasks-recalled', { name: this.#frontId, count: again, human });
+		this.#forgetDue();
+		this.#control.reported(this.#control.epoch);
 	}
 }

@@ -1,5 +1,5 @@
 /**
- * The bytes of one token event, `id: <seq>\nevent: token\ndata: {"t":"…","i":N}\n\n`, written straight from an engine's
+ * The bytes of one token event, `id: [<run>.]<seq>\nevent: token\ndata: {"t":"…","i":N}\n\n`, written straight from an engine's
  * piece record (layout in `decode.ts`). Runs once per token on a front thread: no strings, closures or allocation here.
  * Text that is not whole UTF-8 breaks no frame: each malformed part becomes U+FFFD, as `TextDecoder` does it.
  *
@@ -50,8 +50,8 @@ shortEscapes[0x0a] = 0x6e;
 shortEscapes[0x0c] = 0x66;
 shortEscapes[0x0d] = 0x72;
 
-/** Everything of a token frame but its text: keys, seq, index, n, id and log-probability at their longest. */
-const frameOverheadMax = 192;
+/** Everything of a token frame but its text: keys, run, seq, index, n, id and log-probability at their longest. */
+const frameOverheadMax = 208;
 
 /** No frame of a piece with `textBytes` bytes is longer: a control character takes six bytes escaped. */
 export function tokenFrameBytesMax(textBytes: number): number {
@@ -67,12 +67,21 @@ export function recordBytes(from: Buffer, at: number, end: number): number {
 }
 
 /**
- * Writes the frame of the record at `record` (of `bytes` bytes) and returns where it ends. The caller has made room for
- * `tokenFrameBytesMax`.
+ * Writes the frame of the record at `record` (of `bytes` bytes) and returns where it ends. `run`: 0 where it is
+ * none. The caller has made room for `tokenFrameBytesMax`.
  */
-export function writeTokenFrame(to: DataView, at: number, seq: number, index: number, from: Buffer, record: number, bytes: number): number {
+export function writeTokenFrame(
+	to: DataView,
+	at: number,
+	run: number,
+	seq: number,
+	index: number,
+	from: Buffer,
+	record: number,
+	bytes: number,
+): number {
 	to.setInt32(at, idField, true);
-	let out = writeDecimal(to, at + 4, seq);
+	let out = writeDecimal(to, run === 0 ? at + 4 : writeRun(to, at + 4, run), seq);
 	to.setFloat64(out, head0, true);
 	to.setFloat64(out + 8, head8, true);
 	to.setFloat64(out + 16, head16, true);
@@ -108,6 +117,12 @@ export function decimalDigits(value: number): number {
 	let digits = 4;
 	for (let rest = (value / 10_000) >>> 0; rest > 0; rest = (rest / 10) >>> 0) digits++;
 	return digits;
+}
+
+function writeRun(to: DataView, at: number, run: number): number {
+	const out = writeDecimal(to, at, run);
+	to.setUint8(out, 0x2e);
+	return out + 1;
 }
 
 function writeDecimal(to: DataView, at: number, value: number): number {

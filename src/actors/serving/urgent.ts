@@ -4,6 +4,7 @@
  */
 import type { AttachAnswered, DeskCommand, TaskAnswered, TasksListed } from './desk-messages.ts';
 import type { TaskClaimed } from './home-messages.ts';
+import type { JournalCommand, JournalKept, JournalNews } from './journal-messages.ts';
 import type { DispatcherCommand, EngineThreadCommand, FrontCommand, PlacementNews, ReplicaCommand, ReplicaNews } from './messages.ts';
 import type { CancelDone } from './task-directory.ts';
 
@@ -11,7 +12,9 @@ function types<M extends { readonly type: string }>(...urgent: readonly M['type'
 	return new Set(urgent);
 }
 
-export const urgentFromFronts = types<DispatcherCommand | DeskCommand | TaskAnswered | AttachAnswered | TasksListed | CancelDone>(
+export const urgentFromFronts = types<
+	DispatcherCommand | DeskCommand | JournalCommand | TaskAnswered | AttachAnswered | TasksListed | CancelDone
+>(
 	'settle',
 	'withdraw',
 	'report-lease',
@@ -29,7 +32,14 @@ export const urgentFromFronts = types<DispatcherCommand | DeskCommand | TaskAnsw
 	'attach-answered',
 	'tasks-listed',
 	'cancel-done',
+	'join-journal',
+	'recall-more',
+	'keep-end',
+	'drop-task',
+	'forget-tasks',
 );
+
+export const urgentFromStore = types<JournalNews | JournalKept>('journal-joined', 'recall-tasks', 'journal-recalled', 'journal-kept');
 
 export const urgentFromControl = types<PlacementNews | FrontCommand | TaskClaimed | EngineThreadCommand | ReplicaCommand>(
 	'granted',

@@ -23,6 +23,8 @@ export interface ThreadSpec {
 	readonly peers: readonly string[];
 	/** False for fronts: see above. */
 	readonly mayKill: boolean;
+	/** It waits for a disk, however slow that is: its silence means nothing. Others are told first when all ends, for they still write to it. */
+	readonly isStore?: boolean;
 	readonly supervision: SupervisionSpec;
 	/** Of V8's heap: new objects live here first, and it is taken from the system for good. Less is collected more often. */
 	readonly youngGenerationMb: number;
@@ -221,7 +223,12 @@ export class Crew {
 		clearInterval(this.#keeping);
 		const members = [...this.#members.values()];
 		// Fronts first: one that still runs takes the end of the others for a loss.
-		for (const mayKill of [false, true]) await this.#stopMembers(members.filter(({ spec }) => spec.mayKill === mayKill));
+		const order: ((spec: ThreadSpec) => boolean)[] = [
+			({ mayKill, isStore }) => !mayKill && isStore !== true,
+			({ mayKill }) => mayKill,
+			({ isStore }) => isStore === true,
+		];
+		for (const isNext of order) await this.#stopMembers(members.filter(({ spec }) => isNext(spec)));
 		await Promise.all(members.flatMap(({ worker }) => (worker === null ? [] : [worker.terminate()])));
 	}
 
@@ -266,7 +273,7 @@ export class Crew {
 			if (member.worker === worker) this.#onExit(member, why);
 		});
 		const api = wrap<ThreadApi<unknown, unknown>>(nodeEndpoint(worker));
-		this.#watchdog.expect(member.spec.name, performance.now());
+		if (member.spec.isStore !== true) this.#watchdog.expect(member.spec.name, performance.now());
 		member.facts = await Promise.race([api.start(member.spec.config(member.incarnation)), early]);
 		member.api = api;
 		// In one go: of two that start at once, the second one finds the first, and only it.

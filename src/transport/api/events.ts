@@ -7,13 +7,12 @@ import type { TaskView } from '../../actors/serving/task-directory.ts';
 import type { Principal } from '../auth/principal.ts';
 import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
+import { resumePoint } from '../stream/resume-point.ts';
 import { emptyComment, sseHeaders } from '../stream/sse.ts';
 import { budgetHeaders } from './budgets.ts';
 import { httpStatus } from './errors.ts';
 import { shown } from './field-problems.ts';
 import type { FrontParts } from './front-parts.ts';
-import type { Parsed } from './json-body.ts';
-import { refused } from './json-body.ts';
 import { type QueryFields, queryOf } from './query.ts';
 import { findTask } from './task-lookup.ts';
 
@@ -39,7 +38,8 @@ export function eventsHandler(parts: FrontParts): Handler {
 }
 
 function attach(parts: FrontParts, exchange: Exchange, task: TaskView, verbose: boolean): Failure | null {
-	const after = resumePoint(exchange.request.header('last-event-id'), task);
+	const id = exchange.request.header('last-event-id') ?? '';
+	const after = resumePoint(task.log, 'Last-Event-ID', id === '' ? '0' : id, shown(id));
 	if (!after.ok) return after.failure;
 	if (after.value > 0 && task.log.ended && after.value === task.log.lastSeq) {
 		// Nothing will ever follow: with 204 a browser's EventSource stops asking.
@@ -87,15 +87,4 @@ export function streamOpened(parts: FrontParts, exchange: Exchange, task: TaskVi
 /** Whether the client would rather have the events than the 202. */
 export function wantsEvents(exchange: Exchange): boolean {
 	return /(?:^|,)\s*text\/event-stream\s*(?:[;,]|$)/i.test(exchange.request.header('accept') ?? '');
-}
-
-/** The seq behind which the reader begins. */
-function resumePoint(header: string | undefined, task: TaskView): Parsed<number> {
-	if (header === undefined || header === '') return { ok: true, value: 0 };
-	const { lastSeq } = task.log;
-	const seq = /^\d{1,15}$/.test(header) ? Number(header) : Number.NaN;
-	if (Number.isNaN(seq))
-		return refused(`Last-Event-ID is ${shown(header)}; it must be the id of an event, a whole number from 0 to ${lastSeq}`);
-	if (seq > lastSeq) return refused(`Last-Event-ID is ${seq}; the last event of this task is ${lastSeq}`);
-	return { ok: true, value: seq };
 }

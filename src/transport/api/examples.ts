@@ -70,6 +70,7 @@ const task = {
 	determinism: 'best_effort',
 	on_disconnect: 'detach',
 	watchers: 0,
+	durable: false,
 	last_event_id: 42,
 	tokens_in: 7,
 	tokens_cached: 0,

@@ -96,7 +96,10 @@ const taskFields = {
 	determinism: oneOf(['strict', 'best_effort']),
 	on_disconnect: oneOf(['detach', 'cancel']),
 	watchers: count,
-	last_event_id: count,
+	durable: Type.Boolean({ description: 'It outlives the daemon: it runs again, from its start, when that has ended before it' }),
+	last_event_id: Type.Union([count, Type.String({ pattern: '^[0-9]+[.][0-9]+$' })], {
+		description: 'What a watcher resumes behind; of a durable task `<run>.<seq>`',
+	}),
 	tokens_in: count,
 	tokens_cached: nullable(count),
 	tokens_out: count,

@@ -264,7 +264,11 @@ export const taskBodySchema = strict(
 		on_disconnect: Type.Optional(
 			oneOf(['detach', 'cancel'], 'cancel: the task is cancelled once its last watcher has been gone for a while'),
 		),
-		durable: Type.Optional(Type.Boolean({ description: 'Not available in this version: only false is taken' })),
+		durable: Type.Optional(
+			Type.Boolean({
+				description: 'It outlives the daemon: it runs again, from its start, when that ends before it. Default: true for batch',
+			}),
+		),
 	},
 	'A generation task',
 );

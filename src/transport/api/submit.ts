@@ -179,6 +179,7 @@ function summaryOf(request: TaskRequest, parts: FrontParts): TaskSummary {
 		resume: null,
 		held: null,
 		counted: true,
+		recalled: false,
 	};
 }
 

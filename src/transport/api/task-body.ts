@@ -73,6 +73,7 @@ export function taskRequestOf(value: unknown, headers: TaskHeaders, defaults: Ta
 			outputMode: body.output_mode ?? null,
 			onDisconnect: body.on_disconnect ?? defaults.onDisconnect,
 			disconnectGraceMs: defaults.disconnectGraceMs,
+			durable: body.durable ?? body.priority === 'batch',
 			idempotencyKey: headers.idempotencyKey ?? null,
 			named: body.task_id !== undefined || headers.idempotencyKey !== undefined,
 			bodyHash: headers.nameless === true && headers.idempotencyKey === undefined ? '' : bodyHash(body, 'task_id'),
@@ -89,7 +90,6 @@ function lateDeadline(value: unknown): string | null {
 
 /** What a schema cannot say of single fields. */
 function unfitting(body: TaskBody): string | null {
-	if (body.durable === true) return 'durable is true; durable tasks are not available in this version, it must be false or absent';
 	const { json_schema: schema, json_object: object, grammar, top_logprobs: tops, logprobs, ...sampling } = body.sampling ?? {};
 	if (sampling.ignore_eos === true && (schema !== undefined || object === true || grammar !== undefined))
 		return 'sampling.ignore_eos is given with a form that the text must have, which says where it ends';

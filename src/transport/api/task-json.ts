@@ -1,6 +1,7 @@
 /**
  * Tasks as JSON, under the names of the API. Pure. Never a prompt, never an output.
  */
+import { eventId } from '../../actors/serving/event-log-view.ts';
 import type { Opening, TaskView } from '../../actors/serving/task-directory.ts';
 import type { Clock } from '../clock.ts';
 import { budgetFields } from './budgets.ts';
@@ -55,7 +56,8 @@ export function taskJson(task: TaskView, clock: Clock) {
 		determinism: request.strict ? 'strict' : 'best_effort',
 		on_disconnect: request.onDisconnect,
 		watchers: task.watchers,
-		last_event_id: task.log.lastSeq,
+		durable: request.durable,
+		last_event_id: eventId(task.log, task.log.lastSeq),
 		tokens_in: task.tokensIn,
 		tokens_cached: task.tokensCached,
 		tokens_out: task.tokensOut,

@@ -28,6 +28,7 @@ export function findTask(
 	const id = taskId.toLowerCase();
 	const here = parts.directory.lookup(id);
 	const { elsewhere } = parts;
+	if (here.found === 'nothing' && !parts.directory.complete) return use({ ok: false, failure: recalling });
 	if (here.found !== 'nothing' || elsewhere === null) return use(known(here, taskId, principal));
 	askFrom<TaskFound>(
 		parts,
@@ -44,10 +45,21 @@ export function findTask(
 /** A task of another tenant is none. */
 function known(found: Lookup, taskId: string, principal: Principal): Parsed<TaskView> {
 	const hidden = found.found === 'task' && !maySee(principal, found.task.request.tenant);
-	if (!hidden && found.found === 'task' && !found.task.log.forgotten) return { ok: true, value: found.task };
+	if (!hidden && found.found === 'task') {
+		const { log } = found.task;
+		if (!log.forgotten) return { ok: true, value: found.task };
+		if (!log.ended) return { ok: false, failure: suspended };
+	}
 	if (hidden || found.found === 'nothing') return { ok: false, failure: failure('NOT_FOUND', `there is no task ${taskId}`) };
 	return { ok: false, failure: eventsExpired(taskId) };
 }
+
+/** Whether it is known, the journal has yet to tell. */
+const recalling = failure('POOL_UNREADY', 'tasks that were kept are still being read; ask again shortly', { retryAfterMs: 500 });
+/** It has left its slot or its place, and the next daemon has it. */
+const suspended = failure('POOL_UNREADY', 'the daemon is shutting down; the task is kept, and runs when it is started again', {
+	retryAfterMs: 5000,
+});
 
 export function eventsExpired(taskId: string): Failure {
 	return failure('EVENTS_EXPIRED', `the events of task ${taskId} are no longer kept`);

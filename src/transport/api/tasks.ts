@@ -119,7 +119,8 @@ export function cancelTask(
 			cancelMs,
 			(replyTo) => task.ref.tell({ type: 'cancel', reason: 'client', replyTo }),
 			(answer) => {
-				if (answer.ok || task.log.ended || answer.reason === 'closed') done();
+				if (answer.ok && answer.reply.failure !== undefined) refused(answer.reply.failure);
+				else if (answer.ok || task.log.ended || answer.reason === 'closed') done();
 				else refused(unanswered('the task', answer.reason));
 			},
 		);

@@ -4,10 +4,11 @@
  */
 import type { LoggedEventName } from '../../actors/serving/event-log-view.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
+import { eventIdShape } from './resume-point.ts';
 
 export type SocketOp =
 	| { readonly op: 'submit'; readonly ref: string | null; readonly task: unknown; readonly credit: number | null }
-	| { readonly op: 'watch'; readonly ref: string | null; readonly taskId: string; readonly after: number; readonly credit: number | null }
+	| { readonly op: 'watch'; readonly ref: string | null; readonly taskId: string; readonly after: string; readonly credit: number | null }
 	| { readonly op: 'cancel'; readonly ref: string | null; readonly taskId: string }
 	| { readonly op: 'credit'; readonly ref: string | null; readonly taskId: string; readonly n: number }
 	| { readonly op: 'ping'; readonly ref: string | null };
@@ -57,8 +58,9 @@ export function readOp(json: unknown): ReadOp {
 			if (!isCount(n) || n === 0) return wrong(fields, `n is ${shown(n)}; it must be a whole number from 1 to ${countMax}`);
 			return { ok: true, value: { op, ref: own, taskId, n } };
 		case 'watch':
-			if (after !== undefined && !isCount(after)) return wrong(fields, `after is ${shown(after)}; it must be the seq of an event`);
-			return { ok: true, value: { op, ref: own, taskId, after: after ?? 0, credit: credit ?? null } };
+			if (after !== undefined && !isCount(after) && !isEventId(after))
+				return wrong(fields, `after is ${shown(after)}; it must be the seq of an event`);
+			return { ok: true, value: { op, ref: own, taskId, after: String(after ?? 0), credit: credit ?? null } };
 	}
 }
 
@@ -71,16 +73,23 @@ export function socketMessage(
 	return JSON.stringify({ ref: about.ref ?? undefined, task_id: about.taskId ?? undefined, event, data });
 }
 
-/** What each logged event of a task begins with. */
-export function eventHead(ref: string | null, taskId: string): string {
-	return ref === null
-		? `{"task_id":${JSON.stringify(taskId)},"seq":`
-		: `{"ref":${JSON.stringify(ref)},"task_id":${JSON.stringify(taskId)},"seq":`;
+/** What stands around the number of each logged event of a task: with a run it is a text. */
+export interface EventFrame {
+	readonly head: string;
+	readonly tail: string;
+}
+
+export function eventFrame(ref: string | null, taskId: string, run: number | null): EventFrame {
+	const head =
+		ref === null
+			? `{"task_id":${JSON.stringify(taskId)},"seq":`
+			: `{"ref":${JSON.stringify(ref)},"task_id":${JSON.stringify(taskId)},"seq":`;
+	return run === null ? { head, tail: ',"event":"' } : { head: `${head}"${run}.`, tail: '","event":"' };
 }
 
 /** A logged event; `json` is the data of its log. */
-export function eventMessage(head: string, seq: number, name: LoggedEventName, json: string): string {
-	return `${head}${seq},"event":"${name}","data":${json}}`;
+export function eventMessage({ head, tail }: EventFrame, seq: number, name: LoggedEventName, json: string): string {
+	return `${head}${seq}${tail}${name}","data":${json}}`;
 }
 
 function wrong(fields: Fields, message: string): ReadOp {
@@ -99,6 +108,10 @@ function isText(value: unknown, lengthMax: number): value is string {
 
 function isCount(value: unknown): value is number {
 	return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= countMax;
+}
+
+function isEventId(value: unknown): value is string {
+	return typeof value === 'string' && eventIdShape.test(value);
 }
 
 /** What a client sent, short: it may be long and strange. */

@@ -7,11 +7,13 @@
  *   blocked ── stall_ms without progress → closed    (cut; the client may watch again from where it was)
  *   live    ── malformed too often, answers unread → closed   (1008)
  */
+import { eventId } from '../../actors/serving/event-log-view.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { TaskView } from '../../actors/serving/task-directory.ts';
 import { type Envelope, envelopeOf } from '../api/errors.ts';
 import { parseJsonBody } from '../api/json-body.ts';
 import type { WebSocketReceiver, WebSocketSink } from '../http/http-host.ts';
+import { resumePoint } from './resume-point.ts';
 import { readOp, type SocketOp, socketMessage } from './socket-messages.ts';
 import { SocketWatch, type WatchOutput } from './socket-watch.ts';
 import type { WatcherLimits } from './watcher.ts';
@@ -251,12 +253,12 @@ export class SocketSession implements Reader, WebSocketReceiver, WatchOutput {
 
 	/** Null, or why it is not watched. */
 	#attachFound(task: TaskView, { ref, taskId, after, credit }: WatchOp, creditSince: number): Failure | null {
-		const { lastSeq } = task.log;
-		if (after > lastSeq) return failure('INVALID_PARAMS', `after is ${after}; the last event of this task is ${lastSeq}`);
+		const from = resumePoint(task.log, 'after', after, after);
+		if (!from.ok) return from.failure;
 		const refusal = this.#watches.has(taskId.toLowerCase()) ? null : this.#actions.watchesRefused();
 		if (refusal !== null) return refusal;
-		this.#answer('accepted', ref, taskId, { op: 'watch', last_seq: lastSeq });
-		this.#attach(task, ref, after, credit === null && creditSince === 0 ? null : (credit ?? 0) + creditSince);
+		this.#answer('accepted', ref, taskId, { op: 'watch', last_seq: eventId(task.log, task.log.lastSeq) });
+		this.#attach(task, ref, from.value, credit === null && creditSince === 0 ? null : (credit ?? 0) + creditSince);
 		return null;
 	}
 

@@ -3,7 +3,7 @@
  * when its session lets it, a bounded slice at a time, and never more token events than the client has given credit for.
  */
 import type { TaskView } from '../../actors/serving/task-directory.ts';
-import { eventHead, eventMessage, socketMessage } from './socket-messages.ts';
+import { type EventFrame, eventFrame, eventMessage, socketMessage } from './socket-messages.ts';
 import { metricsOf } from './sse.ts';
 
 export interface WatchOutput {
@@ -25,7 +25,7 @@ export class SocketWatch {
 	/** Said once the end of the log is here: answers to cancels of a task whose events are still on their way. */
 	readonly atEnd: (() => void)[] = [];
 	readonly #ref: string | null;
-	readonly #head: string;
+	readonly #frame: EventFrame;
 	readonly #output: WatchOutput;
 	readonly #unsubscribe: () => void;
 	/** The last seq that was handed to the socket. */
@@ -40,7 +40,7 @@ export class SocketWatch {
 	constructor(task: TaskView, ref: string | null, after: number, credit: number | null, output: WatchOutput) {
 		this.task = task;
 		this.#ref = ref;
-		this.#head = eventHead(ref, task.request.taskId);
+		this.#frame = eventFrame(ref, task.request.taskId, task.log.run);
 		// below the first event there is nothing to write
 		this.#cursor = Math.max(after, task.log.firstSeq - 1);
 		this.#credit = credit;
@@ -90,7 +90,7 @@ export class SocketWatch {
 		let open = true;
 		this.task.log.forEach(this.#cursor, (seq, name, json) => {
 			if (name === 'token' && !this.#spend()) return false;
-			const text = eventMessage(this.#head, seq, name, json);
+			const text = eventMessage(this.#frame, seq, name, json);
 			bytes += text.length;
 			this.#cursor = seq;
 			open = this.#output.send(text);
@@ -107,7 +107,7 @@ export class SocketWatch {
 		this.task.log.forEach(this.#cursor, (seq, name, json) => {
 			if (name !== 'token') {
 				if (tokens.length > 0) return false;
-				other = eventMessage(this.#head, seq, name, json);
+				other = eventMessage(this.#frame, seq, name, json);
 				this.#cursor = seq;
 				return false;
 			}
@@ -121,7 +121,7 @@ export class SocketWatch {
 		if (tokens.length === 0) return true;
 		const [only] = tokens;
 		const json = tokens.length === 1 && only !== undefined ? only : `{"batch":[${tokens.join(',')}]}`;
-		return this.#output.send(eventMessage(this.#head, this.#cursor, 'token', json));
+		return this.#output.send(eventMessage(this.#frame, this.#cursor, 'token', json));
 	}
 
 	/** False: there is no credit for one more token event. */

@@ -23,6 +23,7 @@ const firstTokenBuckets = [1, 2, 5, 10, 20, 50, 100, 150, 200, 300, 500, 750, 10
 const decodeBuckets = [50, 100, 250, 500, 1000, 1500, 2000, 3000, 4000, 6000, 8000, 12000, 60000];
 const gapBuckets = [1, 2, 5, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300, 500, 1000, 2000];
 const cancelBuckets = [0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000];
+const commitBuckets = [0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 30000];
 const relayBuckets = [10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000];
 const ratioBuckets = [0.1, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 4, 10];
 
@@ -55,6 +56,10 @@ export const metricSpecs: readonly MetricSpec[] = [
 	gauge('gpu_utilization', 'Part of the time that a device was busy, 0 to 1.', [...replica, 'device'], 'max'),
 	gauge('vram_used_bytes', 'Device memory in use, in bytes.', [...replica, 'device'], 'max'),
 	gauge('model_state', '1 for the state that a model is in, else 0.', ['model_id', 'state'], 'max'),
+	gauge('journal_bytes', 'Records of durable tasks on disk, in bytes.', [], 'sum'),
+	gauge('journal_tasks', 'Durable tasks on disk: live ones are to run, or run, ended ones are kept for who asks.', ['state'], 'sum'),
+	counter('journal_commits_total', 'Groups of records that were written to disk, or could not be.', ['outcome']),
+	histogram('journal_commit_ms', 'How long such a group took until it was on disk, in milliseconds.', [], commitBuckets),
 	gauge('placement_candidates_considered', 'Pools that the last placement decision looked at.', [], 'max'),
 	histogram(
 		'latency_first_token_ms',
