@@ -290,6 +290,25 @@ test('who waits hears of a new place at most once a second, and only when it is 
 	world.assertQuiet();
 });
 
+test('who has just come hears no more within a second, though a pass over the queue comes by', () => {
+	const world = ControlWorld.ready({ settings: { slots: 1 } });
+	const [running, first] = world.submitAll(3);
+	// Passes begin with the first that waits, and are a second apart.
+	world.host.advance(600);
+	const late = world.submit('late');
+	assert.equal(late.only('queued').standing.position, 2);
+	running?.finish();
+	world.host.advance(900);
+	assert.equal(late.all('standing-changed').length, 0);
+	world.host.advance(1_000);
+	assert.equal(late.all('standing-changed')[0]?.standing.position, 1);
+	for (const task of [first, world.tasks.get('t2'), late]) {
+		task?.finish();
+		world.host.run();
+	}
+	world.assertQuiet();
+});
+
 test('a pass over a long queue lets other messages in between, and misses nobody', () => {
 	const world = ControlWorld.ready({ settings: { slots: 1 }, ...queueOf({ capacity: 5_000 }) });
 	const tasks = world.submitAll(3_000);
