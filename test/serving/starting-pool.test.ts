@@ -1,6 +1,7 @@
 /** What is foretold of a pool that can give no slot yet, or not all of them: an engine loads, failed, or is exchanged. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { PlacementPreview } from '../../src/actors/serving/messages.ts';
 import { ControlWorld, type TestTask } from './control-world.ts';
 import { placement, poolSpec } from './summaries.ts';
 
@@ -160,3 +161,23 @@ test('a preview of a pool that loads says what a submission would hear', () => {
 	assert.equal(preview.type, 'would-queue');
 	near(preview.type === 'would-queue' ? preview.standing.warmUp?.leftMs : null, loadMs - 1_000, 50);
 });
+
+test('a strict task is told when a replica will be idle, not when a slot is free', () => {
+	const perfPrior = { ...poolSpec().perfPrior, decodeTokensPerS: 10 };
+	const world = ControlWorld.ready({ replicas: 2, slots: 2, settings: { slots: 2 }, perfPrior });
+	assert.equal(startOf(world.preview({ strict: true })), 0);
+	const long = world.submit('long', { maxTokens: 60, expectedTokens: 60 }, 6_000);
+	const short = world.submit('short', { maxTokens: 30, expectedTokens: 30 }, 3_000);
+	assert.notEqual(long.lease?.replicaId, short.lease?.replicaId, 'each has a slot free beside it');
+	assert.equal(startOf(world.preview()), 0);
+	const submittedAt = world.host.now();
+	const strict = world.submit('strict', { strict: true, maxTokens: 10 }, 1_000);
+	const { predictedStartMs } = strict.only('queued').standing;
+	near(predictedStartMs, 3_000, 100);
+	while (strict.state === 'queued') world.host.advance(10);
+	near(world.host.now() - submittedAt, predictedStartMs, 200);
+});
+
+function startOf(preview: PlacementPreview): number | null {
+	return preview.type === 'would-queue' ? preview.standing.predictedStartMs : null;
+}

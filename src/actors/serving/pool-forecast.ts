@@ -11,8 +11,8 @@ import type { PriorityClass } from './task-request.ts';
 import type { WarmUpTold } from './warm-up-messages.ts';
 
 export interface Slots {
-	/** When a task starts that has so much work before it, ms from now. */
-	startMs(workAheadMs: number): number;
+	/** When a task starts that has so much work before it, ms from now; a strict one, where a replica is idle. */
+	startMs(workAheadMs: number, strict: boolean): number;
 	/** What of that is left of a load; null: nothing. */
 	readonly warmUp: WarmUp | null;
 	/** On `Host.now`. */
@@ -62,12 +62,12 @@ export class PoolForecast {
 	/** Of a task that came now. `startMs`: as the slots alone would have it, before the correction by what is usual. */
 	foresee(summary: TaskSummary, serviceMs: number, slots: Slots): { readonly startMs: number; readonly standing: QueueStanding } {
 		const place = this.#queue.placeFor(summary);
-		const startMs = slots.startMs(place.workAheadMs);
+		const startMs = slots.startMs(place.workAheadMs, summary.strict);
 		return { startMs, standing: this.standing(summary.priority, place.position, startMs, serviceMs, slots) };
 	}
 
-	standingAt(priority: PriorityClass, place: QueuePlace, serviceMs: number, slots: Slots): QueueStanding {
-		return this.standing(priority, place.position, slots.startMs(place.workAheadMs), serviceMs, slots);
+	standingAt({ priority, strict }: TaskSummary, place: QueuePlace, serviceMs: number, slots: Slots): QueueStanding {
+		return this.standing(priority, place.position, slots.startMs(place.workAheadMs, strict), serviceMs, slots);
 	}
 
 	/** Null without a deadline. Of a load, what the past ones would leave of it is as likely as each other. */

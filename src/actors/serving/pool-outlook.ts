@@ -13,6 +13,8 @@ export interface PoolOutlook {
 	readonly levels: SlotLevels;
 	/** Null: a replica takes tasks, busy or not; or none ever will by itself. */
 	readonly warmUp: WarmUp | null;
+	/** When a task starts that has so much work before it, ms from now. A strict one starts where a replica has become idle. */
+	startMs(workAheadMs: number, strict: boolean): number;
 }
 
 type Parts = Pick<PoolState, 'ctx' | 'replicas' | 'ledger' | 'tasks' | 'pace' | 'loads' | 'reload' | 'spec' | 'grantsOpen'>;
@@ -47,7 +49,26 @@ export function outlookOf(pool: Parts, taskMs: number): PoolOutlook {
 		const isLoaded = row.state === 'ready' && left.p50Ms === 0;
 		if (!takes && !isLoaded && (warmUp === null || left.p50Ms < warmUp.p50Ms)) warmUp = left;
 	}
-	return { levels: new SlotLevels(freeInMs, taskMs), warmUp };
+	const levels = new SlotLevels(freeInMs, taskMs);
+	/** Looked at only when a strict task asks. */
+	let idleInMs: number | null = null;
+	const startMs = (workAheadMs: number, strict: boolean): number => {
+		const slotMs = levels.startMs(workAheadMs);
+		if (!strict) return slotMs;
+		idleInMs ??= warmUp?.p50Ms ?? untilOneIsIdle(pool, now);
+		return Math.max(slotMs, idleInMs);
+	};
+	return { levels, warmUp, startMs };
+}
+
+function untilOneIsIdle({ replicas, tasks, pace }: Parts, now: number): number {
+	const busyMs = new Map<string, number>();
+	for (const { work, depth, startedAt, lease } of tasks) {
+		busyMs.set(lease.replicaId, Math.max(busyMs.get(lease.replicaId) ?? 0, pace.leftMs(work, depth, now - startedAt)));
+	}
+	let least = Number.POSITIVE_INFINITY;
+	for (const row of replicas.rows) if (takesTasks(row)) least = Math.min(least, busyMs.get(row.replicaId) ?? 0);
+	return Number.isFinite(least) ? least : 0;
 }
 
 /** One task at a time shows whether its replica works again: it has a slot, which comes free. */

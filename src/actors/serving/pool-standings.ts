@@ -1,6 +1,6 @@
 /**
- * Who in the queue is told of a new place, or that it starts at another time than it was told, and when. Part of the Pool actor: one pass over all that wait, in parts; a second
- * apart, and the longer apart the more were told.
+ * Who in the queue is told of a new place, or that it starts at another time than it was told, and when. Part of the Pool actor: one
+ * pass over all that wait, in parts; a second apart, and the longer apart the more were told.
  */
 import type { PoolState } from './pool-state.ts';
 import type { Waiting } from './pool-tasks.ts';
@@ -36,14 +36,14 @@ export class PoolStandings {
 
 	/** A part of one pass, from a mark on: who moved is told, none twice a second. */
 	tell(from: QueueMark | null): void {
-		const { queue, forecast, ctx } = this.#pool;
-		const { levels, warmUp } = this.#pool;
+		const { queue, forecast, ctx, outlook } = this.#pool;
+		const { startMs, warmUp } = outlook;
 		const fetches = warmUp !== null && warmUp.fetch !== null;
 		const now = ctx.now();
-		const slots = { startMs: (workAheadMs: number) => levels.startMs(workAheadMs), warmUp, now };
+		const slots = { startMs, warmUp, now };
 		const next = queue.walk(from, partLength, (waiting, place) => {
 			if (now - waiting.toldAt < passMs - earlyMs) return;
-			const standing = forecast.standingAt(waiting.priority, place, waiting.serviceMs, slots);
+			const standing = forecast.standingAt(waiting.summary, place, waiting.serviceMs, slots);
 			// Who waits for a model hears how far that is.
 			if (waiting.toldPosition === place.position && !fetches && holds(waiting, standing.predictedStartMs, now)) return;
 			waiting.toldPosition = place.position;

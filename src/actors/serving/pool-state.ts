@@ -22,7 +22,6 @@ import { PoolTasks, type Waiting } from './pool-tasks.ts';
 import { PoolTelemetry } from './pool-telemetry.ts';
 import { PrefixPlaces } from './prefix.ts';
 import { WaitingQueue } from './queue.ts';
-import type { SlotLevels } from './slot-levels.ts';
 import { SureNews } from './sure-news.ts';
 
 export interface PoolOptions {
@@ -108,19 +107,14 @@ export class PoolState {
 		return this.grantsOpen ? this.replicas.slotsFree(this.ledger) : 0;
 	}
 
-	/** As `levels` have it. With nothing ahead and a slot free it is now, without a look at all that run: as a rule, and at each start. */
-	startMs(workAheadMs: number): number {
-		return workAheadMs === 0 && this.#slotsFree > 0 ? 0 : this.levels.startMs(workAheadMs);
-	}
-
-	/** When each slot comes free, as far as it can be foretold. */
-	get levels(): SlotLevels {
-		return this.#foretold.levels;
+	/** As the outlook has it. With nothing ahead and a slot free it is now, without a look at all that run: as a rule, and at each start. */
+	startMs(workAheadMs: number, strict = false): number {
+		return workAheadMs === 0 && !strict && this.#slotsFree > 0 ? 0 : this.outlook.startMs(workAheadMs, strict);
 	}
 
 	/** What is left until a replica takes tasks; null: one does. */
 	get warmUp(): WarmUp | null {
-		return this.#slotsFree > 0 ? null : this.#foretold.warmUp;
+		return this.#slotsFree > 0 ? null : this.outlook.warmUp;
 	}
 
 	/** A replica is not what it was. */
@@ -128,7 +122,8 @@ export class PoolState {
 		this.#outlook = null;
 	}
 
-	get #foretold(): PoolOutlook {
+	/** When its slots come free, as far as it can be foretold. */
+	get outlook(): PoolOutlook {
 		const now = this.ctx.now();
 		const free = this.#slotsFree;
 		const { version } = this.tasks;
