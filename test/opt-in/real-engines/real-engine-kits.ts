@@ -3,7 +3,7 @@
  * more than these packages can be added here; those that cannot be had are listed with the reason, for what `run.ts` prints.
  */
 import { chmodSync, copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { packageRoot } from '../../../src/config-root.ts';
 import { type Installed, install, type PackageSet, run } from './packages.ts';
 import { modelConfigs } from './triton-models.ts';
@@ -18,6 +18,8 @@ export interface RealEngineKit {
 	readonly packages: PackageSet;
 	/** The adapters whose suites are run against it, each with a process of its own. */
 	readonly suites: readonly RealSuite[];
+	/** A pool that has the daemon start it by its preset, with a model of its own. */
+	preset(installed: Installed): RealPreset;
 	/** Before its first start. */
 	prepare(installed: Installed): Promise<void>;
 	/** Of one that runs. */
@@ -28,6 +30,22 @@ export interface RealEngineKit {
 	/** The port of its metrics. */
 	readonly metrics: keyof Ports;
 	readonly readyWithinMs: number;
+}
+
+export interface RealPreset {
+	/** Keys of the pool beside `provider`, `slots` and `ctx`. */
+	readonly pool: Readonly<Record<string, unknown>>;
+	/** Where the program that the preset names is. */
+	readonly bin: string;
+	/** What it needs in its environment. */
+	readonly env?: Readonly<Record<string, string>>;
+	/** Takes messages. */
+	readonly chats: boolean;
+	/** The command line of its process. */
+	readonly process: string;
+	/** It says so as it loads. */
+	readonly says: string;
+	readonly withinMs: number;
 }
 
 export interface RealSuite {
@@ -76,9 +94,26 @@ const llamaServer: RealEngineKit = {
 			...['--parallel', '4', '--ctx-size', String(4 * 1024), '--metrics', '--slots'],
 		],
 	}),
+	preset: (installed) => ({
+		pool: { engine: 'openai', preset: 'llama-server', model: `file:${gguf}` },
+		bin: dirname(llamaServerCommand(installed)),
+		chats: true,
+		process: 'llama[-_]server.*--parallel',
+		says: 'loading model',
+		withinMs: 180_000,
+	}),
 	ready: '/health',
 	metrics: 'main',
 	readyWithinMs: 60_000,
+};
+
+const vllmEnv = {
+	HF_HUB_OFFLINE: '1',
+	TRANSFORMERS_OFFLINE: '1',
+	VLLM_NO_USAGE_STATS: '1',
+	VLLM_CPU_KVCACHE_SPACE: '1',
+	VLLM_CPU_OMP_THREADS_BIND: 'nobind',
+	OMP_NUM_THREADS: '1',
 };
 
 const vllm: RealEngineKit = {
@@ -111,14 +146,16 @@ const vllm: RealEngineKit = {
 			...['--model', join(folder, 'model'), '--served-model-name', 'tiny-chat', '--dtype', 'float32'],
 			...['--max-num-seqs', '4', '--max-model-len', '1024', '--enforce-eager'],
 		],
-		env: {
-			HF_HUB_OFFLINE: '1',
-			TRANSFORMERS_OFFLINE: '1',
-			VLLM_NO_USAGE_STATS: '1',
-			VLLM_CPU_KVCACHE_SPACE: '1',
-			VLLM_CPU_OMP_THREADS_BIND: 'nobind',
-			OMP_NUM_THREADS: '1',
-		},
+		env: vllmEnv,
+	}),
+	preset: ({ folder }) => ({
+		pool: { engine: 'vllm', preset: 'vllm', model: `file:${join(folder, 'model')}`, args: '--dtype float32 --enforce-eager' },
+		bin: join(folder, 'bin'),
+		env: vllmEnv,
+		chats: true,
+		process: 'vllm serve .*--max-num-seqs',
+		says: 'vLLM API server',
+		withinMs: 600_000,
 	}),
 	ready: '/health',
 	metrics: 'main',
@@ -137,6 +174,15 @@ const triton: RealEngineKit = {
 		{ adapter: 'triton', model: 'vllm_model', withinMs: 240_000 },
 		{ adapter: 'triton', model: 'tensorrt_llm_bls', withinMs: 240_000 },
 	],
+	preset: ({ folder, site }) => ({
+		pool: { engine: 'triton', preset: 'triton', model: 'vllm_model', args: tritonArgs(folder) },
+		bin: join(site, 'pytriton/tritonserver/bin'),
+		env: tritonEnv(site),
+		chats: false,
+		process: 'tritonserver .*--http-port',
+		says: 'successfully loaded',
+		withinMs: 240_000,
+	}),
 	prepare({ folder, site }) {
 		const server = join(site, 'pytriton/tritonserver');
 		const backend = join(folder, 'backends/python');
@@ -163,24 +209,23 @@ const triton: RealEngineKit = {
 	},
 	command: ({ folder, site }, { main, second }) => ({
 		words: [
-			...[join(site, 'pytriton/tritonserver/bin/tritonserver'), '--backend-directory', join(folder, 'backends')],
-			...['--model-repository', join(folder, 'models'), '--http-address', '127.0.0.1', '--http-port', String(main)],
-			...['--allow-grpc=false', '--metrics-port', String(second)],
+			...[join(site, 'pytriton/tritonserver/bin/tritonserver'), ...tritonArgs(folder)],
+			...['--http-address', '127.0.0.1', '--http-port', String(main), '--allow-grpc=false', '--metrics-port', String(second)],
 		],
-		env: {
-			...libraries(site),
-			PATH: `${join(folder, 'bin')}:${process.env['PATH'] ?? ''}`,
-			PYTHONPATH: site,
-			TRITON_MODEL_GGUF: gguf,
-		},
+		env: { ...tritonEnv(site), PATH: `${join(folder, 'bin')}:${process.env['PATH'] ?? ''}` },
 	}),
 	ready: '/v2/health/ready',
 	metrics: 'second',
 	readyWithinMs: 120_000,
 };
 
-function libraries(site: string): Readonly<Record<string, string>> {
-	return { LD_LIBRARY_PATH: join(site, 'nvidia_pytriton.libs') };
+function tritonArgs(folder: string): readonly string[] {
+	return ['--backend-directory', join(folder, 'backends'), '--model-repository', join(folder, 'models')];
+}
+
+/** `PATH` is its caller's: the Python of its models must come first in there. */
+function tritonEnv(site: string): Readonly<Record<string, string>> {
+	return { LD_LIBRARY_PATH: join(site, 'nvidia_pytriton.libs'), PYTHONPATH: site, TRITON_MODEL_GGUF: gguf };
 }
 
 export const realEngineKits: readonly RealEngineKit[] = [llamaServer, vllm, triton];

@@ -6,16 +6,15 @@
  *   npm run test:real-engines [-- engine …]
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { dirname } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { packageRoot } from '../../../src/config-root.ts';
 import { freePort } from '../../e2e/daemon.ts';
 import { endGroup, type Installed } from './packages.ts';
 import type { Told } from './real-checks.ts';
-import { installKit, llamaServerCommand, notToBeHad, type RealEngineKit, type RealSuite, realEngineKits } from './real-engine-kits.ts';
+import { installKit, notToBeHad, type RealEngineKit, type RealSuite, realEngineKits } from './real-engine-kits.ts';
 
 const linesKept = 40;
-const managedWithinMs = 180_000;
 
 function say(words: string): void {
 	process.stdout.write(`${words}\n`);
@@ -132,10 +131,11 @@ for (const kit of kits) {
 		const started = performance.now();
 		tell(started, await runSuite(kit, installed, suite));
 	}
-	if (kit.name !== 'llama-server') continue;
 	const started = performance.now();
-	const path = { REAL_ENGINE: kit.name, PATH: `${dirname(llamaServerCommand(installed))}:${process.env['PATH'] ?? ''}` };
-	tell(started, { passed: await runTests('real-managed', managedWithinMs, path), what: 'llama-server, started by its preset' });
+	const { bin, env = {}, withinMs, ...preset } = kit.preset(installed);
+	const path = [bin, join(installed.folder, 'bin'), process.env['PATH'] ?? ''].join(':');
+	const passed = await runTests('real-managed', withinMs, { ...env, REAL_PRESET: JSON.stringify(preset), PATH: path });
+	tell(started, { passed, what: `${kit.name}, started by its preset` });
 }
 if (wanted.length === 0) {
 	for (const [name, why] of Object.entries(notToBeHad)) summary.push(`not run against the real engine: ${name}: ${why}`);
