@@ -294,7 +294,8 @@ function frontThreads(value: 'auto' | number, host: 'auto' | 'uws' | 'node', cor
 }
 
 function oneThread(path: string, value: 'auto' | number, problems: string[]): number {
-	if (value !== 'auto' && value !== 1) problems.push(`${path} is ${value}; this version has one such thread: use auto or 1`);
+	if (value !== 'auto' && value !== 1)
+		problems.push(`${path} is ${value}; one such thread looks after all engines, and no token passes it: use auto or 1`);
 	return 1;
 }
 

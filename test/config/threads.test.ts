@@ -55,7 +55,10 @@ test('numbers of threads that cannot be are refused in words', () => {
 			['--threads.front=2', '--listen.host=node'],
 			'threads.front is 2, but listen.host is node, whose server cannot share a port between threads; use threads.front: 1, or listen.host: uws (from --threads.front)',
 		],
-		[['--threads.engine', '2'], 'threads.engine is 2; this version has one such thread: use auto or 1 (from --threads.engine)'],
+		[
+			['--threads.engine', '2'],
+			'threads.engine is 2; one such thread looks after all engines, and no token passes it: use auto or 1 (from --threads.engine)',
+		],
 	];
 	for (const [flags, said, front] of refusals) {
 		const refused = (error: unknown): boolean => {

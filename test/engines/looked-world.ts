@@ -6,10 +6,12 @@ import type { UpstreamSettings } from '../../src/engines/upstream/upstream-setti
 import type { EngineUnderTest } from './conformance.ts';
 import { generate } from './decode-world.ts';
 import type { FakeServer } from './fakes/fake-server.ts';
+import type { FakeSlots } from './fakes/fake-slots.ts';
 import { type Looked, lookAt, upstreamSettings } from './upstream-world.ts';
 
 interface Fake {
 	readonly server: FakeServer;
+	readonly slots: FakeSlots;
 }
 
 export class LookedWorld<F extends Fake> {
@@ -42,6 +44,18 @@ export class LookedWorld<F extends Fake> {
 
 	run(options: Parameters<typeof generate>[2]): ReturnType<typeof generate> {
 		return generate(this.looked.port, this.replica, options);
+	}
+
+	/** Asked when it is idle, and while a task holds a slot of it. */
+	async tellsWhetherBusy(): Promise<void> {
+		const { slots } = this.fake;
+		assert.deepEqual(await this.looked.audit(['1.1']), []);
+		slots.held = true;
+		const task = this.run({ maxTokens: 5 });
+		while (slots.busy === 0) await new Promise(setImmediate);
+		assert.deepEqual(await this.looked.audit(['1.2']), ['1.2']);
+		slots.release();
+		await task;
 	}
 
 	/** Of the last request to such a path. */

@@ -156,15 +156,7 @@ describe('vLLM', () => {
 			assert.deepEqual([task.usage.tokensIn, task.tokens], [2_001, 47]);
 		});
 
-		it('says by its metrics whether it works on anything', async () => {
-			assert.deepEqual(await world.looked.audit(['1.1']), []);
-			world.fake.slots.held = true;
-			const task = world.run({ maxTokens: 5 });
-			while (world.fake.slots.busy === 0) await new Promise(setImmediate);
-			assert.deepEqual(await world.looked.audit(['1.2']), ['1.2']);
-			world.fake.slots.release();
-			await task;
-		});
+		it('says by its metrics whether it works on anything', () => world.tellsWhetherBusy());
 
 		it('says how full its KV cache is', async () => {
 			assert.equal(world.replica.tellsKvUsage, true);

@@ -25,24 +25,48 @@ export interface TgiReadOptions {
 
 type Some<Name extends string> = Fields & Partial<Record<Name, unknown>>;
 
-export class GenerateReader implements AnswerReader {
-	readonly shape: DeltaShape | null;
-	/** How many of the likeliest tokens beside each; null: no log-probabilities are read. */
-	readonly #tops: number | null;
+/** What both paths have in common: a token an event, and stop strings in the texts. */
+abstract class TgiReader implements AnswerReader {
+	abstract readonly shape: DeltaShape | null;
+	protected readonly options: TgiReadOptions;
 	readonly #cutter: StopCutter;
-	/** Of the prompt, where it was counted. */
-	readonly #tokensIn: number | null;
 
-	constructor(target: UpstreamTarget, { stop, tops, tokensIn }: TgiReadOptions) {
-		this.#tops = tops;
-		this.#cutter = new StopCutter(stop);
-		this.#tokensIn = tokensIn;
+	constructor(options: TgiReadOptions) {
+		this.options = options;
+		this.#cutter = new StopCutter(options.stop);
+	}
+
+	abstract read(event: unknown, name: string, to: AnswerSink): void;
+
+	finish(to: AnswerSink): void {
+		this.#cutter.finish(to);
+	}
+
+	protected told(text: string, score: Score, reason: unknown, to: AnswerSink): void {
+		this.#cutter.push(text, 1, score, [], to);
+		this.#cutter.behind(reasonOf(reason), to);
+	}
+
+	protected use(input: unknown, output: unknown, to: AnswerSink): void {
+		const tokensIn = countOf(input ?? this.options.tokensIn);
+		const tokensOut = countOf(output);
+		if (tokensIn !== undefined) to.used({ tokensIn });
+		if (tokensOut !== undefined) to.used({ tokensOut });
+	}
+}
+
+export class GenerateReader extends TgiReader {
+	readonly shape: DeltaShape | null;
+
+	constructor(target: UpstreamTarget, options: TgiReadOptions) {
+		super(options);
+		const { stop, tops } = options;
 		const make = (): DeltaShape => new DeltaShape(['token', 'text'], [['token', 'id'], ['token', 'logprob'], ['index']]);
 		this.shape = stop.length > 0 || (tops ?? 0) > 0 ? null : shapeOf(target, 'generate', make);
 	}
 
 	numbers(shape: DeltaShape, bytes: Buffer): { readonly tokens: number; readonly id: number; readonly logprob: number } {
-		return this.#tops === null ? unasked : { tokens: 1, id: shape.number(bytes, 1), logprob: shape.number(bytes, 2) };
+		return this.options.tops === null ? unasked : { tokens: 1, id: shape.number(bytes, 1), logprob: shape.number(bytes, 2) };
 	}
 
 	read(event: unknown, _name: string, to: AnswerSink): void {
@@ -51,14 +75,10 @@ export class GenerateReader implements AnswerReader {
 		if (error !== undefined) return to.failed(errorOf(textOf(type) ?? ''));
 		const { text, special } = fieldsOf(token) as Some<'text' | 'special'>;
 		const end = fieldsOf(details);
-		use(end['input_length'] ?? this.#tokensIn, end['generated_tokens'], to);
-		const shown = special === true ? '' : (textOf(text) ?? '');
-		this.#cutter.push(shown, 1, this.#tops === null ? unscored : scoreOf(token, answer.top_tokens, this.#tops), [], to);
-		this.#cutter.behind(reasonOf(end['finish_reason']), to);
-	}
-
-	finish(to: AnswerSink): void {
-		this.#cutter.finish(to);
+		this.use(end['input_length'], end['generated_tokens'], to);
+		const { tops } = this.options;
+		const score = tops === null ? unscored : scoreOf(token, answer.top_tokens, tops);
+		this.told(special === true ? '' : (textOf(text) ?? ''), score, end['finish_reason'], to);
 	}
 }
 
@@ -77,17 +97,12 @@ function topOf(value: unknown): readonly TopToken[] {
 	return t === null || known === undefined ? [] : [{ t, id: known, logprob: numberOf(logprob) ?? Number.NaN }];
 }
 
-export class TgiChatReader implements AnswerReader {
+export class TgiChatReader extends TgiReader {
 	readonly shape: DeltaShape | null;
-	readonly #tops: number | null;
-	readonly #cutter: StopCutter;
-	/** Of the prompt, where it was counted. */
-	readonly #tokensIn: number | null;
 
-	constructor(target: UpstreamTarget, { stop, tops, tokensIn }: TgiReadOptions) {
-		this.#tops = tops;
-		this.#cutter = new StopCutter(stop);
-		this.#tokensIn = tokensIn;
+	constructor(target: UpstreamTarget, options: TgiReadOptions) {
+		super(options);
+		const { stop, tops } = options;
 		// It says of each chunk when that was made.
 		const make = (): DeltaShape => new DeltaShape(['choices', 0, 'delta', 'content'], [], openaiUnread);
 		this.shape = stop.length > 0 || tops !== null ? null : shapeOf(target, 'chat', make);
@@ -99,35 +114,24 @@ export class TgiChatReader implements AnswerReader {
 			const status = countOf(fieldsOf(error)['http_status_code']);
 			return to.failed(status === undefined ? errorOf(textOf(type) ?? '') : failureOf(status, 'tgi', null, Date.now()));
 		}
-		use(fieldsOf(usage)['prompt_tokens'] ?? this.#tokensIn, fieldsOf(usage)['completion_tokens'], to);
+		this.use(fieldsOf(usage)['prompt_tokens'], fieldsOf(usage)['completion_tokens'], to);
 		const [first] = listOf(choices);
 		if (first === undefined) return;
 		const { delta, finish_reason: reason, logprobs } = fieldsOf(first) as Some<'delta' | 'finish_reason' | 'logprobs'>;
-		const [score] = this.#tops === null ? [unscored] : scoredIn(fieldsOf(logprobs), this.#tops).map(namelessScore);
+		const { tops } = this.options;
+		const [score] = tops === null ? [unscored] : scoredIn(fieldsOf(logprobs), tops).map(namelessScore);
 		if (score === undefined) return to.failed(withoutScores());
-		this.#cutter.push(textOf(fieldsOf(delta)['content']) ?? '', 1, score, [], to);
-		this.#cutter.behind(reasonOf(reason), to);
+		this.told(textOf(fieldsOf(delta)['content']) ?? '', score, reason, to);
 	}
 
 	word(data: string): boolean {
 		return data === '[DONE]';
-	}
-
-	finish(to: AnswerSink): void {
-		this.#cutter.finish(to);
 	}
 }
 
 /** `FinishReason`: `length`, `eos_token`, `stop_sequence`; in a chat `stop` for the latter. */
 function reasonOf(reason: unknown): 'stop' | 'length' | null {
 	return typeof reason !== 'string' ? null : reason === 'length' ? 'length' : 'stop';
-}
-
-function use(input: unknown, output: unknown, to: AnswerSink): void {
-	const tokensIn = countOf(input);
-	const tokensOut = countOf(output);
-	if (tokensIn !== undefined) to.used({ tokensIn });
-	if (tokensOut !== undefined) to.used({ tokensOut });
 }
 
 /** `InferError::error_type` of `router/src/infer/mod.rs`. The message may quote the request. */
