@@ -153,6 +153,15 @@ export function upstreamConformance(engine: UpstreamUnderTest): void {
 				assert.ok(long.end?.type === 'decode-ended' && long.end.finishReason === 'stop');
 				assert.ok(long.tokens < 1_000 && long.tokens === long.usage.tokensOut);
 				assert.ok(long.text.startsWith(whole.text));
+				const words = whole.text.split(' ').filter((word) => word.length > 3);
+				const stop = ['never said', words[Math.floor(words.length / 2)] ?? ''];
+				const cut = await generate(port, replica, { input, maxTokens: 40, sampling: { stop } });
+				assertSound(cut, engine.promises);
+				assert.ok(cut.end?.type === 'decode-ended' && cut.end.finishReason === 'stop');
+				assert.equal(cut.text, whole.text.slice(0, whole.text.indexOf(stop[1] as string)));
+				assert.equal(cut.usage.tokensIn, whole.usage.tokensIn);
+				assert.ok(cut.tokens > 0 && cut.tokens < 40);
+				await until(() => fake.slots.busy === 0);
 			}
 		});
 

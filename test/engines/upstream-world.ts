@@ -29,6 +29,8 @@ export interface Looked {
 	/** Null: it did not become ready. */
 	readonly replica: ReplicaFacts | null;
 	readonly failure: Failure | null;
+	/** Why it was given up. */
+	readonly ended: Promise<Failure>;
 	/** Asks which leases it works on, of those that nobody holds. */
 	audit(revoked: readonly string[]): Promise<readonly string[]>;
 	/** What its pool would be reloaded with. */
@@ -58,11 +60,16 @@ export async function lookAt(settings: UpstreamSettings, lookEveryMs = 5_000): P
 			waiting.push(resolve);
 		});
 	const first = next();
+	let onEnded: (why: Failure) => void = () => undefined;
+	const ended = new Promise<Failure>((resolve) => {
+		onEnded = resolve;
+	});
 	const life = driver.start(
 		{ replicaId: 'up-0', poolId: 'up', engine: settings.engine, model: settings.model ?? 'up', settings },
 		{
 			tell(news) {
 				waiting.shift()?.(news);
+				if (news.type === 'life-ended') onEnded(news.failure);
 				return 'accepted';
 			},
 		},
@@ -70,6 +77,7 @@ export async function lookAt(settings: UpstreamSettings, lookEveryMs = 5_000): P
 	const news = await first;
 	return {
 		port,
+		ended,
 		replica: news.type === 'life-ready' ? news.facts : null,
 		failure: news.type === 'life-ended' ? news.failure : null,
 		async audit(revoked) {
