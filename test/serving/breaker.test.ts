@@ -51,6 +51,39 @@ test('a success in between starts the count anew, and what clients do does not c
 	quiet(world);
 });
 
+test('tasks that were cut by a watchdog, that the engine failed or that broke it count; what else ends a task does not', () => {
+	for (const [reason, counts] of [
+		['watchdog', true],
+		['DECODE_TIMEOUT', true],
+		['INTERNAL', true],
+		['WORKER_RESET', true],
+		['deadline', false],
+		['disconnect', false],
+		['INVALID_PARAMS', false],
+		['ADMISSION_REJECT', false],
+	] as const) {
+		const world = ControlWorld.ready({ settings: { slots: 1 } });
+		for (let i = 0; i < 5; i += 1) {
+			const task = world.submit(`t${i}`);
+			task.fail(reason);
+			world.host.run();
+		}
+		world.host.advance(300);
+		assert.deepEqual(breakers(world), [counts ? 'open' : 'closed'], reason);
+		quiet(world);
+	}
+});
+
+test('a task that was placed before its pool had told that its last breaker opened does not queue there', () => {
+	const world = ControlWorld.ready({ settings: { slots: 1 } });
+	failTimes(world, 4);
+	// In one turn: the scheduler decides before it hears from the pool.
+	world.submit('last').fail();
+	const behind = world.submit('behind');
+	assert.equal(behind.only('refused').failure.code, 'REPLICA_EXHAUSTED');
+	quiet(world);
+});
+
 test('with every breaker open nobody new may queue: REPLICA_EXHAUSTED, and when to come again', () => {
 	const world = ControlWorld.ready({ settings: { slots: 1 } });
 	failTimes(world, 4);

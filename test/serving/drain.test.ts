@@ -89,6 +89,19 @@ test('a model that is retired drains its pools: new tasks and waiting ones are r
 	world.assertQuiet();
 });
 
+test('nobody is sent to a pool behind the order to drain it, also before that has told what it made of it', () => {
+	const world = ControlWorld.ready(pools());
+	const replyTo = world.system.edge(() => undefined);
+	world.tell({ type: 'control-pool', poolId: 'a', operation: drain(60_000), correlationId: 'c', replyTo });
+	const task = world.submit('task', placement({ preferPools: ['a'] }));
+	assert.equal(task.poolId, 'b');
+	replyTo.close();
+	task.finish();
+	world.host.run();
+	world.control('a', undrain);
+	world.assertQuiet();
+});
+
 test('tasks that no other pool can serve wait, and start when the pool takes tasks again', () => {
 	const world = ControlWorld.ready(pools());
 	const running = world.submit('running', toA);

@@ -118,6 +118,13 @@ test('a task that goes on is not refused for a full queue, and goes where the sa
 	world.host.advance(10);
 	// It was asked for as `a`; `b` has the same model under another name.
 	assert.deepEqual([back.state, back.poolId, queued.poolId], ['running', 'b', 'a']);
+	world.configure(...world.pools.map((spec) => (spec.poolId === 'b' ? { ...spec, migration: 'off' as const } : spec)));
+	world.host.advance(10);
+	assert.equal(
+		world.submit('not-there', { ...toA, resume }).only('refused').failure.code,
+		'POOL_UNREADY',
+		'b takes none that began elsewhere',
+	);
 	const nowhere = world.submit('nowhere', { ...toA, resume: { ...resume, modelDigest: 'sha256:cd' } });
 	assert.equal(nowhere.state, 'refused');
 	const pinned = world.submit('pinned', { ...toA, resume, placement: { ...running.summary.placement, mode: 'pin', pinPoolId: 'a' } });

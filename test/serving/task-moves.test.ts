@@ -116,6 +116,25 @@ for (const how of ['its connection is lost', 'its pool says so'] as const) {
 	});
 }
 
+test('what it may still make is what its first slot allowed, whatever the next one does', () => {
+	const world = new FrontWorld();
+	const { generation } = running(world, 3, { maxTokens: null }, { maxTokensOut: 20 });
+	assert.deepEqual([generation.request.maxTokens, generation.request.ctx], [20, 512]);
+	generation.failed(gone);
+	world.host.advance(100);
+	backInQueue(world);
+	const wider = granted(world, { maxTokensOut: 200, replica: { ...movable, ctx: 4_096 } });
+	assert.deepEqual([wider.generation.request.maxTokens, wider.generation.request.ctx], [20, 512]);
+	wider.generation.failed(gone);
+	world.host.advance(100);
+	backInQueue(world);
+	// Its session has no more left than that.
+	const narrower = granted(world, { maxTokensOut: 5 });
+	assert.equal(narrower.generation.request.maxTokens, 3 + 5);
+	narrower.generation.end('length');
+	world.assertAtRest();
+});
+
 test('ids of several tokens in a piece, and of pieces that came together, are all carried', () => {
 	const world = new FrontWorld();
 	const { generation } = running(world, 0);
