@@ -74,6 +74,21 @@ test('tasks that were cut by a watchdog, that the engine failed or that broke it
 	}
 });
 
+test('tasks that a drain has stopped say nothing of their engine, also where that did not let go in time', () => {
+	const world = ControlWorld.ready({ settings: { slots: 1 } });
+	for (let i = 0; i < 6; i += 1) {
+		const task = world.submit(`t${i}`);
+		world.control('pool', { kind: 'drain', deadlineMs: 60_000 });
+		world.engines.life().over(task.lease ?? assert.fail());
+		task.stopped('WORKER_RESET');
+		world.host.advance(3_000);
+		world.control('pool', { kind: 'undrain' });
+	}
+	world.host.advance(300);
+	assert.deepEqual(breakers(world), ['closed']);
+	quiet(world);
+});
+
 test('a task that was placed before its pool had told that its last breaker opened does not queue there', () => {
 	const world = ControlWorld.ready({ settings: { slots: 1 } });
 	failTimes(world, 4);

@@ -203,6 +203,12 @@ export class TestTask {
 		this.#leave('lost');
 	}
 
+	/** Its engine did not let go of it in time. */
+	stopped(reason: string): void {
+		this.settle('failed', 'unknown', this.lease, reason);
+		this.#leave('lost');
+	}
+
 	settle(outcome: Settlement['outcome'], slot: Settlement['slot'], lease = this.lease, reason = 'test'): void {
 		assert.ok(lease);
 		const work = outcome === 'completed' ? this.work : outcome === 'moved' ? { ...this.work, tokensOut: 5 } : noWork;

@@ -49,6 +49,23 @@ test('a pool that is left out takes nothing new, serves what it runs and what no
 	world.assertQuiet();
 });
 
+test('a pool that is left out ends though a front and an engine are lost, and nobody will say what became of a task', () => {
+	const world = ControlWorld.ready([poolSpec({ poolId: 'a' }), poolSpec({ poolId: 'b' })]);
+	const task = world.submit('task', { modelRef: 'a' });
+	task.die();
+	world.engines.life('a-0').end('died');
+	world.host.advance(10);
+	world.configure(...world.pools.filter(({ poolId }) => poolId === 'b'));
+	world.host.advance(1_000);
+	assert.deepEqual(world.views.map(({ poolId }) => poolId).sort(), ['a', 'b'], 'its settlement may still come');
+	world.host.advance(20_000);
+	assert.deepEqual(
+		world.views.map(({ poolId }) => poolId),
+		['b'],
+	);
+	world.assertQuiet();
+});
+
 test('what waits in a pool that is left out goes to another that can serve it', () => {
 	const world = ControlWorld.ready([spec('leaves'), spec('stays')]);
 	const holds = [world.submit('x', to('leaves')), world.submit('y', to('stays'))];
