@@ -196,16 +196,11 @@ export class TestTask {
 	}
 
 	/** The engine breaks its work off, and lives. */
-	fail(reason = 'WORKER_RESET'): void {
+	/** `unknown`: its engine did not let go of it in time. */
+	fail(reason = 'WORKER_RESET', slot: Settlement['slot'] = 'free'): void {
 		assert.ok(this.lease);
 		this.world.engines.life(this.lease.replicaId).over(this.lease);
-		this.settle('failed', 'free', this.lease, reason);
-		this.#leave('lost');
-	}
-
-	/** Its engine did not let go of it in time. */
-	stopped(reason: string): void {
-		this.settle('failed', 'unknown', this.lease, reason);
+		this.settle('failed', slot, this.lease, reason);
 		this.#leave('lost');
 	}
 
