@@ -31,6 +31,7 @@ export async function main(argv: readonly string[]): Promise<number> {
 		devices: { look: lookAtDevices },
 		cpu: { cores: availableParallelism(), memoryBytes: totalmem() },
 		npm,
+		store: async (config: DaemonConfig, repair: boolean) => (await import('./store-jobs.ts')).lookAtStore(config, repair),
 	};
 	const code = await runCli(argv, effects, terminal);
 	// Threads and pipes that are still open must not keep a finished command alive.

@@ -24,6 +24,7 @@ import { drainPool, listPools, poolHealth, purgePool, reloadPool, undrainPool } 
 import { checkDevices, checkModelFiles } from './preflight.ts';
 import { Problem } from './problem.ts';
 import { promptFrom, type RunOptions, run } from './run-command.ts';
+import { addStore, type StoreReport } from './store-command.ts';
 import { cancel, explain, type ListOptions, list } from './tasks-command.ts';
 import { watch } from './tasks-watch.ts';
 import type { Terminal } from './terminal.ts';
@@ -37,6 +38,8 @@ export interface CliEffects {
 	supervise(argv: readonly string[]): Promise<number>;
 	readonly devices: DeviceProbe;
 	readonly cpu: CpuFacts;
+	/** Looks at the store of a daemon that does not run, and mends it when `repair`. Throws `Problem`s. */
+	store(config: DaemonConfig, repair: boolean): Promise<StoreReport>;
 	/** Runs npm, whose words are shown; its exit code, null: it is not there. */
 	npm(args: readonly string[]): Promise<number | null>;
 }
@@ -59,7 +62,7 @@ export async function runCli(argv: readonly string[], effects: CliEffects, termi
 /** Takes the configuration's flags out of `argv`. A slip here is one of the command line, not of a file. */
 function configFlagsOf(argv: readonly string[]): ParsedFlags {
 	try {
-		return parseFlags(argv, ['--no-supervise', '--help']);
+		return parseFlags(argv, ['--no-supervise', '--help', '--json']);
 	} catch (error) {
 		if (error instanceof ConfigError) throw new Problem(exitCodes.usage, error.message);
 		throw error;
@@ -84,7 +87,7 @@ function told(error: unknown, terminal: Terminal): ExitCode {
 
 function takesConfig(argv: readonly string[]): boolean {
 	const [first, second] = argv;
-	return first === 'serve' || (first === 'config' && second === 'check');
+	return first === 'serve' || (first === 'config' && second === 'check') || first === 'store';
 }
 
 function commands(effects: CliEffects, terminal: Terminal, flags: ParsedFlags | null, done: (code: number) => void): Command {
@@ -104,6 +107,7 @@ function commands(effects: CliEffects, terminal: Terminal, flags: ParsedFlags | 
 	addDevices(program, effects, terminal, done);
 	addConfig(program, effects, terminal, flags, done);
 	addKeys(program, terminal);
+	addStore(program, terminal, flags, effects.store, done);
 	program
 		.command('version')
 		.description('print the version')

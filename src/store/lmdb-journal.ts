@@ -1,7 +1,7 @@
 /**
  * The journal's tables in LMDB, an environment of their own beside the catalog's, for the store thread alone. A commit is one transaction,
  * written and synced before it returns: it stops this thread, which has nothing else to do, and all that is asked meanwhile is the next one.
- * Every value has a checksum before it, so that a page that the disk has spoiled is not taken for a record.
+ * Every value has a checksum before it, its key's and its own, so that a page that the disk has spoiled is not taken for a record.
  */
 import { mkdirSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
@@ -63,7 +63,7 @@ export class LmdbJournal implements JournalStore {
 			this.#root.transactionSync(() => {
 				for (const { table, key, value } of writes) {
 					if (value === null) this.#tables[table].removeSync(key);
-					else this.#tables[table].putSync(key, withChecksum(value));
+					else this.#tables[table].putSync(key, withChecksum(key, value));
 				}
 			});
 		} catch (error) {
@@ -93,7 +93,7 @@ export class LmdbJournal implements JournalStore {
 	}
 
 	#checked(table: JournalTable, key: string, stored: Buffer): Uint8Array {
-		const value = withoutChecksum(stored);
+		const value = withoutChecksum(key, stored);
 		if (value === null) throw damaged(this.#folder, `${table} ${key} is not as it was written`);
 		return value;
 	}
@@ -112,18 +112,23 @@ export function journalFolder(folder: string): string {
 	return join(folder, 'journal');
 }
 
-export function withChecksum(value: Uint8Array): Buffer {
+/** Of the key too: a record is none of another task's. */
+function withChecksum(key: string, value: Uint8Array): Buffer {
 	const stored = Buffer.allocUnsafeSlow(checksumBytes + value.length);
-	stored.writeUInt32LE(crc32(value), 0);
+	stored.writeUInt32LE(checksumOf(key, value), 0);
 	stored.set(value, checksumBytes);
 	return stored;
 }
 
 /** Null: it is not what was written. */
-export function withoutChecksum(stored: Buffer): Uint8Array | null {
+export function withoutChecksum(key: string, stored: Buffer): Uint8Array | null {
 	if (stored.length < checksumBytes) return null;
 	const value = stored.subarray(checksumBytes);
-	return crc32(value) === stored.readUInt32LE(0) ? value : null;
+	return checksumOf(key, value) === stored.readUInt32LE(0) ? value : null;
+}
+
+function checksumOf(key: string, value: Uint8Array): number {
+	return crc32(value, crc32(key));
 }
 
 function wordsOf(error: unknown): string {

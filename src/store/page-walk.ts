@@ -25,6 +25,22 @@ export interface StoredEntry {
 	readonly value: Buffer;
 }
 
+interface Node {
+	readonly key: Buffer;
+	readonly value: Buffer;
+	readonly flags: number;
+	/** Of a branch. */
+	readonly below: bigint;
+}
+
+/** A table on the way through it. */
+interface Tree {
+	readonly table: string;
+	/** The key before. */
+	last: Buffer | null;
+	readonly lost: ((words: string) => void) | undefined;
+}
+
 interface Meta {
 	readonly pageBytes: number;
 	readonly lastPage: number;
@@ -44,6 +60,8 @@ const rootAt = 40;
 const flags = { branch: 1, leaf: 2, overflow: 4 } as const;
 const nodeFlags = { big: 1, table: 2 } as const;
 const depthMax = 32;
+/** Where the second head may lie. */
+const pageSizes = [4_096, 8_192, 16_384, 32_768, 65_536];
 const noPage = 2n ** 64n - 1n;
 
 /** Null: there is none. Close it. */
@@ -60,22 +78,21 @@ export class PageWalk {
 	readonly #seen = new Set<number>();
 	#shallow = false;
 
-	/** Throws a `PageProblem` where not even the heads can be read. */
-	constructor(path: string) {
+	/**
+	 * `head`: of the last commit, or of that before it, none of whose pages is written over yet, or the one that is left of the two. Throws a
+	 * `PageProblem` where it cannot be read.
+	 */
+	constructor(path: string, head: 'newest' | 'older' = 'newest') {
 		this.#file = openSync(path, 'r');
 		try {
 			const { size } = fstatSync(this.#file);
 			if (size === 0) throw new PageProblem('its file is empty');
-			const first = this.#metaAt(0);
-			if (first === null) throw new PageProblem('its file does not begin as one of LMDB does');
-			const second = this.#metaAt(first.pageBytes);
-			if (second === null) throw new PageProblem('its second head is missing');
-			const newest = second.transaction > first.transaction ? second : first;
-			this.#pageBytes = first.pageBytes;
+			const used = head === 'newest' ? this.#newest() : this.#older();
+			this.#pageBytes = used.pageBytes;
 			// The last pages need not be there, where nothing lies in them.
-			this.#pages = Math.min(Math.floor(size / first.pageBytes), newest.lastPage + 1);
-			this.#root = newest.root;
-			this.#freeRoot = newest.freeRoot;
+			this.#pages = Math.min(Math.floor(size / used.pageBytes), used.lastPage + 1);
+			this.#root = used.root;
+			this.#freeRoot = used.freeRoot;
 		} catch (error) {
 			this.close();
 			throw error;
@@ -101,18 +118,19 @@ export class PageWalk {
 	}
 
 	*#table(table: string, root: bigint, lost: ((words: string) => void) | undefined): Generator<StoredEntry> {
-		if (root !== noPage) yield* this.#tree(table, root, 0, lost);
+		if (root !== noPage) yield* this.#tree({ table, last: null, lost }, root, 0);
 	}
 
-	*#tree(table: string, number: bigint, depth: number, lost: ((words: string) => void) | undefined): Generator<StoredEntry> {
+	*#tree(tree: Tree, number: bigint, depth: number): Generator<StoredEntry> {
+		const { table, lost } = tree;
 		const page = this.#tried(lost, table, () => this.#page(number, depth));
 		if (page === null) return;
 		const isLeaf = (page.readUInt16LE(18) & flags.leaf) !== 0;
 		const count = page.readUInt16LE(20) >> 1;
 		for (let index = 0; index < count; index += 1) {
-			const node = this.#tried(lost, table, () => this.#node(page, index, isLeaf));
+			const node = this.#tried(lost, table, () => (isLeaf ? ordered(tree, this.#node(page, index, true)) : this.#node(page, index, false)));
 			if (node === null) continue;
-			if (!isLeaf) yield* this.#tree(table, node.below, depth + 1, lost);
+			if (!isLeaf) yield* this.#tree(tree, node.below, depth + 1);
 			else if ((node.flags & nodeFlags.table) !== 0) {
 				const name = textOf(node.key);
 				yield* this.#table(name, node.value.readBigUInt64LE(rootAt), lost);
@@ -143,11 +161,7 @@ export class PageWalk {
 		return page;
 	}
 
-	#node(
-		page: Buffer,
-		index: number,
-		isLeaf: boolean,
-	): { readonly key: Buffer; readonly value: Buffer; readonly flags: number; readonly below: bigint } {
+	#node(page: Buffer, index: number, isLeaf: boolean): Node {
 		const at = headBytes + page.readUInt16LE(headBytes + 2 * index);
 		const wrong = (): PageProblem => new PageProblem(`entry ${index} of page ${page.readBigUInt64LE(0)} runs over its page`);
 		if (at + nodeHeadBytes > this.#pageBytes) throw wrong();
@@ -188,6 +202,22 @@ export class PageWalk {
 		return bytes;
 	}
 
+	#newest(): Meta {
+		const first = this.#metaAt(0);
+		if (first === null) throw new PageProblem('its file does not begin as one of LMDB does');
+		const second = this.#metaAt(first.pageBytes);
+		if (second === null) throw new PageProblem('its second head is missing');
+		return second.transaction > first.transaction ? second : first;
+	}
+
+	/** Or the only one that can be read. */
+	#older(): Meta {
+		const heads = [0, ...pageSizes].map((at) => this.#metaAt(at)).filter((each) => each !== null);
+		const [first, second] = heads;
+		if (first === undefined) throw new PageProblem('neither of its heads can be read');
+		return second !== undefined && second.transaction < first.transaction ? second : first;
+	}
+
 	#metaAt(from: number): Meta | null {
 		const bytes = Buffer.alloc(metaBytes);
 		if (readSync(this.#file, bytes, 0, metaBytes, from) < metaBytes || bytes.readUInt32LE(meta.magic) !== magic) return null;
@@ -201,6 +231,20 @@ export class PageWalk {
 			freeRoot: bytes.readBigUInt64LE(meta.freeTable + rootAt),
 		};
 	}
+}
+
+/** Keys of a table ascend. One that does not is none the less read, where what is lost is told. */
+function ordered(tree: Tree, node: Node): Node {
+	const { last, lost, table } = tree;
+	if (node.key.length === 0) throw new PageProblem('a key is empty');
+	if (last !== null && last.compare(node.key) >= 0) {
+		const problem = new PageProblem('a key is not where it belongs');
+		if (lost === undefined) throw problem;
+		lost(table === '' ? problem.message : `${table}: ${problem.message}`);
+		return node;
+	}
+	tree.last = node.key;
+	return node;
 }
 
 /** Names and keys that are texts end with a zero where they lie beside the tables. */

@@ -8,15 +8,19 @@ export const dataFile = 'data.mdb';
 /** Throws a `StoreError` for a file that is not whole. What the values say is looked at by those who read them. */
 export function checkStoreFile(folder: string): void {
 	try {
-		const pages = openPages(join(folder, dataFile));
-		if (pages === null) return;
-		try {
-			pages.check();
-		} finally {
-			pages.close();
-		}
+		checkPages(join(folder, dataFile));
 	} catch (error) {
 		throw error instanceof PageProblem ? damaged(folder, error.message) : error;
+	}
+}
+
+/** Throws a `PageProblem`. */
+export function checkPages(path: string): void {
+	const pages = openPages(path);
+	try {
+		pages?.check();
+	} finally {
+		pages?.close();
 	}
 }
 

@@ -16,6 +16,7 @@ import { mayRestart } from '../../src/cli/exit-codes.ts';
 import { drainPool, listPools, poolHealth, purgePool, reloadPool, undrainPool } from '../../src/cli/pools-command.ts';
 import { checkModelFiles } from '../../src/cli/preflight.ts';
 import { nativeBinaryMissing, Problem, portInUse } from '../../src/cli/problem.ts';
+import type { StorePart } from '../../src/cli/store-command.ts';
 import { cancel, explain, list } from '../../src/cli/tasks-command.ts';
 import { terminalOf } from '../../src/cli/terminal.ts';
 import { type DaemonConfig, loadConfig } from '../../src/config.ts';
@@ -58,7 +59,9 @@ interface Ran {
 	readonly supervised: (readonly string[])[];
 }
 
-async function cli(...argv: string[]): Promise<Ran> {
+const cli = (...argv: string[]): Promise<Ran> => cliWith({}, ...argv);
+
+async function cliWith(more: Partial<CliEffects>, ...argv: string[]): Promise<Ran> {
 	const terminal = fakeTerminal();
 	const served: DaemonConfig[] = [];
 	const supervised: (readonly string[])[] = [];
@@ -76,6 +79,8 @@ async function cli(...argv: string[]): Promise<Ran> {
 		devices: { look: async () => noDevices },
 		cpu: { cores: 2, memoryBytes: 8 * 2 ** 30 },
 		npm: async () => null,
+		store: async () => ({ folder: '/store', parts: [] }),
+		...more,
 	};
 	const code = await runCli(argv, effects, terminal);
 	return { code, out: terminal.stdout.join(''), said: terminal.stderr.join('\n'), served, supervised };
@@ -410,4 +415,34 @@ test('a daemon that wants a key is told apart from one that refuses, with where 
 		);
 		return true;
 	});
+});
+
+test('store check and repair say what is whole, what was lost and where the damaged file is, as a person or a script reads it', async () => {
+	const part = { name: 'journal', entries: 12, problems: [], keptAs: null, mended: 0 };
+	const damagedPart = { ...part, problems: ['live: page 7 is not what belongs there'] };
+	const tell = async (parts: readonly StorePart[], ...argv: string[]) => {
+		const asked: [string, boolean][] = [];
+		const ran = await cliWith(
+			{ store: async ({ store }, repair) => (asked.push([store.path, repair]), { folder: '/s', parts }) },
+			'store',
+			...argv,
+		);
+		return { ...ran, asked };
+	};
+	const whole = await tell([part], 'check', '--store.path', '/elsewhere');
+	assert.deepEqual([whole.code, whole.out, whole.asked], [0, 'journal: whole, 12 entries\n', [['/elsewhere', false]]]);
+	const bad = await tell([damagedPart], 'check');
+	assert.equal(bad.code, 1);
+	assert.match(bad.out, /^journal: damaged, 12 entries can be read\n {2}live: page 7 .*\nMend it with: orchestratord store repair\n$/);
+	const mended = await tell([{ ...damagedPart, keptAs: '/s/data.mdb.damaged', mended: 11 }], 'repair');
+	assert.deepEqual([mended.code, mended.asked[0]?.[1]], [0, true]);
+	assert.match(
+		mended.out,
+		/^journal: mended, with 11 entries; what was lost:\n {2}live: page 7 .*\n {2}the damaged file is kept as \/s\/data\.mdb\.damaged\n$/,
+	);
+	const json = await tell([damagedPart], 'check', '--json');
+	const said = { name: 'journal', entries: 12, problems: damagedPart.problems, kept_as: null, mended: 0 };
+	assert.deepEqual([json.code, JSON.parse(json.out)], [1, { folder: '/s', parts: [said] }]);
+	assert.match((await tell([], 'check')).out, /There is no store in \/s/);
+	assert.equal((await tell([], 'mend')).code, 2);
 });

@@ -44,6 +44,7 @@ async function cli(found: DevicesFound, ...argv: string[]) {
 			devices: { look: async () => found },
 			cpu: { cores: 2, memoryBytes: 8 * 2 ** 30 },
 			npm: async () => null,
+			store: async () => ({ folder: '/store', parts: [] }),
 		},
 		terminal,
 	);

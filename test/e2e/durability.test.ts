@@ -1,14 +1,15 @@
 /** Durable tasks of a real daemon that is killed in the middle of its work, or told to stop, and started again on the same store. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { taskSchema } from '../../src/transport/api/response-schemas.ts';
 import { json } from '../transport/published-answers.ts';
 import { checkOrder, numbered, pieces, postJson, submit, textOf, Watch } from './client.ts';
-import { type Daemon, type DaemonOptions, startDaemon } from './daemon.ts';
+import { binary, type Daemon, type DaemonOptions, startDaemon } from './daemon.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'orchestratord-durable-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -137,6 +138,62 @@ describe('a daemon whose disk takes nothing more', () => {
 		await kill(daemon);
 		const next = await start('full');
 		for (const id of kept) checkOrder(await (await Watch.open(next.url, id)).all());
+		await next.stop();
+	});
+});
+
+describe('a daemon whose store is damaged', () => {
+	const path = join(folder, 'damaged');
+
+	const command = (...argv: string[]): Promise<{ readonly code: number; readonly out: string; readonly err: string }> =>
+		new Promise((resolve) => {
+			execFile(process.execPath, [binary, ...argv, '--store.path', path], (error, out, err) =>
+				resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err }),
+			);
+		});
+
+	it('does not start, says what to do, and runs what is left once that is done', async () => {
+		const daemon = await start('damaged');
+		const tasks = await Promise.all(
+			Array.from({ length: 30 }, (_, n) => submit(daemon.url, { ...batch, prompt: `${n} `.repeat(600), max_tokens: 20 })),
+		);
+		const busy = await command('store', 'check');
+		assert.equal(busy.code, 69);
+		assert.match(busy.err, /is in use by an orchestratord/);
+		await kill(daemon);
+		const file = join(path, 'journal', 'data.mdb');
+		const bytes = readFileSync(file);
+		const spoiled = Buffer.from(bytes);
+		const place = bytes.lastIndexOf(tasks[29]?.task_id ?? '');
+		spoiled.fill(0xee, place, place + 100);
+		writeFileSync(file, spoiled);
+
+		const refused = await command('serve', '--no-supervise', '--addr', '127.0.0.1:0', '--model', 'builtin');
+		assert.equal(refused.code, 69);
+		assert.match(refused.err, /the store in \S+ is damaged: .*orchestratord store check .*orchestratord store repair/);
+		const check = await command('store', 'check');
+		assert.deepEqual([check.code, check.out.includes('journal: damaged')], [1, true]);
+		const repair = await command('store', 'repair', '--json');
+		assert.equal(repair.code, 0, repair.err);
+		const { parts } = JSON.parse(repair.out) as { parts: { name: string; problems: string[]; kept_as: string | null }[] };
+		const journal = parts.find(({ name }) => name === 'journal');
+		assert.ok(readFileSync(journal?.kept_as ?? '').equals(spoiled));
+		assert.equal((await command('store', 'check')).code, 0);
+
+		const next = await start('damaged');
+		const states = await Promise.all(
+			tasks.map(async ({ task_id: id }) => {
+				const response = await fetch(`${next.url}/v2/tasks/${id}/events`);
+				if (response.status === 404) return 'lost';
+				await response.text();
+				return (await taskOf(next, id))['state'];
+			}),
+		);
+		assert.ok(states.filter((state) => state === 'done').length >= 25, states.join());
+		assert.ok(
+			states.every((state) => state === 'done' || state === 'lost'),
+			states.join(),
+		);
 		await next.stop();
 	});
 });

@@ -23,7 +23,7 @@ const threads = /^src\/actors\/threads\//;
  * the pure bounds of a prompt, which a preview needs before there is a task. Not its actors.
  */
 const servingFace =
-	/^src\/actors\/serving\/(messages|decode|engine-life|failure|task-request|task-directory|event-log-view|journal-store|prefix|prompt-bounds|rate-limit|top-tokens|[a-z-]+-(schema|view|messages))\.ts$/;
+	/^src\/actors\/serving\/(messages|decode|engine-life|failure|task-request|task-directory|event-log-view|journal-record|journal-store|prefix|prompt-bounds|rate-limit|top-tokens|[a-z-]+-(schema|view|messages))\.ts$/;
 const catalog = /^src\/actors\/catalog\//;
 /** Messages between main and the thread that fetches, and what a digest is. */
 const catalogFace = /^src\/actors\/catalog\/(fetch-messages|file-digest)\.ts$/;
