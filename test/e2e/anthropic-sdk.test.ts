@@ -261,7 +261,7 @@ describe('the official Anthropic client', () => {
 		assert.match((await refusal({ messages: [{ role: 'user', content: [image] }] })).message, /takes text only/);
 		assert.match(
 			(await refusal({ messages: [{ role: 'user', content: [{ type: 'document' }] }] })).message,
-			/messages\[0\]\.content\[0\] is a block of type document/,
+			/messages\[0\]\.content\[0\]\.source is of no known type; documents are told as text or content/,
 		);
 		const unknown = await refusal({ model: 'gpt-9' });
 		assert.ok(unknown instanceof NotFoundError && unknown.type === 'not_found_error');

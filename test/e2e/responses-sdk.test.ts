@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import OpenAI, { APIError, APIUserAbortError, BadRequestError, NotFoundError } from 'openai';
-import type { FunctionTool, Response, ResponseStreamEvent } from 'openai/resources/responses/responses';
+import type { FunctionTool, Response, ResponseStreamEvent, Tool } from 'openai/resources/responses/responses';
 import { type SdkWorld, startSdkWorld, thrownBy } from './sdk-world.ts';
 
 const add: FunctionTool = {
@@ -47,6 +47,75 @@ describe('the responses of the official OpenAI client', () => {
 		client = new OpenAI({ baseURL: `${world.daemon.url}/v1`, apiKey: 'none', maxRetries: 0 });
 	});
 	after(() => world.stop());
+
+	it('call functions of namespaces, and tools whose input is a text, by the names that their client gave them', async () => {
+		const multiply = { ...add, name: 'multiply' };
+		const tools = [
+			{ type: 'namespace', name: 'math', description: 'Numbers', tools: [add, multiply] },
+			{ type: 'custom', name: 'patch', description: 'Patches', format: { type: 'grammar', syntax: 'lark', definition: 'start: "x"' } },
+			{ type: 'web_search' },
+			multiply,
+		] as Tool[];
+		const input = 'Please\ncall math__multiply {"a": 2, "b": 3}\ncall patch {"input": "*** \\"x\\"\\n"}\ncall multiply {"a": 1}';
+		const whole = await client.responses.create({ model: 'scripted:demo', input, tools });
+		const items = whole.output.map((item) =>
+			item.type === 'function_call'
+				? [item.type, item.namespace, item.name, item.arguments]
+				: item.type === 'custom_tool_call' && [item.type, item.name, item.input],
+		);
+		assert.deepEqual(items, [
+			['function_call', 'math', 'multiply', '{"a": 2, "b": 3}'],
+			['custom_tool_call', 'patch', '*** "x"\n'],
+			['function_call', undefined, 'multiply', '{"a": 1}'],
+		]);
+		const events = await collect(await client.responses.create({ model: 'scripted:demo', input, tools, stream: true }));
+		const callIds = (of: Response): unknown => of.output.map((item) => ('call_id' in item ? item.call_id : null));
+		const completed = events.at(-1);
+		assert.ok(completed?.type === 'response.completed');
+		assert.deepEqual(callIds(completed.response), callIds(whole));
+		const inputs = events.filter(({ type }) => type.startsWith('response.custom_tool_call_input.'));
+		assert.deepEqual(
+			inputs.map((event) => [event.type, 'delta' in event ? event.delta : 'input' in event && event.input]),
+			[
+				['response.custom_tool_call_input.delta', '*** "x"\n'],
+				['response.custom_tool_call_input.done', '*** "x"\n'],
+			],
+		);
+		// They are answered, and the model is told its calls by the names that it knows; the tool that is run elsewhere is told to nobody.
+		const outputs = whole.output.map((item) => ({
+			type: item.type === 'custom_tool_call' ? 'custom_tool_call_output' : 'function_call_output',
+			call_id: 'call_id' in item ? item.call_id : '',
+			output: 'done',
+		})) as OpenAI.Responses.ResponseInputItem[];
+		await client.responses.create({
+			model: 'remote',
+			tools,
+			input: [{ role: 'user', content: 'x' }, ...(whole.output as OpenAI.Responses.ResponseInputItem[]), ...outputs],
+		});
+		const sent = JSON.parse(world.upstream.asked.at(-1)?.body ?? '{}') as {
+			tools: { function: { name: string; description?: string } }[];
+			messages: { role: string; tool_calls?: { function: { name: string; arguments: string } }[] }[];
+		};
+		assert.deepEqual(
+			sent.tools.map((tool) => tool.function.name),
+			['math__add', 'math__multiply', 'patch', 'multiply'],
+		);
+		assert.match(sent.tools[2]?.function.description ?? '', /^Patches\n\nIts input is a text of this grammar \(lark\):\nstart: "x"$/);
+		assert.deepEqual(
+			sent.messages.map(({ role, tool_calls: calls }) => calls?.map(({ function: called }) => [called.name, called.arguments]) ?? role),
+			[
+				'user',
+				[
+					['math__multiply', '{"a": 2, "b": 3}'],
+					['patch', '{"input":"*** \\"x\\"\\n"}'],
+					['multiply', '{"a": 1}'],
+				],
+				'tool',
+				'tool',
+				'tool',
+			],
+		);
+	});
 
 	const refusal = (more: object): Promise<APIError> =>
 		thrownBy(
@@ -205,7 +274,11 @@ describe('the responses of the official OpenAI client', () => {
 		assert.match((await refusal({ inputs: 'x' })).message, /unknown field inputs; did you mean input/);
 		assert.match(
 			(await refusal({ tools: [{ type: 'web_search' }] })).message,
-			/tools\[0\]\.type is "web_search"; it must be one of function/,
+			/tools\[0\] is of type web_search, which nobody runs here, and there are no others/,
+		);
+		assert.match(
+			(await refusal({ tools: [add, { type: 'local_shell' }] })).message,
+			/tools\[1\]\.type is "local_shell"; it must be one of/,
 		);
 		assert.match((await refusal({ background: true, store: false })).message, /what runs by itself is kept/);
 		assert.match((await refusal({ input: [{ type: 'item_reference', id: 'x' }] })).message, /input\[0\] is an item of type item_reference/);

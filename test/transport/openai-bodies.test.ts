@@ -75,7 +75,7 @@ describe('a body of the OpenAI paths', () => {
 		assert.deepEqual(task?.input, {
 			kind: 'messages',
 			messages: [
-				{ role: 'developer', content: 'Be brief.' },
+				{ role: 'system', content: 'Be brief.' },
 				{ role: 'assistant', content: '', tool_calls: [{ id: 'c', type: 'function', function: { name: 'add', arguments: '{}' } }] },
 				{ role: 'tool', content: '3', tool_call_id: 'c' },
 			],

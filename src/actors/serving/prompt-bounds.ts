@@ -109,7 +109,10 @@ export function outputTokensMax(request: TaskRequest, pools: readonly PoolView[]
 	let most = 0;
 	for (const pool of poolsNamed(request.modelRef, pools)) {
 		const room = pool.ctx === 0 ? Number.POSITIVE_INFINITY : pool.ctx;
-		most = Math.max(most, Math.min(request.maxTokens ?? pool.maxTokensOut, pool.maxTokensOut, request.ctx ?? room, room));
+		most = Math.max(
+			most,
+			Math.min(request.maxTokens ?? request.outputCap ?? pool.maxTokensOut, pool.maxTokensOut, request.ctx ?? room, room),
+		);
 	}
 	return most;
 }

@@ -210,14 +210,15 @@ export class TaskRecord implements TaskView {
 		this.stand(this.moves === 0 ? 'queued' : 'migrated', standing);
 	}
 
-	/** A grant within what its key had left. */
+	/** A grant within what its client wants and its key had left. */
 	within<G extends Pick<Extract<PlacementNews, { type: 'granted' }>, 'maxTokensOut' | 'timeouts'>>(granted: G): G {
 		const { outputCap, wallCapMs } = this.keyTerms;
-		if (outputCap === null && wallCapMs === null) return granted;
+		const most = Math.min(this.request.outputCap ?? Number.POSITIVE_INFINITY, outputCap ?? Number.POSITIVE_INFINITY);
 		const { maxTokensOut, timeouts } = granted;
+		if (most >= maxTokensOut && wallCapMs === null) return granted;
 		return {
 			...granted,
-			maxTokensOut: Math.min(maxTokensOut, outputCap ?? maxTokensOut),
+			maxTokensOut: Math.min(maxTokensOut, most),
 			timeouts: { ...timeouts, wallMs: Math.min(timeouts.wallMs, wallCapMs ?? timeouts.wallMs) },
 		};
 	}

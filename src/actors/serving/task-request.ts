@@ -153,6 +153,8 @@ export interface TaskRequest {
 	readonly keyName: string | null;
 	readonly input: PromptInput;
 	readonly maxTokens: number | null;
+	/** With `maxTokens: null`: no more than so many; fewer, where the pool or the context has room for fewer. */
+	readonly outputCap?: number;
 	/** Milliseconds from admission. */
 	readonly deadlineMs: number | null;
 	readonly sampling: Sampling;

@@ -39,10 +39,12 @@ function messageProblem({ role, content, tool_calls: calls, tool_call_id: callId
 	return null;
 }
 
-function messageOf({ content, tool_calls: calls, ...message }: MessageBody): ChatMessage {
+/** `developer` is what OpenAI calls the system by now; few templates know it, and some pass over what they do not know. */
+function messageOf({ role, content, tool_calls: calls, ...message }: MessageBody): ChatMessage {
 	const parts: readonly ContentPart[] = Array.isArray(content) ? content : [];
 	const text = typeof content === 'string' ? content : parts.map((part) => (part.type === 'text' ? part.text : '')).join('');
 	return {
+		role: role === 'developer' ? 'system' : role,
 		...message,
 		content: text,
 		...(parts.every(({ type }) => type === 'text') ? {} : { parts }),

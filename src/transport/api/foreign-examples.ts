@@ -57,7 +57,7 @@ export const foreignExamples: Readonly<Record<string, { readonly body?: unknown;
 			type: 'message',
 			role: 'assistant',
 			model: 'default',
-			content: [{ type: 'text', text: '7 plus 5 is 12.', citations: null }],
+			content: [{ type: 'text', text: '7 plus 5 is 12.' }],
 			stop_reason: 'end_turn',
 			stop_sequence: null,
 			usage: { input_tokens: 4, cache_creation_input_tokens: 0, cache_read_input_tokens: 8, output_tokens: 6 },

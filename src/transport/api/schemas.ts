@@ -10,6 +10,8 @@ const msMax = 2_147_483_647;
 const tokensMax = 2_147_483_647;
 /** 2³² − 2: the largest that every engine takes. */
 export const seedMax = 4_294_967_294;
+/** The most tools of a request: clients with many servers of tools have hundreds. */
+export const toolsMax = 512;
 /** How deep a JSON schema may be nested. */
 export const jsonDepthMax = 64;
 
@@ -110,7 +112,7 @@ export const toolsSchema = Type.Array(
 		},
 		'A tool',
 	),
-	{ minItems: 1, maxItems: 128, description: 'What the model may call' },
+	{ minItems: 1, maxItems: toolsMax, description: 'What the model may call' },
 );
 
 export const toolChoiceSchema = Type.Union(

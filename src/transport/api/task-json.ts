@@ -50,7 +50,7 @@ export function taskJson(task: TaskView, clock: Clock) {
 		engine_version: task.engineVersion,
 		model_digest: task.modelDigest,
 		...(task.standing === null || task.state !== 'queued' ? {} : standingJson(standingNow(task.standing, clock.now()))),
-		max_tokens: request.maxTokens,
+		max_tokens: request.maxTokens ?? request.outputCap ?? null,
 		deadline_ms: request.deadlineMs,
 		seed: request.seed,
 		determinism: request.strict ? 'strict' : 'best_effort',

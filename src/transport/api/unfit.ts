@@ -29,5 +29,5 @@ export function textField(fields: Fields, name: string, at: string): string {
 
 /** A name of a type, as far as it may be repeated. */
 export function typeNamed(type: unknown): string {
-	return typeof type === 'string' && /^[a-z_]{1,64}$/.test(type) ? `of type ${type}` : 'of no known type';
+	return typeof type === 'string' && /^[a-z0-9_]{1,64}$/.test(type) ? `of type ${type}` : 'of no known type';
 }

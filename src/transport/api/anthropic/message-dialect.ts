@@ -68,7 +68,7 @@ export class MessageDialect extends BlockDialect {
 	protected start(out: ByteSink, { kind, index, id, name }: Block): void {
 		const empty =
 			kind === 'text'
-				? { type: 'text', text: '', citations: null }
+				? { type: 'text', text: '' }
 				: kind === 'reasoning'
 					? { type: 'thinking', thinking: '', signature: '' }
 					: { type: 'tool_use', id, name, input: {} };
@@ -139,7 +139,7 @@ function stopOf({ finish_reason: reason, stop_sequence: stopped }: Pick<EndJson,
 }
 
 function contentOf(segments: readonly Segment[], thinking: boolean): object[] {
-	const content: ({ type: 'text'; text: string; citations: null } | { type: 'thinking' | 'tool_use' })[] = [];
+	const content: ({ type: 'text'; text: string } | { type: 'thinking' | 'tool_use' })[] = [];
 	for (const segment of segments) {
 		const last = content.at(-1);
 		if (segment.kind === 'call') {
@@ -148,7 +148,7 @@ function contentOf(segments: readonly Segment[], thinking: boolean): object[] {
 		} else if (segment.kind === 'text') {
 			// On both sides of a thought that is not told.
 			if (last?.type === 'text') last.text += segment.text;
-			else content.push({ type: 'text', text: segment.text, citations: null });
+			else content.push({ type: 'text', text: segment.text });
 		} else if (thinking) content.push({ type: 'thinking', ...{ thinking: segment.text, signature: '' } });
 	}
 	return content;

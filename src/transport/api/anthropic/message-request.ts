@@ -2,11 +2,14 @@
  * From a checked body of the Anthropic paths to the body of a native task. Pure. Blocks of text that stand side by side become one text; what a block
  * would say that no model here is told is refused by its type.
  */
+import { checkerOf } from '../field-problems.ts';
 import { type Parsed, refused } from '../json-body.ts';
 import { extendedBody } from '../openai/chat-request.ts';
 import type { TaskBody } from '../schemas.ts';
+import { betweenTexts, turnsOf } from '../turns.ts';
 import { type Fields, fieldsOf, fitting, textField, typeNamed, Unfit } from '../unfit.ts';
-import type { CountTokensBody, MessageBody, MessagesBody } from './message-schemas.ts';
+import { type CountTokensBody, type MessageBody, type MessagesBody, toolSchema } from './message-schemas.ts';
+import { offeredTools, toolChanges } from './offered-tools.ts';
 
 export interface MessagesRequest {
 	readonly model: string;
@@ -18,8 +21,6 @@ export interface MessagesRequest {
 
 type NativeMessage = NonNullable<TaskBody['messages']>[number];
 
-/** Between blocks of a user's or of the system's text, each a text of its own. */
-const between = '\n\n';
 /** A line with a number that is new each time, for the bill: it would keep every prompt from the caches. */
 const billing = /^x-anthropic-billing-header:[^\n]*\n?/;
 
@@ -50,7 +51,10 @@ export function messagesRequest(body: MessagesBody): Parsed<MessagesRequest> {
 
 /** What decides on the prompt. */
 export function promptBody(body: MessagesBody | CountTokensBody): Parsed<TaskBody> {
-	const { tools = [], tool_choice: choice, output_config: output, thinking } = body;
+	const { tool_choice: choice, output_config: output, thinking } = body;
+	const offered = fitting(() => offeredTools(body.tools ?? [], body.messages, checkedTool));
+	if (!offered.ok) return offered;
+	const tools = offered.value;
 	if (tools.length === 0 && (choice?.type === 'any' || choice?.type === 'tool')) return refused('tool_choice is given without tools');
 	const format = output?.format ?? body.output_format;
 	const effort = output?.effort;
@@ -60,11 +64,19 @@ export function promptBody(body: MessagesBody | CountTokensBody): Parsed<TaskBod
 	};
 	return fitting(() => ({
 		...extendedBody(body.model, body.orchestratord),
-		messages: [...systemMessages(body.system), ...conversation(body.messages)],
+		messages: turnsOf([...systemMessages(body.system), ...conversation(body.messages)]),
 		...(tools.length === 0 ? {} : toolFields(tools, choice)),
 		...(Object.keys(templateArgs).length === 0 ? {} : { template_args: templateArgs }),
 		sampling: format === undefined || format === null ? {} : { json_schema: format.schema },
 	}));
+}
+
+const checkTool = checkerOf(toolSchema);
+
+function checkedTool(tool: unknown, at: string): NonNullable<MessagesBody['tools']>[number] {
+	const checked = checkTool(tool);
+	if (!checked.ok) throw new Unfit(`${at}: ${checked.failure.message}`);
+	return checked.value;
 }
 
 function toolFields(tools: NonNullable<MessagesBody['tools']>, choice: MessagesBody['tool_choice']): Partial<TaskBody> {
@@ -89,7 +101,7 @@ function systemMessages(system: MessagesBody['system']): NativeMessage[] {
 	const content = blocks
 		.map((text, index) => (index === 0 ? text.replace(billing, '') : text))
 		.filter((text) => text !== '')
-		.join(between);
+		.join(betweenTexts);
 	return content === '' ? [] : [{ role: 'system', content }];
 }
 
@@ -112,13 +124,14 @@ function userMessages(role: 'user' | 'system', blocks: readonly Fields[], messag
 	};
 	for (const [index, block] of blocks.entries()) {
 		const at = `messages[${message}].content[${index}]`;
+		if (toolChanges.has(block['type'])) continue;
 		if (block['type'] !== 'tool_result') {
-			run.push(partOf(block, at));
+			run.push(...partsOf(block, at));
 			continue;
 		}
 		flush();
 		const { content = '' } = block;
-		const parts = Array.isArray(content) ? content.map((part: unknown, each) => partOf(part, `${at}.content[${each}]`)) : null;
+		const parts = Array.isArray(content) ? content.flatMap((part: unknown, each) => partsOf(part, `${at}.content[${each}]`)) : null;
 		if (parts === null && typeof content !== 'string') throw new Unfit(`${at}.content is neither a text nor a list of blocks`);
 		messages.push({
 			role: 'tool',
@@ -149,21 +162,50 @@ function assistantMessage(blocks: readonly Fields[], message: number): NativeMes
 }
 
 function contentOf(parts: readonly Fields[]): NonNullable<NativeMessage['content']> {
-	if (parts.every(({ type }) => type === 'text')) return parts.map(({ text }) => text as string).join(between);
+	if (parts.every(({ type }) => type === 'text')) return parts.map(({ text }) => text as string).join(betweenTexts);
 	return parts as NonNullable<NativeMessage['content']>;
 }
 
-/** A text, or an image as the chat API of OpenAI has it; engines that take no images refuse it. */
-function partOf(block: unknown, at: string): Fields {
-	const { type, source } = fieldsOf(block);
-	if (type !== 'image') return { type: 'text', text: textOf(block, at) };
-	const from = fieldsOf(source);
-	const url =
-		from['type'] === 'base64'
-			? `data:${textField(from, 'media_type', `${at}.source`)};base64,${textField(from, 'data', `${at}.source`)}`
-			: null;
-	if (url === null && from['type'] !== 'url') throw new Unfit(`${at}.source is none that is known here: base64 or url`);
-	return { type: 'image_url', image_url: { url: url ?? textField(from, 'url', `${at}.source`) } };
+/** Texts, and images as the chat API of OpenAI has them; engines that take no images refuse them. */
+function partsOf(block: unknown, at: string): Fields[] {
+	const fields = fieldsOf(block);
+	switch (fields['type']) {
+		case 'image':
+			return [{ type: 'image_url', image_url: { url: imageUrl(fieldsOf(fields['source']), `${at}.source`) } }];
+		case 'tool_reference':
+			return [{ type: 'text', text: `The tool ${textField(fields, 'tool_name', at)} can be called from now on.` }];
+		case 'document':
+			return [titled(fields, ['title', 'context']), ...documentParts(fieldsOf(fields['source']), `${at}.source`)];
+		case 'search_result':
+			return [titled(fields, ['title', 'source']), ...listOf(fields['content'], at).flatMap((part) => partsOf(part, `${at}.content`))];
+		default:
+			return [{ type: 'text', text: textOf(fields, at) }];
+	}
+}
+
+function imageUrl(source: Fields, at: string): string {
+	if (source['type'] === 'url') return textField(source, 'url', at);
+	if (source['type'] !== 'base64') throw new Unfit(`${at} is none that is known here: base64 or url`);
+	return `data:${textField(source, 'media_type', at)};base64,${textField(source, 'data', at)}`;
+}
+
+/** What it is called, in a line. */
+function titled(fields: Fields, names: readonly string[]): Fields {
+	const words = names.map((name) => fields[name]).filter((word) => typeof word === 'string' && word !== '');
+	return { type: 'text', text: words.length === 0 ? 'Document:' : `Document (${words.join(', ')}):` };
+}
+
+function documentParts(source: Fields, at: string): Fields[] {
+	if (source['type'] === 'text') return [{ type: 'text', text: textField(source, 'data', at) }];
+	if (source['type'] !== 'content')
+		throw new Unfit(`${at} is ${typeNamed(source['type'])}; documents are told as text or content, for nobody here reads files`);
+	const { content } = source;
+	return typeof content === 'string' ? [{ type: 'text', text: content }] : listOf(content, at).flatMap((part) => partsOf(part, at));
+}
+
+function listOf(value: unknown, at: string): readonly unknown[] {
+	if (!Array.isArray(value)) throw new Unfit(`${at}.content is no list of blocks`);
+	return value;
 }
 
 function textOf(block: unknown, at: string): string {
@@ -171,6 +213,6 @@ function textOf(block: unknown, at: string): string {
 	const { type } = fields;
 	if (type === 'text') return textField(fields, 'text', at);
 	throw new Unfit(
-		`${at} is a block ${typeNamed(type)}; models here are told text, images where they take them, and calls and results of tools`,
+		`${at} is a block ${typeNamed(type)}; models here are told text, documents as text, images where they take them, and calls and results of tools`,
 	);
 }

@@ -4,7 +4,7 @@
  */
 import { type Static, Type } from '@sinclair/typebox';
 import { extensionSchema, ignored } from '../openai/chat-schemas.ts';
-import { jsonSchemaObject, oneOf, strict, taskBodySchema, toolName } from '../schemas.ts';
+import { jsonSchemaObject, oneOf, strict, taskBodySchema, toolName, toolsMax } from '../schemas.ts';
 
 const task = taskBodySchema.properties;
 const said = Type.String({ secret: true, allowed: 'a text' });
@@ -28,7 +28,7 @@ const message = strict(
 	{ secret: true },
 );
 
-const tool = Type.Object(
+export const toolSchema = Type.Object(
 	{
 		type: Type.Optional(
 			Type.Union([Type.Literal('custom'), Type.Null()], { allowed: 'custom: tools that Anthropic runs or defines are not known here' }),
@@ -38,7 +38,10 @@ const tool = Type.Object(
 		input_schema: jsonSchemaObject('JSON Schema of its input'),
 		strict: Type.Optional(Type.Union([Type.Boolean(), Type.Null()], { allowed: 'true, false or null' })),
 	},
-	{ additionalProperties: true, description: 'A tool of the client' },
+	{
+		additionalProperties: true,
+		description: 'A tool of the client. Those that Anthropic runs (web_search_…, code_execution_…) are left out where there are others',
+	},
 );
 
 const toolChoice = Type.Union(
@@ -94,7 +97,7 @@ const prompt = {
 			allowed: 'a text or a list of blocks of type text',
 		}),
 	),
-	tools: Type.Optional(Type.Array(tool, { maxItems: 128, description: 'What the model may call' })),
+	tools: Type.Optional(Type.Array(toolSchema, { maxItems: toolsMax, description: 'What the model may call' })),
 	tool_choice: Type.Optional(toolChoice),
 	thinking: Type.Optional(thinking),
 	output_config: Type.Optional(
@@ -105,6 +108,7 @@ const prompt = {
 						allowed: 'low, medium, high, xhigh, max or null',
 					}),
 				),
+				task_budget: ignored('What the model is to make of a whole task'),
 				format: Type.Optional(Type.Union([format, Type.Null()], { secret: true, allowed: '{"type": "json_schema", "schema": …} or null' })),
 			},
 			'How the answer is to be',
@@ -127,7 +131,11 @@ const prompt = {
 export const messagesBodySchema = strict(
 	{
 		...prompt,
-		max_tokens: Type.Integer({ minimum: 1, maximum: 2_147_483_647, description: 'Most tokens of the answer' }),
+		max_tokens: Type.Integer({
+			minimum: 1,
+			maximum: 2_147_483_647,
+			description: 'Most tokens of the answer; fewer, where the pool or the context has room for fewer',
+		}),
 		stop_sequences: Type.Optional(
 			Type.Array(Type.String({ minLength: 1, maxLength: 1024, secret: true, allowed: 'a text of 1 to 1024 characters' }), {
 				maxItems: 32,
@@ -165,7 +173,7 @@ export const messageAnswerSchema = Type.Object({
 	model: text,
 	content: Type.Array(
 		Type.Union([
-			Type.Object({ type: oneOf(['text'], 'What it is'), text, citations: Type.Null() }),
+			Type.Object({ type: oneOf(['text'], 'What it is'), text }),
 			Type.Object({ type: oneOf(['thinking'], 'What it is'), thinking: text, signature: text }),
 			Type.Object({
 				type: oneOf(['tool_use'], 'What it is'),

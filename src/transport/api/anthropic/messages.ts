@@ -15,6 +15,7 @@ import { watchersFull } from '../events.ts';
 import { checkerOf } from '../field-problems.ts';
 import { foreignHandler, nativeRequest, withoutNulls } from '../foreign-body.ts';
 import { askFrom, type FrontParts, unanswered } from '../front-parts.ts';
+import { withoutHosted } from '../hosted-tools.ts';
 import { parseJsonBody } from '../json-body.ts';
 import { problemOf } from '../openai/completions.ts';
 import { whenEnded } from '../task-group.ts';
@@ -25,13 +26,16 @@ import { messagesRequest, promptBody } from './message-request.ts';
 import { countTokensBodySchema, messagesBodySchema } from './message-schemas.ts';
 
 const countMs = 10_000;
+/** Tools that Anthropic runs. Those that it defines and a client runs (bash, text_editor, memory) are none of them. */
+const hosted = /^(?:web_search|web_fetch|code_execution|tool_search_tool|advisor|mcp_toolset)(?:_|$)/;
 const checkMessages = checkerOf(messagesBodySchema);
 const checkCount = checkerOf(countTokensBodySchema);
 
 export function messagesHandler(parts: FrontParts): Handler {
 	return foreignHandler(parts, {
 		read(json) {
-			const checked = checkMessages(json);
+			const own = withoutHosted(json, hosted);
+			const checked = own.ok ? checkMessages(own.value) : own;
 			return checked.ok ? messagesRequest(checked.value) : checked;
 		},
 		tasks(exchange, { body, stream }) {
@@ -39,8 +43,10 @@ export function messagesHandler(parts: FrontParts): Handler {
 			if (crowded !== null) return { ok: false, failure: crowded };
 			const task = nativeRequest(parts, exchange, body);
 			if (!task.ok) return task;
-			const { bodyHash } = task.value;
-			return { ok: true, value: [{ ...task.value, bodyHash: bodyHash === '' ? '' : `${bodyHash} messages` }] };
+			const { bodyHash, maxTokens } = task.value;
+			// Clients must name a number, and name the largest that a model of Anthropic's can make.
+			const most = maxTokens === null ? {} : { maxTokens: null, outputCap: maxTokens };
+			return { ok: true, value: [{ ...task.value, ...most, bodyHash: bodyHash === '' ? '' : `${bodyHash} messages` }] };
 		},
 		answer(exchange, request, [task], arrivedAt) {
 			answer(parts, exchange, { request, task: task as TaskView, arrivedAt, now: () => parts.clock.now() });
@@ -72,7 +78,8 @@ export function countTokensHandler(parts: FrontParts): Handler {
 function count(parts: FrontParts, exchange: Exchange, bytes: Buffer): void {
 	const json = parseJsonBody(bytes);
 	if (!json.ok) return exchange.fail(json.failure);
-	const body = checkCount(withoutNulls(json.value));
+	const own = withoutHosted(withoutNulls(json.value), hosted);
+	const body = own.ok ? checkCount(own.value) : own;
 	if (!body.ok) return exchange.fail(body.failure);
 	const native = promptBody(body.value);
 	if (!native.ok) return exchange.fail(native.failure);

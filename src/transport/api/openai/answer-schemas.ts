@@ -106,7 +106,22 @@ export const modelSchema = Type.Object({
 		alias_of: Type.Array(text),
 	}),
 });
-export const modelListSchema = Type.Object({ object: oneOf(['list'], 'What it is'), data: Type.Array(modelSchema) });
+const anthropicModel = Type.Object(
+	{
+		type: oneOf(['model'], 'What it is'),
+		id: text,
+		display_name: text,
+		created_at: text,
+		max_input_tokens: nullable(count),
+		max_tokens: count,
+	},
+	{ additionalProperties: true, description: 'For clients that send anthropic-version' },
+);
+export const eitherModelSchema = Type.Union([modelSchema, anthropicModel]);
+export const modelListSchema = Type.Union([
+	Type.Object({ object: oneOf(['list'], 'What it is'), data: Type.Array(modelSchema) }),
+	Type.Object({ data: Type.Array(anthropicModel), has_more: Type.Boolean(), first_id: nullable(text), last_id: nullable(text) }),
+]);
 
 export const openaiErrorSchema = Type.Object({
 	error: Type.Object({

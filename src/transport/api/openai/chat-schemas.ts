@@ -15,6 +15,7 @@ import {
 	templateArgsSchema,
 	toolCallFields,
 	toolChoiceSchema,
+	toolsMax,
 	toolsSchema,
 } from '../schemas.ts';
 
@@ -138,7 +139,7 @@ export const chatBodySchema = strict(
 		...sampled,
 		messages: Type.Array(chatMessage, { minItems: 1, maxItems: 4096, secret: true, description: 'Conversation to be completed' }),
 		max_completion_tokens: tokens('Most tokens of the answer'),
-		tools: Type.Optional(Type.Array(toolsSchema.items, { maxItems: 128, description: 'What the model may call' })),
+		tools: Type.Optional(Type.Array(toolsSchema.items, { maxItems: toolsMax, description: 'What the model may call' })),
 		tool_choice: Type.Optional(toolChoiceSchema),
 		parallel_tool_calls: Type.Optional(Type.Boolean({ default: true, description: 'Whether several tools may be called at once' })),
 		response_format: Type.Optional(
@@ -178,7 +179,7 @@ export const chatBodySchema = strict(
 		reasoning_effort: Type.Optional(oneOf(['none', 'minimal', 'low', 'medium', 'high', 'xhigh'], "Given to the model's chat template")),
 		chat_template_kwargs: Type.Optional(templateArgsSchema),
 		modalities: Type.Optional(Type.Array(Type.Literal('text', { allowed: '"text"' }), { maxItems: 1, description: 'Only ["text"]' })),
-		verbosity: Type.Optional(oneOf(['medium'], 'Only medium: models here are not told')),
+		verbosity: Type.Optional(oneOf(['low', 'medium', 'high'], 'A hint: models here are not told')),
 		prediction: ignored('What the answer may be like'),
 	},
 	'A chat, in the shape of OpenAI',

@@ -1,7 +1,11 @@
-/** `GET /v1/models` and `GET /v1/models/{id}`: the models and aliases of the pools, as they are now, in the shape of OpenAI. On the front thread. */
+/**
+ * `GET /v1/models` and `GET /v1/models/{id}`: the models and aliases of the pools, as they are now, in the shape of OpenAI, or of Anthropic for clients
+ * that send `anthropic-version`: both APIs have the path. On the front thread.
+ */
 import { failure } from '../../../actors/serving/failure.ts';
 import type { PoolView } from '../../../actors/serving/messages.ts';
 import type { Handler } from '../../http/application.ts';
+import type { Exchange } from '../../http/exchange.ts';
 import { httpStatus } from '../errors.ts';
 import { shown } from '../field-problems.ts';
 import type { FrontParts } from '../front-parts.ts';
@@ -9,7 +13,9 @@ import { takesTasks } from '../pools.ts';
 
 export function listModelsHandler(parts: FrontParts): Handler {
 	return (exchange) => {
-		exchange.json(httpStatus.ok, { object: 'list', data: modelsOf(parts) });
+		const models = modelsOf(parts);
+		if (isAnthropic(exchange)) exchange.json(httpStatus.ok, anthropicPage(models, new URLSearchParams(exchange.request.query)));
+		else exchange.json(httpStatus.ok, { object: 'list', data: models });
 		return null;
 	};
 }
@@ -20,9 +26,13 @@ export function getModelHandler(parts: FrontParts): Handler {
 		const id = owner === undefined ? name : `${owner}/${name}`;
 		const model = modelsOf(parts).find((each) => each.id === id);
 		if (model === undefined) exchange.fail(failure('NOT_FOUND', `there is no model ${shown(id)}; /v1/models lists them`));
-		else exchange.json(httpStatus.ok, model);
+		else exchange.json(httpStatus.ok, isAnthropic(exchange) ? anthropicModel(model) : model);
 		return null;
 	};
+}
+
+function isAnthropic({ request }: Exchange): boolean {
+	return request.header('anthropic-version') !== undefined;
 }
 
 function modelsOf(parts: FrontParts) {
@@ -58,3 +68,40 @@ function modelJson(id: string, pools: readonly PoolView[], created: number) {
 function unique(values: readonly string[]): string[] {
 	return [...new Set(values)].sort();
 }
+
+type Model = ReturnType<typeof modelJson>;
+
+/** Nothing is known of what it will be. */
+function anthropicModel({ id, created, orchestratord }: Model) {
+	return {
+		type: 'model',
+		id,
+		display_name: id,
+		created_at: new Date(created * 1000).toISOString(),
+		max_input_tokens: orchestratord.context_length,
+		max_tokens: orchestratord.max_tokens_out,
+		capabilities: null,
+		lifecycle: 'active',
+		line: null,
+		deprecated_at: null,
+		retires_at: null,
+		orchestratord,
+	};
+}
+
+/** Behind `after_id`, or before `before_id`, no more than `limit`. */
+function anthropicPage(models: readonly Model[], query: URLSearchParams) {
+	const limit = Math.min(pageMax, Math.max(1, Number.parseInt(query.get('limit') ?? '', 10) || pageDefault));
+	const [after, before] = ['after_id', 'before_id'].map((name) => models.findIndex(({ id }) => id === query.get(name)));
+	const rest = before !== undefined && before >= 0 ? models.slice(0, before) : models.slice((after ?? -1) + 1);
+	const page = before !== undefined && before >= 0 ? rest.slice(-limit) : rest.slice(0, limit);
+	return {
+		data: page.map(anthropicModel),
+		has_more: page.length < rest.length,
+		first_id: page[0]?.id ?? null,
+		last_id: page.at(-1)?.id ?? null,
+	};
+}
+
+const pageDefault = 20;
+const pageMax = 1000;

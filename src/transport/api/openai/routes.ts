@@ -21,7 +21,7 @@ export function openaiRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 		method: 'GET',
 		path,
 		handler: getModelHandler(parts),
-		doc: { summary: 'A model or an alias', success: 'ok', answer: answers.modelSchema, failures: ['NOT_FOUND'] },
+		doc: { summary: 'A model or an alias', success: 'ok', answer: answers.eitherModelSchema, failures: ['NOT_FOUND'] },
 	});
 	return [
 		generating(

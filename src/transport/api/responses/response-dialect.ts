@@ -11,7 +11,8 @@ import { answerOf, type Segment } from '../answer.ts';
 import { type Block, BlockDialect } from '../block-dialect.ts';
 import { timingComments } from '../openai/answer-context.ts';
 import { type ItemStatus, itemId, outputItem, outputPart } from './response-items.ts';
-import { type Recipe, type ResponseStatus, responseAt } from './response-json.ts';
+import { knownTools, type Recipe, type ResponseStatus, responseAt } from './response-json.ts';
+import { inputOf, isCustom, type ToolTable } from './response-tools.ts';
 
 export interface ResponseContext {
 	readonly recipe: Recipe;
@@ -28,6 +29,7 @@ export class ResponseDialect extends BlockDialect {
 	readonly farewell = '';
 	readonly unmerged = true;
 	readonly #context: ResponseContext;
+	readonly #known: ToolTable['known'];
 	#sequence = 0;
 	/** Where a piece of text begins that is not told; −1: it is. */
 	#silentFrom = -1;
@@ -35,6 +37,7 @@ export class ResponseDialect extends BlockDialect {
 	constructor(context: ResponseContext) {
 		super();
 		this.#context = context;
+		this.#known = knownTools(context.recipe.echo);
 	}
 
 	open(out: ByteSink): void {
@@ -63,10 +66,11 @@ export class ResponseDialect extends BlockDialect {
 		if (segment.kind !== 'call') this.#tell(out, 'response.content_part.added', { ...this.#at(kind, index), part: outputPart(segment) });
 	}
 
-	protected delta(out: ByteSink, { kind, index }: Block, delta: string): void {
+	protected delta(out: ByteSink, { kind, index, name }: Block, delta: string): void {
 		if (kind === 'text') this.#tell(out, 'response.output_text.delta', { ...this.#at(kind, index), delta, logprobs: [] });
 		else if (kind === 'reasoning') this.#tell(out, 'response.reasoning_text.delta', { ...this.#at(kind, index), delta });
-		else this.#tell(out, 'response.function_call_arguments.delta', { item_id: this.#id(kind, index), output_index: index, delta });
+		else if (!isCustom(name, this.#known))
+			this.#tell(out, 'response.function_call_arguments.delta', { item_id: this.#id(kind, index), output_index: index, delta });
 	}
 
 	protected stop(out: ByteSink, { kind, index }: Block): void {
@@ -74,9 +78,16 @@ export class ResponseDialect extends BlockDialect {
 		const segment = answerOf(this.#context.task.log).segments[index];
 		if (segment === undefined) return;
 		if (segment.kind === 'call') {
-			const { name, arguments: given } = segment;
 			const item = { item_id: this.#id(kind, index), output_index: index };
-			this.#tell(out, 'response.function_call_arguments.done', { ...item, name, arguments: given });
+			if (isCustom(segment.name, this.#known)) {
+				// The text is an argument: it is known once the arguments are whole.
+				const input = inputOf(segment.arguments);
+				this.#tell(out, 'response.custom_tool_call_input.delta', { ...item, delta: input });
+				this.#tell(out, 'response.custom_tool_call_input.done', { ...item, input });
+			} else {
+				const name = this.#known.get(segment.name)?.name ?? segment.name;
+				this.#tell(out, 'response.function_call_arguments.done', { ...item, name, arguments: segment.arguments });
+			}
 		} else {
 			const { text } = segment;
 			if (kind === 'text') this.#tell(out, 'response.output_text.done', { ...this.#at(kind, index), text, logprobs: [] });
@@ -125,7 +136,7 @@ export class ResponseDialect extends BlockDialect {
 	}
 
 	#item(segment: Segment, index: number, status: ItemStatus): object {
-		return outputItem(segment, index, this.#context.task.request.taskId, status);
+		return outputItem(segment, index, this.#context.task.request.taskId, status, this.#known);
 	}
 
 	#at(kind: Segment['kind'], index: number): object {

@@ -3,6 +3,8 @@ import type { Segment } from '../answer.ts';
 import type { TaskBody } from '../schemas.ts';
 import { type Fields, fieldsOf, textField, typeNamed, Unfit } from '../unfit.ts';
 
+import { callItem, callOf, type ToolTable } from './response-tools.ts';
+
 type NativeMessage = NonNullable<TaskBody['messages']>[number];
 export type ItemStatus = 'in_progress' | 'completed' | 'incomplete';
 
@@ -33,17 +35,16 @@ export function messagesOf(items: readonly Fields[]): NativeMessage[] {
 			case 'message':
 				messages.push(messageOf(item, at));
 				break;
-			case 'function_call': {
-				const call = {
-					id: textField(item, 'call_id', at),
-					function: { name: textField(item, 'name', at), arguments: textField(item, 'arguments', at) },
-				};
+			case 'function_call':
+			case 'custom_tool_call': {
+				const call = callOf(item, at);
 				const last = messages.at(-1);
 				if (last?.role === 'assistant') messages[messages.length - 1] = { ...last, tool_calls: [...(last.tool_calls ?? []), call] };
 				else messages.push({ role: 'assistant', content: '', tool_calls: [call] });
 				break;
 			}
-			case 'function_call_output': {
+			case 'function_call_output':
+			case 'custom_tool_call_output': {
 				const { output } = item;
 				const content = typeof output === 'string' ? output : contentOf(output, `${at}.output`);
 				messages.push({ role: 'tool', content, tool_call_id: textField(item, 'call_id', at) });
@@ -54,7 +55,7 @@ export function messagesOf(items: readonly Fields[]): NativeMessage[] {
 				break;
 			default:
 				throw new Unfit(
-					`${at} is an item ${typeNamed(item['type'])}; known are message, function_call, function_call_output and reasoning`,
+					`${at} is an item ${typeNamed(item['type'])}; known are message, function_call and custom_tool_call with their outputs, and reasoning`,
 				);
 		}
 	}
@@ -94,12 +95,9 @@ export function itemId({ kind }: Pick<Segment, 'kind'>, index: number, taskId: s
 }
 
 /** A segment as an item of the output. `in_progress`: before anything of it is said. */
-export function outputItem(segment: Segment, index: number, taskId: string, status: ItemStatus): Fields {
+export function outputItem(segment: Segment, index: number, taskId: string, status: ItemStatus, known: ToolTable['known']): Fields {
 	const id = itemId(segment, index, taskId);
-	if (segment.kind === 'call') {
-		const { id: callId, name, arguments: given } = segment;
-		return { id, type: 'function_call', status, call_id: callId, name, arguments: given };
-	}
+	if (segment.kind === 'call') return callItem(segment, id, status, known);
 	const content = status === 'in_progress' ? [] : [outputPart(segment)];
 	if (segment.kind === 'text') return { id, type: 'message', status, role: 'assistant', content };
 	return { id, type: 'reasoning', status, summary: [], content };
@@ -110,8 +108,8 @@ export function outputPart({ kind, text }: Extract<Segment, { readonly kind: 'te
 }
 
 /** What an ended task has said. `cut`: its last item is not whole. */
-export function outputItems(segments: readonly Segment[], taskId: string, cut: boolean): readonly Fields[] {
+export function outputItems(segments: readonly Segment[], taskId: string, cut: boolean, known: ToolTable['known']): readonly Fields[] {
 	return segments.map((segment, index) =>
-		outputItem(segment, index, taskId, cut && index === segments.length - 1 ? 'incomplete' : 'completed'),
+		outputItem(segment, index, taskId, cut && index === segments.length - 1 ? 'incomplete' : 'completed', known),
 	);
 }

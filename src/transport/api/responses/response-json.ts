@@ -5,6 +5,7 @@ import type { Clock } from '../../clock.ts';
 import { answerOf } from '../answer.ts';
 import type { Fields } from '../unfit.ts';
 import { outputItems } from './response-items.ts';
+import { type ToolTable, toolTable } from './response-tools.ts';
 import type { ResponsesBody } from './responses-schemas.ts';
 
 /** What a response is told with, beside its task. */
@@ -90,15 +91,20 @@ export function responseAt(
 		error: status === 'failed' && problem !== null ? { code: problem.code, message: problem.message } : null,
 		incomplete_details: status === 'incomplete' ? { reason: 'max_output_tokens' } : null,
 		...echo,
-		...(ended ? outcome(task, status) : { output: [], usage: null }),
+		...(ended ? outcome(task, status, knownTools(echo)) : { output: [], usage: null }),
 	};
 }
 
-function outcome(task: TaskView, status: ResponseStatus): object {
+/** Of a recipe's `echo`. */
+export function knownTools({ tools }: Fields): ToolTable['known'] {
+	return toolTable(Array.isArray(tools) ? tools : []).known;
+}
+
+function outcome(task: TaskView, status: ResponseStatus, known: ToolTable['known']): object {
 	const { segments, reasoningTokens } = answerOf(task.log);
 	const { tokensIn, tokensOut, tokensCached } = task;
 	return {
-		output: outputItems(segments, task.request.taskId, status !== 'completed'),
+		output: outputItems(segments, task.request.taskId, status !== 'completed', known),
 		usage: {
 			input_tokens: tokensIn,
 			input_tokens_details: { cached_tokens: Math.min(tokensCached ?? 0, tokensIn) },

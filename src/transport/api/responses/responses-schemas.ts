@@ -5,7 +5,7 @@
 import { type Static, Type } from '@sinclair/typebox';
 import { extensionSchema, ignored } from '../openai/chat-schemas.ts';
 import type { QueryFields } from '../query.ts';
-import { jsonSchemaObject, oneOf, strict, taskBodySchema, toolName } from '../schemas.ts';
+import { jsonSchemaObject, oneOf, strict, taskBodySchema, toolName, toolsMax } from '../schemas.ts';
 
 const task = taskBodySchema.properties;
 const said = Type.String({ secret: true, allowed: 'a text' });
@@ -15,18 +15,35 @@ const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T,
 /** What a type of item has beside its type is looked at where it is read. */
 const item = Type.Object(
 	{ type: Type.Optional(Type.String({ minLength: 1, maxLength: 64 })) },
-	{ additionalProperties: true, secret: true, description: 'message, function_call, function_call_output, reasoning' },
+	{
+		additionalProperties: true,
+		secret: true,
+		description: 'message, function_call, function_call_output, custom_tool_call, custom_tool_call_output, reasoning',
+	},
 );
 
-const functionTool = Type.Object(
+const functionFields = {
+	name: toolName('What it is called by'),
+	description: Type.Optional(nullable(said, 'a text')),
+	parameters: Type.Optional(nullable(jsonSchemaObject('JSON Schema of the arguments of a function'), 'a JSON Schema')),
+	strict: Type.Optional(Type.Union([Type.Boolean(), Type.Null()], { allowed: 'true, false or null' })),
+	format: Type.Optional(Type.Object({}, { additionalProperties: true, secret: true, description: 'Of a custom tool: told to the model' })),
+};
+const tool = Type.Object(
 	{
-		type: oneOf(['function'], 'Only functions of the client: nothing is searched or run here'),
-		name: toolName('What it is called by'),
-		description: Type.Optional(nullable(said, 'a text')),
-		parameters: Type.Optional(nullable(jsonSchemaObject('JSON Schema of its arguments'), 'a JSON Schema')),
-		strict: Type.Optional(Type.Union([Type.Boolean(), Type.Null()], { allowed: 'true, false or null' })),
+		type: oneOf(['function', 'custom', 'namespace'], 'Tools of the client; those that OpenAI runs are left out where there are others'),
+		...functionFields,
+		tools: Type.Optional(
+			Type.Array(
+				Type.Object(
+					{ type: oneOf(['function', 'custom'], 'What it is'), ...functionFields },
+					{ additionalProperties: true, description: 'A tool of the namespace' },
+				),
+				{ maxItems: toolsMax, description: 'Of a namespace' },
+			),
+		),
 	},
-	{ additionalProperties: true, description: 'A function of the client' },
+	{ additionalProperties: true, description: 'A function, a tool whose input is a text (`custom`), or a `namespace` of them' },
 );
 
 const format = Type.Union(
@@ -60,12 +77,12 @@ export const responsesBodySchema = strict(
 		previous_response_id: Type.Optional(
 			Type.String({ pattern: responseIdShape.source, description: 'What was said there goes before', allowed: 'the id of a response' }),
 		),
-		tools: Type.Optional(Type.Array(functionTool, { maxItems: 128, description: 'What the model may call' })),
+		tools: Type.Optional(Type.Array(tool, { maxItems: toolsMax, description: 'What the model may call' })),
 		tool_choice: Type.Optional(
 			Type.Union(
 				[
 					oneOf(['auto', 'none', 'required'], 'Whether one is called'),
-					strict({ type: oneOf(['function'], 'What it is'), name: toolName('Which') }, 'That function'),
+					strict({ type: oneOf(['function', 'custom'], 'What it is'), name: toolName('Which') }, 'That tool'),
 				],
 				{ description: 'Whether a tool is called', allowed: 'auto, none, required, or {"type": "function", "name": …}' },
 			),

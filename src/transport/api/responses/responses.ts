@@ -14,17 +14,20 @@ import { watchersFull } from '../events.ts';
 import { checkerOf } from '../field-problems.ts';
 import { foreignHandler, nativeRequest } from '../foreign-body.ts';
 import type { FrontParts } from '../front-parts.ts';
+import { withoutHosted } from '../hosted-tools.ts';
 import { type Parsed, refused } from '../json-body.ts';
 import { extendedBody } from '../openai/chat-request.ts';
 import { problemOf } from '../openai/completions.ts';
 import type { TaskBody } from '../schemas.ts';
 import { whenEnded } from '../task-group.ts';
 import { taskIdHeader, timingHeaders } from '../task-timing.ts';
+import { turnsOf } from '../turns.ts';
 import { type Fields, fitting } from '../unfit.ts';
 import { type ResponseContext, ResponseDialect } from './response-dialect.ts';
 import { messagesOf, storedItems } from './response-items.ts';
 import { type Recipe, recipeOf, responseJson } from './response-json.ts';
 import { ShelfNote } from './response-shelf.ts';
+import { toolTable } from './response-tools.ts';
 import { type ResponsesBody, responsesBodySchema } from './responses-schemas.ts';
 import { findResponse, outputOf } from './stored-responses.ts';
 
@@ -35,11 +38,14 @@ interface ResponseRequest {
 }
 
 const checkBody = checkerOf(responsesBodySchema);
+/** Tools that OpenAI runs. Those that it defines and a client runs (computer, shell, apply_patch) are none of them. */
+const hosted = /^(?:web_search|file_search|code_interpreter|image_generation|mcp|tool_search)(?:_|$)/;
 
 export function createResponseHandler(parts: FrontParts): Handler {
 	return foreignHandler<ResponseRequest>(parts, {
 		read(json) {
-			const checked = checkBody(json);
+			const own = withoutHosted(json, hosted);
+			const checked = own.ok ? checkBody(own.value) : own;
 			if (!checked.ok) return checked;
 			const { background, store, tools, tool_choice: choice } = checked.value;
 			if (background === true && store === false) return refused('background is true and store is false; what runs by itself is kept');
@@ -54,7 +60,7 @@ export function createResponseHandler(parts: FrontParts): Handler {
 				if (!found.ok) return use(found);
 				const { recipe, task } = found.value;
 				if (!task.log.ended) return use(refused('previous_response_id is that of a response that has not ended yet'));
-				use({ ok: true, value: { ...request, before: [...recipe.items, ...outputOf(task)] } });
+				use({ ok: true, value: { ...request, before: [...recipe.items, ...outputOf(found.value)] } });
 			});
 		},
 		tasks(exchange, request) {
@@ -111,14 +117,15 @@ function nativeBody(body: ResponsesBody, items: readonly Fields[]): TaskBody {
 	} = body;
 	const system = instructions === undefined || instructions === '' ? [] : [{ role: 'system' as const, content: instructions }];
 	const effort = reasoning?.effort;
+	const { native } = toolTable(tools);
 	const format = text?.format;
 	return {
 		...extendedBody(body.model, body.orchestratord),
 		...(body.background === true ? { on_disconnect: 'detach' } : {}),
-		messages: [...system, ...messagesOf(items)],
+		messages: turnsOf([...system, ...messagesOf(items)]),
 		...(maxTokens === undefined ? {} : { max_tokens: maxTokens }),
-		...(tools.length === 0 ? {} : { tools: tools.map(toolOf) }),
-		...(tools.length === 0 || choice === undefined ? {} : { tool_choice: choiceOf(choice) }),
+		...(native.length === 0 ? {} : { tools: [...native] }),
+		...(native.length === 0 || choice === undefined ? {} : { tool_choice: choiceOf(choice) }),
 		...(parallel === undefined ? {} : { parallel_tool_calls: parallel }),
 		...(effort === undefined || effort === null ? {} : { template_args: { reasoning_effort: effort } }),
 		sampling: {
@@ -127,23 +134,6 @@ function nativeBody(body: ResponsesBody, items: readonly Fields[]): TaskBody {
 			top_k: 0,
 			...(format?.type === 'json_object' ? { json_object: true } : {}),
 			...(format?.type === 'json_schema' ? { json_schema: format.schema } : {}),
-		},
-	};
-}
-
-function toolOf({
-	name,
-	description,
-	parameters,
-	strict,
-}: NonNullable<ResponsesBody['tools']>[number]): NonNullable<TaskBody['tools']>[number] {
-	return {
-		type: 'function',
-		function: {
-			name,
-			...(typeof description === 'string' ? { description } : {}),
-			...(typeof parameters === 'object' && parameters !== null ? { parameters } : {}),
-			...(strict === undefined ? {} : { strict }),
 		},
 	};
 }

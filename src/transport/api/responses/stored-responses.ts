@@ -15,7 +15,7 @@ import { findTask } from '../task-lookup.ts';
 import { cancelTask } from '../tasks.ts';
 import type { Fields } from '../unfit.ts';
 import { outputItems } from './response-items.ts';
-import { type Recipe, responseId, responseJson, statusOf } from './response-json.ts';
+import { knownTools, type Recipe, responseId, responseJson, statusOf } from './response-json.ts';
 import { inputItemsQuery, responseIdShape, retrieveQuery } from './responses-schemas.ts';
 
 export interface StoredResponse {
@@ -42,8 +42,8 @@ export function findResponse(parts: FrontParts, principal: Principal, id: string
 }
 
 /** What a response that has ended has said, as items. */
-export function outputOf(task: TaskView): readonly Fields[] {
-	return outputItems(answerOf(task.log).segments, task.request.taskId, statusOf(task) !== 'completed');
+export function outputOf({ task, recipe }: StoredResponse): readonly Fields[] {
+	return outputItems(answerOf(task.log).segments, task.request.taskId, statusOf(task) !== 'completed', knownTools(recipe.echo));
 }
 
 /** `stream`: told of the response from an event on. */
