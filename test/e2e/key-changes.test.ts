@@ -29,18 +29,17 @@ const key = (name: Name, more: object = {}): object => ({
 	tenant: name,
 	...more,
 });
-const pools = [
-	{
-		id: 'demo',
-		engine: 'scripted',
-		model: 'scripted:demo',
-		slots: 8,
-		price: { per_1k_tokens_in: 0, per_1k_tokens_out: 1_000 },
-		scripted: { prefill_tokens_per_s: 1e6, decode_tokens_per_s: 100, tokens: 200 },
-	},
-];
+const pool = (id: string, tokensPerS: number): object => ({
+	id,
+	engine: 'scripted',
+	model: `scripted:${id}`,
+	slots: 8,
+	price: { per_1k_tokens_in: 0, per_1k_tokens_out: 1_000 },
+	scripted: { prefill_tokens_per_s: 1e6, decode_tokens_per_s: tokensPerS, tokens: 200 },
+});
+const pools = [pool('demo', 100), pool('slow', 8)];
 const boss = key('boss', { roles: ['operator'] });
-const task = (maxTokens?: number): Json => ({ model_ref: 'scripted:demo', prompt: planted('prompt'), max_tokens: maxTokens });
+const task = (maxTokens?: number, of = 'demo'): Json => ({ model_ref: `scripted:${of}`, prompt: planted('prompt'), max_tokens: maxTokens });
 
 describe('keys that are changed while the daemon runs', () => {
 	let daemon: Daemon;
@@ -140,10 +139,10 @@ describe('budgets of keys', () => {
 	};
 
 	it('in money cut an answer where they end, over all fronts, and are told in headers', async () => {
-		const first = await postJson(daemon.url, '/v2/tasks', task(20), { ...as('poor'), connection: 'close' });
+		const first = await postJson(daemon.url, '/v2/tasks', task(20, 'slow'), { ...as('poor'), connection: 'close' });
 		assert.deepEqual([first.status, first.headers.get('x-budget-cost-remaining')], [202, '10']);
 		const { task_id: id } = (await first.json()) as Accepted;
-		const second = await postJson(daemon.url, '/v2/tasks', task(), { ...as('poor'), connection: 'close' });
+		const second = await postJson(daemon.url, '/v2/tasks', task(undefined, 'slow'), { ...as('poor'), connection: 'close' });
 		assert.deepEqual([second.status, second.headers.get('x-budget-cost-remaining')], [202, '0']);
 		assert.deepEqual(await refusalOf('poor'), [429, 'ADMISSION_REJECT', 'budget.cost']);
 		// What is cancelled has used what it had made.
@@ -154,6 +153,7 @@ describe('budgets of keys', () => {
 			(await (await fetch(`${daemon.url}/v2/tasks/${of}/result`, { headers: as('poor') })).json()) as Json;
 		const [cut, canceled] = [await result(other), await result(id)];
 		assert.deepEqual([cut['tokens_out'], cut['finish_reason']], [10, 'length']);
+		assert.equal(canceled['finish_reason'], 'canceled');
 		const left = 30 - 10 - Number(canceled['tokens_out']);
 		let told: string | null = null;
 		for (let looks = 0; looks < 100 && told !== String(left - 1); looks += 1) {

@@ -317,6 +317,29 @@ describe('the official OpenAI client', () => {
 		await world.isFree('slow');
 	});
 
+	it('is told of a task that somebody else has cancelled, whole or in a stream, and does not try it again', async () => {
+		const eager = new OpenAI({ baseURL: `${daemon.url}/v1`, apiKey: 'none', maxRetries: 3 });
+		const request = { model: 'scripted:slow', messages: ask('cancelled by another') };
+		const tasks = async (): Promise<{ task_id: string }[]> => {
+			const listed = await fetch(`${daemon.url}/v2/tasks?pool_id=slow&limit=500`);
+			return ((await listed.json()) as { tasks: { task_id: string }[] }).tasks;
+		};
+		for (const stream of [false, true]) {
+			const before = (await tasks()).length;
+			const asked = stream ? eager.chat.completions.create({ ...request, stream }).then(collect) : eager.chat.completions.create(request);
+			const answer = thrownBy(asked, APIError);
+			await world.isBusy('slow');
+			const [running] = (
+				(await (await fetch(`${daemon.url}/v2/tasks?state=running&pool_id=slow`)).json()) as { tasks: { task_id: string }[] }
+			).tasks;
+			assert.equal((await fetch(`${daemon.url}/v2/tasks/${running?.task_id}/cancel`, { method: 'POST' })).status, 204);
+			const error = await answer;
+			assert.deepEqual([error.code, error.type, error.status], ['CANCELED', 'canceled_error', stream ? undefined : 410]);
+			await world.isFree('slow');
+			assert.equal((await tasks()).length, before + 1);
+		}
+	});
+
 	it('waits in the queue, is told its place in comments, is refused when it is full, and comes in by its retries', async () => {
 		const running = await client.chat.completions.create({ model: 'scripted:slow', messages: ask('first'), stream: true });
 		const body = JSON.stringify({ model: 'scripted:slow', messages: ask('second'), stream: true, max_tokens: 2 });

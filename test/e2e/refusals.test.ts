@@ -219,6 +219,7 @@ const provoked: Readonly<Record<FailureCode, Provoked | string>> = {
 			'ws watch': () => rejected({ op: 'watch', task_id: expired }),
 		},
 	},
+	CANCELED: 'is for other APIs, which have no end for it: test/e2e/openai-sdk.test.ts',
 	MODEL_DEPRECATED: {
 		status: 409,
 		retriable: false,

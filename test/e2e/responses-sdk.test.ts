@@ -248,7 +248,10 @@ describe('the responses of the official OpenAI client', () => {
 		await world.isFree('slow');
 		await client.responses.delete(begun.id);
 		await assert.rejects(client.responses.retrieve(begun.id), NotFoundError);
-		await assert.rejects(client.responses.create({ model: 'default', input: 'x', previous_response_id: begun.id }), NotFoundError);
+		const behind = await refusal({ previous_response_id: begun.id });
+		assert.ok(behind instanceof NotFoundError);
+		assert.deepEqual([behind.code, behind.param], ['NOT_FOUND', 'previous_response_id']);
+		assert.match(behind.message, /of which nothing is kept \(any more\).*tasks\.retention_ms.*send what was said before as input$/);
 	});
 
 	it('are told the same each time they are followed, also behind any of their events', async () => {

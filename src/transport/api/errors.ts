@@ -13,6 +13,8 @@ const statusOf: Readonly<Record<FailureCode, number>> = {
 	NOT_FOUND: 404,
 	CONFLICT: 409,
 	EVENTS_EXPIRED: 410,
+	// 409 would be right, too, but the official clients of other APIs try that again.
+	CANCELED: 410,
 	MODEL_DEPRECATED: 409,
 	PAYLOAD_TOO_LARGE: 413,
 	UNTRUSTED_ARTIFACT: 400,

@@ -405,6 +405,7 @@ export const failureMessages: Readonly<Record<FailureCode, string>> = {
 	NOT_FOUND: 'there is no such task; it was never known here, or is forgotten',
 	CONFLICT: 'task_id names another task, with another body',
 	EVENTS_EXPIRED: 'the events of this task are no longer kept',
+	CANCELED: 'the task was cancelled, and makes no answer any more',
 	MODEL_DEPRECATED: 'the model is retired',
 	PAYLOAD_TOO_LARGE: 'the body is longer than 4194304 bytes',
 	UNTRUSTED_ARTIFACT: 'the file has another digest than its entry',

@@ -76,7 +76,7 @@ function taskRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 				body: taskBodySchema,
 				success: 'accepted',
 				answer: answers.acceptedSchema,
-				failures: failureCodes.filter((code) => code !== 'DECODE_TIMEOUT' && code !== 'WORKER_RESET'),
+				failures: failureCodes.filter((code) => code !== 'DECODE_TIMEOUT' && code !== 'WORKER_RESET' && code !== 'CANCELED'),
 			},
 		},
 		{
@@ -148,7 +148,7 @@ function taskRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 				query: resultQuery,
 				success: 'ok',
 				answer: answers.resultSchema,
-				failures: failureCodes,
+				failures: failureCodes.filter((code) => code !== 'CANCELED'),
 			},
 		},
 		{

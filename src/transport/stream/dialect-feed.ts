@@ -221,7 +221,7 @@ class Choice implements FrameVisitor {
 
 /** Not what a client of such an API has asked for: it would have left. */
 export function canceled(): Failure {
-	return failure('CONFLICT', 'the task was cancelled');
+	return failure('CANCELED', 'the task was cancelled, and makes no answer any more');
 }
 
 function failureIn(json: string): Failure {

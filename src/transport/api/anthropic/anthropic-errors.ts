@@ -12,6 +12,7 @@ const typeOf: Readonly<Record<FailureCode, string>> = {
 	NOT_FOUND: 'not_found_error',
 	CONFLICT: 'invalid_request_error',
 	EVENTS_EXPIRED: 'not_found_error',
+	CANCELED: 'api_error',
 	MODEL_DEPRECATED: 'invalid_request_error',
 	PAYLOAD_TOO_LARGE: 'request_too_large',
 	UNTRUSTED_ARTIFACT: 'invalid_request_error',

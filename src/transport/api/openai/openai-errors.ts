@@ -14,6 +14,7 @@ const typeOf: Readonly<Record<FailureCode, string>> = {
 	NOT_FOUND: 'not_found_error',
 	CONFLICT: 'conflict_error',
 	EVENTS_EXPIRED: 'invalid_request_error',
+	CANCELED: 'canceled_error',
 	MODEL_DEPRECATED: 'invalid_request_error',
 	PAYLOAD_TOO_LARGE: 'invalid_request_error',
 	UNTRUSTED_ARTIFACT: 'invalid_request_error',
@@ -42,7 +43,7 @@ export interface OpenAiError {
 export function openaiError({ code, message: said, ...more }: Envelope): OpenAiError {
 	// Fields of ours, by the names that they have here.
 	const message = said.replaceAll('model_ref', 'model').replaceAll('sampling.json_schema', 'response_format').replaceAll('sampling.', '');
-	const field = typeOf[code] === 'invalid_request_error' ? (fieldFirst.exec(message)?.[1] ?? null) : null;
+	const field = typeOf[code] === 'invalid_request_error' || code === 'NOT_FOUND' ? (fieldFirst.exec(message)?.[1] ?? null) : null;
 	const param = field === null || foreignFields.has(field) ? null : field;
 	return { error: { message, type: typeOf[code], code, param, ...more } };
 }

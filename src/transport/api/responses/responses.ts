@@ -2,6 +2,7 @@
  * `POST /v1/responses`: an answer is a task as any other, told in the shape of OpenAI, whole, as a stream, or later. Its id is that of its task, so that
  * every front thread finds it. On the front thread.
  */
+import { failure } from '../../../actors/serving/failure.ts';
 import type { TaskView } from '../../../actors/serving/task-directory.ts';
 import type { TaskRequest } from '../../../actors/serving/task-request.ts';
 import type { Handler } from '../../http/application.ts';
@@ -11,7 +12,7 @@ import { emptyComment, sseHeaders } from '../../stream/sse.ts';
 import { budgetHeaders } from '../budgets.ts';
 import { httpStatus } from '../errors.ts';
 import { watchersFull } from '../events.ts';
-import { checkerOf } from '../field-problems.ts';
+import { checkerOf, shown } from '../field-problems.ts';
 import { foreignHandler, nativeRequest } from '../foreign-body.ts';
 import type { FrontParts } from '../front-parts.ts';
 import { withoutHosted } from '../hosted-tools.ts';
@@ -57,7 +58,7 @@ export function createResponseHandler(parts: FrontParts): Handler {
 			const { previous_response_id: previous } = request.body;
 			if (previous === undefined) return use({ ok: true, value: request });
 			findResponse(parts, exchange.principal, previous, (found) => {
-				if (!found.ok) return use(found);
+				if (!found.ok) return use(found.failure.code === 'NOT_FOUND' ? gone(previous) : found);
 				const { recipe, task } = found.value;
 				if (!task.log.ended) return use(refused('previous_response_id is that of a response that has not ended yet'));
 				use({ ok: true, value: { ...request, before: [...recipe.items, ...outputOf(found.value)] } });
@@ -79,6 +80,12 @@ export function createResponseHandler(parts: FrontParts): Handler {
 			});
 		},
 	});
+}
+
+/** The client can say all of it again. */
+function gone(previous: string): Parsed<never> {
+	const words = `previous_response_id is ${shown(previous)}, of which nothing is kept (any more): a response is kept as long as its task (tasks.retention_ms) and while there is room (responses); send what was said before as input`;
+	return { ok: false, failure: failure('NOT_FOUND', words) };
 }
 
 /** Of the task that it is, which may be one that an idempotency key named before. */
