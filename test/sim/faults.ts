@@ -9,6 +9,9 @@ import type { Universe } from './universe.ts';
 
 const undrainAgainMs = 700;
 
+/** By then all has arrived that was said under the faults. */
+const lateNewsMs = 1_000;
+
 export class Faults {
 	readonly #universe: Universe;
 	readonly #crew: SimCrew;
@@ -46,8 +49,11 @@ export class Faults {
 		this.#startFailures = 0;
 		for (const undo of this.#lasting) undo();
 		this.#lasting.clear();
-		// Again: what did not start under the faults is to start now.
-		this.#configure(this.#universe.plan.pools);
+		// Again: what did not start under the faults is to start now. And once more, for a pool may hear only now of an engine that failed
+		// before: what it had just been given is undone then, until somebody reads the configuration again.
+		const { plan, outside } = this.#universe;
+		this.#configure(plan.pools);
+		outside.setTimer(lateNewsMs, () => this.#configure(plan.pools));
 		for (const process of this.#universe.processes.values()) process.calmDown();
 	}
 
