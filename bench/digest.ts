@@ -85,16 +85,39 @@ const noSources = {
 	caRoots: [],
 	redirectHosts: [],
 };
+const openRules = {
+	mode: 'permissive',
+	allowedRegistries: [],
+	requireSignature: false,
+	requireSbom: false,
+	caRoots: [],
+	publicKeys: [],
+	identities: [],
+	trustedRoot: null,
+	fingerprint: '',
+} as const;
 const telemetry = { count: none, gauge: none, observe: none, expect: none, log: none };
 const catalogOf = (of: CatalogStore): Catalog =>
 	new Catalog(
 		of,
-		{ digest: jobs.digest, gguf: jobs.gguf, wallNow: () => 0, retired: none, remove: none, fetch: () => none, pullsMax: 1, telemetry },
-		{ allowed: false, root: folder, quotaBytes: 0, sources: noSources },
+		{
+			digest: jobs.digest,
+			gguf: jobs.gguf,
+			wallNow: () => 0,
+			changed: none,
+			trust: none,
+			remove: none,
+			fetch: () => none,
+			pullsMax: 1,
+			telemetry,
+		},
+		{ allowed: false, root: folder, quotaBytes: 0, sources: noSources, trust: openRules },
 	);
 let catalog = catalogOf(store);
 const builtin = `file:${join(packageRoot(), 'models', 'tiny-chat.gguf')}`;
-await new Promise((resolve) => catalog.answer({ type: 'add-model', ref: builtin, id: 'model', digest: null, tags: [] }, resolve));
+await new Promise((resolve) =>
+	catalog.answer({ type: 'add-model', ref: builtin, id: 'model', digest: null, tags: [], signatures: [], sbom: null }, resolve),
+);
 await new Promise<void>((resolve) => catalog.whenSettled(resolve));
 const entry = store.get('model');
 if (entry === null) throw new Error('the built-in model was not taken in');

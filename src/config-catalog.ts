@@ -5,6 +5,7 @@
 import { isAbsolute, join, resolve as resolvePath } from 'node:path';
 import { type Static, Type } from '@sinclair/typebox';
 import { bytes, folder, section } from './config-fields.ts';
+import { resolveTrust, type TrustConfig, trustSection } from './config-trust.ts';
 
 const hostPattern = '^(\\*\\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?$';
 
@@ -57,6 +58,7 @@ export const catalogSection = section(
 			},
 			'S3, with the keys of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN',
 		),
+		trust: trustSection,
 		oci: Type.Array(ociKey, { default: [], maxItems: 100, description: 'Credentials for registries' }),
 	},
 	'Models: where fetched ones are kept, and whence they may come',
@@ -68,6 +70,7 @@ export interface CatalogConfig {
 	readonly fetch: boolean;
 	/** 0: none. */
 	readonly quotaBytes: number;
+	readonly trust: TrustConfig;
 	readonly sources: {
 		readonly hf: { readonly endpoint: string; readonly token: string | null };
 		readonly s3: {
@@ -85,6 +88,7 @@ export interface CatalogConfig {
 interface World {
 	readonly env: Readonly<Record<string, string | undefined>>;
 	readonly cwd: string;
+	readFile(path: string): string;
 }
 
 const publicHub = 'https://huggingface.co';
@@ -94,9 +98,11 @@ export function resolveCatalog(
 	file: Static<typeof catalogSection>,
 	quotaBytes: number,
 	store: string,
-	{ env, cwd }: World,
+	world: World,
 	problems: string[],
 ): CatalogConfig {
+	const { env, cwd } = world;
+	const { trust, caRoots } = resolveTrust(file.trust, world, problems);
 	const { hf, s3, oci } = file;
 	const hub = hf.endpoint === 'auto' ? env['HF_ENDPOINT'] || publicHub : hf.endpoint;
 	const server = s3.endpoint === 'auto' ? env['AWS_ENDPOINT_URL_S3'] || env['AWS_ENDPOINT_URL'] || null : s3.endpoint;
@@ -106,6 +112,7 @@ export function resolveCatalog(
 		root: file.root === 'auto' ? join(store, 'models') : isAbsolute(file.root) ? file.root : resolvePath(cwd, file.root),
 		fetch: file.fetch,
 		quotaBytes,
+		trust,
 		sources: {
 			hf: { endpoint: endpointOf(hub, 'catalog.hf.endpoint', problems), token: headerValue(env[hf.token_env], hf.token_env, problems) },
 			s3: {
@@ -118,7 +125,7 @@ export function resolveCatalog(
 				if (!password) problems.push(`catalog.oci[${index}].password_env is ${name}, which is not set in the environment`);
 				return { registry, username, password: password ?? '' };
 			}),
-			caRoots: [],
+			caRoots,
 			redirectHosts: file.redirect_hosts,
 		},
 	};

@@ -384,7 +384,7 @@ export type PoolFile = Static<typeof poolSchema>;
 export type KeyFile = Static<typeof keySchema>;
 
 /** Keys of the contract that this version does not have yet: told apart from slips of the pen. */
-export const laterKeys: readonly string[] = ['catalog.trust', 'pools.idle_ms', 'pools.pinned', 'pools.min_resident_ms'];
+export const laterKeys: readonly string[] = ['pools.idle_ms', 'pools.pinned', 'pools.min_resident_ms'];
 
 export interface ConfigKey {
 	/** `sse.heartbeat_ms`, or relative to its pool: `queue.capacity`. */

@@ -6,7 +6,7 @@ import { Catalog } from './actors/catalog/catalog.ts';
 import type { PoolModel } from './actors/catalog/catalog-shelf.ts';
 import { CatalogStore } from './actors/catalog/catalog-store.ts';
 import type { Telemetry } from './actors/kernel/telemetry.ts';
-import type { CatalogAnswer, CatalogRequest, RetiredModels } from './actors/serving/catalog-messages.ts';
+import type { CatalogAnswer, CatalogNews, CatalogRequest } from './actors/serving/catalog-messages.ts';
 import type { CatalogConfig } from './config-catalog.ts';
 import type { PoolConfig } from './config-pool.ts';
 import { inWords } from './daemon-places.ts';
@@ -15,7 +15,8 @@ import { fileJobs } from './file-jobs.ts';
 
 export interface DaemonCatalog {
 	readonly store: CatalogStore;
-	readonly retired: RetiredModels;
+	/** What the control thread is to know. */
+	readonly news: CatalogNews;
 	/** The pools are these: each file that they load has an entry. */
 	usePools(pools: readonly PoolConfig[]): void;
 	answer(request: unknown): Promise<CatalogAnswer>;
@@ -28,7 +29,7 @@ export function openCatalog(
 	folder: string,
 	config: CatalogConfig,
 	telemetry: Telemetry,
-	retired: (models: RetiredModels) => void,
+	changed: (news: CatalogNews) => void,
 ): DaemonCatalog {
 	const store = inWords(() => new CatalogStore(folder));
 	const jobs = fileJobs();
@@ -38,21 +39,22 @@ export function openCatalog(
 		{
 			digest: jobs.digest,
 			gguf: jobs.gguf,
+			trust: jobs.trust,
 			remove: (each) => jobs.remove(config.root, each),
 			fetch: fetches.start,
 			pullsMax,
 			wallNow: () => Date.now(),
-			retired,
+			changed,
 			telemetry,
 		},
-		{ allowed: config.fetch, root: config.root, quotaBytes: config.quotaBytes, sources: config.sources },
+		{ allowed: config.fetch, root: config.root, quotaBytes: config.quotaBytes, sources: config.sources, trust: config.trust },
 	);
 	catalog.resume();
 	let closing: Promise<void> | null = null;
 	return {
 		store,
-		get retired() {
-			return catalog.retired;
+		get news() {
+			return catalog.news;
 		},
 		usePools: (pools) => catalog.usePools(pools.flatMap(loadedModel)),
 		answer: (request) => new Promise((resolve) => catalog.answer(request as CatalogRequest, resolve)),

@@ -6,7 +6,7 @@ import { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { SupervisionSpec } from './actors/kernel/supervision.ts';
 import type { LogLevel } from './actors/kernel/telemetry.ts';
-import type { RetiredModels } from './actors/serving/catalog-messages.ts';
+import type { CatalogNews } from './actors/serving/catalog-messages.ts';
 import { KeyMemories } from './actors/serving/key-memories.ts';
 import type { PoolSpec } from './actors/serving/pool-spec.ts';
 import type { ConfigChange, ConfigReload } from './actors/serving/reload-messages.ts';
@@ -82,7 +82,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 	});
 	const own = threadTelemetry({ thread: 'main', log, processDefaults: true, lagMs: mainLagMs });
 	const places = await holdPlaces(started);
-	const catalog = openCatalog(config.store.path, config.catalog, own, (retired) => void configureControl(retired));
+	const catalog = openCatalog(config.store.path, config.catalog, own, (news) => void configureControl(news));
 	const artifacts = openArtifacts(config.store.path, catalog.store, config.artifacts.quotaBytes, own);
 	const roll = openRoll(config.taskRollFd);
 	const rates = new KeyMemories();
@@ -94,7 +94,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 			Array.from({ length: config.threads.front }, () => bookMemory()),
 			() => config,
 			(name) => crew.facts(name),
-			() => catalog.retired,
+			() => catalog.news,
 		),
 		{
 			onLost: (name, why, delayMs) => log('error', 'thread-lost', { name, message: why, retryInMs: Math.round(delayMs) }),
@@ -115,7 +115,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 			artifacts: (request) => artifacts.answer(request),
 		},
 	);
-	const configureControl = (retired: RetiredModels): Promise<void> => crew.configure('control', controlChange(config, retired));
+	const configureControl = (news: CatalogNews): Promise<void> => crew.configure('control', controlChange(config, news));
 	/** Behind the one before. */
 	let reloading: Promise<unknown> = Promise.resolve();
 	const reloadConfig = (): Promise<ConfigReload> => {
@@ -125,7 +125,7 @@ export async function startDaemon(started: DaemonConfig, log: DaemonLog, reread:
 				config = read.config;
 				catalog.usePools(config.pools);
 				const change = { auth: config.auth, rates: rates.of(config.auth.keys) } satisfies FrontChange;
-				await Promise.all([configureControl(catalog.retired), ...crew.names.filter(isFront).map((name) => crew.configure(name, change))]);
+				await Promise.all([configureControl(catalog.news), ...crew.names.filter(isFront).map((name) => crew.configure(name, change))]);
 			}
 			logReload(log, read);
 			return read.ok ? { ok: true, change: read.change } : read;
@@ -217,7 +217,7 @@ function threadSpecs(
 	books: readonly BookMemory[],
 	current: () => DaemonConfig,
 	factsOf: (name: string) => unknown,
-	retired: () => RetiredModels,
+	news: () => CatalogNews,
 ): ThreadSpec[] {
 	const entry = (role: string): URL =>
 		new URL(`./roles/${role}${import.meta.url.slice(import.meta.url.lastIndexOf('.'))}`, import.meta.url);
@@ -250,7 +250,7 @@ function threadSpecs(
 			wanted: () => first()?.ok === true,
 			config: (epoch): ControlConfig => ({
 				epoch,
-				...controlChange(current(), retired()),
+				...controlChange(current(), news()),
 				fronts: running(),
 				sessions: current().sessions,
 				logLevel,
@@ -326,8 +326,8 @@ function frontConfig(config: DaemonConfig, rates: KeyMemories, book: BookMemory,
 	};
 }
 
-function controlChange({ pools, placement, store }: DaemonConfig, retired: RetiredModels): ControlChange {
-	return { pools: pools.map((pool) => poolSpec(pool, store.cacheDir)), pinning: placement.pinning, retired };
+function controlChange({ pools, placement, store }: DaemonConfig, catalog: CatalogNews): ControlChange {
+	return { pools: pools.map((pool) => poolSpec(pool, store.cacheDir)), pinning: placement.pinning, catalog };
 }
 
 type ReadAnew =

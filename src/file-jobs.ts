@@ -5,12 +5,14 @@
 import { availableParallelism } from 'node:os';
 import type { Piscina } from 'piscina';
 import type { HashedFile } from './actors/catalog/file-digest.ts';
+import type { TrustFound, TrustJob } from './actors/catalog/trust-messages.ts';
 import type { GgufEntry } from './actors/serving/catalog-messages.ts';
 import type { FileJob, FileOutcome } from './roles/file-worker.ts';
 
 export interface FileJobs {
 	digest(path: string, done: (outcome: FileOutcome<HashedFile>) => void): void;
 	gguf(path: string, done: (outcome: FileOutcome<GgufEntry>) => void): void;
+	trust(job: TrustJob, done: (outcome: FileOutcome<TrustFound>) => void): void;
 	/** A folder below `root`, with all that is in it. */
 	remove(root: string, folder: string): void;
 	close(): Promise<void>;
@@ -38,6 +40,7 @@ export function fileJobs(threads = Math.min(threadsMax, availableParallelism()))
 	return {
 		digest: (path, done) => run({ kind: 'digest', path }, (outcome) => done(outcome as FileOutcome<HashedFile>)),
 		gguf: (path, done) => run({ kind: 'gguf', path }, (outcome) => done(outcome as FileOutcome<GgufEntry>)),
+		trust: (job, done) => run({ kind: 'trust', job }, (outcome) => done(outcome as FileOutcome<TrustFound>)),
 		remove: (root, folder) => run({ kind: 'remove', root, folder }, () => undefined),
 		close: async () => (await pool)?.destroy(),
 	};

@@ -1,5 +1,4 @@
 /** `models`: what the daemon knows of models, fetching them, taking files in, having their bytes verified, retiring and forgetting them. */
-import { resolve } from 'node:path';
 import { type Command, type Option } from 'commander';
 import {
 	type DaemonClient,
@@ -14,6 +13,7 @@ import {
 	told,
 } from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
+import { type AddFlags, type AddOptions, addBody, addOptionsOf, refOf, withAddOptions } from './models-add.ts';
 import { pullModel } from './models-pull.ts';
 import { byteSize } from './sizes.ts';
 import { table } from './table.ts';
@@ -51,6 +51,9 @@ export async function showModel(client: DaemonClient, id: string, json: boolean,
 		['digest', text(model['digest']) || 'not hashed yet'],
 		['verification', text(model['verification'])],
 		['problem', text(model['problem'])],
+		['signed by', list(model['signed_by'])],
+		['SBOM', text(model['sbom'])],
+		...objects(model['trust_problems']).map((problem): [string, string] => ['trust', text(problem['words'])]),
 		['size', byteSize(model['size_bytes'])],
 		['architecture', text(gguf['architecture'])],
 		['parameters', String(number(gguf['parameters']) ?? '')],
@@ -62,25 +65,16 @@ export async function showModel(client: DaemonClient, id: string, json: boolean,
 	return exitCodes.ok;
 }
 
-export interface ImportOptions {
-	readonly id: string | null;
-	readonly digest: string | null;
-	readonly tags: readonly string[];
-}
-
 /** Waits until its bytes have been hashed: the exit code says whether they are what they should be. */
 export async function importModel(
 	client: DaemonClient,
 	file: string,
-	{ id, digest, tags }: ImportOptions,
+	options: AddOptions,
 	json: boolean,
 	terminal: Terminal,
 	lookAgainMs = 300,
 ): Promise<ExitCode> {
-	// A path is a file here, and nothing but: a ref is left as it is.
-	const source = /^[A-Za-z][A-Za-z0-9+.-]*:/.test(file) ? file : `file:${resolve(file)}`;
-	const body = { source_url: source, tags, ...(id === null ? {} : { id }), ...(digest === null ? {} : { digest }) };
-	const model = await postJson(client, path, body);
+	const model = await postJson(client, path, addBody(refOf(file), options));
 	return await hashed(client, text(model['id']), json, terminal, lookAgainMs);
 }
 
@@ -137,6 +131,10 @@ async function hashed(client: DaemonClient, id: string, json: boolean, terminal:
 	return verified ? exitCodes.ok : exitCodes.failure;
 }
 
+function list(value: unknown): string {
+	return Array.isArray(value) ? value.join(', ') : '';
+}
+
 function pathOf(id: string): string {
 	return `${path}/${encodeURIComponent(id)}`;
 }
@@ -183,24 +181,17 @@ export function addModels(
 	command('show', 'what is known of a model')
 		.argument('<id>')
 		.action(async (id: string, { json, url }: Flags) => done(await showModel(daemonClient(url), id, json, terminal)));
-	command('import', 'take a GGUF file in, and have it hashed; the exit code says whether it is verified')
+	withAddOptions(command('import', 'take a GGUF file in, and have it hashed; the exit code says whether it is verified'))
 		.argument('<file>', 'a path on the machine of the daemon, or a file: ref')
-		.option('--id <name>', 'what it is to be called; default its ref')
-		.option('--digest <sha256:hex>', 'what its bytes must have')
-		.option('--tag <word...>', 'words of your own')
-		.action(async (file: string, { id, digest, tag, json, url }: Flags & { id?: string; digest?: string; tag?: string[] }) => {
-			done(await importModel(daemonClient(url), file, { id: id ?? null, digest: digest ?? null, tags: tag ?? [] }, json, terminal));
-		});
-	command('pull', 'have the daemon fetch a model, and wait until it is here and verified')
+		.action(async (file: string, flags: Flags & AddFlags) =>
+			done(await importModel(daemonClient(flags.url), file, addOptionsOf(flags), flags.json, terminal)),
+		);
+	withAddOptions(command('pull', 'have the daemon fetch a model, and wait until it is here and verified'))
 		.argument('<ref|id>', 'hf:org/repo/file.gguf, https://…, s3://…, oci://…, or what the catalog calls it')
-		.option('--id <name>', 'what it is to be called; default its ref')
-		.option('--digest <sha256:hex>', 'what its bytes must have')
-		.option('--tag <word...>', 'words of your own')
 		.option('--detach', 'return once it has begun', false)
-		.action(async (name: string, flags: Flags & { id?: string; digest?: string; tag?: string[]; detach: boolean }) => {
-			const { id, digest, tag, detach, json, url } = flags;
-			const options = { id: id ?? null, digest: digest ?? null, tags: tag ?? [], detach };
-			done(await pullModel(daemonClient(url), name, options, json, terminal));
+		.action(async (name: string, flags: Flags & AddFlags & { detach: boolean }) => {
+			const options = { ...addOptionsOf(flags), detach: flags.detach };
+			done(await pullModel(daemonClient(flags.url), name, options, flags.json, terminal));
 		});
 	models
 		.command('cancel')

@@ -7,13 +7,11 @@ import { ConnectionError, DaemonError } from '../client/index.ts';
 import { serverSentEvents } from '../client/task-stream.ts';
 import { type DaemonClient, envelopeProblem, isObject, type JsonObject, number, postJson, problemOf, text } from './daemon-client.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
+import { type AddOptions, addBody } from './models-add.ts';
 import { byteSize } from './sizes.ts';
 import type { Terminal } from './terminal.ts';
 
-export interface PullOptions {
-	readonly id: string | null;
-	readonly digest: string | null;
-	readonly tags: readonly string[];
+export interface PullOptions extends AddOptions {
 	/** Returns once it has begun. */
 	readonly detach: boolean;
 }
@@ -55,16 +53,15 @@ export async function pullModel(
 }
 
 /** What the catalog calls it, once it knows it. */
-async function known(client: DaemonClient, name: string, { id, digest, tags }: PullOptions): Promise<string> {
-	const called = id ?? name;
+async function known(client: DaemonClient, name: string, options: PullOptions): Promise<string> {
+	const called = options.id ?? name;
 	try {
 		return text((await client.api.http.json<JsonObject>(`${path}/${encodeURIComponent(called)}`))['id']);
 	} catch (error) {
 		if (!(error instanceof DaemonError && error.status === 404)) throw problemOf(error);
 	}
-	const more = { ...(id === null ? {} : { id }), ...(digest === null ? {} : { digest }) };
 	try {
-		return text((await client.api.http.json<JsonObject>(path, { method: 'POST', body: { source_url: name, tags, ...more } }))['id']);
+		return text((await client.api.http.json<JsonObject>(path, { method: 'POST', body: addBody(name, options) }))['id']);
 	} catch (error) {
 		// Known by the one text that its ref has.
 		const same =

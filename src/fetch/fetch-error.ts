@@ -1,7 +1,9 @@
 /**
  * What can go wrong while a model is fetched, each with whether another try may help: statuses, broken connections, full disks. Pure.
  */
-import { type FailureCode, failure } from '../actors/serving/failure.ts';
+import type { FetchProblem } from '../actors/catalog/fetch-messages.ts';
+import type { TrustReason } from '../actors/catalog/trust-messages.ts';
+import type { FailureCode } from '../actors/serving/failure.ts';
 
 export class FetchError extends Error {
 	override readonly name = 'FetchError';
@@ -10,12 +12,19 @@ export class FetchError extends Error {
 	readonly retriable: boolean;
 	/** As the server wishes; null: it said nothing. */
 	readonly retryAfterMs: number | null;
+	/** Which rule of the operator it does not keep to; null: none. */
+	readonly reason: TrustReason | null;
 
-	constructor(code: FailureCode, message: string, more: { readonly retriable?: boolean; readonly retryAfterMs?: number | null } = {}) {
+	constructor(
+		code: FailureCode,
+		message: string,
+		more: { readonly retriable?: boolean; readonly retryAfterMs?: number | null; readonly reason?: TrustReason } = {},
+	) {
 		super(message);
 		this.code = code;
 		this.retriable = more.retriable ?? false;
 		this.retryAfterMs = more.retryAfterMs ?? null;
+		this.reason = more.reason ?? null;
 	}
 }
 
@@ -63,9 +72,8 @@ export function asFetchError(error: unknown, about: string): FetchError | FetchC
 }
 
 /** As it crosses to main. */
-export function problemOf(error: FetchError): { readonly code: FailureCode; readonly message: string; readonly retriable: boolean } {
-	const { code, message, retriable } = error;
-	return { ...failure(code, message), retriable };
+export function problemOf({ code, message, retriable, reason }: FetchError): FetchProblem {
+	return { code, message, retriable, ...(reason === null ? {} : { reason }) };
 }
 
 const fileCodes: ReadonlySet<string> = new Set([

@@ -1,5 +1,6 @@
 /** What a ref stands for, as files to be fetched. Types, and the names under which files are kept. Pure. */
 import { FetchError } from './fetch-error.ts';
+import type { EvidenceFile } from './trust-judge.ts';
 
 export interface PlannedFile {
 	/** Within the model's folder: safe names with `/` between. */
@@ -17,8 +18,16 @@ export interface PlannedFile {
 	readonly gitOid: string | null;
 }
 
+/** What a source has of a model beside its bytes. */
+export interface EvidenceSource {
+	find(kind: 'signatures' | 'sboms'): Promise<readonly EvidenceFile[]>;
+	/** A digest that stands for all files, as that of a manifest; null: there is none. */
+	readonly root: string | null;
+}
+
 export interface FetchPlan {
 	readonly files: readonly PlannedFile[];
+	readonly evidence: EvidenceSource;
 	/** What the ref stands for, as names that never mean anything else. */
 	readonly manifests: readonly string[];
 }

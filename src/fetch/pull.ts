@@ -9,6 +9,7 @@ import type { FetchedFile, FetchedModel, FetchJob, FetchProgress } from '../acto
 import { digestOfFiles, isSameMark, markOf } from '../actors/catalog/file-digest.ts';
 import { modelAmong } from '../actors/catalog/model-parts.ts';
 import { parseModelRef } from '../actors/catalog/model-ref.ts';
+import type { TrustFound } from '../actors/catalog/trust-messages.ts';
 import type { GgufEntry } from '../actors/serving/catalog-messages.ts';
 import type { FailureCode } from '../actors/serving/failure.ts';
 import { CatalogFolder, syncFolder } from './catalog-folder.ts';
@@ -18,6 +19,8 @@ import type { FetchPlan, PlannedFile } from './fetch-plan.ts';
 import { ProgressMeter, tellMs } from './progress-meter.ts';
 import { type RetryRules, retrying } from './retrying.ts';
 import { planOf } from './sources/plan-of.ts';
+import { fileOf, keepEvidence } from './trust-files.ts';
+import { type EvidenceFile, evidenceBytesMax, judgeTrust, wantsSignatures } from './trust-judge.ts';
 import { Web } from './web.ts';
 
 export interface PullOptions {
@@ -93,7 +96,7 @@ class Pull {
 		const files: FetchedFile[] = [];
 		for (const [index, file] of plan.files.entries()) files.push(await this.#file(file, index, known !== null));
 		this.#meter.phase = 'checking';
-		return this.#publish(plan, files);
+		return await this.#publish(plan, files);
 	}
 
 	async #plan(): Promise<FetchPlan> {
@@ -110,7 +113,8 @@ class Pull {
 	}
 
 	/** The same bytes, by another ref or from an earlier time: hashed again, and not fetched. */
-	async #alreadyThere({ files, manifests }: FetchPlan): Promise<FetchedModel | null> {
+	async #alreadyThere(plan: FetchPlan): Promise<FetchedModel | null> {
+		const { files } = plan;
 		const digest = digestOfFiles(files.flatMap(({ name, digest: each }) => (each === null ? [] : [{ name, digest: each }])));
 		if (files.some((file) => file.digest === null)) return null;
 		const folder = this.#folder.model(digest);
@@ -128,7 +132,8 @@ class Pull {
 			if (`sha256:${hash.digest('hex')}` !== expected || !isSameMark(mark, markOf(path))) return null;
 			found.push({ name, sizeBytes: mark.sizeBytes, digest: expected, mark });
 		}
-		return this.#result(found, folder, digest, manifests, this.#judged(found, folder));
+		const trust = await this.#trusted(plan, found, folder, folder);
+		return this.#result(plan, found, folder, digest, this.#judged(found, folder), trust);
 	}
 
 	async #file(file: PlannedFile, index: number, sizeKnown: boolean): Promise<FetchedFile> {
@@ -178,16 +183,54 @@ class Pull {
 		}, 0);
 	}
 
-	#publish({ manifests }: FetchPlan, files: readonly FetchedFile[]): FetchedModel {
+	async #publish(plan: FetchPlan, files: readonly FetchedFile[]): Promise<FetchedModel> {
 		const digest = digestOfFiles(files);
 		const { expectedDigest, ref } = this.#job;
 		if (expectedDigest !== null && digest !== expectedDigest)
 			throw new FetchError('UNTRUSTED_ARTIFACT', `${ref} has digest ${digest}, not ${expectedDigest}`);
 		const gguf = this.#judged(files, this.#staged);
 		const folder = this.#folder.model(digest);
+		const trust = await this.#trusted(plan, files, this.#staged, folder);
 		this.#folder.publish(this.#staged, folder);
 		this.forget();
-		return this.#result(files, folder, digest, manifests, gguf);
+		return this.#result(plan, files, folder, digest, gguf, trust);
+	}
+
+	/** By the rules of the operator. What speaks for it is kept with it, in `lies` now, and in `folder` once all are to see it. */
+	async #trusted(plan: FetchPlan, files: readonly FetchedFile[], lies: string, folder: string): Promise<TrustFound> {
+		const { rules, signatures, sbom, ref } = this.#job;
+		const find = async (kind: 'signatures' | 'sboms', named: readonly string[]): Promise<EvidenceFile[]> => {
+			const { retry, signal } = this.#options;
+			const about = `${kind} of ${ref}`;
+			const attempt = async (): Promise<EvidenceFile[]> => [
+				...(await Promise.all(named.map((each) => this.#named(each)))).flat(),
+				...(await plan.evidence.find(kind)),
+			];
+			return await retrying(attempt, { about, retry, signal, onWait: (note) => this.#meter.waits(note) });
+		};
+		const found = {
+			signatures: wantsSignatures(rules) ? await find('signatures', signatures) : [],
+			sboms: rules.requireSbom || sbom !== null ? await find('sboms', sbom === null ? [] : [sbom]) : [],
+		};
+		this.#meter.phase = 'checking';
+		const evidence = keepEvidence(lies, folder, found);
+		const judged = { files: files.map(({ name, digest }) => ({ name, digest, path: join(lies, name) })), root: plan.evidence.root };
+		const trust = await judgeTrust({ ...judged, said: this.#said(plan) }, evidence, rules);
+		const [problem] = trust.problems;
+		if (rules.mode === 'strict' && problem !== undefined)
+			throw new FetchError('UNTRUSTED_ARTIFACT', `${ref}: ${problem.words}`, { reason: problem.reason });
+		return trust;
+	}
+
+	/** Evidence that whoever added the model has named. */
+	async #named(ref: string): Promise<EvidenceFile[]> {
+		if (!/^https?:/.test(ref)) return fileOf(ref);
+		const answer = await this.#web.ask(ref);
+		return [{ from: ref, bytes: await this.#web.bytes(answer, evidenceBytesMax) }];
+	}
+
+	#said({ files }: FetchPlan): boolean {
+		return this.#job.expectedDigest !== null || files.every(({ digest, gitOid }) => digest !== null || gitOid !== null);
 	}
 
 	/** What has come of it so far. */
@@ -196,11 +239,12 @@ class Pull {
 	}
 
 	#result(
+		plan: FetchPlan,
 		files: readonly FetchedFile[],
 		folder: string,
 		digest: string,
-		manifests: readonly string[],
 		gguf: GgufEntry | null,
+		trust: TrustFound,
 	): FetchedModel {
 		const first = this.#modelFiles(files)[0];
 		return {
@@ -210,7 +254,9 @@ class Pull {
 			folder,
 			localPath: first === undefined ? folder : join(folder, first),
 			gguf,
-			manifests,
+			manifests: plan.manifests,
+			trust,
+			said: this.#said(plan),
 		};
 	}
 

@@ -4,7 +4,7 @@
  */
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
 import { CatalogAdmission } from '../actors/serving/admission.ts';
-import type { RetiredModels } from '../actors/serving/catalog-messages.ts';
+import type { CatalogNews } from '../actors/serving/catalog-messages.ts';
 import { dispatcher } from '../actors/serving/dispatcher.ts';
 import type { DispatcherCommand, EngineThreadCommand } from '../actors/serving/messages.ts';
 import type { PoolSpec } from '../actors/serving/pool-spec.ts';
@@ -21,12 +21,12 @@ export interface ControlConfig {
 	readonly fronts: readonly string[];
 	readonly sessions: SessionOptions;
 	readonly pinning: boolean;
-	readonly retired: RetiredModels;
+	readonly catalog: CatalogNews;
 	readonly logLevel: LogLevel;
 }
 
 /** What a changed configuration changes here. */
-export type ControlChange = Pick<ControlConfig, 'pools' | 'pinning' | 'retired'>;
+export type ControlChange = Pick<ControlConfig, 'pools' | 'pinning' | 'catalog'>;
 
 /** More than all links together may have under way. */
 const dispatcherMailboxMax = 131_072;
@@ -44,11 +44,12 @@ runRole<ControlConfig, null>(
 		const ref = system.spawn('dispatcher', dispatcher({ epoch, pools, expectedFronts: fronts, sessions, pinning, admission }), {
 			mailboxMax: dispatcherMailboxMax,
 		});
-		const retire = ({ models, deadlineMs }: RetiredModels): void => {
+		const heard = ({ retired: models, untrusted, names, deadlineMs }: CatalogNews): void => {
 			admission.retired = new Set(models);
-			ref.tell({ type: 'retire-models', models, deadlineMs });
+			admission.untrusted = new Set(untrusted);
+			ref.tell({ type: 'retire-models', models, untrusted, names, deadlineMs });
 		};
-		retire(config.retired);
+		heard(config.catalog);
 		return {
 			facts: null,
 			names: { dispatcher: ref },
@@ -64,8 +65,8 @@ runRole<ControlConfig, null>(
 			},
 			onMain() {},
 			configure(change) {
-				const { retired, ...configured } = change as ControlChange;
-				retire(retired);
+				const { catalog, ...configured } = change as ControlChange;
+				heard(catalog);
 				ref.tell({ type: 'configure-pools', ...configured });
 			},
 			metrics: () => telemetry.snapshot(),

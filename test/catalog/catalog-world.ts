@@ -5,15 +5,15 @@ import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
-import { Catalog } from '../../src/actors/catalog/catalog.ts';
-import type { FetchRules } from '../../src/actors/catalog/catalog-fetches.ts';
+import { Catalog, type CatalogRules } from '../../src/actors/catalog/catalog.ts';
 import { CatalogStore } from '../../src/actors/catalog/catalog-store.ts';
 import type { HashedFile } from '../../src/actors/catalog/file-digest.ts';
-import type { CatalogAnswer, CatalogEntry, CatalogRequest, PullNews, RetiredModels } from '../../src/actors/serving/catalog-messages.ts';
+import type { CatalogAnswer, CatalogEntry, CatalogNews, CatalogRequest, PullNews } from '../../src/actors/serving/catalog-messages.ts';
 import { packageRoot } from '../../src/config-root.ts';
 import { type FetchJobs, fetchJobs } from '../../src/fetch-jobs.ts';
 import { type FileJobs, fileJobs } from '../../src/file-jobs.ts';
 import type { FileOutcome } from '../../src/roles/file-worker.ts';
+import { rules } from '../fetch/rules.ts';
 
 export const folder = mkdtempSync(join(tmpdir(), 'orchestratord-catalog-'));
 const jobs: FileJobs = fileJobs(2);
@@ -36,21 +36,28 @@ export function digestOf(path: string): string {
 
 export const hashed = (path: string): Promise<FileOutcome<HashedFile>> => new Promise((resolve) => jobs.digest(path, resolve));
 
+interface AddMore {
+	readonly id?: string;
+	readonly digest?: string;
+	readonly signatures?: readonly string[];
+	readonly sbom?: string;
+}
+
 let worlds = 0;
 
 export class World {
 	readonly path = join(folder, `store-${(worlds += 1)}`);
 	readonly root = join(this.path, 'models');
 	readonly counted: string[] = [];
-	readonly retired: RetiredModels[] = [];
-	readonly #rules: Partial<FetchRules>;
+	readonly news: CatalogNews[] = [];
+	#rules: Partial<CatalogRules>;
 	readonly #pullsMax: number;
 	#fetches = fetchJobs();
 	hashed = 0;
 	store = new CatalogStore(this.path);
 	catalog: Catalog;
 
-	constructor(rules: Partial<FetchRules> = {}, pullsMax = 4) {
+	constructor(rules: Partial<CatalogRules> = {}, pullsMax = 4) {
 		this.#rules = rules;
 		this.#pullsMax = pullsMax;
 		stores.push(this.store);
@@ -67,11 +74,12 @@ export class World {
 					jobs.digest(path, done);
 				},
 				gguf: jobs.gguf,
+				trust: jobs.trust,
 				remove: (each) => jobs.remove(this.root, each),
 				fetch: this.#fetches.start,
 				pullsMax: this.#pullsMax,
 				wallNow: () => 1000,
-				retired: (models) => this.retired.push(models),
+				changed: (news) => this.news.push(news),
 				telemetry: {
 					count: (metric, labels) => this.counted.push(`${metric} ${labels['result']} ${labels['reason']}`),
 					gauge: () => undefined,
@@ -84,6 +92,7 @@ export class World {
 				allowed: true,
 				root: this.root,
 				quotaBytes: 0,
+				trust: rules(),
 				sources: {
 					hf: { endpoint: 'http://127.0.0.1:1', token: null },
 					s3: { endpoint: null, region: 'us-east-1', keys: null },
@@ -97,7 +106,8 @@ export class World {
 	}
 
 	/** As a daemon that is started again: what it was doing is over, and nothing of it is written. */
-	async reopen(): Promise<void> {
+	async reopen(rules: Partial<CatalogRules> = this.#rules): Promise<void> {
+		this.#rules = rules;
 		this.catalog.close();
 		await this.#fetches.close();
 		this.#fetches = fetchJobs();
@@ -129,9 +139,17 @@ export class World {
 	}
 
 	/** `source`: a path, or a ref. */
-	async add(source: string, more: { readonly id?: string; readonly digest?: string } = {}): Promise<CatalogEntry> {
+	async add(source: string, more: AddMore = {}): Promise<CatalogEntry> {
 		const from = source.startsWith('/') ? `file:${source}` : source;
-		return await this.ask({ type: 'add-model', ref: from, id: more.id ?? null, digest: more.digest ?? null, tags: ['small'] });
+		return await this.ask({
+			type: 'add-model',
+			ref: from,
+			id: more.id ?? null,
+			digest: more.digest ?? null,
+			tags: ['small'],
+			signatures: more.signatures ?? [],
+			sbom: more.sbom ?? null,
+		});
 	}
 
 	async settled(id: string): Promise<CatalogEntry> {

@@ -84,7 +84,15 @@ test('what is no model file is refused in words: pipes, folders, hostile headers
 	const world = new World();
 	const bad = join(folder, 'bad.gguf');
 	writeFileSync(bad, Buffer.concat([Buffer.from('GGUF'), Buffer.from([3, 0, 0, 0]), Buffer.alloc(16, 255)]));
-	const add = (text: string, id: string | null = null): CatalogRequest => ({ type: 'add-model', ref: text, id, digest: null, tags: [] });
+	const add = (text: string, id: string | null = null): CatalogRequest => ({
+		type: 'add-model',
+		ref: text,
+		id,
+		digest: null,
+		tags: [],
+		signatures: [],
+		sbom: null,
+	});
 	await world.refused(add(`file:${bad}`), 'INVALID_PARAMS', /header promises/);
 	await world.refused(add('file:/dev/zero'), 'INVALID_PARAMS', /not a GGUF file|regular file/);
 	await world.refused(add(`file:${folder}`), 'INVALID_PARAMS', /not a GGUF file|regular file|EISDIR/);
@@ -110,12 +118,12 @@ test('a retired model is told by its ref and its name, stays retired over a rest
 	const world = new World();
 	await world.add(model, { id: 'old' });
 	assert.equal((await world.ask({ type: 'set-model-state', id: 'old', state: 'Retired', deadlineMs: 7 })).state, 'Retired');
-	assert.deepEqual(world.retired, [{ models: [ref, 'old'], deadlineMs: 7 }]);
+	assert.deepEqual(world.news.at(-1), { retired: [ref, 'old'], untrusted: [], names: [], deadlineMs: 7 });
 	await world.hashedAll();
 	await world.reopen();
-	assert.deepEqual(world.catalog.retired.models, [ref, 'old']);
+	assert.deepEqual(world.catalog.news.retired, [ref, 'old']);
 	await world.ask({ type: 'set-model-state', id: 'old', state: 'Active', deadlineMs: 0 });
-	assert.deepEqual(world.catalog.retired.models, []);
+	assert.deepEqual(world.catalog.news.retired, []);
 });
 
 test('pages of a list follow each other without a gap or a repeat, whatever comes and goes between them', async () => {
@@ -165,11 +173,29 @@ test('a store that is damaged or of a later version is not opened, and says what
 	const later = open<string, string>({ path: world.path, encoding: 'string', maxDbs: 8 });
 	later.putSync('schema', '99');
 	await later.close();
-	assert.throws(() => new CatalogStore(world.path), /is of version 99; this orchestratord knows versions up to 2/);
+	assert.throws(() => new CatalogStore(world.path), /is of version 99; this orchestratord knows versions up to 3/);
 
 	const file = join(folder, 'a-file');
 	writeFileSync(file, '');
 	assert.throws(() => new CatalogStore(join(file, 'store')), /cannot be opened/);
+});
+
+test('a store of the first version becomes one of this: its models are as they were, and by no rules looked at', async () => {
+	const path = join(folder, 'first-version');
+	const old = open<string, string>({ path, encoding: 'string', maxDbs: 8 });
+	const policy = { mode: 'permissive', allowed_registries: [], require_signature: false, require_sbom: false, ca_roots: [] };
+	const entry = { id: 'm', digest: 'sha256:ab', source_url: ref, local_path: model, tags: ['x'], state: 'Retired', trust_policy: policy };
+	old.openDB<string, string>({ name: 'models', encoding: 'string' }).putSync('m', JSON.stringify(entry));
+	old.putSync('schema', '1');
+	await old.close();
+	for (const _again of [1, 2]) {
+		const store = new CatalogStore(path);
+		const { trust_policy: _policy, ...kept } = entry;
+		const added = { folder: null, files: [], fetching: false, used_ms: null };
+		const looked = { signed_by: [], trust_problems: [], trust_rules: null, digest_said: false, untrusted: false };
+		assert.deepEqual(store.get('m'), { ...kept, ...added, ...looked });
+		await store.close();
+	}
 });
 
 test('what was being hashed when its daemon ended stays as it was, and is hashed by the next', async () => {

@@ -16,6 +16,8 @@ const entry = {
 	state: 'Active',
 	verification: 'verified',
 	problem: null,
+	signed_by: ['team.pub'],
+	trust_problems: [{ reason: 'sbom', words: 'it has no SBOM' }],
 	gguf,
 };
 const at = '/v2/catalog/models/file%3A%2Fm%2Fa.gguf';
@@ -33,7 +35,10 @@ test('models are listed over all pages, and shown with what their headers say', 
 	assert.equal(await listModels(daemon.client, false, terminal), 0);
 	assert.match(terminal.stdout.join(''), /MODEL .*\nfile:\/m\/a\.gguf +Active +yes +1\.5 MiB +llama +Q8_0 +small\nlast /);
 	assert.equal(await showModel(daemon.client, entry.id, false, terminal), 0);
-	assert.match(terminal.stdout.join(''), /digest +sha256:ab\n(.*\n)*chat template +none\n/);
+	assert.match(
+		terminal.stdout.join(''),
+		/digest +sha256:ab\n(.*\n)*signed by +team\.pub\ntrust +it has no SBOM\n(.*\n)*chat template +none\n/,
+	);
 });
 
 test('an import and a verification wait for the bytes to be hashed, and their exit codes say what came of it', async () => {
@@ -45,7 +50,10 @@ test('an import and a verification wait for the bytes to be hashed, and their ex
 		[`GET ${at}`]: () => json(200, (looks += 1) % 2 === 1 ? { ...entry, verification: 'pending' } : looks < 3 ? entry : failed),
 	});
 	const terminal = fakeTerminal();
-	assert.equal(await importModel(daemon.client, 'a.gguf', { id: null, digest: null, tags: ['x'] }, false, terminal, 1), 0);
+	assert.equal(
+		await importModel(daemon.client, 'a.gguf', { id: null, digest: null, tags: ['x'], signatures: [], sbom: null }, false, terminal, 1),
+		0,
+	);
 	assert.deepEqual(daemon.requests[0]?.body, { source_url: `file:${resolve('a.gguf')}`, tags: ['x'] });
 	assert.match(terminal.stdout.join(''), /is verified: sha256:ab/);
 	assert.equal(await verifyModel(daemon.client, entry.id, false, terminal, 1), 1);
@@ -92,9 +100,14 @@ test('a model that is pulled is made known first, drawn as a bar, followed over 
 		},
 	});
 	const terminal = fakeTerminal();
-	const options = { id: null, digest: 'sha256:ab', tags: [], detach: false };
+	const options = { id: null, digest: 'sha256:ab', tags: [], signatures: ['a.sig', 'https://x.example/b.sig'], sbom: null, detach: false };
 	assert.equal(await pullModel(daemon.client, from, options, false, terminal), 0);
-	assert.deepEqual(daemon.requests[1]?.body, { source_url: from, tags: [], digest: 'sha256:ab' });
+	assert.deepEqual(daemon.requests[1]?.body, {
+		source_url: from,
+		tags: [],
+		digest: 'sha256:ab',
+		signatures: [`file:${resolve('a.sig')}`, 'https://x.example/b.sig'],
+	});
 	assert.equal(terminal.statuses.at(-1), `${'█'.repeat(15)}${'░'.repeat(15)} 50%  1.0 MiB of 2.0 MiB, 0.5 MiB/s, 02s to go`);
 	assert.match(terminal.stderr.join('\n'), /answered 429; tried again/);
 	assert.match(terminal.stdout.join(''), /hf:org\/repo\/a\.gguf is here and verified: 1\.5 MiB, sha256:ab/);
@@ -108,7 +121,7 @@ test('a pull that fails says why, and one that is left goes on in the daemon', a
 		[`POST ${pulledAt}/pull`]: () => json(202, { ...entry, id: from, pull: pulling }),
 		[`GET ${pulledAt}/events`]: () => stream(ending, ending.length === 0 ? 'open' : 'end'),
 	});
-	const options = { id: null, digest: null, tags: [], detach: false };
+	const options = { id: null, digest: null, tags: [], signatures: [], sbom: null, detach: false };
 	await assert.rejects(pullModel(daemon.client, from, options, false, fakeTerminal()), /wants credentials \[UNAUTHORIZED\]/);
 	const detached = fakeTerminal();
 	assert.equal(await pullModel(daemon.client, from, { ...options, detach: true }, false, detached), 0);

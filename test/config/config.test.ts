@@ -123,7 +123,6 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 	],
 	['an unknown section', [], 'listn: {}', {}, /^unknown key listn; did you mean listen\?$/],
 	['a key like no other', [], 'zebra: 1', {}, /^unknown key zebra; known here: listen, tls, auth, threads, pools/],
-	['a key of a later version', [], 'catalog: { trust: {} }', {}, /^catalog\.trust is not available in this version$/],
 	[
 		'a key of a later version inside a pool',
 		[],
@@ -439,6 +438,8 @@ test('an editor that holds a file to the published schema asks for nothing that 
 		'/catalog/oci password_env',
 		'/catalog/oci registry',
 		'/catalog/oci username',
+		'/catalog/trust/identities issuer',
+		'/catalog/trust/identities subject',
 		'/pools id',
 		'/pools/scripted/faults kind',
 	]);

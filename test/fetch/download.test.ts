@@ -2,10 +2,12 @@
 import assert from 'node:assert/strict';
 import type { lookup } from 'node:dns';
 import { appendFileSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:https';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { FetchCanceled } from '../../src/fetch/fetch-error.ts';
 import { Web } from '../../src/fetch/web.ts';
+import { firstPair } from '../fixtures/certificates.ts';
 import { digestOf, inWorld, model } from './pull-world.ts';
 
 const third = Math.floor(model.length / 3);
@@ -244,4 +246,16 @@ test('a model whose bytes are here already, by another ref, is hashed and not fe
 		assert.equal(again.localPath, first.localPath);
 		assert.deepEqual(world.source.ranges('/b/a.gguf'), []);
 		assert.ok(existsSync(dirname(first.localPath)));
+	}));
+
+test('a server that nobody knows is not trusted, unless the operator says by which authority it is', () =>
+	inWorld(async (world) => {
+		const server = createServer({ cert: firstPair.cert, key: firstPair.key }, (_request, response) => response.end(model));
+		await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+		const address = server.address();
+		const ref = `https://localhost:${address !== null && typeof address === 'object' ? address.port : 0}/tiny.gguf`;
+		await world.refused(ref, 'UNTRUSTED_ARTIFACT', /its certificate is not trusted/);
+		assert.equal((await world.pull(ref, { sources: { caRoots: [firstPair.cert] } })).digest, digestOf(model));
+		server.closeAllConnections();
+		await new Promise((resolve) => server.close(resolve));
 	}));

@@ -5,12 +5,14 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { FetchedModel, FetchProgress, FetchSources } from '../../src/actors/catalog/fetch-messages.ts';
+import type { TrustRules } from '../../src/actors/catalog/trust-messages.ts';
 import { packageRoot } from '../../src/config-root.ts';
 import { checkGguf } from '../../src/engines/embedded/gguf-check.ts';
 import { FetchError } from '../../src/fetch/fetch-error.ts';
 import { pull } from '../../src/fetch/pull.ts';
 import { ggufEntryOf } from '../../src/roles/file-worker.ts';
 import { BadSource } from './bad-source.ts';
+import { rules } from './rules.ts';
 
 /** A real one. */
 export const model = readFileSync(join(packageRoot(), 'models', 'tiny-chat.gguf'));
@@ -31,6 +33,9 @@ export interface PullMore {
 	readonly digest?: string | null;
 	readonly sources?: Partial<FetchSources>;
 	readonly signal?: AbortSignal;
+	readonly rules?: Partial<TrustRules>;
+	readonly signatures?: readonly string[];
+	readonly sbom?: string;
 	readonly failuresMax?: number;
 	readonly silentMs?: number;
 	room?(bytes: number): Promise<void>;
@@ -44,7 +49,15 @@ export class PullWorld {
 
 	async pull(ref: string, more: PullMore = {}): Promise<FetchedModel> {
 		return await pull(
-			{ ref, root: this.root, expectedDigest: more.digest ?? null, sources: { ...noSources, ...more.sources } },
+			{
+				ref,
+				root: this.root,
+				expectedDigest: more.digest ?? null,
+				sources: { ...noSources, ...more.sources },
+				rules: rules(more.rules),
+				signatures: more.signatures ?? [],
+				sbom: more.sbom ?? null,
+			},
 			{
 				signal: more.signal ?? new AbortController().signal,
 				retry: { firstMs: 1, maxMs: 5, failuresMax: more.failuresMax ?? 3 },

@@ -25,7 +25,7 @@ function finishAll(world: ControlWorld): void {
 /** As the control thread's role does. */
 function retire(world: ControlWorld, models: readonly string[], deadlineMs = 0): void {
 	world.admission.retired = new Set(models);
-	world.dispatcher?.tell({ type: 'retire-models', models, deadlineMs });
+	world.dispatcher?.tell({ type: 'retire-models', models, untrusted: [], names: [], deadlineMs });
 	world.host.run();
 }
 

@@ -90,6 +90,7 @@ export function snapshot(poolId: string, more: Partial<PoolSnapshot> = {}): Pool
 		engine: 'llamacpp',
 		model: 'file:/m.gguf',
 		aliases: ['default'],
+		names: [],
 		devices: null,
 		state: 'ready',
 		draining: false,

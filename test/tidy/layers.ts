@@ -26,7 +26,7 @@ const servingFace =
 	/^src\/actors\/serving\/(messages|decode|engine-life|failure|task-request|task-directory|event-log-view|journal-record|journal-store|prefix|prompt-bounds|rate-limit|top-tokens|[a-z-]+-(schema|view|messages))\.ts$/;
 const catalog = /^src\/actors\/catalog\//;
 /** Messages between main and the thread that fetches, and what a digest is. */
-const catalogFace = /^src\/actors\/catalog\/(fetch-messages|file-digest)\.ts$/;
+const catalogFace = /^src\/actors\/catalog\/(fetch-messages|trust-messages|file-digest)\.ts$/;
 const fetching = /^src\/fetch\//;
 const serving = /^src\/actors\/serving\//;
 /** What is on disk, and who may have it. */
@@ -90,7 +90,7 @@ export const layers: readonly Layer[] = [
 		holds: fetching,
 		imports: [fetching, servingFace, catalogFace, words],
 		node: 'all',
-		packages: ['undici', 'aws4fetch'],
+		packages: ['undici', 'aws4fetch', '@sigstore/verify', '@sigstore/bundle', '@sigstore/protobuf-specs'],
 		instead: 'take it as an option of the pull: what a header holds is judged by an engine, threads are started by a role',
 	},
 	{

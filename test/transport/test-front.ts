@@ -46,6 +46,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		provider: 'embedded',
 		model: 'scripted:demo',
 		aliases: ['default'],
+		names: [],
 		ctx: 2048,
 		maxTokensOut: 1024,
 		charges: { wallMs: 600_000, perTokenIn: 0, perTokenOut: 0, gpus: 0 },

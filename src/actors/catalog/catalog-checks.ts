@@ -10,8 +10,10 @@ import { basename, dirname, join } from 'node:path';
 import type { Telemetry } from '../kernel/telemetry.ts';
 import type { CatalogEntry, CatalogFile, GgufEntry } from '../serving/catalog-messages.ts';
 import type { CatalogShelf } from './catalog-shelf.ts';
-import { digestOfFiles, type HashedFile, markOf } from './file-digest.ts';
+import { digestOfFiles, type HashedFile, isSameMark, markOf } from './file-digest.ts';
 import { partsOf } from './model-parts.ts';
+import { hasRules, isOurs, namedSbom, namedSignatures, trustOf } from './trust.ts';
+import type { TrustFound, TrustJob } from './trust-messages.ts';
 
 export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly problem: string };
 
@@ -20,6 +22,8 @@ export interface CheckPorts {
 	digest(path: string, done: (outcome: Outcome<HashedFile>) => void): void;
 	/** The header of the file, judged. */
 	gguf(path: string, done: (outcome: Outcome<GgufEntry>) => void): void;
+	/** Who vouches for files on a disk. */
+	trust(job: TrustJob, done: (outcome: Outcome<TrustFound>) => void): void;
 	/** Milliseconds since 1970. */
 	wallNow(): number;
 	readonly telemetry: Telemetry;
@@ -51,24 +55,28 @@ export class CatalogChecks {
 		this.#hashing.set(id, []);
 		if (entry.verification !== 'pending') this.#shelf.keep({ ...entry, verification: 'pending', problem: null });
 		const files = filesOf(entry);
-		if (entry.gguf === null && entry.folder !== null) return this.#hash(id, null, files, []);
+		if (entry.gguf === null && entry.folder !== null) return this.#hash(id, null, files, [], anew);
 		this.#ports.gguf(entry.local_path, (header) => {
 			if (!header.ok) this.#unreadable(id, entry.local_path ?? '', header.problem);
-			else this.#hash(id, header.value, files, []);
+			else this.#hash(id, header.value, files, [], anew);
 		});
 	}
 
 	/** Its bytes were hashed, were right, and nothing speaks of a change since. */
 	isCurrent(entry: CatalogEntry): boolean {
 		if (entry.verification !== 'verified' || entry.digest === null || (entry.gguf === null && entry.folder === null)) return false;
-		const known = filesOf(entry).map(({ name, path }) => ({ name, digest: this.#knownDigest(path) ?? '' }));
+		const { rules } = this.#shelf;
+		// Nobody has looked by these rules.
+		if (hasRules(rules) && !isOurs(entry) && entry.trust_rules !== rules.fingerprint) return false;
+		const known = filesOf(entry).map(({ name, path }) => ({ name, digest: this.#known(path)?.digest ?? '' }));
 		return known.every(({ digest }) => digest !== '') && digestOfFiles(known) === entry.digest;
 	}
 
 	/** Null: it has none yet, or it has changed since. */
-	#knownDigest(path: string): string | null {
+	#known(path: string): HashedFile | null {
 		try {
-			return this.#shelf.store.digestOf(path, markOf(path));
+			const hashed = this.#shelf.store.hashed(path);
+			return hashed !== null && isSameMark(hashed.mark, markOf(path)) ? hashed : null;
 		} catch {
 			// Gone, or no file: hashing it says so in words.
 			return null;
@@ -93,12 +101,14 @@ export class CatalogChecks {
 	}
 
 	/** One by one: several models are hashed at once, but no model takes all threads. */
-	#hash(id: string, gguf: GgufEntry | null, left: readonly Named[], done: readonly HashedAs[]): void {
+	#hash(id: string, gguf: GgufEntry | null, left: readonly Named[], done: readonly HashedAs[], anew: boolean): void {
 		const [next, ...rest] = left;
 		if (next === undefined) return this.#hashed(id, gguf, done);
+		const known = anew ? null : this.#known(next.path);
+		if (known !== null) return this.#hash(id, gguf, rest, [...done, { ...next, hashed: known }], anew);
 		this.#ports.digest(next.path, (hashed) => {
 			if (!hashed.ok) this.#unreadable(id, next.path, hashed.problem);
-			else this.#hash(id, gguf, rest, [...done, { ...next, hashed: hashed.value }]);
+			else this.#hash(id, gguf, rest, [...done, { ...next, hashed: hashed.value }], anew);
 		});
 	}
 
@@ -129,7 +139,44 @@ export class CatalogChecks {
 		};
 		// What a fetched model was when it came is known: damage does not become its truth.
 		const kept = problem !== null && entry.folder !== null ? { digest } : facts;
-		this.#checked(id, problem === null ? { ...facts, last_verified_ms: this.#ports.wallNow() } : kept, problem, 'mismatch');
+		if (problem !== null) this.#checked(id, { ...kept, untrusted: true }, problem, 'mismatch');
+		else this.#trust(id, { ...facts, last_verified_ms: this.#ports.wallNow() }, files);
+	}
+
+	/** The bytes are what they should be: who says so? */
+	#trust(id: string, facts: Partial<CatalogEntry>, files: readonly HashedAs[]): void {
+		const entry = this.#shelf.get(id);
+		const { rules } = this.#shelf;
+		if (entry === null || isOurs(entry) || !hasRules(rules)) return this.#checked(id, { ...facts, untrusted: false }, null, '');
+		const job: TrustJob = {
+			files: files.map(({ name, path, hashed }) => ({ name, path, digest: hashed.digest })),
+			signatures: namedSignatures(entry),
+			sbom: namedSbom(entry),
+			kept: entry.folder,
+			root: entry.manifests.flatMap((name) => /^oci:.*@(sha256:[0-9a-f]{64})$/.exec(name)?.[1] ?? [])[0] ?? null,
+			said: entry.folder === null || entry.digest_said || entry.expected_digest !== null,
+			rules,
+		};
+		this.#ports.trust(job, (found) => {
+			if (this.#shelf.closed) return;
+			const now = this.#shelf.get(id);
+			if (now === null) return this.#over(id);
+			if (!found.ok) return this.#checked(id, { ...facts, untrusted: rules.mode === 'strict' }, found.problem, 'signature');
+			const trust = trustOf(now, found.value, rules);
+			const [problem] = trust.trust_problems ?? [];
+			// From now on its bytes are these: a file that becomes another is to be added anew.
+			const pinned = rules.mode === 'strict' && now.folder === null ? { expected_digest: now.expected_digest ?? facts.digest ?? null } : {};
+			if (problem === undefined) return this.#checked(id, { ...facts, ...trust, ...pinned }, null, '');
+			if (rules.mode === 'strict') return this.#checked(id, { ...facts, ...trust }, `${now.source_url}: ${problem.words}`, problem.reason);
+			this.warned(now, problem.reason, problem.words);
+			this.#checked(id, { ...facts, ...trust }, null, '');
+		});
+	}
+
+	/** What the strict mode would refuse. */
+	warned({ id, source_url: ref }: CatalogEntry, reason: string, words: string): void {
+		this.count('warned', reason);
+		this.#ports.telemetry.log('warn', 'model-trust', { model: id, human: `${ref}: ${words}.` });
 	}
 
 	#unreadable(id: string, path: string, problem: string): void {
@@ -158,7 +205,7 @@ export class CatalogChecks {
 		for (const use of settled) use();
 	}
 
-	count(result: 'ok' | 'failed', reason: string): void {
+	count(result: 'ok' | 'failed' | 'warned', reason: string): void {
 		this.#ports.telemetry.count('catalog_verifications_total', { result, reason, engine: 'llamacpp' });
 	}
 }

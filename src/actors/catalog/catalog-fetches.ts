@@ -10,6 +10,7 @@ import { type CatalogShelf, refused, unknownModel } from './catalog-shelf.ts';
 import type { FetchedModel, FetchOutcome, FetchProblem, FetchProgress, FetchSources } from './fetch-messages.ts';
 import { parseModelRef } from './model-ref.ts';
 import { type PullPorts, Pulls } from './pulls.ts';
+import { hasRules, namedSbom, namedSignatures, registryProblem, trustOf } from './trust.ts';
 
 export interface FetchRules {
 	/** `catalog.fetch`. */
@@ -27,8 +28,10 @@ export interface CatalogFetchPorts {
 	wallNow(): number;
 	/** A model has come, and was hashed on its way. */
 	verified(entry: CatalogEntry): void;
-	/** What has come is not what it should be. */
+	/** What has come, or would, is not what it should be. */
 	mistrusted(entry: CatalogEntry, reason: string): void;
+	/** It has come, and the strict mode would have refused it. */
+	warned(entry: CatalogEntry, reason: string, words: string): void;
 	readonly telemetry: Telemetry;
 }
 
@@ -115,10 +118,16 @@ export class CatalogFetches {
 		if (entry === null) return use({ code: 'NOT_FOUND', message: `there is no model ${id}`, retriable: false });
 		const { root, sources } = this.#rules;
 		const { source_url: ref, expected_digest: expectedDigest } = entry;
+		const { rules } = this.#shelf;
+		const barred = rules.mode === 'strict' ? registryProblem(ref, rules) : null;
+		if (barred !== null) {
+			const problem: FetchProblem = { code: 'UNTRUSTED_ARTIFACT', message: barred.words, retriable: false, reason: 'registry' };
+			return use(this.#ended(id, { type: 'failed', problem }));
+		}
 		if (!this.isPulling(ref)) this.#log('info', 'model-pull', entry, `Fetching ${ref}.`);
-		// Before it begins: it may end at once.
 		this.#shelf.keep({ ...entry, fetching: true, problem: null });
-		this.#pulls.start({ ref, root, expectedDigest, sources }, (outcome) => use(this.#ended(id, outcome)));
+		const job = { ref, root, expectedDigest, sources, rules, signatures: namedSignatures(entry), sbom: namedSbom(entry) };
+		this.#pulls.start(job, (outcome) => use(this.#ended(id, outcome)));
 	}
 
 	cancel(id: string): CatalogAnswer {
@@ -157,7 +166,7 @@ export class CatalogFetches {
 		const entry = this.#shelf.get(id);
 		const view = entry === null ? null : this.view(entry.source_url);
 		if (view === null) return this.#shelf.told(id);
-		return { ok: true, json: JSON.stringify({ ...entry, pull: view.data }) };
+		return { ok: true, json: this.#shelf.shown(JSON.stringify({ ...entry, pull: view.data })) };
 	}
 
 	/** Why it is not here; null: it is. */
@@ -172,9 +181,15 @@ export class CatalogFetches {
 		this.#failed.set(entry.source_url, problem);
 		for (const oldest of this.#failed.keys()) if (this.#failed.size > failedMax) this.#failed.delete(oldest);
 		const untrusted = problem.code === 'UNTRUSTED_ARTIFACT';
-		const now: CatalogEntry = { ...entry, fetching: false, problem: problem.message, verification: untrusted ? 'failed' : 'absent' };
+		const now: CatalogEntry = {
+			...entry,
+			fetching: false,
+			problem: problem.message,
+			verification: untrusted ? 'failed' : 'absent',
+			untrusted,
+		};
 		this.#shelf.keep(now);
-		if (untrusted) this.#ports.mistrusted(now, 'mismatch');
+		if (untrusted) this.#ports.mistrusted(now, problem.reason ?? 'mismatch');
 		this.#log(
 			outcome.type === 'canceled' ? 'info' : 'error',
 			'model-not-fetched',
@@ -185,13 +200,17 @@ export class CatalogFetches {
 	}
 
 	#fetched(entry: CatalogEntry, model: FetchedModel): FetchProblem | null {
-		const { digest, sizeBytes, files, folder, localPath, gguf, manifests } = model;
+		const { digest, sizeBytes, files, folder, localPath, gguf, manifests, trust, said } = model;
+		const { rules } = this.#shelf;
 		for (const { name, digest: each, mark } of files) this.#shelf.store.putDigest(`${folder}/${name}`, { digest: each, mark });
 		const expected = entry.expected_digest;
 		// Of a pull that was begun for another entry of the same ref.
 		const message = expected !== null && expected !== digest ? `${entry.source_url} has digest ${digest}, not ${expected}` : null;
 		const now: CatalogEntry = {
 			...entry,
+			...trustOf(entry, trust, rules),
+			digest_said: said,
+			...(message === null ? {} : { untrusted: true }),
 			digest,
 			size_bytes: sizeBytes,
 			manifests,
@@ -210,6 +229,8 @@ export class CatalogFetches {
 			return { code: 'UNTRUSTED_ARTIFACT', message, retriable: false };
 		}
 		this.#ports.verified(now);
+		const [problem] = now.trust_problems;
+		if (problem !== undefined && hasRules(rules)) this.#ports.warned(now, problem.reason, problem.words);
 		this.#log('info', 'model-fetched', now, `${entry.source_url} is here, ${sizeBytes} bytes with digest ${digest}.`);
 		return null;
 	}

@@ -6,8 +6,9 @@ import type { CatalogAnswer, CatalogEntry, ModelAnswer, PreparedFile, PreparedMo
 import { failure } from '../serving/failure.ts';
 import { type CatalogChecks, filesOf } from './catalog-checks.ts';
 import type { CatalogFetches } from './catalog-fetches.ts';
-import { type CatalogShelf, freshEntry, refused } from './catalog-shelf.ts';
+import { type CatalogShelf, entryOfRef, refused } from './catalog-shelf.ts';
 import { formatModelRef, parseModelRef } from './model-ref.ts';
+import { isOurs } from './trust.ts';
 
 type Reply = (answer: CatalogAnswer) => void;
 
@@ -39,7 +40,7 @@ export class CatalogProvision {
 	/** Of a user: loaded while it is hashed, unless somebody has said what it must be. */
 	#file(entry: CatalogEntry, reply: Reply): void {
 		this.#checks.check(entry.id, false);
-		if (entry.expected_digest === null) return this.#ready(entry.id, reply);
+		if (entry.expected_digest === null && (this.#shelf.rules.mode !== 'strict' || isOurs(entry))) return this.#ready(entry.id, reply);
 		this.#checks.whenChecked(entry.id, () => this.#trusted(entry.id, reply));
 	}
 
@@ -56,7 +57,7 @@ export class CatalogProvision {
 	/** It was fetched once: what has been damaged since is fetched again. */
 	#hereOrAgain(id: string, after: number, reply: Reply): void {
 		const entry = this.#shelf.get(id);
-		if (entry?.verification === 'verified') return this.#ready(id, reply);
+		if (entry?.verification === 'verified' && !entry.untrusted) return this.#ready(id, reply);
 		this.#begin(id, after, reply);
 	}
 
@@ -85,7 +86,7 @@ export class CatalogProvision {
 
 	#trusted(id: string, reply: Reply): void {
 		const entry = this.#shelf.get(id);
-		if (entry === null || entry.verification === 'verified') return this.#ready(id, reply);
+		if (entry === null || (entry.verification === 'verified' && !entry.untrusted)) return this.#ready(id, reply);
 		reply(refused('UNTRUSTED_ARTIFACT', entry.problem ?? `${id} is not verified`));
 	}
 
@@ -108,7 +109,7 @@ export class CatalogProvision {
 		const parsed = parseModelRef(model);
 		const ref = parsed.ok ? formatModelRef(parsed.ref) : model;
 		if (path === null && !this.#fetches.isFetchable(ref)) return null;
-		this.#shelf.keep(freshEntry({ id: ref, ref, path, expected: null, tags: [] }));
+		this.#shelf.keep(entryOfRef(ref, path));
 		return this.#shelf.get(ref);
 	}
 }

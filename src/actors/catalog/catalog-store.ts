@@ -9,18 +9,30 @@ import { checkStoreFile } from '../../store/store-file.ts';
 import type { CatalogEntry } from '../serving/catalog-messages.ts';
 import { type FileMark, type HashedFile, isSameMark } from './file-digest.ts';
 
-export const schemaVersion = 2;
+export const schemaVersion = 3;
 /** Bytes of an id: LMDB's keys have a bound. */
 export const idBytesMax = 1024;
 
 /** How a store of each earlier version becomes one of the next, by the earlier one's number. */
 const migrations: Readonly<Record<number, (models: Database<string, string>) => void>> = {
 	/** Models that are fetched: none was. */
-	1: (models) => {
-		for (const { key, value } of [...models.getRange()])
-			models.putSync(key, JSON.stringify({ folder: null, files: [], fetching: false, used_ms: null, ...(JSON.parse(value) as object) }));
-	},
+	1: (models) => rewrite(models, (entry) => ({ folder: null, files: [], fetching: false, used_ms: null, ...entry })),
+	/** Whom a model is trusted by: nobody had looked. What holds for all is no part of each. */
+	2: (models) =>
+		rewrite(models, ({ trust_policy: _policy, ...entry }) => ({
+			signed_by: [],
+			trust_problems: [],
+			trust_rules: null,
+			digest_said: false,
+			untrusted: false,
+			...entry,
+		})),
 };
+
+function rewrite(models: Database<string, string>, change: (entry: Readonly<Record<string, unknown>>) => unknown): void {
+	for (const { key, value } of [...models.getRange()])
+		models.putSync(key, JSON.stringify(change(JSON.parse(value) as Readonly<Record<string, unknown>>)));
+}
 
 const databasesMax = 16;
 

@@ -8,27 +8,32 @@
  * ```
  */
 import type { Telemetry } from '../kernel/telemetry.ts';
-import type { CatalogAnswer, CatalogRequest, RetiredModels } from '../serving/catalog-messages.ts';
+import type { CatalogAnswer, CatalogNews, CatalogRequest } from '../serving/catalog-messages.ts';
 import type { FailureCode } from '../serving/failure.ts';
 import { CatalogChecks, type CheckPorts } from './catalog-checks.ts';
 import { CatalogFetches, type CatalogFetchPorts, type FetchRules } from './catalog-fetches.ts';
 import { CatalogProvision } from './catalog-provision.ts';
-import { CatalogShelf, freshEntry, type PoolModel, refused, unknownModel } from './catalog-shelf.ts';
+import { CatalogShelf, entryOfRef, freshEntry, type PoolModel, refused, unknownModel } from './catalog-shelf.ts';
 import { type CatalogStore, idBytesMax } from './catalog-store.ts';
 import { formatModelRef, parseModelRef } from './model-ref.ts';
+import { registryProblem } from './trust.ts';
+import type { TrustRules } from './trust-messages.ts';
 
 export interface CatalogPorts extends CheckPorts {
 	readonly fetch: CatalogFetchPorts['fetch'];
 	readonly pullsMax: number;
 	/** A folder of the catalog's own, with all that is in it. */
 	remove(folder: string): void;
-	retired(models: RetiredModels): void;
+	/** What the control thread is to know of has changed. */
+	changed(news: CatalogNews): void;
 	readonly telemetry: Telemetry;
 }
 
-type AddModel = Extract<CatalogRequest, { type: 'add-model' }>;
+export interface CatalogRules extends FetchRules {
+	readonly trust: TrustRules;
+}
 
-const defaultDrainMs = 30_000;
+type AddModel = Extract<CatalogRequest, { type: 'add-model' }>;
 
 export class Catalog {
 	readonly #shelf: CatalogShelf;
@@ -37,9 +42,9 @@ export class Catalog {
 	readonly #fetches: CatalogFetches;
 	readonly #provision: CatalogProvision;
 
-	constructor(store: CatalogStore, ports: CatalogPorts, rules: FetchRules) {
+	constructor(store: CatalogStore, ports: CatalogPorts, rules: CatalogRules) {
 		this.#ports = ports;
-		this.#shelf = new CatalogShelf(store, ports.telemetry);
+		this.#shelf = new CatalogShelf(store, rules.trust, ports);
 		this.#checks = new CatalogChecks(this.#shelf, ports);
 		const { fetch, pullsMax, telemetry } = ports;
 		this.#fetches = new CatalogFetches(this.#shelf, rules, {
@@ -49,16 +54,14 @@ export class Catalog {
 			wallNow: () => ports.wallNow(),
 			verified: () => this.#checks.count('ok', ''),
 			mistrusted: (_entry, reason) => this.#checks.count('failed', reason),
+			warned: (entry, reason, words) => this.#checks.warned(entry, reason, words),
 		});
 		this.#provision = new CatalogProvision(this.#shelf, this.#checks, this.#fetches, () => ports.wallNow());
 	}
 
-	/** Models that are retired, by the refs that pools know them by and by what they are called here. */
-	get retired(): RetiredModels {
-		const models: string[] = [];
-		for (const { state, source_url: ref, id } of this.#shelf.store.all())
-			if (state === 'Retired') models.push(ref, ...(id === ref ? [] : [id]));
-		return { models, deadlineMs: defaultDrainMs };
+	/** What the control thread is to know. */
+	get news(): CatalogNews {
+		return this.#shelf.news;
 	}
 
 	/** What the last daemon began to hash or to fetch and did not finish. */
@@ -80,13 +83,13 @@ export class Catalog {
 		for (const { model, path } of pools) {
 			const known = this.#shelf.find(model);
 			const fetchable = this.#fetches.isFetchable(model);
-			if (known === null && (path !== null || fetchable))
-				this.#shelf.keep(freshEntry({ id: model, ref: model, path, expected: null, tags: [] }));
+			if (known === null && (path !== null || fetchable)) this.#shelf.keep(entryOfRef(model, path));
 			// What comes with the program is where that is now.
 			else if (known !== null && path !== null && known.local_path !== path) this.#shelf.keep({ ...known, local_path: path });
 			else if (known !== null) this.#shelf.show(known);
 			this.#checks.check(known?.id ?? model, false);
 		}
+		this.#shelf.tell();
 	}
 
 	/** `reply` is called once: at once, when a file has been looked at, or when a pull has something new. */
@@ -123,10 +126,13 @@ export class Catalog {
 	#page(limit: number, after: string | null): CatalogAnswer {
 		const { ids, entries } = this.#shelf.store.page(limit, after);
 		const next = ids.length === limit ? (ids.at(-1) ?? null) : null;
-		return { ok: true, json: `{"models":[${entries.join(',')}],"next_cursor":${JSON.stringify(next)}}` };
+		return {
+			ok: true,
+			json: `{"models":[${entries.map((json) => this.#shelf.shown(json)).join(',')}],"next_cursor":${JSON.stringify(next)}}`,
+		};
 	}
 
-	#add({ ref: text, id: wanted, digest, tags }: AddModel, reply: (answer: CatalogAnswer) => void): void {
+	#add({ ref: text, id: wanted, digest, tags, signatures, sbom }: AddModel, reply: (answer: CatalogAnswer) => void): void {
 		const refuse = (code: FailureCode, words: string): void => reply(refused(code, words));
 		const parsed = parseModelRef(text);
 		const given = `source_url is ${JSON.stringify(text)}`;
@@ -142,8 +148,19 @@ export class Catalog {
 		if (Buffer.byteLength(id) > idBytesMax)
 			return refuse('INVALID_PARAMS', `the ref is longer than ${idBytesMax} bytes; give the model an id`);
 		if (this.#shelf.get(id) !== null) return refuse('CONFLICT', `there is a model ${id} already`);
+		const odd = [...signatures, ...(sbom === null ? [] : [sbom])].find((each) => !isEvidence(each, isFile));
+		if (odd !== undefined)
+			return refuse(
+				'INVALID_PARAMS',
+				`${JSON.stringify(odd)} is no place of a signature or an SBOM; it is ${isFile ? '' : 'https://… or '}file:/absolute/path`,
+			);
+		const barred = this.#shelf.rules.mode === 'strict' ? registryProblem(ref, this.#shelf.rules) : null;
+		if (barred !== null) {
+			this.#checks.count('failed', barred.reason);
+			return refuse('UNTRUSTED_ARTIFACT', barred.words);
+		}
 		const path = parsed.ref.kind === 'file' ? parsed.ref.path : null;
-		const entry = freshEntry({ id, ref, path, expected: digest, tags });
+		const entry = freshEntry({ id, ref, path, expected: digest, tags, signatures, sbom });
 		if (path === null) {
 			this.#shelf.keep(entry);
 			return reply(this.#shelf.told(id));
@@ -170,7 +187,7 @@ export class Catalog {
 		const others = [...this.#shelf.store.all()];
 		if (!others.some(({ source_url: ref, fetching }) => fetching && ref === entry.source_url)) this.#fetches.abandon(entry.source_url);
 		if (entry.folder !== null && !others.some(({ folder }) => folder === entry.folder)) this.#ports.remove(entry.folder);
-		if (entry.state === 'Retired') this.#ports.retired({ ...this.retired, deadlineMs: defaultDrainMs });
+		this.#shelf.tell();
 		return { ok: true, json: '' };
 	}
 
@@ -189,10 +206,16 @@ export class Catalog {
 		const entry = this.#shelf.get(id);
 		if (entry === null) return unknownModel;
 		if (entry.state !== state) {
-			this.#shelf.keep({ ...entry, state });
-			this.#ports.retired({ ...this.retired, deadlineMs });
+			this.#shelf.keep({ ...entry, state }, deadlineMs);
+			this.#shelf.tell(deadlineMs);
 			this.#ports.telemetry.log('info', 'model-state', { model: id, state, human: `${id} is ${state} now.` });
 		}
 		return this.#shelf.told(id);
 	}
+}
+
+/** Of a file of this machine what vouches for it is another. */
+function isEvidence(text: string, ofFile: boolean): boolean {
+	const parsed = parseModelRef(text);
+	return parsed.ok && (parsed.ref.kind === 'file' || (!ofFile && parsed.ref.kind === 'url'));
 }

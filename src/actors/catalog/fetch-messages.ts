@@ -5,6 +5,7 @@
 import type { GgufEntry } from '../serving/catalog-messages.ts';
 import type { FailureCode } from '../serving/failure.ts';
 import type { FileMark } from './file-digest.ts';
+import type { TrustFound, TrustReason, TrustRules } from './trust-messages.ts';
 
 /** Where models come from, and with what rights. Holds secrets: never logged, never shown. */
 export interface FetchSources {
@@ -31,6 +32,10 @@ export interface FetchJob {
 	/** `sha256:<hex>`, as whoever added the model says; null: nobody did. */
 	readonly expectedDigest: string | null;
 	readonly sources: FetchSources;
+	readonly rules: TrustRules;
+	/** Refs of signatures and of a bill of materials, as whoever added the model has named them. */
+	readonly signatures: readonly string[];
+	readonly sbom: string | null;
 }
 
 export interface FetchProgress {
@@ -69,6 +74,9 @@ export interface FetchedModel {
 	readonly gguf: GgufEntry | null;
 	/** What the ref stood for, as names that never mean anything else. */
 	readonly manifests: readonly string[];
+	readonly trust: TrustFound;
+	/** Somebody had said its digest before its bytes came. */
+	readonly said: boolean;
 }
 
 export interface FetchProblem {
@@ -76,6 +84,8 @@ export interface FetchProblem {
 	readonly message: string;
 	/** Whether another pull may end otherwise without anybody having changed anything. */
 	readonly retriable: boolean;
+	/** Which rule of the operator it does not keep to; absent: none. */
+	readonly reason?: TrustReason;
 }
 
 export type FetchOutcome =

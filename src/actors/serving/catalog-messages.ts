@@ -34,15 +34,19 @@ export interface CatalogEntry {
 	readonly size_bytes: number | null;
 	readonly tags: readonly string[];
 	readonly manifests: readonly string[];
+	/** Refs of what vouches for it: as whoever added it has named them, then those that were found. */
 	readonly signatures: readonly string[];
 	readonly sbom: string | null;
-	readonly trust_policy: {
-		readonly mode: 'permissive';
-		readonly allowed_registries: readonly string[];
-		readonly require_signature: boolean;
-		readonly require_sbom: boolean;
-		readonly ca_roots: readonly string[];
-	};
+	/** Who has signed it: keys and identities that are trusted. */
+	readonly signed_by: readonly string[];
+	/** What the strict mode of `catalog.trust` refuses for. */
+	readonly trust_problems: readonly { readonly reason: string; readonly words: string }[];
+	/** By which rules that was found; null: nobody has looked. */
+	readonly trust_rules: string | null;
+	/** Somebody had said its digest before its bytes came. */
+	readonly digest_said: boolean;
+	/** Its bytes are others than were promised, or do not keep to the rules of an operator who is strict: nobody is served with it. */
+	readonly untrusted: boolean;
 	readonly state: ModelState;
 	/**
 	 * `absent`: it has not been fetched. `verified`: the bytes were hashed, and are what they should be. `failed`: they are not, or cannot
@@ -72,6 +76,9 @@ export type CatalogRequest =
 			readonly id: string | null;
 			readonly digest: string | null;
 			readonly tags: readonly string[];
+			/** Refs of `file:` or `https:`. */
+			readonly signatures: readonly string[];
+			readonly sbom: string | null;
 	  }
 	| { readonly type: 'delete-model'; readonly id: string }
 	| { readonly type: 'verify-model'; readonly id: string }
@@ -127,9 +134,13 @@ export interface PreparedModel {
 	readonly files: readonly PreparedFile[];
 }
 
-/** What the control thread is told: models that no pool may serve any more, by the refs that pools know them by. */
-export interface RetiredModels {
-	readonly models: readonly string[];
+/** What the control thread is told of the catalog, all of it each time: of models that pools may be asked for. */
+export interface CatalogNews {
+	/** No pool may serve these, by the refs that pools know them by and by what they are called. */
+	readonly retired: readonly string[];
+	readonly untrusted: readonly string[];
+	/** What the catalog calls a model beside what its pool does: name, then model. */
+	readonly names: readonly (readonly [name: string, model: string])[];
 	/** How long tasks may still run in the pools of those that have come. */
 	readonly deadlineMs: number;
 }

@@ -11,11 +11,12 @@
 
 import type { ActorContext } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
+import { type BarredFor, barredModel } from './admission.ts';
 import { failure } from './failure.ts';
 import type { DispatcherCommand, EngineThreadCommand, PoolControlled, PoolOperation, PoolView, Purging, TaskSummary } from './messages.ts';
 import { answersTo, type OwnSnapshot, type PoolSnapshot } from './placement.ts';
 import { pool } from './pool.ts';
-import type { PoolMessage, PoolNews } from './pool-messages.ts';
+import type { PoolMessage, PoolNews, RetireModels } from './pool-messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import { startingNews } from './pool-view.ts';
 
@@ -29,8 +30,8 @@ export interface PoolRow {
 	drainingUntil: number | null;
 	/** It is configured no more, and takes nothing new. */
 	retiring: 'no' | 'emptying' | 'ending';
-	/** Its model is retired: that is why it is drained. */
-	retired: boolean;
+	/** Why its model may not be served, and it is drained; null: it may. */
+	barred: BarredFor | null;
 	/** Tasks that were sent there, all in all. */
 	sent: number;
 }
@@ -49,6 +50,8 @@ export interface DispatcherPoolsOptions {
 	readonly changed: () => void;
 }
 
+const noNames: readonly string[] = [];
+const barredWords: Readonly<Record<BarredFor, string>> = { retired: 'retired', untrusted: 'not to be trusted' };
 export const poolMailboxMax = 65_536;
 
 export class DispatcherPools {
@@ -64,7 +67,9 @@ export class DispatcherPools {
 	readonly #resumed = new Set<string>();
 	#grantsOpen = false;
 	/** Models that no pool may serve. */
-	#retired: ReadonlySet<string> = new Set();
+	#barred: ReadonlyMap<string, BarredFor> = new Map();
+	/** What else models are called. */
+	#names: ReadonlyMap<string, readonly string[]> = new Map();
 	#retireMs = 0;
 
 	constructor(ctx: Owner, options: DispatcherPoolsOptions) {
@@ -102,22 +107,43 @@ export class DispatcherPools {
 			.map(({ model }) => model);
 	}
 
-	/** No pool may serve these from now on, and no others: their pools are drained, and those of what is retired no more take tasks again. */
-	retire(models: ReadonlySet<string>, deadlineMs: number): void {
-		this.#retired = models;
+	/** No pool may serve these from now on, and no others: their pools are drained, and those of what is barred no more take tasks again. */
+	retire({ models, untrusted, names, deadlineMs }: Omit<RetireModels, 'type'>): void {
+		const barred = new Map<string, BarredFor>(models.map((model) => [model, 'retired']));
+		for (const model of untrusted) barred.set(model, 'untrusted');
+		this.#barred = barred;
 		this.#retireMs = deadlineMs;
-		for (const row of this.#rows.values()) this.#drainRetired(row);
+		const byModel = new Map<string, string[]>();
+		for (const [name, model] of names) byModel.set(model, [...(byModel.get(model) ?? []), name]);
+		this.#names = byModel;
+		for (const row of this.#rows.values()) {
+			this.#name(row);
+			this.#drainBarred(row);
+		}
+		this.#options.changed();
 	}
 
-	#drainRetired(row: PoolRow): void {
-		const retired = this.#retired.has(row.view.model);
-		if (retired === row.retired) return;
-		row.retired = retired;
-		this.drain(row, retired ? this.#ctx.now() + this.#retireMs : null);
+	/** As the catalog calls what it serves now. */
+	#name(row: PoolRow): void {
+		const names = this.#names.get(row.view.model) ?? noNames;
+		row.snapshot.names = names;
+		if (row.view.names !== names) row.view = { ...row.view, names };
+	}
+
+	#drainBarred(row: PoolRow): void {
+		const why = this.#barred.get(row.view.model) ?? null;
+		if (why === row.barred) return;
+		const drains = why !== null;
+		const drained = row.barred !== null;
+		row.barred = why;
+		if (drains === drained) return;
+		this.drain(row, drains ? this.#ctx.now() + this.#retireMs : null);
 		const { poolId, model } = row.view;
-		this.#ctx.telemetry.log('info', retired ? 'pool-drain' : 'pool-undrain', {
+		this.#ctx.telemetry.log('info', drains ? 'pool-drain' : 'pool-undrain', {
 			pool_id: poolId,
-			human: retired ? `Draining ${poolId}: its model ${model} is retired.` : `${poolId} takes tasks again: its model is not retired.`,
+			human: drains
+				? `Draining ${poolId}: its model ${model} is ${barredWords[why]}.`
+				: `${poolId} takes tasks again: its model may be served.`,
 		});
 	}
 
@@ -177,7 +203,8 @@ export class DispatcherPools {
 			row.retiring = 'ending';
 			row.ref.tell({ type: 'end' });
 		}
-		this.#drainRetired(row);
+		this.#name(row);
+		this.#drainBarred(row);
 		return { before, now: row.view };
 	}
 
@@ -215,11 +242,13 @@ export class DispatcherPools {
 		const setup = pool({ spec, epoch, lastLeaseId, engines, dispatcher: this.#ctx.self });
 		const ref = this.#ctx.spawn(spec.poolId, setup, { mailboxMax: poolMailboxMax });
 		this.#ctx.watch(ref);
-		this.#rows.set(spec.poolId, { spec, ref, drainingUntil: null, retiring: 'no', retired: false, sent: 0, ...startingNews(spec) });
+		this.#rows.set(spec.poolId, { spec, ref, drainingUntil: null, retiring: 'no', barred: null, sent: 0, ...startingNews(spec) });
 		for (const [engineId, replyTo] of this.#engines) ref.tell({ type: 'use-engine', engineId, replyTo });
 		if (this.#grantsOpen) ref.tell({ type: 'open-grants' });
 		const row = this.#rows.get(spec.poolId);
-		if (row !== undefined) this.#drainRetired(row);
+		if (row === undefined) return;
+		this.#name(row);
+		this.#drainBarred(row);
 	}
 
 	/** By the first front that tells of it: the others may know less. */
@@ -236,13 +265,13 @@ export class DispatcherPools {
 			return;
 		}
 		const operation = this.#resolved(asked, row);
-		const barred = operation.kind === 'reload' ? this.#retired.has(operation.model) : operation.kind === 'undrain' && row.retired;
-		if (barred) {
+		const barred =
+			operation.kind === 'reload' ? (this.#barred.get(operation.model) ?? null) : operation.kind === 'undrain' ? row.barred : null;
+		if (barred !== null) {
 			const model = operation.kind === 'reload' ? operation.model : row.view.model;
-			replyTo.tell({
-				type: 'pool-controlled',
-				failure: failure('MODEL_DEPRECATED', `the model ${model} is retired; make it active again first`),
-			});
+			const { code, message } = barredModel(model, barred);
+			const words = barred === 'retired' ? `the model ${model} is retired; make it active again first` : message;
+			replyTo.tell({ type: 'pool-controlled', failure: failure(code, words) });
 			return;
 		}
 		if (operation.kind !== 'drain' && operation.kind !== 'undrain') {
@@ -267,8 +296,7 @@ export class DispatcherPools {
 	/** With models by the names that pools have for them, also those that were called by the id or an alias of a pool. */
 	#resolved(operation: PoolOperation, row: PoolRow): PoolOperation {
 		const rows = [row, ...this.#rows.values()];
-		const modelOf = (name: string): string =>
-			rows.find(({ view }) => view.model === name || view.poolId === name || view.aliases.includes(name))?.view.model ?? name;
+		const modelOf = (name: string): string => rows.find(({ view }) => answersTo(view, name))?.view.model ?? name;
 		if (operation.kind === 'reload') return { ...operation, model: modelOf(operation.model) };
 		return operation.kind === 'purge' ? { ...operation, models: operation.models.map(modelOf) } : operation;
 	}

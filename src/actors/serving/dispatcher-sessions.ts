@@ -184,7 +184,7 @@ export class DispatcherSessions {
 
 	/** Of the pools that may have it, what would use up most of each budget. */
 	#worstOf({ modelRef }: TaskSummary): WorstCase {
-		const pools = [...this.#pools.values()].filter(({ spec }) => answersTo(spec, modelRef));
+		const pools = [...this.#pools.values()].filter(({ view }) => answersTo(view, modelRef));
 		const most = (of: (pool: KnownPool) => number): number => Math.max(0, ...pools.map(of));
 		return {
 			maxTokensOut: most(({ spec }) => spec.maxTokensOut),

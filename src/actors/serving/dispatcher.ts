@@ -6,7 +6,7 @@
  */
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
-import { type AdmissionSteps, openAdmission, retiredModel } from './admission.ts';
+import { type AdmissionSteps, barredModel, openAdmission } from './admission.ts';
 import { placementOf } from './continuation.ts';
 import type { DecisionRecord } from './decision-messages.ts';
 import { DecisionRecords, decisionRecord } from './decision-records.ts';
@@ -57,6 +57,11 @@ const newsAgainMs = 50;
 
 export function dispatcher(options: DispatcherOptions): Setup<DispatcherMessage> {
 	return (ctx) => new Dispatcher(ctx, options);
+}
+
+/** It will not be served by waiting. */
+function isBarred({ code }: Failure): boolean {
+	return code === 'MODEL_DEPRECATED' || code === 'UNTRUSTED_ARTIFACT';
 }
 
 class Dispatcher implements Behavior<DispatcherMessage> {
@@ -135,7 +140,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 				this.#pools.configure(message.pools);
 				break;
 			case 'retire-models':
-				this.#pools.retire(new Set(message.models), message.deadlineMs);
+				this.#pools.retire(message);
 				break;
 			case 'explain':
 				message.replyTo.tell({ type: 'explained', decision: this.#decisions.get(message.taskId) });
@@ -212,7 +217,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		const granted = 'code' in terms ? noTerms : terms;
 		const { decision, record } = this.#decide(summary, problem, startedAt, [], (chosen) => {
 			// One that has begun does not stand still in a pool that is being emptied.
-			const mayWait = chosen.kind === 'none' && again && summary.resume === null && chosen.failure.code !== 'MODEL_DEPRECATED';
+			const mayWait = chosen.kind === 'none' && again && summary.resume === null && !isBarred(chosen.failure);
 			if (mayWait && this.#mayWait(summary, granted, replyTo)) return;
 			this.#place(summary, granted, chosen, [], replyTo);
 		});
@@ -285,9 +290,9 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			}
 		}
 		const home = this.#pools.get(poolId);
-		if (home?.retired === true) {
+		if (home !== undefined && home.barred !== null) {
 			this.#sessions.giveBack(summary, terms, this.#ctx.now(), false);
-			this.#news.tell(replyTo, { type: 'refused', failure: retiredModel(summary.modelRef) });
+			this.#news.tell(replyTo, { type: 'refused', failure: barredModel(summary.modelRef, home.barred) });
 			return;
 		}
 		const stays = { type: 'enqueue', summary, terms, origin: { kind: 'stays' }, asked: noOthers, replyTo } as const;

@@ -401,6 +401,8 @@ export interface PoolView {
 	readonly provider: 'embedded' | 'managed' | 'external';
 	readonly model: string;
 	readonly aliases: readonly string[];
+	/** What the catalog calls its model. */
+	readonly names: readonly string[];
 	readonly ctx: number;
 	readonly maxTokensOut: number;
 	readonly charges: PoolCharges;

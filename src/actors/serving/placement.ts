@@ -17,6 +17,8 @@ export interface PoolSnapshot {
 	readonly engine: EngineKind;
 	readonly model: string;
 	readonly aliases: readonly string[];
+	/** What the catalog calls its model. */
+	readonly names: readonly string[];
 	readonly devices: readonly number[] | null;
 	/** `starting`: its replicas load, or come back after a failure; tasks may wait for them. */
 	readonly state: 'starting' | 'ready' | 'failed';
@@ -165,8 +167,8 @@ function pinnedPool(pools: readonly PoolSnapshot[], job: TaskSummary, poolId: st
 	return failure('POOL_UNREADY', words, { poolId, engine: pool.engine, retryAfterMs: pool.retryAfterMs });
 }
 
-export function answersTo(pool: Pick<PoolSnapshot, 'poolId' | 'model' | 'aliases'>, modelRef: string): boolean {
-	return pool.aliases.includes(modelRef) || pool.model === modelRef || pool.poolId === modelRef;
+export function answersTo(pool: Pick<PoolSnapshot, 'poolId' | 'model' | 'aliases' | 'names'>, modelRef: string): boolean {
+	return pool.aliases.includes(modelRef) || pool.model === modelRef || pool.poolId === modelRef || pool.names.includes(modelRef);
 }
 
 interface Candidate {

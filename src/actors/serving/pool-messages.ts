@@ -29,10 +29,14 @@ export interface ConfigurePools {
 	readonly pinning: boolean;
 }
 
-/** Control role → Dispatcher: models that no pool may serve any more, as pools call them; all of them, each time. */
+/** Control role → Dispatcher: models that no pool may serve any more, as pools call them, and what else models are called; all of it, each time. */
 export interface RetireModels {
 	readonly type: 'retire-models';
 	readonly models: readonly string[];
+	/** Those of which nobody can say that they are what they should be. */
+	readonly untrusted: readonly string[];
+	/** Name, then model. */
+	readonly names: readonly (readonly [name: string, model: string])[];
 	/** How long tasks may still run where one of them has just come. */
 	readonly deadlineMs: number;
 }

@@ -30,6 +30,9 @@ export interface PoolParts {
 	readonly pace: Pick<PoolSnapshot, 'prefillMsPerToken' | 'decodeMsPerToken' | 'tokensOut'>;
 }
 
+/** Those it hears of on its way out. */
+const noNames: readonly string[] = [];
+
 /** Of a pool that has said nothing yet: its tasks wait for it. */
 export function startingNews(spec: PoolSpec): ReturnType<typeof poolNews> {
 	return poolNews({
@@ -90,6 +93,7 @@ export function poolNews({
 			engine,
 			model,
 			aliases,
+			names: noNames,
 			devices,
 			state,
 			draining: drainingUntil !== null,
@@ -120,6 +124,7 @@ export function poolNews({
 			provider,
 			model,
 			aliases,
+			names: noNames,
 			ctx: facts?.ctx ?? 0,
 			maxTokensOut,
 			charges: { wallMs: spec.timeouts.wallMs, ...spec.prices, gpus: gpusOf(spec, facts) },

@@ -8,6 +8,7 @@ import type { ModelRef } from '../../actors/catalog/model-ref.ts';
 import { FetchError, statusProblem } from '../fetch-error.ts';
 import { type FetchPlan, type PlannedFile, safeName } from '../fetch-plan.ts';
 import { type Answer, isRecord, type Web } from '../web.ts';
+import { evidenceBeside } from './beside.ts';
 
 type HubRef = Extract<ModelRef, { kind: 'hf' }>;
 
@@ -53,7 +54,13 @@ export async function planOfHub(ref: HubRef, web: Web, { endpoint, token }: Fetc
 		const kept = alone ? path.slice(path.lastIndexOf('/') + 1) : path;
 		return { name: safeName(kept), url, headers: (more) => Promise.resolve({ ...more, ...headers }), sizeBytes, digest, gitOid };
 	});
-	return { files, manifests: [`${name}@${commit}${ref.path === null ? '' : `/${ref.path}`}`] };
+	const there = new Set(found.map(({ path }) => path));
+	const evidence = evidenceBeside(
+		web,
+		chosen.map(({ path }) => path),
+		(path) => (there.has(path) ? { url: `${endpoint}/${ref.org}/${ref.repo}/resolve/${commit}${inPath(path)}`, headers } : null),
+	);
+	return { files, evidence, manifests: [`${name}@${commit}${ref.path === null ? '' : `/${ref.path}`}`] };
 }
 
 function partsNamed(name: string, path: string, found: readonly HubFile[]): readonly HubFile[] {

@@ -6,7 +6,8 @@ import { createHash } from 'node:crypto';
 import type { FetchSources } from '../../actors/catalog/fetch-messages.ts';
 import type { ModelRef } from '../../actors/catalog/model-ref.ts';
 import { FetchError, statusProblem } from '../fetch-error.ts';
-import type { FetchPlan, PlannedFile } from '../fetch-plan.ts';
+import type { EvidenceSource, FetchPlan, PlannedFile } from '../fetch-plan.ts';
+import { type EvidenceFile, evidenceBytesMax } from '../trust-judge.ts';
 import { isRecord, shownUrl, type Web } from '../web.ts';
 import { ggufName } from './web-source.ts';
 
@@ -15,6 +16,12 @@ type OciRef = Extract<ModelRef, { kind: 'oci' }>;
 const manifestTypes = ['application/vnd.oci.image.manifest.v1+json', 'application/vnd.docker.distribution.manifest.v2+json'];
 const indexTypes = ['application/vnd.oci.image.index.v1+json', 'application/vnd.docker.distribution.manifest.list.v2+json'];
 const title = 'org.opencontainers.image.title';
+const evidenceTypes = {
+	signatures: /^application\/vnd\.dev\.sigstore\.bundle/,
+	sboms: /^application\/(spdx|vnd\.spdx|vnd\.cyclonedx)\b.*json/,
+} as const;
+/** More are not looked at. */
+const referrersMax = 32;
 const manifestBytesMax = 4 * 1024 * 1024;
 /** Of a token without a word of its age. */
 const tokenDefaultS = 60;
@@ -40,7 +47,8 @@ export async function planOfOci(ref: OciRef, web: Web, keys: FetchSources['oci']
 			gitOid: null,
 		}),
 	);
-	return { files, manifests: [`oci://${ref.registry}/${ref.repository}@${digest}`] };
+	const evidence: EvidenceSource = { root: digest, find: (kind) => registry.referrers(digest, kind) };
+	return { files, evidence, manifests: [`oci://${ref.registry}/${ref.repository}@${digest}`] };
 }
 
 interface Layer {
@@ -113,6 +121,38 @@ class Registry {
 		}
 		const layers = Array.isArray(manifest['layers']) ? manifest['layers'].map((layer) => this.#layer(layer)) : [];
 		return { layers, digest };
+	}
+
+	/** What refers to a manifest: signatures and bills of materials, each a manifest of one layer. */
+	async referrers(digest: string, kind: 'signatures' | 'sboms'): Promise<readonly EvidenceFile[]> {
+		const found: EvidenceFile[] = [];
+		for (const reference of await this.#referring(digest, evidenceTypes[kind])) {
+			const { layers } = await this.manifest(reference);
+			const [layer] = layers;
+			if (layer === undefined || layer.sizeBytes > evidenceBytesMax) continue;
+			const answer = await this.#web.ask(this.blob(layer.digest), { headers: await this.headers({}), known: true });
+			const bytes = await this.#web.bytes(answer, evidenceBytesMax);
+			if (`sha256:${createHash('sha256').update(bytes).digest('hex')}` === layer.digest)
+				found.push({ from: `${this.name} ${reference}`, bytes });
+		}
+		return found;
+	}
+
+	/** By the list that the registry keeps, or under the tag that stands for it where it keeps none. */
+	async #referring(digest: string, type: RegExp): Promise<readonly string[]> {
+		const tag = `${this.#base}/manifests/${digest.replace(':', '-')}`;
+		for (const url of [`${this.#base}/referrers/${digest}`, tag]) {
+			const answer = await this.#web.ask(url, { headers: await this.headers({ accept: indexTypes.join(', ') }), accept: [400, 404, 405] });
+			const bytes = await this.#web.bytes(answer, manifestBytesMax);
+			if (answer.status >= 400) continue;
+			const { manifests } = parsed(bytes, this.name);
+			const listed = Array.isArray(manifests) ? manifests.filter(isRecord) : [];
+			return listed.slice(0, referrersMax).flatMap(({ artifactType, digest: each }) => {
+				const wanted = typeof artifactType === 'string' && type.test(artifactType);
+				return wanted && typeof each === 'string' && /^sha256:[0-9a-f]{64}$/.test(each) ? [each] : [];
+			});
+		}
+		return [];
 	}
 
 	#layer(layer: unknown): Layer {

@@ -13,7 +13,7 @@ import { planOfUrl } from './web-source.ts';
 export async function planOf(ref: ModelRef, web: Web, sources: FetchSources): Promise<FetchPlan> {
 	switch (ref.kind) {
 		case 'url':
-			return planOfUrl(ref.url);
+			return planOfUrl(ref.url, web);
 		case 'hf':
 			return await planOfHub(ref, web, sources.hf);
 		case 's3':

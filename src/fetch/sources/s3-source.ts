@@ -9,6 +9,7 @@ import type { ModelRef } from '../../actors/catalog/model-ref.ts';
 import { FetchError, statusProblem } from '../fetch-error.ts';
 import type { FetchPlan, PlannedFile } from '../fetch-plan.ts';
 import type { Answer, Web } from '../web.ts';
+import { evidenceBeside } from './beside.ts';
 import { ggufName } from './web-source.ts';
 
 type S3 = FetchSources['s3'];
@@ -38,7 +39,11 @@ export async function planOfS3({ bucket, key }: Extract<ModelRef, { kind: 's3' }
 			gitOid: null,
 		});
 	}
-	return { files, manifests };
+	const evidence = evidenceBeside(web, partsOf(key.slice(at)), async (name) => {
+		const url = addressOf(bucket, key.slice(0, at) + name, s3);
+		return { url, headers: await signed(url, 'GET', {}, s3) };
+	});
+	return { files, manifests, evidence };
 }
 
 /** Amazon names a bucket in the host, where TLS allows it; others know it by path. */

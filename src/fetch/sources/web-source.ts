@@ -1,25 +1,31 @@
 /** Models at an address: one file, or all parts of one whose name says that it is a part. */
 import { partsOf } from '../../actors/catalog/model-parts.ts';
-import { type FetchPlan, safeName } from '../fetch-plan.ts';
+import { type FetchPlan, type PlannedFile, safeName } from '../fetch-plan.ts';
+import type { Web } from '../web.ts';
+import { evidenceBeside } from './beside.ts';
 
-export function planOfUrl(address: string): FetchPlan {
+export function planOfUrl(address: string, web: Web): FetchPlan {
 	const url = new URL(address);
 	const at = url.pathname.lastIndexOf('/') + 1;
 	const last = decoded(url.pathname.slice(at));
-	const files = partsOf(last).map((name) => {
-		const part = new URL(url);
-		// As it was written where it is the only one.
-		if (name !== last) part.pathname = `${url.pathname.slice(0, at)}${encodeURIComponent(name)}`;
-		return {
+	const names = partsOf(last);
+	/** As it was written where it is the only one. */
+	const addressOf = (name: string): string => {
+		const sibling = new URL(url);
+		if (name !== last) sibling.pathname = `${url.pathname.slice(0, at)}${encodeURIComponent(name)}`;
+		return sibling.href;
+	};
+	const files = names.map(
+		(name): PlannedFile => ({
 			name: ggufName(name),
-			url: part.href,
-			headers: (more: Readonly<Record<string, string>>) => Promise.resolve(more),
+			url: addressOf(name),
+			headers: (more) => Promise.resolve(more),
 			sizeBytes: null,
 			digest: null,
 			gitOid: null,
-		};
-	});
-	return { files, manifests: [] };
+		}),
+	);
+	return { files, manifests: [], evidence: evidenceBeside(web, names, (name) => ({ url: addressOf(name), headers: {} })) };
 }
 
 /** Engines know the parts of a model by their names, and people a model by its ending. */

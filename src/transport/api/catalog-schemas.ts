@@ -9,6 +9,13 @@ const nullableCount = Type.Union([count, Type.Null()]);
 const nullableText = Type.Union([text, Type.Null()]);
 const digest = '^sha256:[0-9a-fA-F]{64}$';
 
+const evidence = Type.String({
+	minLength: 1,
+	maxLength: 1024,
+	description: 'A ref of `file:` or, of a model that is fetched, `https:`',
+	allowed: 'a text of 1 to 1024 characters',
+});
+
 export const catalogModelSchema = Type.Object(
 	{
 		source_url: Type.String({
@@ -38,6 +45,10 @@ export const catalogModelSchema = Type.Object(
 				description: 'Words of your own',
 			}),
 		),
+		signatures: Type.Optional(
+			Type.Array(evidence, { maxItems: 16, description: 'Where bundles of signatures are, beside those that lie by the model' }),
+		),
+		sbom: Type.Optional(evidence),
 	},
 	{ additionalProperties: false, description: 'A model for the catalog' },
 );
@@ -80,8 +91,13 @@ export const catalogEntrySchema = Type.Object({
 	manifests: texts,
 	signatures: texts,
 	sbom: nullableText,
+	signed_by: texts,
+	trust_problems: Type.Array(Type.Object({ reason: text, words: text })),
+	trust_rules: nullableText,
+	digest_said: Type.Boolean(),
+	untrusted: Type.Boolean(),
 	trust_policy: Type.Object({
-		mode: Type.Literal('permissive'),
+		mode: Type.Union([Type.Literal('permissive'), Type.Literal('strict')]),
 		allowed_registries: texts,
 		require_signature: Type.Boolean(),
 		require_sbom: Type.Boolean(),

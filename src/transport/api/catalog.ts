@@ -45,8 +45,8 @@ export function addModelHandler(parts: FrontParts): Handler {
 	return withOptionalBody(parts, (exchange, json) => {
 		const body = checkModel(json);
 		if (!body.ok) return exchange.fail(body.failure);
-		const { source_url: ref, id = null, digest = null, tags = [] } = body.value;
-		ask(parts, exchange, { type: 'add-model', ref, id, digest: digest?.toLowerCase() ?? null, tags }, (entry) =>
+		const { source_url: ref, id = null, digest = null, tags = [], signatures = [], sbom = null } = body.value;
+		ask(parts, exchange, { type: 'add-model', ref, id, digest: digest?.toLowerCase() ?? null, tags, signatures, sbom }, (entry) =>
 			sendJson(exchange, httpStatus.created, entry),
 		);
 	});
