@@ -30,6 +30,7 @@ const long = [
 	'e2e/provisioning',
 	'e2e/pulls',
 	'e2e/reload',
+	'e2e/residency',
 	'e2e/trust',
 	'engines/embedded-golden',
 	'engines/embedded-memory',

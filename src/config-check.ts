@@ -4,7 +4,7 @@
  */
 import type { TSchema } from '@sinclair/typebox';
 import { Value, type ValueError, ValueErrorType } from '@sinclair/typebox/value';
-import { configSchema, laterKeys } from './config-schema.ts';
+import { configSchema } from './config-schema.ts';
 import { nearest } from './nearest.ts';
 
 /** The configuration cannot be used. Each problem is one sentence that names a path, flag or variable. */
@@ -44,8 +44,6 @@ function sentence(error: ValueError, path: string): string {
 }
 
 function unknownKey(path: string, parent: TSchema): string {
-	const plain = path.replaceAll(/\[\d+\]/g, '');
-	if (laterKeys.includes(plain)) return `${path} is not available in this version`;
 	const at = path.lastIndexOf('.');
 	const known = Object.keys((parent['properties'] as Readonly<Record<string, TSchema>> | undefined) ?? {});
 	const name = path.slice(at + 1);

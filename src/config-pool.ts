@@ -4,6 +4,7 @@ import { formatModelRef, parseModelRef } from './actors/catalog/model-ref.ts';
 import type { World } from './config.ts';
 import { engineOptions } from './config-engine-options.ts';
 import { type ManagedConfig, noManaged, resolveManaged } from './config-managed.ts';
+import { type ResidencyConfig, residencyOf } from './config-residency.ts';
 import { packageRoot } from './config-root.ts';
 import { type PoolFile, parseBytes, perfPriorDefaults } from './config-schema.ts';
 
@@ -59,6 +60,9 @@ export interface PoolConfig {
 	readonly cpuThreads: number;
 	/** Of the model on the GPU, where llama.cpp runs in a process of ours; null: all. */
 	readonly gpuLayers: number | null;
+	readonly residency: ResidencyConfig;
+	/** Null: as it is estimated and measured. */
+	readonly memoryBytes: number | null;
 	readonly replicas: number;
 	/** Whether external engines may register themselves. */
 	readonly workers: boolean;
@@ -108,7 +112,6 @@ export interface PoolAround {
 
 /** Checks what a schema cannot say of a pool, and gives every value its final form. */
 export function resolvePool(pool: PoolFile, { path, hasScript, room, world, problems }: PoolAround): PoolConfig {
-	const later = (key: string, value: string) => problems.push(`${path}.${key} is ${value}, which is not available in this version`);
 	const external = pool.provider === 'external';
 	const options = engineOptions(pool, path, world, problems);
 	const upstream = external ? { ...resolveUpstream(pool, path, world, problems), options } : null;
@@ -118,7 +121,6 @@ export function resolvePool(pool: PoolFile, { path, hasScript, room, world, prob
 			: null;
 	if (managed === null) noManaged(pool, path, problems);
 	if (!external && managed === null) noUpstream(pool, path, problems);
-	if (pool.residency !== 'always') later('residency', pool.residency);
 	if (hasScript && pool.engine !== 'scripted')
 		problems.push(`${path}.scripted is set, but ${path}.engine is ${pool.engine}; it belongs to engine: scripted`);
 	if (typeof pool.cpu_threads === 'number' && pool.cpu_threads > room.most) {
@@ -147,6 +149,8 @@ export function resolvePool(pool: PoolFile, { path, hasScript, room, world, prob
 		devices: pool.devices ?? null,
 		gpuLayers: gpuLayersOf(pool, path, problems),
 		cpuThreads: typeof pool.cpu_threads === 'number' ? pool.cpu_threads : autoThreads,
+		residency: residencyOf(pool, path, problems),
+		memoryBytes: pool.memory_bytes === 'auto' ? null : parseBytes(pool.memory_bytes),
 		replicas: replicasOf(pool, upstream),
 		workers: pool.workers,
 		slots: pool.slots,

@@ -7,6 +7,7 @@ import { artifactsSection } from './config-artifacts.ts';
 import { catalogSection } from './config-catalog.ts';
 import { engineSections } from './config-engine-options.ts';
 import { autoOr, bytes, folder, milliseconds, oneOf, section, words } from './config-fields.ts';
+import { memorySection, residencyKeys } from './config-residency.ts';
 
 const idPattern = '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$';
 
@@ -163,7 +164,7 @@ export const poolSchema = Type.Object(
 			},
 			'What tokens cost here',
 		),
-		residency: oneOf(['always', 'on_demand'], 'always', 'When the model is loaded'),
+		...residencyKeys,
 		scripted,
 		...engineSections,
 	},
@@ -352,6 +353,7 @@ export const configSchema = Type.Object(
 			},
 			'Bounds on what clients may send',
 		),
+		memory: memorySection,
 		artifacts: artifactsSection,
 		store: section(
 			{
@@ -382,9 +384,6 @@ export const configSchema = Type.Object(
 export type ConfigFile = Static<typeof configSchema>;
 export type PoolFile = Static<typeof poolSchema>;
 export type KeyFile = Static<typeof keySchema>;
-
-/** Keys of the contract that this version does not have yet: told apart from slips of the pen. */
-export const laterKeys: readonly string[] = ['pools.idle_ms', 'pools.pinned', 'pools.min_resident_ms'];
 
 export interface ConfigKey {
 	/** `sse.heartbeat_ms`, or relative to its pool: `queue.capacity`. */

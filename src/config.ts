@@ -14,6 +14,7 @@ import { ConfigError, problemsOf, withOrigin } from './config-check.ts';
 import { applyOverride, isTree, type ParsedFlags, parseEnvironment, parseFlags, type Tree } from './config-overrides.ts';
 import { type Places, pathOf, placesIn } from './config-places.ts';
 import { type PoolConfig, resolvePool, type ThreadRoom } from './config-pool.ts';
+import type { MemoryConfig } from './config-residency.ts';
 import { packageRoot } from './config-root.ts';
 import { type ConfigFile, configSchema, parseBytes } from './config-schema.ts';
 
@@ -54,6 +55,7 @@ export interface DaemonConfig {
 		readonly wsMessageBytes: number;
 		readonly watchersPerKey: number;
 	};
+	readonly memory: MemoryConfig;
 	readonly artifacts: ArtifactsConfig;
 	readonly store: { readonly path: string; readonly journalBytesMax: number; readonly cacheDir: string };
 	readonly catalog: CatalogConfig;
@@ -242,6 +244,7 @@ function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: 
 			wsMessageBytes: parseBytes(file.limits.ws_message_bytes),
 			watchersPerKey: file.limits.watchers_per_key,
 		},
+		memory: { ramBytesMax: autoBytes(file.memory.ram_bytes_max), vramBytesMax: autoBytes(file.memory.vram_bytes_max) },
 		artifacts: { transcripts: file.artifacts.transcripts, quotaBytes: parseBytes(file.artifacts.quota_bytes) },
 		store,
 		catalog,
@@ -255,6 +258,10 @@ function resolve(file: ConfigFile, { configFile, withScript, world, originOf }: 
 			),
 		),
 	};
+}
+
+function autoBytes(size: number | string): number | null {
+	return size === 'auto' ? null : parseBytes(size);
 }
 
 /** Where a user's programs keep what outlives them, and nobody else reads. */

@@ -39,7 +39,11 @@ export function daemonFacts(config: DaemonConfig, url: string, fronts: number, h
 				ctx: facts?.ctx ?? null,
 				device: facts?.device ?? null,
 				mayUseGpu: (configured?.fromCatalog === true || configured?.modelPath !== null) && configured?.devices?.length !== 0,
-				trouble: pool.state === 'ready' ? null : (pool.lastError ?? (pool.fetch === null ? 'it is still loading' : fetchWords(pool.fetch))),
+				onDemand: pool.residency === 'on_demand',
+				trouble:
+					pool.state === 'ready' || pool.state === 'unloaded'
+						? null
+						: (pool.lastError ?? (pool.fetch === null ? 'it is still loading' : fetchWords(pool.fetch))),
 			};
 		}),
 	};

@@ -266,8 +266,8 @@ function threadSpecs(
 			youngGenerationMb: quietYoungMb,
 			wanted: () => first()?.ok === true,
 			config: (): EngineConfig => {
-				const { childEnv, runtimeDir, log } = current();
-				return { childEnv, runtimeDir, logDir: log.dir, logLevel };
+				const { childEnv, runtimeDir, log, memory } = current();
+				return { childEnv, runtimeDir, logDir: log.dir, memory, logLevel };
 			},
 		},
 		storeThreadSpec(entry('store'), current, frontIds, running, () => first()?.ok === true),
@@ -369,6 +369,8 @@ function poolSpec(pool: PoolConfig, caches: string): PoolSpec {
 		model: pool.model,
 		aliases: pool.aliases,
 		devices: pool.devices,
+		residency: pool.residency,
+		memoryBytes: pool.memoryBytes,
 		replicas: pool.replicas,
 		slots: pool.slots,
 		workers: pool.workers,

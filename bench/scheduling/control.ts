@@ -26,6 +26,8 @@ export function poolSpec(poolId: string): PoolSpec {
 		model: `scripted:${poolId}`,
 		aliases: ['default'],
 		devices: null,
+		residency: { kind: 'always' },
+		memoryBytes: null,
 		replicas: 2,
 		slots: 16,
 		workers: false,

@@ -34,6 +34,8 @@ export interface PoolFacts {
 	readonly device: string | null;
 	/** Its engine is ours, and would take a GPU. */
 	readonly mayUseGpu: boolean;
+	/** Its model is loaded when a task comes. */
+	readonly onDemand: boolean;
 	/** Why it does not serve (yet); null when it is ready. */
 	readonly trouble: string | null;
 }
@@ -56,7 +58,7 @@ export function banner(facts: DaemonFacts, paint: Paint): string {
 		const size = pool.ctx === null ? '' : ` of ${pool.ctx} tokens`;
 		rows.push([
 			'',
-			`${engine} on ${pool.device ?? 'its device'}, ${count(pool.replicas, 'replica')} with ${count(pool.slots, 'slot')}${size}`,
+			`${engine} on ${pool.device ?? 'its device'}, ${count(pool.replicas, 'replica')} with ${count(pool.slots, 'slot')}${size}${pool.onDemand ? ', loaded on demand' : ''}`,
 		]);
 		if (pool.trouble !== null) rows.push(['', paint.red(`does not serve yet: ${pool.trouble}`)]);
 	}

@@ -20,6 +20,7 @@ import { type ExitCode, exitCodes } from './exit-codes.ts';
 import { addKeys } from './keys-command.ts';
 import { addModels } from './models-command.ts';
 import { poolLog } from './pool-log.ts';
+import { addResidency } from './pool-residency.ts';
 import { drainPool, listPools, poolHealth, purgePool, reloadPool, undrainPool } from './pools-command.ts';
 import { checkDevices, checkModelFiles } from './preflight.ts';
 import { Problem } from './problem.ts';
@@ -294,6 +295,7 @@ function addPools(program: Command, terminal: Terminal, done: (code: number) => 
 		.action(async (poolId: string, { json, url }: { json: boolean; url: string }) => {
 			done(await undrainPool(daemonClient(url), poolId, json, terminal));
 		});
+	addResidency(pools, terminal, done, urlOption);
 	pools
 		.command('reload')
 		.description('give a pool another model, one replica after the other; the old one comes back if it does not start')

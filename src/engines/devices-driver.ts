@@ -6,14 +6,18 @@ import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { Telemetry } from '../actors/kernel/telemetry.ts';
 import type { EngineDriver, EngineLife, LifeNews, ModelChange } from '../actors/serving/engine-life.ts';
 import { failure } from '../actors/serving/failure.ts';
+import type { MemoryTold } from '../actors/serving/memory-messages.ts';
 import type { ReplicaFacts, ReplicaSpec } from '../actors/serving/messages.ts';
 import { type DevicesFound, deviceLabel, freeBytesOf, maskProblem, visible } from './devices.ts';
 import type { DeviceWatch } from './devices-watch.ts';
+import { lookAtRam, type MemoryBounds, machineMemory, usedBy } from './machine-memory.ts';
 
 export interface DevicesDriverOptions {
 	readonly driver: EngineDriver;
 	readonly watch: DeviceWatch;
 	readonly telemetry: Telemetry;
+	/** Of what engines may take. */
+	readonly bounds: MemoryBounds;
 	/** What an engine with these settings may see; null: all there is. */
 	maskOf(settings: unknown): readonly number[] | null;
 }
@@ -36,6 +40,17 @@ export class DevicesDriver implements EngineDriver {
 		const { driver } = this.#options;
 		if (driver.withModel !== undefined) driver.withModel(settings, model, answer);
 		else answer({ ok: false, failure: failure('INVALID_PARAMS', 'the model of this engine cannot be changed') });
+	}
+
+	/** Of a driver that does not know how much its engines take, all that it may see. */
+	memory(...[settings, model, told, heard]: Parameters<NonNullable<EngineDriver['memory']>>): void {
+		const { driver, watch, bounds, maskOf } = this.#options;
+		const tell = ({ bytes }: Pick<MemoryTold, 'bytes'>): void =>
+			void watch.now().then(({ devices }) => {
+				told({ bytes, uses: usedBy(devices, maskOf(settings)), devices: machineMemory(devices, bounds, lookAtRam()) });
+			});
+		if (driver.memory === undefined) tell({ bytes: null });
+		else driver.memory(settings, model, tell, heard);
 	}
 
 	emptyCaches(spec: ReplicaSpec): string | null {

@@ -18,6 +18,7 @@ export class DeviceWatch {
 	readonly #told = new Set<string>();
 	#latest: DevicesFound = noDevices;
 	#first: Promise<DevicesFound> | null = null;
+	#anew: Promise<DevicesFound> | null = null;
 	#timer: NodeJS.Timeout | null = null;
 	#looking = false;
 
@@ -34,6 +35,16 @@ export class DeviceWatch {
 	first(): Promise<DevicesFound> {
 		this.#first ??= this.#look();
 		return this.#first;
+	}
+
+	/** As they are now. Where there were none at the first look, there are none. */
+	async now(): Promise<DevicesFound> {
+		const found = await this.first();
+		if (found.devices.length === 0 && found.problems.length === 0) return found;
+		this.#anew ??= this.#look().finally(() => {
+			this.#anew = null;
+		});
+		return this.#anew;
 	}
 
 	/** Calls back after each look from now on. The answer ends it. */

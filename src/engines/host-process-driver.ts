@@ -13,6 +13,7 @@ import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { DecodeNews } from '../actors/serving/decode.ts';
 import type { EngineDriver, EngineLife, LifeNews, ModelChange } from '../actors/serving/engine-life.ts';
 import { type Failure, failure } from '../actors/serving/failure.ts';
+import type { MemoryTold } from '../actors/serving/memory-messages.ts';
 import type { ReplicaFacts, ReplicaSpec } from '../actors/serving/messages.ts';
 import { greedySampling } from '../actors/serving/task-request.ts';
 import { type Child, describeExit, spawnChild } from './child-process.ts';
@@ -31,6 +32,8 @@ export interface HostProcessOptions {
 	env(spec: ReplicaSpec): Readonly<Record<string, string>>;
 	/** What its boot line would say with another model. */
 	withModel?(settings: unknown, model: string): ModelChange;
+	/** What an engine with these settings takes; null: nobody knows. Absent: nothing. */
+	memoryBytes?(settings: unknown): number | null;
 	/** Where private folders are made. */
 	readonly runtimeDir: string;
 	/** One line that the host wrote to its log. What native libraries write beside it may quote a client and is not told. */
@@ -73,6 +76,11 @@ export class HostProcessDriver implements EngineDriver {
 	withModel(settings: unknown, model: string, answer: (change: ModelChange) => void): void {
 		const unchangeable = failure('INVALID_PARAMS', 'the model of this engine cannot be changed');
 		answer(this.#options.withModel?.(settings, model) ?? { ok: false, failure: unchangeable });
+	}
+
+	/** Bytes only: which devices there are, others know. */
+	memory(settings: unknown, _model: string, told: (memory: MemoryTold) => void): void {
+		told({ bytes: this.#options.memoryBytes?.(settings) ?? null, uses: [], devices: [] });
 	}
 }
 

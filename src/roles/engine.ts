@@ -19,6 +19,8 @@ import { deviceEnv, replicaNumber } from '../engines/embedded/device-env.ts';
 import type { EmbeddedSettings } from '../engines/embedded/embedded-settings.ts';
 import { PreparedDriver } from '../engines/embedded/prepared-driver.ts';
 import { HostProcessDriver } from '../engines/host-process-driver.ts';
+import type { MemoryBounds } from '../engines/machine-memory.ts';
+import { inMainMemory } from '../engines/main-memory-driver.ts';
 import { CacheFolders } from '../engines/managed/cache-folders.ts';
 import { endLeftovers } from '../engines/managed/leftovers.ts';
 import { LogFiles } from '../engines/managed/log-files.ts';
@@ -40,6 +42,8 @@ export interface EngineConfig {
 	readonly runtimeDir: string;
 	/** For files of what managed engines write; null: there are none. */
 	readonly logDir: string | null;
+	/** For the models of all pools together. */
+	readonly memory: MemoryBounds;
 	readonly logLevel: LogLevel;
 }
 
@@ -68,15 +72,23 @@ runRole<EngineConfig, null>(
 			onProblem: (message) => telemetry.log('warn', 'devices-unknown', { message }),
 		});
 		const onDevices = (driver: EngineDriver): EngineDriver =>
-			new DevicesDriver({ driver, watch, telemetry, maskOf: (settings) => (settings as EmbeddedSettings | ManagedSettings).devices });
+			new DevicesDriver({
+				driver,
+				watch,
+				telemetry,
+				bounds: config.memory,
+				maskOf: (settings) => (settings as EmbeddedSettings | ManagedSettings).devices,
+			});
 		const logs = new EngineLogs(Date.now() * linesPerMs);
 		const driverOf = (
 			entry: string,
 			env: (spec: ReplicaSpec) => Readonly<Record<string, string>>,
 			withModel?: (settings: unknown, model: string) => ModelChange,
+			memoryBytes?: (settings: unknown) => number | null,
 		): HostProcessDriver =>
 			new HostProcessDriver({
 				...(withModel === undefined ? {} : { withModel }),
+				...(memoryBytes === undefined ? {} : { memoryBytes }),
 				entry: entryOf(entry),
 				settings: (spec) => spec.settings,
 				env,
@@ -126,10 +138,14 @@ runRole<EngineConfig, null>(
 						}),
 					),
 				),
-				scripted: driverOf(
-					'scripted-host',
-					() => config.childEnv,
-					(settings, model) => withScriptedModel(settings as ScriptedSettings, model),
+				scripted: inMainMemory(
+					driverOf(
+						'scripted-host',
+						() => config.childEnv,
+						(settings, model) => withScriptedModel(settings as ScriptedSettings, model),
+						() => 0,
+					),
+					config.memory,
 				),
 				vllm: notOurs,
 				tgi: notOurs,
@@ -181,6 +197,11 @@ function byProvider(elsewhere: EngineDriver, managed: EngineDriver, own: EngineD
 			else driver.withModel(settings, model, answer);
 		},
 		emptyCaches: (spec) => driverOf(spec.settings).emptyCaches?.(spec) ?? null,
+		memory: (settings, model, told, heard) => {
+			const driver = driverOf(settings);
+			if (driver.memory === undefined) told({ bytes: 0, uses: [], devices: [] });
+			else driver.memory(settings, model, told, heard);
+		},
 	};
 }
 

@@ -46,6 +46,7 @@ const facts: DaemonFacts = {
 			ctx: 1024,
 			device: 'CPU (1 thread)',
 			mayUseGpu: true,
+			onDemand: false,
 			trouble: null,
 		},
 	],

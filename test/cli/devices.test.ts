@@ -29,6 +29,7 @@ async function cli(found: DevicesFound, ...argv: string[]) {
 					engineVersion: null,
 					ctx: null,
 					device: 'CPU (1 thread)',
+					onDemand: false,
 					trouble: null,
 					mayUseGpu: pool.devices?.length !== 0,
 				}));

@@ -77,7 +77,8 @@ test('every key of a pool can be set by its flag and by its environment name', (
 		const engine = path.startsWith('scripted') ? 'scripted' : 'llamacpp';
 		const external = 'pools: [{ id: my-pool.1, engine: openai, provider: external, url: "http://127.0.0.1:1" }]';
 		const managed = 'pools: [{ id: my-pool.1, engine: openai, provider: managed, command: "x {port}" }]';
-		const ours = `pools: [{ id: my-pool.1, engine: ${engine} }]`;
+		const residency = ['idle_ms', 'min_resident_ms'].includes(path) ? 'on_demand' : 'always';
+		const ours = `pools: [{ id: my-pool.1, engine: ${engine}, residency: ${residency} }]`;
 		const file = path === 'connect_ms' ? external : ['ready_ms', 'stop_ms'].includes(path) ? managed : ours;
 		const byFlag = load([`--pools.my-pool.1.${path.replaceAll('_', '-')}`, sample], file);
 		const byEnv = load([], file, { [`ORCHD_POOLS_MY_POOL_1_${path.toUpperCase().replaceAll('.', '_')}`]: sample });
@@ -123,13 +124,6 @@ const refusals: readonly (readonly [name: string, flags: readonly string[], file
 	],
 	['an unknown section', [], 'listn: {}', {}, /^unknown key listn; did you mean listen\?$/],
 	['a key like no other', [], 'zebra: 1', {}, /^unknown key zebra; known here: listen, tls, auth, threads, pools/],
-	[
-		'a key of a later version inside a pool',
-		[],
-		'pools: [{ id: a, pinned: x }]',
-		{},
-		/^pools\[0\]\.pinned is not available in this version$/,
-	],
 	['a wrong type', [], 'sse: { stall_ms: soon }', {}, /^sse\.stall_ms is "soon"; it must be a whole number from 1 to 2147483647$/],
 	['a fraction', [], 'pools: [{ id: a, slots: 1.5 }]', {}, /^pools\[0\]\.slots is 1\.5; it must be a whole number from 1 to 4096$/],
 	['a number out of range', ['--slots', '0'], '', {}, /^pools\[0\]\.slots is 0; .* from 1 to 4096 \(from --slots\)$/],

@@ -35,7 +35,10 @@ const artifactId = `sha256:${createHash('sha256').update('First the fox wakes up
 /** What stands for a parameter of a path. */
 const parameters = (path: string): string => {
 	const id = path.startsWith('/v2/pools')
-		? 'demo'
+		? // One that is always loaded cannot be unloaded.
+			/\/(un)?load$/.test(path)
+			? 'spare'
+			: 'demo'
 		: path.startsWith('/v2/sessions')
 			? sessionId
 			: path.startsWith('/v2/artifacts')
@@ -151,7 +154,8 @@ describe('the OpenAPI document', () => {
 	before(async () => {
 		const scripted = { decode_tokens_per_s: 1000, tokens: 5 };
 		const demo = { id: 'demo', engine: 'scripted', model: 'scripted:demo', aliases: ['default'], slots: 4, scripted };
-		daemon = await startDaemon({ config: { pools: [demo] } });
+		const spare = { id: 'spare', engine: 'scripted', model: 'scripted:spare', residency: 'on_demand' };
+		daemon = await startDaemon({ config: { pools: [demo, spare] } });
 		const text = await (await call('GET', '/openapi.json', undefined)).text();
 		document = JSON.parse(text) as Document;
 		specification = JSON.parse(text) as Record<string, unknown>;

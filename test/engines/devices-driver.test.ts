@@ -54,6 +54,7 @@ function world(looks: readonly DevicesFound[], mask: readonly number[] | null) {
 	const driver = new DevicesDriver({
 		watch,
 		telemetry,
+		bounds: { ramBytesMax: null, vramBytesMax: null },
 		maskOf: () => mask,
 		driver: {
 			start(_spec, replica): EngineLife {

@@ -45,7 +45,7 @@ describe('a GGUF file', () => {
 		assert.match(chatTemplate ?? '', /im_start/);
 		assert.deepEqual(
 			[memory.layers.length, memory.heads, memory.window, memory.layers[0]],
-			[5, 6, 0, { keys: 96, values: 96, windowed: false }],
+			[5, 6, 0, { index: 0, keys: 96, values: 96, windowed: false }],
 		);
 		assert.deepEqual(facts, {
 			version: 3,

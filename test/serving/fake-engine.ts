@@ -7,6 +7,7 @@ import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import type { SimHost } from '../../src/actors/kernel/sim-host.ts';
 import { type EngineDriver, type EngineLife, type LifeNews, leaseKey, type ModelChange } from '../../src/actors/serving/engine-life.ts';
 import { type Failure, failure } from '../../src/actors/serving/failure.ts';
+import type { MemoryTold } from '../../src/actors/serving/memory-messages.ts';
 import type { Lease, ReplicaSpec } from '../../src/actors/serving/messages.ts';
 import type { ModelFetch } from '../../src/actors/serving/warm-up-messages.ts';
 import { replicaFacts } from './task-requests.ts';
@@ -15,6 +16,10 @@ export class FakeLife implements EngineLife {
 	readonly busy = new Map<string, Lease>();
 	readonly slots: number;
 	alive = true;
+	/** That it takes. */
+	readonly memory: number;
+	/** Measured; undefined: it was not. */
+	vramBytes: number | undefined;
 	/** How long an audit takes. */
 	auditMs = 5;
 	/** From the order to stop to its end. */
@@ -30,12 +35,14 @@ export class FakeLife implements EngineLife {
 		this.#spec = spec;
 		this.#ref = ref;
 		this.slots = (spec.settings as { readonly slots: number }).slots;
+		this.memory = (spec.settings as { readonly memory?: number | null }).memory ?? 0;
 	}
 
 	ready(): void {
 		if (!this.alive) return;
 		const { replicaId, poolId } = this.#spec;
-		this.#ref.tell({ type: 'life-ready', facts: { ...replicaFacts, replicaId, poolId, slots: this.slots } });
+		const memory = this.vramBytes === undefined ? {} : { memory: { ramBytes: 0, vramBytes: this.vramBytes } };
+		this.#ref.tell({ type: 'life-ready', facts: { ...replicaFacts, replicaId, poolId, slots: this.slots, ...memory } });
 	}
 
 	/** A task sends its request. False: there is nobody to take it. */
@@ -110,6 +117,12 @@ export class FakeEngines implements EngineDriver {
 	cacheProblem: string | null = null;
 	/** Of the lives that start from now on. */
 	stopsIn = 0;
+	/** Of the one device, for all; null: nobody tells. What an engine takes says `memory` in its settings; null: nobody knows. */
+	vramBytes: number | null = 100;
+	/** That an engine was measured to take, by its model. */
+	readonly measured = new Map<string, number>();
+	/** How often it was asked what a model takes. */
+	memoryAsked = 0;
 
 	constructor(host: SimHost) {
 		this.#host = host;
@@ -118,6 +131,7 @@ export class FakeEngines implements EngineDriver {
 	start(spec: ReplicaSpec, ref: ActorRef<LifeNews>): EngineLife {
 		const life = new FakeLife(this.#host, spec, ref);
 		life.stopsIn = this.stopsIn;
+		life.vramBytes = this.measured.get(spec.model);
 		this.starts += 1;
 		this.lives.set(spec.replicaId, life);
 		this.models.push(`${spec.replicaId} ${spec.model}`);
@@ -132,6 +146,20 @@ export class FakeEngines implements EngineDriver {
 		if (this.looks !== null) this.looks(answer);
 		else if (this.wrongModels.has(model)) answer({ ok: false, failure: failure('INVALID_PARAMS', `${model} is cut off`) });
 		else answer({ ok: true, settings: this.sameModels.has(model) ? settings : { ...(settings as object), model } });
+	}
+
+	memory(settings: unknown, _model: string, told: (memory: MemoryTold) => void): void {
+		this.memoryAsked += 1;
+		const { memory } = settings as { readonly memory?: number | null };
+		const devices = [{ device: '0', totalBytes: this.vramBytes, freeBytes: null }];
+		this.#host.setTimer(1, () => told(memory === undefined ? { bytes: 0, uses: [], devices } : { bytes: memory, uses: ['0'], devices }));
+	}
+
+	/** Of all that live, as they were told. */
+	get heldBytes(): number {
+		let bytes = 0;
+		for (const life of this.lives.values()) if (life.alive) bytes += life.memory;
+		return bytes;
 	}
 
 	emptyCaches({ replicaId }: ReplicaSpec): string | null {

@@ -55,6 +55,7 @@ class Books {
 			predictedEndMs: 0,
 			toldPosition: 0,
 			toldStartMs: 0,
+			toldWarm: false,
 			toldAt: 0,
 			startMs: 0,
 			enqueuedAt: 0,

@@ -67,6 +67,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		slotsFree: 2,
 		queueDepth: { interactive: 0, batch: 0 },
 		state: 'ready',
+		residency: 'always',
 		drainingUntil: null,
 		readyAt: null,
 		retiring: false,

@@ -23,6 +23,8 @@ export const spec: PoolSpec = {
 	model: 'scripted:demo',
 	aliases: ['default'],
 	devices: null,
+	residency: { kind: 'always' },
+	memoryBytes: null,
 	replicas: 1,
 	slots,
 	workers: false,

@@ -21,6 +21,8 @@ export const checkers = {
 	everySubmissionIsAnswered: 'every submission gets exactly one answer, unless its front died',
 	everyTaskEnds: 'after the faults every task ends, every reader gets to an end, every thread and engine is back',
 	cachesAreEmptiedBetween: 'what a replica has cached on the disk is taken away only while its thread runs no engine of it',
+	memoryIsShared: 'models that are loaded on demand never take more of a device than it has, all together',
+	busyModelsStay: 'a model is unloaded only while its engine works on nothing',
 	taskRollIsTrue: 'a task is on the roll from its 202 to its end, once',
 	nothingIsLeftAtRest: 'at rest there is no actor, timer, ask, edge, export or watch but those that stay; after the end none',
 	creditsComeBack: 'at rest every link has its whole window, and nothing that a link carried was refused behind it',

@@ -1,7 +1,8 @@
 /** The control thread of a simulation: the production Dispatcher with its pools, as the daemon's control thread puts them together. */
 import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import { type DispatcherMessage, dispatcher } from '../../src/actors/serving/dispatcher.ts';
-import type { EngineThreadCommand, PoolControlled, PoolOperation } from '../../src/actors/serving/messages.ts';
+import type { EngineThreadCommand } from '../../src/actors/serving/messages.ts';
+import type { PoolControlled, PoolOperation } from '../../src/actors/serving/operation-messages.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 import type { BudgetLeft, SessionTold } from '../../src/actors/serving/session-messages.ts';
 import { urgentFromControl } from '../../src/actors/serving/urgent.ts';

@@ -38,6 +38,10 @@ export class EngineProcess {
 	readonly address: string;
 	readonly spec: ReplicaSpec;
 	readonly slots: number;
+	/** That it takes for as long as it is there. */
+	readonly memory: number;
+	/** Its thread is gone: nobody counts it any more. */
+	orphan = false;
 	readonly host: SimHost;
 	readonly running = new Map<string, Run>();
 	alive = true;
@@ -55,6 +59,7 @@ export class EngineProcess {
 		this.spec = spec;
 		this.address = `engine-process-${number}`;
 		this.slots = (spec.settings as PoolSettings).slots;
+		this.memory = (spec.settings as PoolSettings).memory;
 		this.host = new SimHost(universe.world);
 		this.#onDeath = onDeath;
 	}
@@ -164,6 +169,7 @@ export class EngineProcess {
 
 	/** Its thread is gone: it ends once it sees that, which a stopped process does not. */
 	orphaned(withinMs: number): void {
+		this.orphan = true;
 		this.host.setTimer(this.#universe.random.next() * withinMs, () => this.die('its engine thread is gone'));
 	}
 

@@ -6,11 +6,12 @@ import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import { engineGuardian } from '../../src/actors/serving/engine-guardian.ts';
 import type { EngineDriver, EngineLife, LifeNews, ModelChange } from '../../src/actors/serving/engine-life.ts';
 import { failure } from '../../src/actors/serving/failure.ts';
+import type { MemoryTold } from '../../src/actors/serving/memory-messages.ts';
 import type { ReplicaFacts, ReplicaSpec } from '../../src/actors/serving/messages.ts';
 import { urgentFromEngines } from '../../src/actors/serving/urgent.ts';
 import { replicaFacts } from '../serving/task-requests.ts';
 import type { EngineProcess } from './engine-process.ts';
-import type { PoolSettings } from './plan.ts';
+import { deviceBytes, type PoolSettings } from './plan.ts';
 import type { SimRole, SimThread } from './sim-thread.ts';
 import type { Universe } from './universe.ts';
 
@@ -59,6 +60,7 @@ class SimDriver implements EngineDriver {
 			this.#told(process, random.next() * noticeMs, () => replica.tell(ended));
 		});
 		this.#processes.add(process);
+		this.#checkMemory(process);
 		const facts: ReplicaFacts = {
 			...replicaFacts,
 			replicaId: spec.replicaId,
@@ -82,9 +84,33 @@ class SimDriver implements EngineDriver {
 				});
 			},
 			stop: () => {
+				this.#checkIdle(process);
 				host.setTimer(random.next() * noticeMs, () => process.die('it was stopped'));
 			},
 		};
+	}
+
+	memory(settings: unknown, _model: string, told: (memory: MemoryTold) => void): void {
+		const { memory: bytes } = settings as PoolSettings;
+		const { random, plan } = this.#universe;
+		const devices = [{ device: '0', totalBytes: deviceBytes, freeBytes: null }];
+		this.#thread.host.setTimer(random.next() * plan.engine.lagMs, () => told({ bytes, uses: ['0'], devices }));
+	}
+
+	/** Of engines whose threads are there. An operator who wants more replicas than fit has them. */
+	#checkMemory({ memory, address }: EngineProcess): void {
+		const { plan, processes } = this.#universe;
+		if (memory === 0 || plan.faults.includes('pools-configured')) return;
+		const held = [...processes.values()].reduce((bytes, process) => bytes + (process.orphan ? 0 : process.memory), 0);
+		if (held > deviceBytes) this.#universe.found('memoryIsShared', `with ${address} ${held} of ${deviceBytes} bytes are held`);
+	}
+
+	/** A purge may be by force. */
+	#checkIdle({ spec, running, address }: EngineProcess): void {
+		const { plan, pools } = this.#universe;
+		const pool = pools.find(({ poolId }) => poolId === spec.poolId);
+		if (pool?.residency.kind !== 'on_demand' || plan.faults.includes('pool-purge') || running.size === 0) return;
+		this.#universe.found('busyModelsStay', `${address} is to end, and runs ${[...running.keys()].join()}`);
 	}
 
 	emptyCaches({ replicaId }: ReplicaSpec): null {

@@ -1,5 +1,5 @@
 /** The faults that a seed may choose: what each does to the world, and for how long. */
-import type { PoolOperation } from '../../src/actors/serving/messages.ts';
+import type { PoolOperation } from '../../src/actors/serving/operation-messages.ts';
 import type { PoolSpec } from '../../src/actors/serving/pool-spec.ts';
 import { ControlRole } from './control-role.ts';
 import { FrontRole } from './front-role.ts';
@@ -116,6 +116,13 @@ export class Faults {
 				this.#universe.did(pool.poolId, `is reloaded with ${model}`);
 				return this.#control(pool.poolId, { kind: 'reload', model });
 			}
+			case 'pool-unload': {
+				const pool = this.#one(plan.pools);
+				if (pool === undefined || pool.residency.kind === 'always') return;
+				const kind = random.below(3) === 0 ? 'load' : 'unload';
+				this.#universe.did(pool.poolId, `is told to ${kind}`);
+				return this.#control(pool.poolId, { kind });
+			}
 			case 'pools-configured':
 				return this.#configureAnew();
 			case 'lost-connections': {
@@ -152,7 +159,10 @@ export class Faults {
 			replicas: 1 + random.below(3),
 			maxTokensOut: random.below(3) === 0 ? 20 : spec.maxTokensOut,
 			queue: { ...spec.queue, capacity, preemption: random.below(2) === 0 ? 'off' : 'soft' },
-			settings: random.below(2) === 0 || !this.#changesSettings ? spec.settings : ({ slots: 1 + random.below(3) } satisfies PoolSettings),
+			settings:
+				random.below(2) === 0 || !this.#changesSettings
+					? spec.settings
+					: ({ slots: 1 + random.below(3), memory: (spec.settings as PoolSettings).memory } satisfies PoolSettings),
 		};
 	}
 

@@ -19,6 +19,7 @@ export const faultKinds = [
 	'pool-purge',
 	'pool-reload',
 	'pools-configured',
+	'pool-unload',
 ] as const;
 export type FaultKind = (typeof faultKinds)[number];
 
@@ -67,8 +68,13 @@ export interface Plan {
 	readonly microbatchMs: number;
 }
 
+/** Of the one device. */
+export const deviceBytes = 100;
+
 export interface PoolSettings {
 	readonly slots: number;
+	/** That an engine takes, of the hundred bytes of the one device. */
+	readonly memory: number;
 }
 
 export function drawPlan(seed: number): Plan {
@@ -78,8 +84,11 @@ export function drawPlan(seed: number): Plan {
 	const faults = random.below(6) === 0 ? [] : faultKinds.filter(() => random.below(2) === 0);
 	const fronts = ['front-0', 'front-1'];
 	const engineThreads = random.below(3) === 0 ? ['engine-0', 'engine-1'] : ['engine-0'];
+	// At rest none of these is loaded: they are idle for less than a run takes to end.
+	const onDemand =
+		random.below(3) === 0 ? ({ kind: 'on_demand', idleMs: one(100, 1_500), minResidentMs: one(0, 200, 1_000) } as const) : null;
 	const pools = Array.from(
-		{ length: random.below(3) === 0 ? 2 : 1 },
+		{ length: random.below(3) === 0 || onDemand !== null ? 2 : 1 },
 		(_, index): PoolSpec => ({
 			poolId: `pool${index}`,
 			engine: 'scripted',
@@ -87,6 +96,8 @@ export function drawPlan(seed: number): Plan {
 			model: `scripted:${index}`,
 			aliases: ['default'],
 			devices: null,
+			residency: onDemand === null ? { kind: 'always' } : { ...onDemand, pinned: false },
+			memoryBytes: null,
 			replicas: upTo(2),
 			slots: 2,
 			workers: false,
@@ -108,7 +119,7 @@ export function drawPlan(seed: number): Plan {
 				{ firstTokenMs: 5_000, idleMs: 0, wallMs: 20_000 },
 			),
 			cacheDir: '/caches',
-			settings: { slots: upTo(3) } satisfies PoolSettings,
+			settings: { slots: upTo(3), memory: onDemand === null ? 0 : one(20, 45) } satisfies PoolSettings,
 		}),
 	);
 	const troubled = random.below(3) > 0;

@@ -16,6 +16,8 @@ export interface RestEvidence {
 
 export const slotsOf = (plan: Plan, poolId: string): number => {
 	const spec = plan.pools.find((pool) => pool.poolId === poolId);
+	// One that is loaded on demand has been idle for long.
+	if (spec?.residency.kind === 'on_demand') return 0;
 	return spec === undefined ? 0 : spec.replicas * (spec.settings as PoolSettings).slots;
 };
 
@@ -46,7 +48,9 @@ function ledgerIsTheSumOfLeases({ plan, threads, all, processes, found }: RestEv
 }
 
 function nothingIsLeftAtRest({ plan, threads, found }: RestEvidence): void {
-	const replicas = plan.pools.reduce((sum, pool) => sum + pool.replicas, 0);
+	const replicas = plan.pools.reduce((sum, pool) => sum + (pool.residency.kind === 'always' ? pool.replicas : 0), 0);
+	// Of memory, where any is shared.
+	const keepers = plan.pools.some(({ residency }) => residency.kind === 'on_demand') ? 1 : 0;
 	const pools = plan.pools.length;
 	const alone = plan.fronts.length === 1;
 	let replicasFound = 0;
@@ -65,11 +69,12 @@ function nothingIsLeftAtRest({ plan, threads, found }: RestEvidence): void {
 					}
 				: name === 'control'
 					? {
-							actors: 1 + pools,
+							actors: 1 + pools + keepers,
 							// One of each pool, and one of the sessions.
 							timers: pools + 1,
 							...none,
-							exports: 1 + pools,
+							// One that was never loaded has spoken to no other thread.
+							exports: keepers === 0 ? 1 + pools : Math.min(exports, 1 + pools),
 							foreignWatched: plan.fronts.length + plan.engineThreads.length + replicas,
 						}
 					: { actors, timers: 0, ...none, exports: actors, foreignWatched: 0 };

@@ -54,6 +54,7 @@ export function poolView(more: Partial<PoolView> = {}): PoolView {
 		slotsFree: 1,
 		queueDepth: { interactive: 1, batch: 2 },
 		state: 'ready',
+		residency: 'always',
 		drainingUntil: null,
 		readyAt: null,
 		retiring: false,

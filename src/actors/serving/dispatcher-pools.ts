@@ -13,7 +13,10 @@ import type { ActorContext } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
 import { type BarredFor, barredModel } from './admission.ts';
 import { failure } from './failure.ts';
-import type { DispatcherCommand, EngineThreadCommand, PoolControlled, PoolOperation, PoolView, Purging, TaskSummary } from './messages.ts';
+import { memoryKeeper } from './memory-keeper.ts';
+import type { MemoryCommand } from './memory-messages.ts';
+import type { DispatcherCommand, EngineThreadCommand, PoolView, Purging, TaskSummary } from './messages.ts';
+import type { PoolControlled, PoolOperation } from './operation-messages.ts';
 import { answersTo, type OwnSnapshot, type PoolSnapshot } from './placement.ts';
 import { pool } from './pool.ts';
 import type { PoolMessage, PoolNews, RetireModels } from './pool-messages.ts';
@@ -59,6 +62,8 @@ export class DispatcherPools {
 	readonly #options: DispatcherPoolsOptions;
 	readonly #rows = new Map<string, PoolRow>();
 	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
+	/** Null: every pool is always loaded. */
+	#keeper: ActorRef<MemoryCommand> | null = null;
 	/** Those that are to be, as they were configured last. */
 	#configured: readonly PoolSpec[];
 	/** By pool, also of those that have ended: a lease of theirs is never taken for one that came later. */
@@ -234,6 +239,7 @@ export class DispatcherPools {
 		// Also one that is as before: what could not be started then may start now.
 		row.spec = spec;
 		row.ref.tell({ type: 'configure', spec });
+		this.#keepMemory(spec, false);
 	}
 
 	#add(spec: PoolSpec): void {
@@ -245,10 +251,26 @@ export class DispatcherPools {
 		this.#rows.set(spec.poolId, { spec, ref, drainingUntil: null, retiring: 'no', barred: null, sent: 0, ...startingNews(spec) });
 		for (const [engineId, replyTo] of this.#engines) ref.tell({ type: 'use-engine', engineId, replyTo });
 		if (this.#grantsOpen) ref.tell({ type: 'open-grants' });
+		this.#keepMemory(spec, true);
 		const row = this.#rows.get(spec.poolId);
 		if (row === undefined) return;
 		this.#name(row);
 		this.#drainBarred(row);
+	}
+
+	/** With the first pool that is loaded on demand, memory is shared out: every pool says what it holds. */
+	#keepMemory({ poolId, residency }: PoolSpec, isNew: boolean): void {
+		const all = this.#keeper === null;
+		if (this.#keeper === null) {
+			if (residency.kind === 'always') return;
+			// No pool has such a name.
+			this.#keeper = this.#ctx.spawn('(memory)', memoryKeeper(), { mailboxMax: poolMailboxMax });
+		}
+		for (const row of this.#rows.values()) {
+			if (!all && !(isNew && row.spec.poolId === poolId)) continue;
+			this.#keeper.tell({ type: 'pool-joined', poolId: row.spec.poolId, replyTo: row.ref });
+			row.ref.tell({ type: 'use-keeper', replyTo: this.#keeper });
+		}
 	}
 
 	/** By the first front that tells of it: the others may know less. */
@@ -315,12 +337,15 @@ export class DispatcherPools {
 function orderOf(
 	operation: Exclude<PoolOperation, { readonly kind: 'drain' | 'undrain' }>,
 	replyTo: ActorRef<PoolControlled>,
-): Extract<PoolMessage, { readonly type: 'reload' | 'purge' | 'register' }> {
+): Extract<PoolMessage, { readonly type: 'reload' | 'purge' | 'register' | 'load' | 'unload' }> {
 	switch (operation.kind) {
 		case 'reload':
 			return { type: 'reload', model: operation.model, replyTo };
 		case 'purge':
 			return { type: 'purge', operation, replyTo };
+		case 'load':
+		case 'unload':
+			return { type: operation.kind, replyTo };
 		case 'register':
 			return { type: 'register', operation, replyTo };
 	}

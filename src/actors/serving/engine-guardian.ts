@@ -6,8 +6,10 @@ import type { Setup } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
 import type { EngineDriver, ModelChange } from './engine-life.ts';
 import { type EngineKind, failure } from './failure.ts';
+import type { MemoryTold } from './memory-messages.ts';
 import type { EngineThreadCommand, ReplicaNews } from './messages.ts';
 import { type ReplicaMessage, replica } from './replica.ts';
+import type { ModelFetch } from './warm-up-messages.ts';
 
 /** The driver of each engine kind that this thread can run. */
 export type EngineDrivers = Readonly<Partial<Record<EngineKind, EngineDriver>>>;
@@ -19,6 +21,8 @@ export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadComman
 		const stopping = new Map<string, Extract<EngineThreadCommand, { type: 'start-replica' }> | null>();
 		/** Models that are looked at, by the pools that are to have them; who asked last is told. */
 		const verifying = new Map<string, ActorRef<ReplicaNews>>();
+		/** Models whose need is found out, in the same way. */
+		const weighing = new Map<string, ActorRef<ReplicaNews>>();
 		let draining = false;
 		return {
 			onMessage(ctx, message) {
@@ -40,6 +44,22 @@ export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadComman
 					else driver.withModel(settings, model, answer);
 					return 'same';
 				}
+				if (message.type === 'ask-memory') {
+					const { poolId, engine, settings, model, replyTo } = message;
+					const key = `${poolId} ${model}`;
+					const asked = weighing.has(key);
+					weighing.set(key, replyTo);
+					if (asked) return 'same';
+					const heard = (fetch: ModelFetch): void => void weighing.get(key)?.tell({ type: 'memory-fetching', model, fetch });
+					const told = (memory: MemoryTold): void => {
+						weighing.get(key)?.tell({ type: 'memory-told', model, memory });
+						weighing.delete(key);
+					};
+					const driver = drivers[engine];
+					if (driver?.memory === undefined) told({ bytes: 0, uses: [], devices: [] });
+					else driver.memory(settings, model, told, heard);
+					return 'same';
+				}
 				if (message.type === 'keep-pools') {
 					const kept = new Set(message.poolIds);
 					for (const [replicaId, { poolId, ref }] of replicas) {
@@ -50,10 +70,14 @@ export function engineGuardian(drivers: EngineDrivers): Setup<EngineThreadComman
 					return 'same';
 				}
 				if (message.type === 'attach-surplus') {
-					const { poolId: wantedOf, wanted, replyTo } = message;
+					const { poolId: wantedOf, wanted, home, replyTo } = message;
+					const attached: string[] = [];
 					for (const [replicaId, { poolId, ref }] of replicas) {
-						if (poolId === wantedOf && !wanted.includes(replicaId) && !stopping.has(replicaId)) ref.tell({ type: 'attach', replyTo });
+						if (poolId !== wantedOf || wanted.includes(replicaId) || stopping.has(replicaId)) continue;
+						ref.tell({ type: 'attach', replyTo });
+						attached.push(replicaId);
 					}
+					replyTo.tell({ type: 'replicas-attached', home, replicaIds: attached });
 					return 'same';
 				}
 				const { replica: spec, replyTo } = message;

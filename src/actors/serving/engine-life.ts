@@ -4,6 +4,7 @@
  */
 import type { ActorRef } from '../kernel/ref.ts';
 import type { Failure } from './failure.ts';
+import type { MemoryTold } from './memory-messages.ts';
 import type { ReplicaFacts, ReplicaSpec } from './messages.ts';
 import type { ModelFetch } from './warm-up-messages.ts';
 
@@ -32,6 +33,11 @@ export interface EngineDriver {
 	start(spec: ReplicaSpec, replica: ActorRef<LifeNews>): EngineLife;
 	/** What a pool with these settings would start another model with, once that has been looked at: nothing is stopped for it before. Absent: it cannot be changed. */
 	withModel?(settings: unknown, model: string, answer: (change: ModelChange) => void): void;
+	/**
+	 * What an engine with these settings takes; `told` is called once, now or later, and `heard` before, while the model comes here first.
+	 * Absent: nothing here.
+	 */
+	memory?(settings: unknown, model: string, told: (memory: MemoryTold) => void, heard: (fetch: ModelFetch) => void): void;
 	/** What the engine of this replica, which does not run now, has cached on the disk is gone; its next life begins without. Null: done, else why not. */
 	emptyCaches?(spec: ReplicaSpec): string | null;
 }

@@ -84,7 +84,14 @@ export class FrontRoster {
 function sameState(a: PoolView, b: PoolView): boolean {
 	if (a.state !== b.state || a.drainingUntil !== b.drainingUntil || a.replicas.length !== b.replicas.length) return false;
 	if ((a.fetch === null) !== (b.fetch === null)) return false;
-	if (a.retiring !== b.retiring || a.model !== b.model || a.reloadingTo !== b.reloadingTo || a.lastError !== b.lastError) return false;
+	if (
+		a.residency !== b.residency ||
+		a.retiring !== b.retiring ||
+		a.model !== b.model ||
+		a.reloadingTo !== b.reloadingTo ||
+		a.lastError !== b.lastError
+	)
+		return false;
 	if (left(a) !== left(b)) return false;
 	return (
 		a.replicas === b.replicas ||

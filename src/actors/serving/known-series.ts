@@ -4,6 +4,7 @@
  */
 import type { Telemetry } from '../kernel/telemetry.ts';
 import { type EngineKind, failureCodes } from './failure.ts';
+import { leaveReasons } from './memory-messages.ts';
 import type { PoolView } from './messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import { cancelReasons } from './task-directory.ts';
@@ -88,7 +89,11 @@ export function expectOfDispatcher(telemetry: Telemetry): void {
 }
 
 /** Of a Pool, as it is configured. */
-export function expectOfPool(telemetry: Telemetry, { poolId, engine, queue, model }: PoolSpec): void {
+export function expectOfPool(telemetry: Telemetry, { poolId, engine, queue, model, residency }: PoolSpec): void {
+	if (residency.kind === 'on_demand') {
+		telemetry.expect('model_loads_total', { pool_id: poolId });
+		for (const reason of leaveReasons) telemetry.expect('model_unloads_total', { pool_id: poolId, reason });
+	}
 	telemetry.expect('admission_backpressure_events_total', { engine, policy: queue.fullPolicy });
 	telemetry.expect('eta_error_ratio', { pool_id: poolId });
 	telemetry.expect('stale_settlements_total', { pool_id: poolId });

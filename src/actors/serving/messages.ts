@@ -8,6 +8,8 @@ import type { OpenBreaker } from './circuit-breaker.ts';
 import type { DecisionRecord, PlacementExplained } from './decision-messages.ts';
 import type { EngineKind, Failure } from './failure.ts';
 import type { KnownTask, TaskClaim, TaskClaimed } from './home-messages.ts';
+import type { MeasuredMemory, MemoryTold } from './memory-messages.ts';
+import type { PoolControlled, PoolOperation } from './operation-messages.ts';
 import type { BudgetLeft, HeldOfSession, ReportSessions, SessionsChanged, UseSession } from './session-messages.ts';
 import type { Placement, PriorityClass, Workload } from './task-request.ts';
 import type { ModelFetch, WarmUpTold } from './warm-up-messages.ts';
@@ -45,6 +47,8 @@ export interface ReplicaFacts {
 	readonly device: string;
 	/** Of the KV cache; absent: the engine does not tell. */
 	readonly kvBytesPerToken?: number;
+	/** That it takes, measured once it was ready; absent: nobody has. */
+	readonly memory?: MeasuredMemory;
 	/** It says how full its KV cache is, so nobody has to count. */
 	readonly tellsKvUsage?: true;
 	/** Features that a request may need: `grammar`, `json_schema`, `logprobs`, `embedding`, … */
@@ -188,40 +192,12 @@ export type DispatcherCommand =
 	/** Put-if-absent, by id and by key, before a task that its client named is opened. */
 	| { readonly type: 'claim-task'; readonly frontId: string; readonly task: KnownTask; readonly replyTo: ActorRef<TaskClaimed> };
 
-export type PoolOperation =
-	/** No task starts there any more; those that run may go on for `deadlineMs`. */
-	| { readonly kind: 'drain'; readonly deadlineMs: number }
-	| { readonly kind: 'undrain' }
-	/** Its replicas are given another model, one after the other. */
-	| { readonly kind: 'reload'; readonly model: string }
-	/** Each of its engines is ended and started anew, and what it held in memory is gone. `models` may only name its own. */
-	| {
-			readonly kind: 'purge';
-			readonly models: readonly string[];
-			readonly drainFirst: boolean;
-			readonly force: boolean;
-			/** What it has cached on the disk goes, too. */
-			readonly emptyCaches: boolean;
-	  }
-	/** A worker offers itself as a replica. Again with the same: nothing changes. */
-	| { readonly kind: 'register'; readonly replicaId: string; readonly engine: EngineKind; readonly worker: Worker };
-
 /** What a purge has yet to do. */
 export interface Purging {
 	/** Those that have not started anew. */
 	readonly replicas: readonly string[];
 	readonly force: boolean;
 	readonly emptyCaches: boolean;
-}
-
-/** Answer to `control-pool`: it is under way, or why it is not. */
-export interface PoolControlled {
-	readonly type: 'pool-controlled';
-	readonly failure: Failure | null;
-	/** Of a reload: what the pool is given, as it names that. */
-	readonly model?: string;
-	/** Of a purge: the folders that are emptied as their engines end. */
-	readonly cacheDirs?: readonly string[];
 }
 
 export interface Settlement {
@@ -298,11 +274,22 @@ export type EngineThreadCommand =
 	| { readonly type: 'start-replica'; readonly replica: ReplicaSpec; readonly replyTo: ActorRef<ReplicaNews> }
 	/** Replicas of other pools end: a control thread before this one had them, and they are configured no more. */
 	| { readonly type: 'keep-pools'; readonly poolIds: readonly string[] }
-	/** Replicas of the pool but these, which a control thread before this one had started, are attached to: it will end them. */
+	/** Replicas of the pool but these, which a control thread before this one had started, are attached to. Answered by `replicas-attached`. */
 	| {
 			readonly type: 'attach-surplus';
+			/** The thread that is asked. */
+			readonly home: string;
 			readonly poolId: string;
 			readonly wanted: readonly string[];
+			readonly replyTo: ActorRef<ReplicaNews>;
+	  }
+	/** What does an engine with these settings take? Answered by `memory-told`; `memory-fetching` comes before, while its model does. */
+	| {
+			readonly type: 'ask-memory';
+			readonly poolId: string;
+			readonly engine: EngineKind;
+			readonly settings: unknown;
+			readonly model: string;
 			readonly replyTo: ActorRef<ReplicaNews>;
 	  }
 	/** May a pool with these settings run that model? Answered by `model-verified` or `model-refused`. */
@@ -368,6 +355,10 @@ export type ReplicaNews =
 	| { readonly type: 'model-refused'; readonly model: string; readonly failure: Failure }
 	/** Its model comes first; null: it is here, and its engine starts now. `startedAt`: of the engine, on `Host.now`. */
 	| { readonly type: 'replica-fetching'; readonly replicaId: string; readonly fetch: ModelFetch | null; readonly startedAt: number }
+	| { readonly type: 'memory-told'; readonly model: string; readonly memory: MemoryTold }
+	| { readonly type: 'memory-fetching'; readonly model: string; readonly fetch: ModelFetch }
+	/** Of one engine thread: each will tell of itself. */
+	| { readonly type: 'replicas-attached'; readonly home: string; readonly replicaIds: readonly string[] }
 	/** `loadMs`: from the start of this engine. */
 	| { readonly type: 'replica-ready'; readonly replicaId: string; readonly facts: ReplicaFacts; readonly loadMs: number }
 	/** The engine is gone. The Replica restarts it by itself after `retryInMs`; null: never again. */
@@ -409,7 +400,9 @@ export interface PoolView {
 	readonly slotsTotal: number;
 	readonly slotsFree: number;
 	readonly queueDepth: Readonly<Record<PriorityClass, number>>;
-	readonly state: 'starting' | 'ready' | 'failed';
+	/** `unloaded`: its model is loaded when a task comes; `unloading`: it is given back, behind the last task. */
+	readonly state: 'unloaded' | 'starting' | 'ready' | 'unloading' | 'failed';
+	readonly residency: 'always' | 'on_demand';
 	/** When an engine that loads now will have, on `Host.now`, as past loads were; null: one is ready, or nobody knows. */
 	readonly readyAt: number | null;
 	/** Until when its tasks may run, on `Host.now`; null: it is not being drained. */

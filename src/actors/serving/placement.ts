@@ -8,7 +8,7 @@ import type { Considered, DecidedBy } from './decision-messages.ts';
 import type { Decline } from './declines.ts';
 import { bytesPerToken } from './eta.ts';
 import { type EngineKind, type Failure, failure } from './failure.ts';
-import type { TaskSummary } from './messages.ts';
+import type { PoolView, TaskSummary } from './messages.ts';
 import type { PriorityClass, Workload } from './task-request.ts';
 
 /** What placement knows of a pool. Null: not known before its first replica was ready. */
@@ -20,8 +20,10 @@ export interface PoolSnapshot {
 	/** What the catalog calls its model. */
 	readonly names: readonly string[];
 	readonly devices: readonly number[] | null;
-	/** `starting`: its replicas load, or come back after a failure; tasks may wait for them. */
-	readonly state: 'starting' | 'ready' | 'failed';
+	/** `starting`: its replicas load, or come back after a failure; `unloaded`, `unloading`: it is loaded on demand. Tasks may wait for all of these. */
+	readonly state: PoolView['state'];
+	/** Whoever wants it now wants it loaded. */
+	readonly onDemand: boolean;
 	/** It takes no tasks, and those that it has run out. */
 	readonly draining: boolean;
 	/** Every replica's breaker is open. */
@@ -161,7 +163,7 @@ function pinnedPool(pools: readonly PoolSnapshot[], job: TaskSummary, poolId: st
 	if (!answersTo(pool, job.modelRef)) {
 		return wrong(`placement.pin_pool_id is ${poolId}, which does not serve ${JSON.stringify(job.modelRef)}`);
 	}
-	if (pool.state !== 'starting') return pool;
+	if (pool.state !== 'starting' || pool.onDemand) return pool;
 	// Waiting for it would be one more promise: whoever pins wants that pool as it is now.
 	const words = `${poolId} is starting${pool.lastError === null ? '' : ` again: ${pool.lastError}`}`;
 	return failure('POOL_UNREADY', words, { poolId, engine: pool.engine, retryAfterMs: pool.retryAfterMs });

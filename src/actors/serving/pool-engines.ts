@@ -8,6 +8,7 @@ import type { EngineThreadCommand, ReplicaNews } from './messages.ts';
 import type { PoolCommand } from './pool-messages.ts';
 import type { PoolOffers } from './pool-offers.ts';
 import type { ReplicaRow } from './pool-replicas.ts';
+import { PoolResidency } from './pool-residency.ts';
 import type { PoolSlots } from './pool-slots.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import type { PoolState } from './pool-state.ts';
@@ -24,6 +25,7 @@ export class PoolEngines {
 	readonly #pool: PoolState;
 	readonly #slots: PoolSlots;
 	readonly #offers: PoolOffers;
+	readonly residency: PoolResidency;
 	/** Engine threads that are there, by name. */
 	readonly #engines = new Map<string, ActorRef<EngineThreadCommand>>();
 	/** Those of them that are to say which replicas of ours they run beside those that are wanted. */
@@ -33,6 +35,13 @@ export class PoolEngines {
 		this.#pool = pool;
 		this.#slots = slots;
 		this.#offers = offers;
+		this.residency = new PoolResidency(pool, {
+			startAll: () => this.startAll(),
+			askMemory: () => this.#askMemory(),
+			mayStop: (row) => this.#mayStop(row),
+			offerAll: () => offers.all(),
+			grant: () => slots.grant(),
+		});
 	}
 
 	use({ engineId, replyTo }: Extract<PoolCommand, { type: 'use-engine' }>): void {
@@ -40,6 +49,7 @@ export class PoolEngines {
 		// Workers say again themselves that they are there.
 		if (this.#pool.epoch > 1 && !this.#pool.spec.workers) this.#unasked.add(engineId);
 		this.#pool.ctx.watch(replyTo);
+		this.residency.due();
 		this.startAll();
 	}
 
@@ -48,12 +58,15 @@ export class PoolEngines {
 		const { spec, reload, replicas, ctx } = this.#pool;
 		const { poolId, engine } = spec;
 		const { ref: model, settings } = reload.target;
-		for (const engineId of this.#unasked) {
-			const wanted = replicas.rows.map(({ replicaId }) => replicaId);
-			const asked = this.#engines.get(engineId)?.tell({ type: 'attach-surplus', poolId, wanted, replyTo: ctx.self });
-			if (asked === 'full') ctx.setTimer('start-replicas', startAgainMs, { type: 'start-replicas-due' });
-			else this.#unasked.delete(engineId);
+		for (const home of this.#unasked) {
+			// Of one that is loaded on demand nobody knows whether any replica runs.
+			const unsure = this.#pool.phase === 'unsure';
+			const wanted = unsure ? [] : replicas.rows.map(({ replicaId }) => replicaId);
+			const asked = this.#engines.get(home)?.tell({ type: 'attach-surplus', poolId, home, wanted, replyTo: ctx.self });
+			if (asked === 'full' || unsure) ctx.setTimer('start-replicas', startAgainMs, { type: 'start-replicas-due' });
+			else this.#unasked.delete(home);
 		}
+		if (this.#pool.phase !== 'in') return;
 		for (const row of replicas.rows) {
 			const target = this.#engines.get(row.home);
 			if (target === undefined || row.engine !== null || row.state === 'stopped') continue;
@@ -67,6 +80,9 @@ export class PoolEngines {
 	heard(news: ReplicaNews): void {
 		const { replicas, epoch, reload, ctx, loads } = this.#pool;
 		if (news.type === 'model-verified' || news.type === 'model-refused') return this.#onModelNews(news);
+		if (news.type === 'replicas-attached') return this.#onAttached(news);
+		if (news.type === 'memory-fetching') return this.residency.fetching(news.model, news.fetch);
+		if (news.type === 'memory-told') return this.residency.told(news.model, news.memory);
 		const row = replicas.find(news.replicaId) ?? this.#surplus(news);
 		if (row === undefined) return;
 		if (isTwice(row, news)) return;
@@ -107,6 +123,26 @@ export class PoolEngines {
 		}
 	}
 
+	/** Replicas that a control thread before this one had are there: of a pool that is loaded on demand these are all that run. */
+	#onAttached({ home, replicaIds }: Extract<ReplicaNews, { type: 'replicas-attached' }>): void {
+		const { replicas, phase } = this.#pool;
+		if (phase !== 'unsure') return;
+		this.#unasked.delete(home);
+		for (const row of replicas.rows) if (replicaIds.includes(row.replicaId)) row.engine = this.#engines.get(home) ?? null;
+		const homes = new Set(replicas.rows.map((row) => row.home));
+		for (const asked of this.#engines.keys()) if (!this.#unasked.has(asked)) homes.delete(asked);
+		if (homes.size === 0) this.residency.found(replicas.rows.filter(({ engine }) => engine !== null).length);
+	}
+
+	/** Asked again until it is answered. */
+	#askMemory(): void {
+		const { spec, reload, ctx } = this.#pool;
+		const { ref: model, settings } = reload.target;
+		const [thread] = this.#engines.values();
+		ctx.setTimer('memory', verifyAgainMs, { type: 'residency-due' });
+		thread?.tell({ type: 'ask-memory', poolId: spec.poolId, engine: spec.engine, settings, model, replyTo: ctx.self });
+	}
+
 	/** A control thread before this one had more replicas: it ends behind its last task. */
 	#surplus(news: ReplicaNews): ReplicaRow | undefined {
 		const { replicas, epoch } = this.#pool;
@@ -123,6 +159,7 @@ export class PoolEngines {
 		const fresh = epoch === 1 && !row.everReady;
 		replicas.ready(row, facts);
 		loads.measured(row.model, loadMs);
+		this.residency.ready(row, loadMs);
 		telemetry.ready(facts);
 		ledger.addReplica(row.replicaId, facts.slots);
 		// Tasks that reported before their replica did. Those of an engine that is gone are void; what the dead held, the audit shows.
@@ -257,6 +294,7 @@ export class PoolEngines {
 		const { reload, replicas, spec } = this.#pool;
 		replicas.fit(spec.replicas);
 		if (settingsChanged) reload.configure({ ref: spec.model, settings: spec.settings }, replicas.rows);
+		this.residency.configure();
 		this.startAll();
 	}
 

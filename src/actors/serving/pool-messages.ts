@@ -3,20 +3,20 @@ import type { ActorRef } from '../kernel/ref.ts';
 import type { Amounts } from './budget.ts';
 import type { DecisionRecord } from './decision-messages.ts';
 import type { Asked, Decline } from './declines.ts';
+import type { MemoryCommand, MemoryNews } from './memory-messages.ts';
 import type {
 	DispatcherCommand,
 	EngineThreadCommand,
 	Lease,
 	PlacementNews,
 	PlacementPreview,
-	PoolControlled,
-	PoolOperation,
 	PoolView,
 	Purging,
 	ReplicaNews,
 	Settlement,
 	TaskSummary,
 } from './messages.ts';
+import type { PoolControlled, PoolOperation } from './operation-messages.ts';
 import type { PoolSnapshot } from './placement.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import type { QueueMark } from './queue.ts';
@@ -94,7 +94,10 @@ export type PoolCommand =
 	/** An engine thread is there: the replicas that are at home on it are started there. */
 	| { readonly type: 'use-engine'; readonly engineId: string; readonly replyTo: ActorRef<EngineThreadCommand> }
 	/** Every front has reported what it holds: slots may be granted. */
-	| { readonly type: 'open-grants' };
+	| { readonly type: 'open-grants' }
+	/** Memory is shared out from now on. */
+	| { readonly type: 'use-keeper'; readonly replyTo: ActorRef<MemoryCommand> }
+	| { readonly type: 'load' | 'unload'; readonly replyTo: ActorRef<PoolControlled> };
 
 /** Pool → itself. */
 export type PoolTick =
@@ -108,11 +111,13 @@ export type PoolTick =
 	/** Somebody could not be told for want of room. */
 	| { readonly type: 'tell-again-due' }
 	| { readonly type: 'start-replicas-due' }
+	/** Of its model in memory something is due, or to be asked again. */
+	| { readonly type: 'residency-due' }
 	/** Nobody has said yet what a model is that the pool is to be reloaded with. */
 	| { readonly type: 'verify-due' }
 	| { readonly type: 'offer-due' | 'drain-over' };
 
-export type PoolMessage = PoolCommand | ReplicaNews | PoolTick;
+export type PoolMessage = PoolCommand | ReplicaNews | MemoryNews | PoolTick;
 
 /** Pool → Dispatcher, after every turn that changed something. */
 export type PoolNews =

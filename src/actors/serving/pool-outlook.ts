@@ -17,7 +17,10 @@ export interface PoolOutlook {
 	startMs(workAheadMs: number, strict: boolean): number;
 }
 
-type Parts = Pick<PoolState, 'ctx' | 'replicas' | 'ledger' | 'tasks' | 'pace' | 'loads' | 'reload' | 'spec' | 'grantsOpen'>;
+type Parts = Pick<
+	PoolState,
+	'ctx' | 'replicas' | 'ledger' | 'tasks' | 'pace' | 'loads' | 'reload' | 'spec' | 'grantsOpen' | 'loadBeginsInMs' | 'phase' | 'fetch'
+>;
 
 /** `taskMs`: how long a task holds a slot, on average. */
 export function outlookOf(pool: Parts, taskMs: number): PoolOutlook {
@@ -79,7 +82,7 @@ function isOnTrial({ state, ending, leaving, breaker }: ReplicaRow): boolean {
 /** Null: nobody can say, or never. */
 function untilItTakesTasks(
 	row: ReplicaRow,
-	{ loads, reload }: Pick<Parts, 'loads' | 'reload'>,
+	{ loads, reload, loadBeginsInMs, phase, fetch }: Pick<Parts, 'loads' | 'reload' | 'loadBeginsInMs' | 'phase' | 'fetch'>,
 	emptyInMs: number,
 	now: number,
 ): WarmUp | null {
@@ -89,6 +92,13 @@ function untilItTakesTasks(
 		status: inMs > 0 ? 'waiting' : 'running',
 		fetch: null,
 	});
+	// It is loaded on demand, behind those that are in its way and its own last task.
+	if (loadBeginsInMs !== null) {
+		if (fetch !== null) return behind(fetch, loads.left(reload.target.ref, 0));
+		const left = waits(loads.left(reload.target.ref, 0), Math.max(loadBeginsInMs, emptyInMs));
+		// Others may take longer than was foretold.
+		return phase === 'wanting' || phase === 'leaving' ? { ...left, status: 'waiting' } : left;
+	}
 	switch (row.state) {
 		case 'starting':
 			if (row.fetch !== null) return behind(row.fetch, loads.left(row.asked ?? row.model, 0));

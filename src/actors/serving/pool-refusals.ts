@@ -69,6 +69,14 @@ export class PoolRefusals {
 		});
 	}
 
+	alwaysLoaded(): Failure {
+		const { poolId, engine } = this.#spec;
+		return failure('CONFLICT', `${poolId} is always loaded; residency: on_demand in its configuration lets it be unloaded`, {
+			poolId,
+			engine,
+		});
+	}
+
 	reloading(to: string): Failure {
 		return failure('CONFLICT', `${this.#spec.poolId} is being reloaded with ${to} already`, this.#where);
 	}

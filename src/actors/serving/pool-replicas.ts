@@ -44,6 +44,9 @@ export interface ReplicaRow {
 	asked: string | null;
 	/** It takes no tasks, for its model is to be changed. */
 	leaving: boolean;
+	/** It takes no tasks, for the memory of its model is given back; and whether its engine was told to end. */
+	unloading: boolean;
+	stopAsked: boolean;
 	/** The pool is to have fewer: `asked` once its last task has ended, and then it is gone. */
 	ending: 'no' | 'idle' | 'asked';
 }
@@ -51,6 +54,8 @@ export interface ReplicaRow {
 export class PoolReplicas {
 	readonly #spec: PoolSpec;
 	readonly #engines: readonly string[];
+	/** Its model is not in memory, and is loaded on demand. */
+	#asleep: boolean;
 	#rows: readonly ReplicaRow[] = [];
 	/** As they were told last. */
 	#views: PoolView['replicas'] = [];
@@ -58,7 +63,17 @@ export class PoolReplicas {
 	constructor(spec: PoolSpec, engines: readonly string[]) {
 		this.#spec = spec;
 		this.#engines = engines;
+		this.#asleep = spec.residency.kind === 'on_demand';
 		this.fit(spec.replicas);
+	}
+
+	get asleep(): boolean {
+		return this.#asleep;
+	}
+
+	/** Those that are added from now on run, or wait for a load. */
+	set asleep(asleep: boolean) {
+		this.#asleep = asleep;
 	}
 
 	get rows(): readonly ReplicaRow[] {
@@ -118,7 +133,7 @@ export class PoolReplicas {
 			home,
 			engine: null,
 			ref: null,
-			state: 'starting',
+			state: this.#asleep ? 'stopped' : 'starting',
 			facts: null,
 			vramFreeBytes: null,
 			lastError: null,
@@ -132,6 +147,8 @@ export class PoolReplicas {
 			model: this.#spec.model,
 			asked: null,
 			leaving: false,
+			unloading: false,
+			stopAsked: false,
 			ending: 'no',
 		};
 		this.#rows = [...this.#rows, row];
@@ -172,9 +189,16 @@ export class PoolReplicas {
 	}
 
 	/** Ready when one is; failed when each has failed at its start, or twice in a row; else tasks may wait for it. */
-	get state(): 'starting' | 'ready' | 'failed' {
+	get state(): PoolView['state'] {
+		if (this.#asleep) return 'unloaded';
+		if (this.rows.some((row) => row.unloading)) return 'unloading';
 		if (this.rows.some((row) => row.state === 'ready')) return 'ready';
 		return this.rows.length > 0 && this.rows.every((row) => row.failuresInRow >= (row.everReady ? 2 : 1)) ? 'failed' : 'starting';
+	}
+
+	/** None is ready for tasks yet, or known to be. */
+	get loads(): boolean {
+		return this.state !== 'failed' && !this.rows.some((row) => row.state === 'ready' && row.grantable);
 	}
 
 	get readySlots(): number {
@@ -256,6 +280,34 @@ export class PoolReplicas {
 		return this.rows.find(({ state, fetch }) => state === 'starting' && fetch !== null)?.fetch ?? null;
 	}
 
+	/** Its engine is to be started: its model may be loaded. */
+	wake(row: ReplicaRow): void {
+		row.state = 'starting';
+		row.startedAt = null;
+		row.failuresInRow = 0;
+	}
+
+	/** There is no room for its model. */
+	hopeless(row: ReplicaRow, why: Failure): void {
+		row.state = 'failed';
+		row.lastError = why;
+		row.failuresInRow = 1;
+		row.everReady = false;
+	}
+
+	/** Its engine has ended, or was never started: its model is not in memory. */
+	slept(row: ReplicaRow): void {
+		row.state = 'stopped';
+		row.engine = null;
+		row.ref = null;
+		row.retryAt = null;
+		row.startedAt = null;
+		row.failuresInRow = 0;
+		row.grantable = false;
+		row.stopAsked = false;
+		row.vramFreeBytes = null;
+	}
+
 	/** It is told to end its engine and start another. */
 	exchanged(row: ReplicaRow): void {
 		row.state = 'starting';
@@ -292,7 +344,7 @@ function isAs(view: PoolView['replicas'][number], row: ReplicaRow): boolean {
 }
 
 export function takesTasks(row: ReplicaRow): boolean {
-	return row.state === 'ready' && row.grantable && !row.leaving && row.ending === 'no' && row.breaker.takes;
+	return row.state === 'ready' && row.grantable && !row.leaving && !row.unloading && row.ending === 'no' && row.breaker.takes;
 }
 
 /**

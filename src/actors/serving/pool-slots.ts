@@ -38,7 +38,7 @@ export class PoolSlots {
 	/** Grants what can be granted, in the queue's order. A strict task at the head keeps an idle-going replica for itself. */
 	grant(): void {
 		const { drain, replicas, ledger, prefixes } = this.#pool;
-		if (!this.#pool.grantsOpen || drain.active) return;
+		if (!this.#pool.grantsOpen || drain.active || this.#pool.phase === 'leaving') return;
 		const passed: string[] = [];
 		let kept: ReplicaRow | null = null;
 		while (passed.length < lookBehind) {

@@ -3,6 +3,18 @@ import type { PerfPrior } from './eta.ts';
 import type { EngineKind } from './failure.ts';
 import type { WatchdogTimeouts } from './messages.ts';
 
+export type Residency =
+	| { readonly kind: 'always' }
+	| {
+			readonly kind: 'on_demand';
+			/** Without a task for so long, it is unloaded; 0: not before others want its memory. */
+			readonly idleMs: number;
+			/** It stays for so long at least, once it is loaded. */
+			readonly minResidentMs: number;
+			/** Once it is loaded it stays. */
+			readonly pinned: boolean;
+	  };
+
 export interface PoolSpec {
 	readonly poolId: string;
 	readonly engine: EngineKind;
@@ -12,6 +24,10 @@ export interface PoolSpec {
 	readonly aliases: readonly string[];
 	/** Null: whatever the engine sees. */
 	readonly devices: readonly number[] | null;
+	/** When its model is in memory. */
+	readonly residency: Residency;
+	/** What an engine with it takes, as configured; null: as it is estimated and measured. */
+	readonly memoryBytes: number | null;
 	readonly replicas: number;
 	/** Of a replica, until it says how many it has. */
 	readonly slots: number;
@@ -84,6 +100,14 @@ export class LivePoolSpec implements PoolSpec {
 
 	get devices(): readonly number[] | null {
 		return this.#now.devices;
+	}
+
+	get residency(): Residency {
+		return this.#now.residency;
+	}
+
+	get memoryBytes(): number | null {
+		return this.#now.memoryBytes;
 	}
 
 	get workers(): boolean {

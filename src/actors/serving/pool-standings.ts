@@ -34,18 +34,19 @@ export class PoolStandings {
 		this.#told = 0;
 	}
 
-	/** A part of one pass, from a mark on: who moved is told, none twice a second. */
+	/** A part of one pass, from a mark on: who moved is told, and while an engine loads all are; none twice a second. */
 	tell(from: QueueMark | null): void {
 		const { queue, forecast, ctx, outlook } = this.#pool;
 		const { startMs, warmUp } = outlook;
-		const fetches = warmUp !== null && warmUp.fetch !== null;
 		const now = ctx.now();
 		const slots = { startMs, warmUp, now };
 		const next = queue.walk(from, partLength, (waiting, place) => {
 			if (now - waiting.toldAt < passMs - earlyMs) return;
 			const standing = forecast.standingAt(waiting.summary, place, waiting.serviceMs, slots);
-			// Who waits for a model hears how far that is.
-			if (waiting.toldPosition === place.position && !fetches && holds(waiting, standing.predictedStartMs, now)) return;
+			// Who waits for a model hears how far that is, and what is left of a load, and that it is over.
+			if (waiting.toldPosition === place.position && warmUp === null && !waiting.toldWarm && holds(waiting, standing.predictedStartMs, now))
+				return;
+			waiting.toldWarm = warmUp !== null;
 			waiting.toldPosition = place.position;
 			waiting.toldStartMs = standing.predictedStartMs;
 			waiting.toldAt = now;

@@ -23,6 +23,7 @@ import { PoolTelemetry } from './pool-telemetry.ts';
 import { PrefixPlaces } from './prefix.ts';
 import { WaitingQueue } from './queue.ts';
 import { SureNews } from './sure-news.ts';
+import type { ModelFetch } from './warm-up-messages.ts';
 
 export interface PoolOptions {
 	readonly spec: PoolSpec;
@@ -39,6 +40,9 @@ export interface PoolOptions {
 const levelsMs = 10;
 /** A link without room for news has some again by then. */
 const tellAgainMs = 50;
+
+/** Where the model of a pool is: see `pool-residency.ts`. */
+export type ResidencyPhase = 'unsure' | 'out' | 'asking' | 'wanting' | 'in' | 'leaving' | 'hopeless';
 
 export class PoolState {
 	readonly ctx: ActorContext<PoolMessage>;
@@ -64,6 +68,12 @@ export class PoolState {
 	grantsOpen = false;
 	/** It is configured no more: it serves what it has, and ends. */
 	retiring = false;
+	/** Of its model in memory: written by `pool-residency.ts`. */
+	phase: ResidencyPhase = 'in';
+	/** When a load may begin that is waited for, on `Host.now`; null: nobody has said. */
+	loadAt: number | null = null;
+	/** Its model comes here before it is known what it takes; null: it does not. */
+	fetch: ModelFetch | null = null;
 	/** Tasks that the Dispatcher has sent: it ends the pool only when that knows of no more. */
 	received = 0;
 	/** As they were foreseen last. */
@@ -115,6 +125,12 @@ export class PoolState {
 	/** What is left until a replica takes tasks; null: one does. */
 	get warmUp(): WarmUp | null {
 		return this.#slotsFree > 0 ? null : this.outlook.warmUp;
+	}
+
+	/** Until a load may begin, ms; null: its engines are there, or are being started, or none will. */
+	get loadBeginsInMs(): number | null {
+		if (this.phase === 'in' || this.phase === 'hopeless') return null;
+		return this.loadAt === null ? 0 : Math.max(0, this.loadAt - this.ctx.now());
 	}
 
 	/** A replica is not what it was. */

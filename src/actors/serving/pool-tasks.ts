@@ -25,6 +25,8 @@ export interface Waiting extends QueueEntry {
 	toldPosition: number;
 	/** As it was told last; `toldAt` is when. */
 	toldStartMs: number;
+	/** A load was told of. */
+	toldWarm: boolean;
 	toldAt: number;
 }
 

@@ -3,6 +3,7 @@ import type { Labels, Telemetry } from '../kernel/telemetry.ts';
 import type { BreakerState } from './circuit-breaker.ts';
 import { expectOfPool, expectOfReplica } from './known-series.ts';
 import type { LeaseLedger } from './lease-ledger.ts';
+import type { LeaveReason } from './memory-messages.ts';
 import type { Lease, ReplicaFacts, ReplicaState, TaskSummary } from './messages.ts';
 import type { ReplicaRow } from './pool-replicas.ts';
 import type { PoolSpec } from './pool-spec.ts';
@@ -10,6 +11,12 @@ import { type PriorityClass, priorityClasses } from './task-request.ts';
 
 const breakerStates: readonly BreakerState[] = ['closed', 'open', 'half-open'];
 const replicaStates: readonly (ReplicaState | 'draining')[] = ['starting', 'ready', 'draining', 'failed', 'stopped'];
+
+const leaveWords: Readonly<Record<LeaveReason, string>> = {
+	idle: 'for no task came',
+	memory: 'for others want its memory',
+	operator: 'as an operator wants',
+};
 
 export class PoolTelemetry {
 	readonly #telemetry: Telemetry;
@@ -75,6 +82,20 @@ export class PoolTelemetry {
 		});
 	}
 
+	loaded(loadMs: number): void {
+		this.#telemetry.count('model_loads_total', this.#poolLabels);
+		this.#log('pool-loaded', `${this.#spec.poolId} is loaded, after ${(loadMs / 1000).toFixed(1)} s.`);
+	}
+
+	leaves(reason: LeaveReason): void {
+		this.#telemetry.count('model_unloads_total', { ...this.#poolLabels, reason });
+		this.#log('pool-unloads', `${this.#spec.poolId} is unloaded, ${leaveWords[reason]}.`);
+	}
+
+	#log(event: string, human: string): void {
+		this.#telemetry.log('info', event, { engine: this.#spec.engine, pool_id: this.#spec.poolId, human });
+	}
+
 	reload(level: 'info' | 'warn', human: string): void {
 		this.#telemetry.log(level, 'pool-reload', { engine: this.#spec.engine, pool_id: this.#spec.poolId, human });
 	}
@@ -115,7 +136,7 @@ export class PoolTelemetry {
 		}
 		for (const row of rows) {
 			const labels = { pool_id: this.#spec.poolId, replica_id: row.replicaId };
-			const shown = (draining || row.leaving || row.ending !== 'no') && row.state === 'ready' ? 'draining' : row.state;
+			const shown = (draining || row.leaving || row.unloading || row.ending !== 'no') && row.state === 'ready' ? 'draining' : row.state;
 			for (const state of replicaStates) this.#gauge('replica_state', { ...labels, state }, shown === state ? 1 : 0);
 			for (const state of breakerStates) this.#gauge('replica_breaker', { ...labels, state }, row.breaker.state === state ? 1 : 0);
 			const granted = ledger.slotsIn(row.replicaId, 'granted');

@@ -27,6 +27,8 @@ export interface PoolParts {
 	readonly reloadProblem: string | null;
 	readonly drainingUntil: number | null;
 	readonly readyAt: number | null;
+	/** Its model is on its way here; null: it is not. */
+	readonly fetch: PoolView['fetch'];
 	readonly pace: Pick<PoolSnapshot, 'prefillMsPerToken' | 'decodeMsPerToken' | 'tokensOut'>;
 }
 
@@ -50,6 +52,7 @@ export function startingNews(spec: PoolSpec): ReturnType<typeof poolNews> {
 		running: 0,
 		drainingUntil: null,
 		readyAt: null,
+		fetch: null,
 		pace: paceOf(new PaceMeter(spec.perfPrior), 1, spec.maxTokensOut),
 	});
 }
@@ -78,6 +81,7 @@ export function poolNews({
 	running,
 	drainingUntil,
 	readyAt,
+	fetch,
 	pace,
 }: PoolParts): {
 	readonly snapshot: PoolSnapshot;
@@ -96,6 +100,7 @@ export function poolNews({
 			names: noNames,
 			devices,
 			state,
+			onDemand: spec.residency.kind === 'on_demand',
 			draining: drainingUntil !== null,
 			exhausted: replicas.exhaustedUntil !== null,
 			lastError,
@@ -132,10 +137,11 @@ export function poolNews({
 			slotsFree,
 			queueDepth: { interactive: queue.depth('interactive'), batch: queue.depth('batch') },
 			state,
+			residency: spec.residency.kind,
 			drainingUntil,
 			readyAt,
 			retiring: false,
-			fetch: replicas.fetch,
+			fetch,
 			reloadingTo,
 			purging,
 			lastError,

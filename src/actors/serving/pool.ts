@@ -59,6 +59,7 @@ class Pool implements Behavior<PoolMessage> {
 		else {
 			this.#handle(message);
 			this.#engines.swap();
+			this.#engines.residency.look();
 			this.#publish();
 		}
 		return this.#next();
@@ -67,6 +68,7 @@ class Pool implements Behavior<PoolMessage> {
 	onSignal(_ctx: ActorContext<PoolMessage>, signal: Signal): Next<PoolMessage> {
 		if (signal.type !== 'terminated') return 'same';
 		if (!this.#engines.gone(signal.ref)) this.#slots.taskGone(signal.ref);
+		this.#engines.residency.look();
 		this.#publish();
 		return this.#next();
 	}
@@ -121,6 +123,19 @@ class Pool implements Behavior<PoolMessage> {
 				return this.#engines.use(message);
 			case 'start-replicas-due':
 				return this.#engines.startAll();
+			case 'residency-due':
+				return this.#engines.residency.due();
+			case 'use-keeper':
+				return this.#engines.residency.useKeeper(message.replyTo);
+			case 'load':
+			case 'unload':
+				return this.#onResidency(message);
+			case 'memory-granted':
+			case 'memory-refused':
+			case 'memory-expected':
+			case 'give-way':
+			case 'stay':
+				return this.#engines.residency.heard(message);
 			case 'verify-due':
 				return this.#engines.verifyAgain();
 			case 'open-grants':
@@ -182,6 +197,7 @@ class Pool implements Behavior<PoolMessage> {
 			cold: standing.warmUp !== null,
 			toldPosition: standing.position,
 			toldStartMs: standing.predictedStartMs,
+			toldWarm: standing.warmUp !== null,
 			toldAt: now,
 		};
 		queue.enqueue(waiting);
@@ -300,6 +316,12 @@ class Pool implements Behavior<PoolMessage> {
 		this.#slots.grant();
 	}
 
+	#onResidency({ type, replyTo }: Extract<PoolCommand, { type: 'load' | 'unload' }>): void {
+		const { residency } = this.#engines;
+		const done = type === 'load' ? residency.load() : residency.unload();
+		replyTo.tell({ type: 'pool-controlled', failure: done ? null : this.#pool.refusals.alwaysLoaded() });
+	}
+
 	// --- drain ----------------------------------------------------------------------------------------------------
 
 	#onDrain(deadlineAt: number): void {
@@ -384,12 +406,14 @@ class Pool implements Behavior<PoolMessage> {
 			retryAfterMs: this.#pool.retryAfterMs(),
 			running: tasks.runningCount,
 			drainingUntil: drain.deadlineAt,
-			readyAt: warmUp === null || warmUp.basis === 'guess' ? null : Math.round(ctx.now() + warmUp.p50Ms),
+			fetch: this.#pool.fetch ?? replicas.fetch,
+			// Of one that is not being loaded nobody knows when that begins.
+			readyAt: warmUp === null || warmUp.basis === 'guess' || this.#pool.phase === 'out' ? null : Math.round(ctx.now() + warmUp.p50Ms),
 			pace: paceOf(pace, replicas.facts?.slots ?? 1, spec.maxTokensOut),
 		});
 		dispatcher.tell({ type: 'pool-changed', snapshot, view, received: this.#pool.received, lastLeaseId: ledger.lastId });
-		// What is left of a load grows less by itself.
-		if (warmUp !== null) ctx.setTimer('publish', warmUpMs, { type: 'publish-due' });
+		// What is left of a load grows less by itself; what nobody waits for does not.
+		if (warmUp !== null && this.#pool.phase !== 'out') ctx.setTimer('publish', warmUpMs, { type: 'publish-due' });
 		if (this.#gaugesDue) return;
 		this.#gaugesDue = true;
 		ctx.setTimer('gauges', gaugesMs, { type: 'gauges-due' });

@@ -53,6 +53,7 @@ export const urgentFromControl = types<PlacementNews | FrontCommand | TaskClaime
 	'keep-pools',
 	'attach-surplus',
 	'verify-model',
+	'ask-memory',
 	'change-model',
 	'keep-breaker',
 	'stop',
@@ -67,4 +68,6 @@ export const urgentFromEngines = types<ReplicaNews>(
 	'audited',
 	'model-verified',
 	'model-refused',
+	'memory-told',
+	'replicas-attached',
 );

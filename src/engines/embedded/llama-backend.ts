@@ -224,6 +224,7 @@ function describe(loaded: LoadedModel): HostFacts {
 		samplerProfileVersion,
 		chatTemplate: loaded.prompts.template?.bounds() ?? null,
 		device: loaded.device,
+		memory: loaded.memory,
 		...(loaded.context === null ? {} : { kvBytesPerToken: kvBytesPerToken(loaded.gguf.memory) }),
 		features:
 			loaded.context === null

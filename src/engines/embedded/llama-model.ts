@@ -9,6 +9,7 @@ import { basename } from 'node:path';
 import type * as Library from 'node-llama-cpp';
 import type { Llama, LlamaContext, LlamaModel } from 'node-llama-cpp';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
+import type { MeasuredMemory } from '../../actors/serving/memory-messages.ts';
 import type { EmbeddedSettings } from './embedded-settings.ts';
 import { LlamaEmbedder } from './embedder.ts';
 import { checkGguf, type GgufFacts } from './gguf-check.ts';
@@ -50,6 +51,7 @@ export interface LoadedModel {
 	readonly ctx: number;
 	readonly device: string;
 	readonly engineVersion: string;
+	readonly memory: MeasuredMemory;
 	dispose(): Promise<void>;
 }
 
@@ -75,6 +77,7 @@ export async function loadModel(settings: EmbeddedSettings, observer: LoadObserv
 		await llama.dispose();
 		throw new LoadError(tight);
 	}
+	const usedBefore = await vramUsed(llama);
 	const hashing = modelDigest(settings);
 	// Awaited below; without this, a failure of the load would leave a failed hash unheard.
 	hashing.catch(() => {});
@@ -112,6 +115,7 @@ export async function loadModel(settings: EmbeddedSettings, observer: LoadObserv
 			ctx,
 			device: await deviceWords(llama, settings, model.gpuLayers, layersMaxOf(gguf.memory)),
 			engineVersion: `llama.cpp ${llama.llamaCppRelease.release} via node-llama-cpp ${await library.getModuleVersion()}`,
+			memory: { ramBytes: process.memoryUsage.rss(), vramBytes: Math.max(0, (await vramUsed(llama)) - usedBefore) },
 			async dispose() {
 				await embedder?.dispose();
 				await context?.dispose();
@@ -207,6 +211,11 @@ async function makeContext(model: LlamaModel, settings: EmbeddedSettings, ctx: n
 		// A smaller context than was promised is no remedy.
 		failedCreationRemedy: false,
 	});
+}
+
+/** Of all devices, by whomever. */
+async function vramUsed(llama: Llama): Promise<number> {
+	return llama.gpu === false ? 0 : (await llama.getVramState()).used;
 }
 
 async function deviceWords(llama: Llama, settings: EmbeddedSettings, gpuLayers: number, layersMax: number): Promise<string> {

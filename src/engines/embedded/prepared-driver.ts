@@ -10,6 +10,7 @@ import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { ReplicaSpec } from '../../actors/serving/messages.ts';
 import type { EmbeddedSettings } from './embedded-settings.ts';
 import { changedModel } from './model-change.ts';
+import { memoryOfFile } from './model-memory.ts';
 import type { ModelSource } from './model-source.ts';
 
 export interface PreparedDriverOptions {
@@ -26,6 +27,17 @@ export class PreparedDriver implements EngineDriver {
 
 	start(spec: ReplicaSpec, replica: ActorRef<LifeNews>): EngineLife {
 		return new PreparedLife(spec, replica, this.#options);
+	}
+
+	/** Of a model that is here: it is fetched for that, where it may be. Of one that does not come nobody knows; why, its load will say. */
+	memory(...[settings, model, told, heard]: Parameters<NonNullable<EngineDriver['memory']>>): void {
+		const known = settings as EmbeddedSettings;
+		const tell = (modelPath: string): void => told({ bytes: memoryOfFile({ ...known, modelPath }), uses: [], devices: [] });
+		if (known.modelPath !== '') return tell(known.modelPath);
+		void this.#options.source.prepare(model, null, heard, new AbortController().signal).then(
+			(prepared) => tell(prepared.ok ? prepared.model.path : ''),
+			() => tell(''),
+		);
 	}
 
 	/** It is fetched and looked at before anything is stopped for it. */

@@ -27,6 +27,7 @@
 
 import type { FinishReason, GenerateRequest, GenerationUsage, PieceChannel } from '../../actors/serving/decode.ts';
 import type { Failure } from '../../actors/serving/failure.ts';
+import type { MeasuredMemory } from '../../actors/serving/memory-messages.ts';
 import type { PromptInput, Workload } from '../../actors/serving/task-request.ts';
 
 export const hostProtocolVersion = 4;
@@ -65,6 +66,8 @@ export interface HostFacts {
 	readonly device: string;
 	/** Of the KV cache; absent: there is none. */
 	readonly kvBytesPerToken?: number;
+	/** That it takes, with its model loaded; absent: it has none. */
+	readonly memory?: MeasuredMemory;
 	readonly features: readonly string[];
 }
 

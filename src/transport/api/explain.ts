@@ -82,7 +82,9 @@ function reasonOf(pool: PoolView, task: TaskView, decision: DecisionRecord | nul
 
 function busyWords(pool: PoolView, task: TaskView): string {
 	if (task.state !== 'queued') return `the task is ${task.state} there`;
-	if (pool.state !== 'ready') return pool.state === 'starting' ? 'it is starting' : `it has failed: ${pool.lastError ?? 'no reason known'}`;
+	if (pool.state === 'failed') return `it has failed: ${pool.lastError ?? 'no reason known'}`;
+	if (pool.state === 'unloaded') return 'its model is not loaded';
+	if (pool.state !== 'ready') return `it is ${pool.state}`;
 	// the free ones are counted elsewhere, and may have been taken since
 	return `the task waits for one of its ${pool.slotsTotal} slots`;
 }

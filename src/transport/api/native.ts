@@ -12,7 +12,7 @@ import type { FrontParts } from './front-parts.ts';
 import { openaiRoutes } from './openai/routes.ts';
 import { type DocumentedRoute, openApiOf } from './openapi.ts';
 import { healthHandler, metricsHandler, readyHandler, versionHandler } from './operations.ts';
-import { drainHandler, purgeHandler, registerHandler, reloadHandler, undrainHandler } from './pool-control.ts';
+import { drainHandler, loadHandler, purgeHandler, registerHandler, reloadHandler, undrainHandler, unloadHandler } from './pool-control.ts';
 import { poolLogHandler, poolLogQuery } from './pool-log.ts';
 import { apiVersion, capabilitiesHandler, getPoolHandler, listPoolsHandler, poolHealthHandler } from './pools.ts';
 import { reloadConfigHandler } from './reload.ts';
@@ -226,6 +226,32 @@ function poolRoutes(parts: FrontParts): readonly DocumentedRoute[] {
 				success: 'accepted',
 				answer: answers.poolControlledSchema,
 				failures: ['INVALID_PARAMS', 'NOT_FOUND', 'POOL_UNREADY'],
+			},
+		},
+		{
+			method: 'POST',
+			path: '/v2/pools/{id}/load',
+			access: 'operator',
+			handler: loadHandler(parts),
+			doc: {
+				summary: 'Loads the model of a pool that is loaded on demand, before a task comes',
+				body: undrainBodySchema,
+				success: 'accepted',
+				answer: answers.poolLoadedSchema,
+				failures: ['INVALID_PARAMS', 'NOT_FOUND', 'CONFLICT', 'POOL_UNREADY'],
+			},
+		},
+		{
+			method: 'POST',
+			path: '/v2/pools/{id}/unload',
+			access: 'operator',
+			handler: unloadHandler(parts),
+			doc: {
+				summary: 'Unloads the model of a pool that is loaded on demand, behind its last running task; waiting ones load it again',
+				body: undrainBodySchema,
+				success: 'accepted',
+				answer: answers.poolLoadedSchema,
+				failures: ['INVALID_PARAMS', 'NOT_FOUND', 'CONFLICT', 'POOL_UNREADY'],
 			},
 		},
 		{

@@ -44,7 +44,7 @@ function whyUnready(parts: FrontParts): string {
 	return pools
 		.map(
 			({ poolId, state, drainingUntil, lastError }) =>
-				`pool ${poolId} ${drainingUntil !== null ? 'is draining' : state === 'starting' ? 'is starting' : `has ${state}`}${lastError === null ? '' : `: ${lastError}`}`,
+				`pool ${poolId} ${drainingUntil !== null ? 'is draining' : state === 'failed' ? 'has failed' : `is ${state}`}${lastError === null ? '' : `: ${lastError}`}`,
 		)
 		.join('; ');
 }

@@ -5,7 +5,7 @@
 
 import { canonicalRef } from '../../actors/catalog/model-ref.ts';
 import { failure } from '../../actors/serving/failure.ts';
-import type { PoolControlled, PoolOperation } from '../../actors/serving/messages.ts';
+import type { PoolControlled, PoolOperation } from '../../actors/serving/operation-messages.ts';
 import type { Handler } from '../http/application.ts';
 import type { Exchange } from '../http/exchange.ts';
 import { httpStatus } from './errors.ts';
@@ -36,6 +36,23 @@ export function undrainHandler(parts: FrontParts): Handler {
 		const body = checkUndrain(json);
 		if (!body.ok) return exchange.fail(body.failure);
 		control(parts, exchange, { kind: 'undrain' }, { draining: false });
+	});
+}
+
+export function loadHandler(parts: FrontParts): Handler {
+	return residencyHandler(parts, 'load', true);
+}
+
+export function unloadHandler(parts: FrontParts): Handler {
+	return residencyHandler(parts, 'unload', false);
+}
+
+/** `loaded`: what it is on the way to. */
+function residencyHandler(parts: FrontParts, kind: 'load' | 'unload', loaded: boolean): Handler {
+	return withOptionalBody(parts, (exchange, json) => {
+		const body = checkUndrain(json);
+		if (!body.ok) return exchange.fail(body.failure);
+		control(parts, exchange, { kind }, { loaded });
 	});
 }
 

@@ -26,8 +26,8 @@ export function getPoolHandler(parts: FrontParts): Handler {
 export function poolHealthHandler(parts: FrontParts): Handler {
 	return withPool(parts, (exchange, pool) =>
 		exchange.json(httpStatus.ok, {
-			live: pool.replicas.some(({ state }) => state === 'starting' || state === 'ready'),
-			ready: takesTasks(pool),
+			live: pool.state === 'unloaded' || pool.replicas.some(({ state }) => state === 'starting' || state === 'ready'),
+			ready: takesTasks(pool) && pool.state === 'ready',
 			ready_in_ms: readyInMs(pool, parts.clock.now()),
 			draining: pool.drainingUntil !== null,
 			metrics: {
@@ -40,9 +40,10 @@ export function poolHealthHandler(parts: FrontParts): Handler {
 	);
 }
 
-/** Whether a task that comes now may be served there. */
-export function takesTasks({ state, drainingUntil, retiring, replicas }: PoolView): boolean {
-	return state === 'ready' && drainingUntil === null && !retiring && replicas.some(({ breaker }) => breaker !== 'open');
+/** Whether a task that comes now may be served there: at once, or once its model is loaded that is loaded for whoever comes. */
+export function takesTasks({ state, residency, drainingUntil, retiring, replicas }: PoolView): boolean {
+	const serves = state === 'ready' || (residency === 'on_demand' && state !== 'failed');
+	return serves && drainingUntil === null && !retiring && replicas.some(({ breaker }) => breaker !== 'open');
 }
 
 function withPool(parts: FrontParts, use: (exchange: Exchange, pool: PoolView) => void): Handler {
@@ -76,6 +77,7 @@ function poolJson(pool: PoolView, now: number) {
 		aliases: pool.aliases,
 		state: pool.state,
 		ready_in_ms: readyInMs(pool, now),
+		residency: pool.residency,
 		draining: pool.drainingUntil !== null,
 		retiring: pool.retiring,
 		fetch: fetchJson(pool.fetch),
@@ -95,6 +97,7 @@ function poolJson(pool: PoolView, now: number) {
 			slots: facts?.slots ?? null,
 			ctx: facts?.ctx ?? null,
 			device: facts?.device ?? null,
+			memory: facts?.memory === undefined ? null : { ram_bytes: facts.memory.ramBytes, vram_bytes: facts.memory.vramBytes },
 			workloads: facts?.workloads ?? [],
 			features: facts?.features ?? [],
 			sampler_profile_version: facts?.samplerProfileVersion ?? null,

@@ -31,5 +31,5 @@ function fetchStep(poolId: string, { status, bytesDone, bytesTotal, leftMs, note
 
 function loadWords(poolId: string, { status, fetch }: WarmUpTold): string {
 	if (fetch !== null) return `Pool ${poolId} loads its model once that is here`;
-	return status === 'running' ? `Pool ${poolId} loads its model` : `Pool ${poolId} waits to start its engine again`;
+	return status === 'running' ? `Pool ${poolId} loads its model` : `Pool ${poolId} waits to start its engine`;
 }

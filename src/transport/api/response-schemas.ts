@@ -214,8 +214,9 @@ export const poolSchema = Type.Object({
 	provider: oneOf(['embedded', 'managed', 'external']),
 	model: text,
 	aliases: texts,
-	state: oneOf(['starting', 'ready', 'failed']),
+	state: oneOf(['unloaded', 'starting', 'ready', 'unloading', 'failed']),
 	ready_in_ms: readyInMs,
+	residency: oneOf(['always', 'on_demand']),
 	draining: Type.Boolean(),
 	retiring: Type.Boolean({ description: 'It is configured no more, and ends with its last task' }),
 	fetch: nullable(
@@ -244,6 +245,7 @@ export const poolSchema = Type.Object({
 			slots: nullable(count),
 			ctx: nullable(count),
 			device: nullable(text),
+			memory: nullable(Type.Object({ ram_bytes: count, vram_bytes: count }, { description: 'Measured as it was ready' })),
 			workloads: texts,
 			features: texts,
 			sampler_profile_version: nullable(text),
@@ -277,6 +279,8 @@ export const sessionSchema = Type.Object({
 });
 
 export const poolControlledSchema = Type.Object({ pool_id: text, draining: Type.Boolean(), deadline_ms: Type.Optional(count) });
+
+export const poolLoadedSchema = Type.Object({ pool_id: text, loaded: Type.Boolean({ description: 'What it is on the way to' }) });
 
 export const configReloadedSchema = Type.Object({
 	added: Type.Array(text, { description: 'Pools by id' }),

@@ -73,7 +73,7 @@ export function humanPhase(task: TaskView, now: number): string {
 function warmUpWords(warmUp: WarmUpTold | null): string {
 	if (warmUp === null) return '';
 	if (warmUp.fetch !== null) return `, which waits for its model${shareWords(warmUp.fetch)}`;
-	return warmUp.status === 'running' ? ', which loads its model' : ', which waits to start its engine again';
+	return warmUp.status === 'running' ? ', which loads its model' : ', which waits to start its engine';
 }
 
 function shareWords({ bytesDone, bytesTotal }: ModelFetch): string {

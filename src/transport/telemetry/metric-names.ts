@@ -88,6 +88,8 @@ export const metricSpecs: readonly MetricSpec[] = [
 		['pool_id', 'replica_id', 'state'],
 		'max',
 	),
+	counter('model_loads_total', 'Loads of models that are loaded on demand.', ['pool_id']),
+	counter('model_unloads_total', 'Times that a model was unloaded, by why.', ['pool_id', 'reason']),
 	counter('migrations_total', 'Running tasks that went on elsewhere.', ['pool_id', 'reason']),
 	counter('preemptions_total', 'Running tasks that gave their slot away for a while.', ['pool_id', 'reason']),
 	gauge('sse_watchers', 'Event streams that are open.', []),

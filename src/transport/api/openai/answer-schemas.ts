@@ -99,6 +99,7 @@ export const modelSchema = Type.Object({
 		context_length: nullable(count),
 		max_tokens_out: count,
 		ready: Type.Boolean(),
+		state: Type.String(),
 		pools: Type.Array(text),
 		engines: Type.Array(text),
 		workloads: Type.Array(text),

@@ -56,6 +56,7 @@ function modelJson(id: string, pools: readonly PoolView[], created: number) {
 			context_length: ctx === 0 ? null : ctx,
 			max_tokens_out: Math.max(...pools.map(({ maxTokensOut }) => maxTokensOut)),
 			ready: pools.some(takesTasks),
+			state: nearest(pools),
 			pools: pools.map(({ poolId }) => poolId),
 			engines: unique(pools.map(({ engine }) => engine)),
 			workloads: unique(facts.flatMap(({ workloads }) => workloads)),
@@ -63,6 +64,11 @@ function modelJson(id: string, pools: readonly PoolView[], created: number) {
 			alias_of: unique(pools.filter(({ model }) => model !== id).map(({ model }) => model)),
 		},
 	};
+}
+
+/** Of the pool that would serve it soonest. */
+function nearest(pools: readonly PoolView[]): PoolView['state'] {
+	return (['ready', 'starting', 'unloading', 'unloaded'] as const).find((state) => pools.some((pool) => pool.state === state)) ?? 'failed';
 }
 
 function unique(values: readonly string[]): string[] {
