@@ -19,11 +19,15 @@ const wanted = process.argv.slice(2).filter((word) => word !== '--long');
 /** Those that cost most, of which a quicker one looks at the same code. */
 const long = [
 	'e2e/artifact-crash',
+	'e2e/bad-input',
 	'e2e/bad-logs',
+	'e2e/catalog',
 	'e2e/client-library',
 	'e2e/command-line',
 	'e2e/durability',
+	'e2e/engine-faults',
 	'e2e/fronts',
+	'e2e/managed-engine',
 	'e2e/node-host',
 	'e2e/other-front',
 	'e2e/process-tree',

@@ -387,13 +387,15 @@ test('whatever stands in flags and the environment, it is accepted or refused in
 });
 
 test('a slip in one letter of a key is answered with that key', () => {
-	// host and hosts are one letter apart
-	const paths = globalKeys.map((key) => key.path).filter((path) => (path.split('.')[1] ?? '').length >= 5 && path !== 'listen.hosts');
+	const known = new Set(globalKeys.map((key) => key.path));
+	const paths = [...known].filter((path) => (path.split('.')[1] ?? '').length >= 5);
 	fc.assert(
 		fc.property(fc.constantFrom(...paths), fc.nat(), (path, drop) => {
 			const [group = '', name = ''] = path.split('.');
 			const cut = drop % name.length;
 			const wrong = name.slice(0, cut) + name.slice(cut + 1);
+			// such as host, of hosts
+			fc.pre(!known.has(`${group}.${wrong}`));
 			assert.match(refusal([], `${group}: { ${wrong}: 1 }`), new RegExp(`did you mean ${group}\\.${name}\\?`));
 		}),
 	);
