@@ -118,7 +118,7 @@ describe('the official Anthropic client', () => {
 				],
 			});
 			if (model !== 'remote') return assert.equal(answered.stop_reason, 'end_turn');
-			const { messages } = JSON.parse(world.upstream.asked.at(-1)?.body ?? '{}') as { messages: object[] };
+			const { messages } = world.upstream.lastBody as unknown as { messages: object[] };
 			assert.deepEqual(messages.slice(1), [
 				{
 					role: 'assistant',
@@ -219,7 +219,7 @@ describe('the official Anthropic client', () => {
 				{ role: 'user', content: 'four' },
 			],
 		});
-		const sent = JSON.parse(world.upstream.asked.at(-1)?.body ?? '{}') as { messages: object[]; reasoning_effort: string };
+		const sent = world.upstream.lastBody as unknown as { messages: object[]; reasoning_effort: string };
 		assert.deepEqual(sent.messages, [
 			{ role: 'system', content: 'You code.\n\nBe brief.' },
 			{ role: 'user', content: 'one\n\ntwo' },

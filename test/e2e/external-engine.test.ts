@@ -42,7 +42,7 @@ describe('a daemon whose engine is elsewhere', () => {
 				[0, 1, 2],
 			);
 			assert.ok(server.asked.every(({ head }) => head.includes(`\r\nauthorization: Bearer ${upstreamKey}`)));
-			assert.equal(JSON.parse(server.asked.at(-1)?.body ?? '{}').model, 'big-model');
+			assert.equal(server.lastBody['model'], 'big-model');
 
 			const { task_id: endless } = await submit(daemon.url, { model_ref: 'up', prompt: 'for ever' });
 			const watch = await Watch.open(daemon.url, endless);

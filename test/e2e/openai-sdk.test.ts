@@ -145,7 +145,7 @@ describe('the official OpenAI client', () => {
 		assert.ok(['good', 'bad'].includes(state.mood) && Number.isInteger(state.age));
 		const object = await client.chat.completions.create({ model: 'remote', messages: ask('x'), response_format: { type: 'json_object' } });
 		assert.equal(object.choices[0]?.finish_reason, 'stop');
-		assert.deepEqual(JSON.parse(upstream.asked.at(-1)?.body ?? '{}').response_format, { type: 'json_object' });
+		assert.deepEqual(upstream.lastBody['response_format'], { type: 'json_object' });
 	});
 
 	it('gets several answers, each with its seed, streamed side by side and whole', async () => {

@@ -92,7 +92,7 @@ describe('the responses of the official OpenAI client', () => {
 			tools,
 			input: [{ role: 'user', content: 'x' }, ...(whole.output as OpenAI.Responses.ResponseInputItem[]), ...outputs],
 		});
-		const sent = JSON.parse(world.upstream.asked.at(-1)?.body ?? '{}') as {
+		const sent = world.upstream.lastBody as unknown as {
 			tools: { function: { name: string; description?: string } }[];
 			messages: { role: string; tool_calls?: { function: { name: string; arguments: string } }[] }[];
 		};
@@ -189,7 +189,7 @@ describe('the responses of the official OpenAI client', () => {
 			for await (const item of client.responses.inputItems.list(answered.id, { limit: 1 })) all.push(String(item.type));
 			assert.deepEqual(all, ['function_call_output', 'function_call', 'message']);
 			if (model !== 'remote') return assert.ok(answered.output_text.length > 10);
-			const { messages } = JSON.parse(world.upstream.asked.at(-1)?.body ?? '{}') as { messages: object[] };
+			const { messages } = world.upstream.lastBody as unknown as { messages: object[] };
 			assert.deepEqual(messages, [
 				{ role: 'user', content: callAdd },
 				{

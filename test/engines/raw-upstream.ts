@@ -28,6 +28,11 @@ export class RawUpstream {
 		this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
 	}
 
+	/** Of the last request that had a body: between those that ask for work, readiness is looked at. */
+	get lastBody(): Record<string, unknown> {
+		return JSON.parse(this.asked.findLast(({ body }) => body !== '')?.body ?? '{}') as Record<string, unknown>;
+	}
+
 	/** On a port, a free one without, or at a path. */
 	async listen(where: number | string = 0): Promise<string> {
 		if (typeof where === 'number') this.#server.listen(where, '127.0.0.1');

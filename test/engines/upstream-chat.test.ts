@@ -95,7 +95,7 @@ describe('thoughts and calls of an OpenAI endpoint', () => {
 	it('are asked for in its own words, images and earlier calls included', async () => {
 		server.answer = ({ socket }) => void socket.write(`${eventsHead}${delta({ content: 'x' }, 'stop')}${done}`);
 		await ask();
-		const body = JSON.parse(server.asked.at(-1)?.body ?? '') as Record<string, unknown>;
+		const body = server.lastBody;
 		assert.deepEqual(body['messages'], [
 			{ role: 'user', content: [{ type: 'text', text: 'What?' }, image] },
 			{ role: 'assistant', content: '', tool_calls: [{ id: 'c1', type: 'function', function: { name: 'add', arguments: '{}' } }] },
