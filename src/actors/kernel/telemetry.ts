@@ -15,6 +15,8 @@ export interface Telemetry {
 	observe(metric: string, labels: Labels, value: number): void;
 	/** A series that may get samples later: it is shown from now on, a counter, gauge or histogram at 0. */
 	expect(metric: string, labels: Labels): void;
+	/** Whether lines of that level are written: those that are not need not be made. Default: they are. */
+	logs?(level: LogLevel): boolean;
 	/** One structured line. `fields` holds no prompt, output or key. */
 	log(level: LogLevel, event: string, fields: Readonly<Record<string, unknown>>): void;
 }

@@ -8,8 +8,9 @@ import { leaveReasons } from './memory-messages.ts';
 import type { PoolView } from './messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
 import { cancelReasons } from './task-directory.ts';
+import { genAiLabels } from './task-labels.ts';
 import { type PriorityClass, priorityClasses } from './task-request.ts';
-import { genAiLabels, genAiOperations, moveReasons } from './task-telemetry.ts';
+import { genAiOperations, moveReasons } from './task-telemetry.ts';
 
 /** Of a front thread, before it knows of any pool. */
 export function expectOfFront(telemetry: Telemetry): void {

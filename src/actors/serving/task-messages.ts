@@ -10,6 +10,7 @@ import type { LogSpace } from './log-space.ts';
 import type { PlacementNews, PoolView } from './messages.ts';
 import type { Control } from './task-claims.ts';
 import type { Opening, TaskCommand, TaskView } from './task-directory.ts';
+import type { TaskLabelBook } from './task-labels.ts';
 import type { TaskRecord } from './task-record.ts';
 import type { TaskRequest } from './task-request.ts';
 
@@ -30,6 +31,7 @@ export interface TranscriptKeeper {
 export interface TaskSurroundings {
 	readonly decode: DecodePort;
 	readonly logSpace: LogSpace;
+	readonly labels: TaskLabelBook;
 	readonly roll: TaskRoll;
 	/** Null: this daemon keeps nothing. */
 	readonly journal: JournalLine | null;

@@ -2,10 +2,11 @@
  * What one task reports of itself: its metrics and its log lines. Never a prompt or an output; nothing per token:
  * token counts and gaps leave at most every `sampleMs`.
  */
-import type { Labels, Telemetry } from '../kernel/telemetry.ts';
+import type { Telemetry } from '../kernel/telemetry.ts';
 import type { Failure, FailureCode } from './failure.ts';
 import type { PoolView } from './messages.ts';
 import type { CancelReason } from './task-directory.ts';
+import type { TaskLabelBook, TaskLabels } from './task-labels.ts';
 import type { TaskRecord } from './task-record.ts';
 import type { TaskRequest } from './task-request.ts';
 
@@ -19,10 +20,6 @@ export type MoveReason = (typeof moveReasons)[number];
 /** What the OpenTelemetry conventions call the workloads; `rerank` has no name there. */
 export const genAiOperations = ['chat', 'text_completion', 'embeddings'] as const;
 
-export function genAiLabels(operation: string, engine: string, model: string): Labels {
-	return { gen_ai_operation_name: operation, gen_ai_provider_name: engine, gen_ai_request_model: model };
-}
-
 function operationOf({ workload, input }: TaskRequest): string {
 	if (workload === 'embedding') return 'embeddings';
 	if (workload === 'rerank') return 'rerank';
@@ -33,27 +30,28 @@ export class TaskTelemetry {
 	readonly #telemetry: Telemetry;
 	readonly #task: TaskRecord;
 	readonly #pools: () => readonly PoolView[];
+	readonly #book: TaskLabelBook;
 	/** Its prompt is gone when it ends. */
 	readonly #operation: string;
-	#replica: Labels = {};
-	#pool: Labels = {};
-	#genAi: Labels = {};
+	#labels: TaskLabels;
 	/** Told so far, until `#windowAt`, the time of the last of them. */
 	#tokensTold = 0;
 	#windowAt = 0;
 	/** Of the window under way: those of its first batch, which has no gap before it. */
 	#ungapped = 0;
 
-	constructor(telemetry: Telemetry, task: TaskRecord, pools: () => readonly PoolView[]) {
+	constructor(telemetry: Telemetry, task: TaskRecord, pools: () => readonly PoolView[], book: TaskLabelBook) {
 		this.#telemetry = telemetry;
 		this.#task = task;
 		this.#pools = pools;
+		this.#book = book;
 		this.#operation = operationOf(task.request);
-		this.#relabel();
+		this.#labels = book.of(task, this.#operation, pools());
 	}
 
 	admitted(): void {
 		this.#relabel();
+		if (!this.#logs) return;
 		const standing = this.#task.standing;
 		const position = standing?.position ?? 0;
 		const seconds = ((standing?.predictedStartMs ?? 0) / 1000).toFixed(1);
@@ -74,6 +72,7 @@ export class TaskTelemetry {
 
 	placed(): void {
 		this.#relabel();
+		if (!this.#logs) return;
 		const { replicaId, poolId } = this.#task;
 		this.#log('task-placed', `Given a slot of ${replicaId} in ${poolId}.`);
 	}
@@ -85,7 +84,7 @@ export class TaskTelemetry {
 
 	/** It has a slot to go on in. */
 	movedOn(now: number, reason: MoveReason): void {
-		this.#telemetry.count('migrations_total', { pool_id: this.#pool['pool_id'] ?? '', reason });
+		this.#telemetry.count('migrations_total', { pool_id: this.#labels.pool['pool_id'] ?? '', reason });
 		this.#relabel();
 		this.#windowAt = now;
 		const { replicaId, poolId, tokensOut } = this.#task;
@@ -95,15 +94,16 @@ export class TaskTelemetry {
 	/** The engine took the prompt. */
 	started(tokensCached: number): void {
 		const { tokensIn } = this.#task;
-		this.#telemetry.count('tokens_in_total', this.#replica, tokensIn);
-		this.#log('task-started', `Prefill of ${tokensIn} tokens, ${tokensCached} of them cached.`, { tokens_cached: tokensCached });
+		this.#telemetry.count('tokens_in_total', this.#labels.replica, tokensIn);
+		if (this.#logs)
+			this.#log('task-started', `Prefill of ${tokensIn} tokens, ${tokensCached} of them cached.`, { tokens_cached: tokensCached });
 	}
 
 	/** The first tokens have been logged. */
 	firstToken(now: number): void {
 		const waitedMs = now - this.#task.admittedAt;
-		this.#telemetry.observe('latency_first_token_ms', this.#pool, waitedMs);
-		this.#telemetry.observe('gen_ai_server_time_to_first_token', this.#genAi, waitedMs / 1000);
+		this.#telemetry.observe('latency_first_token_ms', this.#labels.pool, waitedMs);
+		this.#telemetry.observe('gen_ai_server_time_to_first_token', this.#labels.genAi, waitedMs / 1000);
 		this.#windowAt = now;
 		this.#ungapped = this.#task.tokensOut;
 	}
@@ -112,9 +112,9 @@ export class TaskTelemetry {
 	sample(at: number): void {
 		const tokens = this.#task.tokensOut - this.#tokensTold;
 		if (tokens === 0) return;
-		this.#telemetry.count('tokens_out_total', this.#replica, tokens);
+		this.#telemetry.count('tokens_out_total', this.#labels.replica, tokens);
 		const gaps = tokens - this.#ungapped;
-		if (gaps > 0) this.#telemetry.observe('inter_token_latency_ms', this.#pool, (at - this.#windowAt) / gaps);
+		if (gaps > 0) this.#telemetry.observe('inter_token_latency_ms', this.#labels.pool, (at - this.#windowAt) / gaps);
 		this.#tokensTold += tokens;
 		this.#ungapped = 0;
 		this.#windowAt = at;
@@ -123,18 +123,21 @@ export class TaskTelemetry {
 	ended(now: number, cut: CancelReason | null): void {
 		const task = this.#task;
 		this.sample(now);
-		if (cut !== null) this.#telemetry.count('tasks_canceled_total', { ...this.#replica, reason: cut });
+		if (cut !== null) this.#telemetry.count('tasks_canceled_total', this.#labels.canceled(cut));
 		const errorType = task.state === 'canceled' ? 'canceled' : (task.failure?.code ?? '');
-		this.#telemetry.observe('gen_ai_server_request_duration', { ...this.#genAi, error_type: errorType }, (now - task.admittedAt) / 1000);
+		this.#telemetry.observe('gen_ai_server_request_duration', this.#labels.ended(errorType), (now - task.admittedAt) / 1000);
+		if (task.state !== 'canceled' && task.failure === null) {
+			this.#telemetry.observe('latency_decode_ms', this.#labels.pool, task.decodeMs);
+			const later = task.tokensOut - 1;
+			if (later > 0) this.#telemetry.observe('gen_ai_server_time_per_output_token', this.#labels.genAi, task.decodeMs / later / 1000);
+		}
+		if (!this.#logs) return;
 		const tokens = `${task.tokensOut} tokens out`;
 		if (task.state === 'canceled') {
 			this.#log('task-canceled', `Cancelled (${cut}): ${tokens}.`, { reason: cut });
 		} else if (task.failure !== null) {
 			this.#log('task-failed', `Failed: ${wordsFor(task.failure)}; ${tokens}.`, { code: task.failure.code, reason: cut });
 		} else {
-			this.#telemetry.observe('latency_decode_ms', this.#pool, task.decodeMs);
-			const later = task.tokensOut - 1;
-			if (later > 0) this.#telemetry.observe('gen_ai_server_time_per_output_token', this.#genAi, task.decodeMs / later / 1000);
 			this.#log('task-ended', `Done (${task.finishReason}): ${tokens} in ${Math.round(task.decodeMs)} ms.`, {
 				finish_reason: task.finishReason,
 			});
@@ -156,14 +159,13 @@ export class TaskTelemetry {
 		this.#log(event, human, {}, 'warn');
 	}
 
+	/** Its ordinary lines are written: where they are not, they are not made. */
+	get #logs(): boolean {
+		return this.#telemetry.logs?.('info') ?? true;
+	}
+
 	#relabel(): void {
-		const { engine, engineVersion, poolId, replicaId, request } = this.#task;
-		const [engineLabel, versionLabel, poolLabel] = [engine ?? '', engineVersion ?? '', poolId ?? ''];
-		this.#replica = { engine: engineLabel, engine_version: versionLabel, pool_id: poolLabel, replica_id: replicaId ?? '' };
-		this.#pool = { engine: engineLabel, engine_version: versionLabel, pool_id: poolLabel, priority: request.priority };
-		// The pool's name of its model, however the client called it: clients cannot make up labels.
-		const model = this.#pools().find((each) => each.poolId === poolId)?.model ?? '';
-		this.#genAi = genAiLabels(this.#operation, engineLabel, model);
+		this.#labels = this.#book.of(this.#task, this.#operation, this.#pools());
 	}
 
 	#log(event: string, human: string, more: Readonly<Record<string, unknown>> = {}, level: 'info' | 'warn' = 'info'): void {

@@ -74,7 +74,7 @@ class Task implements Behavior<TaskMessage> {
 			(beforeIts202) => ({ ...around.claimOf(record.request), exclusive: beforeIts202 && record.request.named }),
 			() => ctx.setTimer('send-again', sendAgainMs, { type: 'send-again' }),
 		);
-		this.#telemetry = new TaskTelemetry(ctx.telemetry, record, around.pools);
+		this.#telemetry = new TaskTelemetry(ctx.telemetry, record, around.pools, around.labels);
 		this.#continuation = new TaskContinuation(record);
 		this.#room = new LogRoom(record, around.logSpace);
 		this.#intake = new TaskIntake(ctx, { record, telemetry: this.#telemetry, continuation: this.#continuation, room: this.#room });

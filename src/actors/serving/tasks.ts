@@ -22,9 +22,10 @@ import { SessionNotes } from './session-notes.ts';
 import { task } from './task.ts';
 import { unreachable } from './task-admission.ts';
 import type { Control } from './task-claims.ts';
-import type { CancelReason, Opening, TasksCommand } from './task-directory.ts';
+import type { Opening, TasksCommand } from './task-directory.ts';
 import { unkept } from './task-durability.ts';
 import { errorJson } from './task-events.ts';
+import { TaskLabelBook } from './task-labels.ts';
 import type { TaskMessage, TaskRoll, TaskSurroundings, TranscriptKeeper } from './task-messages.ts';
 import type { TaskRecord } from './task-record.ts';
 import type { Claim, TaskRegistry } from './task-registry.ts';
@@ -129,6 +130,7 @@ class Tasks implements Behavior<TasksMessage> {
 				},
 			},
 			logSpace: registry.logSpace,
+			labels: new TaskLabelBook(),
 			pools: () => registry.pools,
 			ended: (record, request) => {
 				if (!request.durable) roll.ended(record.request.taskId);
@@ -163,7 +165,7 @@ class Tasks implements Behavior<TasksMessage> {
 				this.#onAttachTask(message);
 				break;
 			case 'cancel-all':
-				this.#cancelAll(message.reason);
+				for (const actor of this.#live.values()) actor.tell({ type: 'cancel', reason: message.reason, replyTo: null });
 				break;
 			case 'suspend-waiting':
 				for (const actor of this.#live.values()) actor.tell({ type: 'suspend' });
@@ -404,10 +406,6 @@ class Tasks implements Behavior<TasksMessage> {
 			count: lost.length,
 			human: `${lost.length} tasks were lost with the thread ${this.#frontId}.`,
 		});
-	}
-
-	#cancelAll(reason: CancelReason): void {
-		for (const actor of this.#live.values()) actor.tell({ type: 'cancel', reason, replyTo: null });
 	}
 
 	#forgetDue(): void {

@@ -6,7 +6,11 @@ import { type DestinationStream, type Logger, pino } from 'pino';
 import type { LogLevel } from '../../actors/kernel/telemetry.ts';
 import { LogOutput, stderrWriter } from './log-output.ts';
 
-export type Log = (level: LogLevel, event: string, fields: Readonly<Record<string, unknown>>) => void;
+export interface Log {
+	(level: LogLevel, event: string, fields: Readonly<Record<string, unknown>>): void;
+	/** Whether lines of that level are written. Default: they are. */
+	readonly writes?: (level: LogLevel) => boolean;
+}
 
 export interface LogOptions {
 	readonly thread: string;
@@ -39,9 +43,10 @@ export function threadLog({ thread, level, to = stderrOutput(thread) }: LogOptio
 		},
 		to,
 	);
-	return (lineLevel, event, fields) => {
+	const write = (lineLevel: LogLevel, event: string, fields: Readonly<Record<string, unknown>>): void => {
 		if (logger.isLevelEnabled(lineLevel)) logger[lineLevel]({ event, ...allowed(fields) });
 	};
+	return Object.assign(write, { writes: (lineLevel: LogLevel) => logger.isLevelEnabled(lineLevel) });
 }
 
 function stderrOutput(thread: string): LogOutput {

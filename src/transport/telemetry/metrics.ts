@@ -1,12 +1,13 @@
 /**
- * The kernel's `Telemetry` port on a real thread: a registry of its own for metrics, and the log. One per thread; `main`
- * merges their snapshots for the scrape. A metric or label that is not in the table is a bug.
+ * The kernel's `Telemetry` port on a real thread: series of its own for our metrics, a registry for those of the process, and the log. One per
+ * thread; `main` merges their snapshots for the scrape. A metric or label that is not in the table is a bug.
  */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Labels, LogLevel, Telemetry } from '../../actors/kernel/telemetry.ts';
 import type { Log } from './logs.ts';
-import { type MetricSpec, metricSpecs } from './metric-names.ts';
-import { type MetricsSnapshot, snapshotOf } from './metrics-merge.ts';
+import { metricSpecs } from './metric-names.ts';
+import { type MetricJson, type MetricsSnapshot, snapshotOf } from './metrics-merge.ts';
+import { type AnyFamily, familyOf } from './series.ts';
 
 export interface TelemetryOptions {
 	/** Name of the thread: `front-0`, `control`, … */
@@ -28,86 +29,61 @@ export interface ThreadTelemetry extends Telemetry {
 	close(): void;
 }
 
-/** `shown`: the series of a histogram that are there, which may not be set to zero; `seen`: the label objects that named them. */
-type Recorder =
-	| { readonly type: 'counter'; readonly spec: MetricSpec; readonly metric: Counter }
-	| { readonly type: 'gauge'; readonly spec: MetricSpec; readonly metric: Gauge }
-	| {
-			readonly type: 'histogram';
-			readonly spec: MetricSpec;
-			readonly metric: Histogram;
-			readonly shown: Set<string>;
-			readonly seen: WeakSet<Labels>;
-	  };
-
 export function threadTelemetry(options: TelemetryOptions): ThreadTelemetry {
 	return new PromTelemetry(options);
 }
 
 class PromTelemetry implements ThreadTelemetry {
 	counted = 0;
+	/** What the library tells of the process, and of heaps. */
 	readonly #registry = new Registry();
-	readonly #recorders = new Map<string, Recorder>();
+	readonly #families = new Map<string, AnyFamily>();
 	readonly #log: Log;
 	readonly #lagTimer: NodeJS.Timeout | null;
 
 	constructor({ thread, log, processDefaults, heapDefaults, lagMs = 0 }: TelemetryOptions) {
 		this.#log = log;
-		for (const spec of metricSpecs) this.#recorders.set(spec.name, recorderOf(spec, this.#registry));
+		for (const spec of metricSpecs) this.#families.set(spec.name, familyOf(spec));
 		if (processDefaults === true) collectDefaults(this.#registry, processMetrics, {});
 		if (heapDefaults === true) collectDefaults(this.#registry, heapMetrics, { thread });
 		this.#lagTimer = lagMs > 0 ? this.#watchLag(thread, lagMs) : null;
 	}
 
 	count(metric: string, labels: Labels, by = 1): void {
-		const recorder = this.#recorder(metric, labels);
-		if (recorder.type !== 'counter') throw new Error(`telemetry: ${metric} is a ${recorder.type}, not a counter`);
+		const family = this.#family(metric);
+		if (family.type !== 'counter') throw new Error(`telemetry: ${metric} is a ${family.type}, not a counter`);
 		this.counted += 1;
-		recorder.metric.inc(complete(recorder.spec, labels), by);
+		family.add(labels, by);
 	}
 
 	gauge(metric: string, labels: Labels, value: number): void {
-		const recorder = this.#recorder(metric, labels);
-		if (recorder.type !== 'gauge') throw new Error(`telemetry: ${metric} is a ${recorder.type}, not a gauge`);
-		recorder.metric.set(complete(recorder.spec, labels), value);
+		const family = this.#family(metric);
+		if (family.type !== 'gauge') throw new Error(`telemetry: ${metric} is a ${family.type}, not a gauge`);
+		family.set(labels, value);
 	}
 
 	observe(metric: string, labels: Labels, value: number): void {
-		const recorder = this.#recorder(metric, labels);
-		if (recorder.type !== 'histogram') throw new Error(`telemetry: ${metric} is a ${recorder.type}, not a histogram`);
+		const family = this.#family(metric);
+		if (family.type !== 'histogram') throw new Error(`telemetry: ${metric} is a ${family.type}, not a histogram`);
 		this.counted += 1;
-		// A task records its samples with one and the same object.
-		if (!recorder.seen.has(labels)) {
-			recorder.seen.add(labels);
-			recorder.shown.add(keyOf(recorder.spec, labels));
-		}
-		recorder.metric.observe(complete(recorder.spec, labels), value);
+		family.observe(labels, value);
 	}
 
 	expect(metric: string, labels: Labels): void {
-		const recorder = this.#recorder(metric, labels);
-		const series = ordered(recorder.spec, labels);
-		switch (recorder.type) {
-			case 'counter':
-				return recorder.metric.inc(series, 0);
-			case 'gauge':
-				// One that is shown keeps its value.
-				return recorder.metric.inc(series, 0);
-			case 'histogram': {
-				const key = keyOf(recorder.spec, labels);
-				if (!recorder.shown.has(key)) recorder.metric.zero(series);
-				recorder.shown.add(key);
-				return;
-			}
-		}
+		this.#family(metric).of(labels);
+	}
+
+	logs(level: LogLevel): boolean {
+		return this.#log.writes?.(level) ?? true;
 	}
 
 	log(level: LogLevel, event: string, fields: Readonly<Record<string, unknown>>): void {
 		this.#log(level, event, fields);
 	}
 
-	snapshot(): Promise<MetricsSnapshot> {
-		return snapshotOf(this.#registry);
+	async snapshot(): Promise<MetricsSnapshot> {
+		const own = [...this.#families.values()].map(jsonOf);
+		return [...own, ...(await snapshotOf(this.#registry))];
 	}
 
 	close(): void {
@@ -115,13 +91,10 @@ class PromTelemetry implements ThreadTelemetry {
 		this.#registry.clear();
 	}
 
-	#recorder(metric: string, labels: Labels): Recorder {
-		const recorder = this.#recorders.get(metric);
-		if (recorder === undefined) throw new Error(`telemetry: there is no metric ${metric}; add it to metric-names.ts`);
-		for (const label in labels) {
-			if (!recorder.spec.labels.includes(label)) throw new Error(`telemetry: ${metric} has no label ${label}`);
-		}
-		return recorder;
+	#family(metric: string): AnyFamily {
+		const family = this.#families.get(metric);
+		if (family === undefined) throw new Error(`telemetry: there is no metric ${metric}; add it to metric-names.ts`);
+		return family;
 	}
 
 	#watchLag(thread: string, lagMs: number): NodeJS.Timeout {
@@ -145,40 +118,12 @@ const loopLookMs = 60_000;
  * and counts of handles, which go through all open connections.
  */
 function collectDefaults(registry: Registry, wanted: RegExp, labels: Labels): void {
-	const own = new Set(registry.getMetricsAsArray().map(({ name }) => name));
+	const before = new Set(registry.getMetricsAsArray().map(({ name }) => name));
 	collectDefaultMetrics({ register: registry, labels, eventLoopMonitoringPrecision: loopLookMs });
-	for (const { name } of registry.getMetricsAsArray()) if (!own.has(name) && !wanted.test(name)) registry.removeSingleMetric(name);
+	for (const { name } of registry.getMetricsAsArray()) if (!before.has(name) && !wanted.test(name)) registry.removeSingleMetric(name);
 }
 
-function recorderOf(spec: MetricSpec, registry: Registry): Recorder {
-	const base = { name: spec.name, help: spec.help, labelNames: [...spec.labels], registers: [registry] };
-	switch (spec.type) {
-		case 'counter':
-			return { type: 'counter', spec, metric: new Counter(base) };
-		case 'gauge':
-			return { type: 'gauge', spec, metric: new Gauge({ ...base, aggregator: spec.merge }) };
-		case 'histogram':
-			return {
-				type: 'histogram',
-				spec,
-				metric: new Histogram({ ...base, buckets: [...spec.buckets] }),
-				shown: new Set(),
-				seen: new WeakSet(),
-			};
-	}
-}
-
-/** Every label of the metric, '' where nothing is known, so that series are comparable. */
-function complete(spec: MetricSpec, labels: Labels): Labels {
-	let missing = false;
-	for (const label of spec.labels) if (!(label in labels)) missing = true;
-	return missing ? ordered(spec, labels) : labels;
-}
-
-function ordered(spec: MetricSpec, labels: Labels): Labels {
-	return Object.fromEntries(spec.labels.map((label) => [label, labels[label] ?? '']));
-}
-
-function keyOf({ labels: names }: MetricSpec, labels: Labels): string {
-	return JSON.stringify(names.map((name) => labels[name] ?? ''));
+function jsonOf(family: AnyFamily): MetricJson {
+	const { name, help, type } = family.spec;
+	return { name, help, type, aggregator: family.spec.type === 'gauge' ? family.spec.merge : 'sum', values: family.samples() };
 }
