@@ -81,7 +81,7 @@ export function hostConformance(name: string, make: (options: HttpHostOptions, r
 	});
 
 	describe(name, () => {
-		it('copies a request whole: method, path, query, headers, their number, address', async () => {
+		it('copies a request whole: method, path, query, headers, their number', async () => {
 			let seen: HttpRequest | null = null;
 			const { client } = await serve((request, sink) => {
 				seen = request;
@@ -99,7 +99,6 @@ export function hostConformance(name: string, make: (options: HttpHostOptions, r
 			assert.equal(request.header('x-two'), '1, 2');
 			assert.equal(request.header('absent'), undefined);
 			assert.equal(request.headerCount, 3);
-			assert.match(request.remoteAddress, /127\.0\.0\.1$/);
 		});
 
 		it('hands over a body that comes in one piece, in many, and in chunks', async () => {

@@ -189,7 +189,6 @@ describe('the request guard', () => {
 			query: '',
 			header: (name) => headers[name],
 			headerCount: 1,
-			remoteAddress: '127.0.0.1',
 		};
 		const refusal = guard.refusal(request);
 		if (refusal !== null) assert.equal(refusal.code, 'FORBIDDEN');
@@ -227,7 +226,6 @@ describe('the request guard of a daemon on all addresses, shared with pages', ()
 		query: '',
 		header: (name) => headers[name],
 		headerCount: 1,
-		remoteAddress: '127.0.0.1',
 	});
 	const allowed = (headers: Readonly<Record<string, string>>): boolean => guard.refusal(request(headers)) === null;
 

@@ -25,6 +25,8 @@ const uncertainMax = 2;
 const lossesMax = 8;
 const fruitlessMax = 2;
 const idsMin = 64;
+const emptyIds = new Uint32Array(0);
+const noIds: readonly number[] = [];
 
 export class TaskContinuation {
 	readonly #record: TaskRecord;
@@ -33,7 +35,7 @@ export class TaskContinuation {
 	#allowed = false;
 	/** Of the first slot: it would have ended there by these. */
 	#bounds: Pick<GenerateRequest, 'maxTokens' | 'ctx'> | null = null;
-	#ids = new Uint32Array(0);
+	#ids = emptyIds;
 	#count = 0;
 	/** The model that the tokens are of, and where it was. */
 	#left: Omit<LeftBehind, 'tokens'> | null = null;
@@ -72,7 +74,7 @@ export class TaskContinuation {
 	/** A lease begins: what its engine is to do. */
 	begin({ lease, maxTokensOut, ctx, migration, replica }: Granted): GenerateRequest {
 		const { request } = this.#record;
-		const ids = Array.from(this.#ids.subarray(0, this.#count));
+		const ids = this.#count === 0 ? noIds : Array.from(this.#ids.subarray(0, this.#count));
 		if (ids.length !== this.#record.tokensOut) throw new Error('task: goes on without the ids of all its tokens');
 		this.#bounds = this.#boundsWith(maxTokensOut, ctx);
 		this.#allowed = this.#movable && migration && replica.features.includes('resume');
@@ -84,7 +86,8 @@ export class TaskContinuation {
 			input: request.input,
 			workload: request.workload,
 			maxTokensExplicit: request.maxTokens !== null,
-			...this.#bounds,
+			maxTokens: this.#bounds.maxTokens,
+			ctx: this.#bounds.ctx,
 			sampling: request.sampling,
 			seed: request.seed,
 			strict: request.strict,

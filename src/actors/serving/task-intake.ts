@@ -59,13 +59,9 @@ export class TaskIntake {
 		return this.#afterwards(pieces);
 	}
 
-	/** A timer of the watchdog has fired: what is wrong, or null. */
+	/** The timer of the watchdog has fired: what is wrong, or null. */
 	look(): string | null {
 		return this.#watchdog?.look(this.#heardAt) ?? null;
-	}
-
-	wall(): string | null {
-		return this.#watchdog?.wall() ?? null;
 	}
 
 	stop(): void {

@@ -67,7 +67,6 @@ export interface TaskTimer {
 		| 'count-overdue'
 		| 'answer-overdue'
 		| 'watch'
-		| 'wall-reached'
 		| 'grace-over'
 		| 'cancel-overdue'
 		| 'send-again'

@@ -127,7 +127,7 @@ export class TaskRegistry implements TaskDirectory {
 	}
 
 	keysOf(taskId: string): readonly string[] {
-		return this.#keys.keysOf(taskId)?.keys ?? [];
+		return this.#keys.keysOf(taskId)?.keys ?? noKeys;
 	}
 
 	/** Makes a live task of a request that `claim` found fresh, or says why there is no room for it. */
@@ -244,12 +244,16 @@ export class TaskRegistry implements TaskDirectory {
 
 	#noted({ request, admittedAt }: TaskRecord): NotedTask {
 		const { modelRef, workload, priority, sessionId, correlationId } = request;
-		return { ...this.#known(request), about: { modelRef, workload, priority, sessionId, correlationId, admittedAt } };
+		const { taskId, tenant, bodyHash } = request;
+		const about = { modelRef, workload, priority, sessionId, correlationId, admittedAt };
+		return { taskId, tenant, bodyHash, keys: this.keysOf(taskId), about };
 	}
 
 	/** What its keys are judged by, where it has any. */
 	#knownExpired(taskId: string, tenant: string): NotedTask {
-		return { taskId, ...(this.#keys.keysOf(taskId) ?? { tenant, bodyHash: '', keys: [] }), about: null };
+		const known = this.#keys.keysOf(taskId);
+		if (known === null) return { taskId, tenant, bodyHash: '', keys: noKeys, about: null };
+		return { taskId, tenant: known.tenant, bodyHash: known.bodyHash, keys: known.keys, about: null };
 	}
 
 	/** What was forgotten since the last call; null: nothing. */
@@ -371,6 +375,8 @@ export class TaskRegistry implements TaskDirectory {
 		}
 	}
 }
+
+const noKeys: readonly string[] = [];
 
 function nothingUnsaid(): { readonly expired: string[]; readonly forgotten: string[]; readonly durable: string[] } {
 	return { expired: [], forgotten: [], durable: [] };

@@ -96,11 +96,12 @@ export function factsOf(task: TaskView): TaskFacts {
 	};
 }
 
+const noInput: TaskRequest['input'] = { kind: 'inputs', inputs: [], query: null };
+
 /** What may be megabytes, and is nobody's business once the engine has it: prompt, stop strings, schema and grammar. */
 export function withoutTexts(request: TaskRequest): TaskRequest {
-	return {
-		...request,
-		input: { kind: 'inputs', inputs: [], query: null },
-		sampling: { ...request.sampling, stop: [], jsonSchema: null, grammar: null, logitBias: {} },
-	};
+	const { stop, jsonSchema, grammar, logitBias } = request.sampling;
+	const wordless = stop.length === 0 && (jsonSchema ?? null) === null && grammar === null && logitBias === undefined;
+	const sampling = wordless ? request.sampling : { ...request.sampling, stop: [], jsonSchema: null, grammar: null, logitBias: {} };
+	return { ...request, input: noInput, sampling };
 }

@@ -38,6 +38,8 @@ const cancelAcknowledgeMs = 2000;
 /** A full link, or an answer to `withdraw` that does not come. */
 const sendAgainMs = 200;
 const tryAgainMs = 100;
+/** Timers that mean nothing to a task that has ended. */
+const tillTheEnd = ['deadline', 'count', 'grace', 'again'] as const;
 const noWork = { tokensIn: 0, tokensOut: 0, prefillMs: 0, decodeMs: 0 } as const;
 
 export function task(record: TaskRecord, control: Control | null, surroundings: TaskSurroundings): Setup<TaskMessage> {
@@ -181,8 +183,6 @@ class Task implements Behavior<TaskMessage> {
 				return this.#fail(failure('DEADLINE_UNMET', `the deadline of ${this.#record.request.deadlineMs} ms passed`), 'deadline');
 			case 'watch':
 				return this.#timedOut(this.#intake.look());
-			case 'wall-reached':
-				return this.#timedOut(this.#intake.wall());
 			case 'cancel-overdue':
 				return this.#onCancelOverdue();
 			case 'send-again':
@@ -392,7 +392,7 @@ class Task implements Behavior<TaskMessage> {
 	}
 
 	#letGo(): void {
-		for (const key of ['deadline', 'count', 'grace', 'again']) this.#ctx.cancelTimer(key);
+		for (const key of tillTheEnd) this.#ctx.cancelTimer(key);
 		this.#intake.stop();
 		this.#withdraw();
 		if (this.#generation !== null) {

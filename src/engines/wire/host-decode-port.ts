@@ -9,6 +9,7 @@ import type { ReplicaFacts } from '../../actors/serving/messages.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
 import { parseAddress } from './host-address.ts';
 import { HostConnection, type HostConnectionLimits } from './host-connection.ts';
+import type { HostRequest } from './host-protocol.ts';
 import { PromptCounts } from './prompt-counts.ts';
 
 export class HostDecodePort implements DecodePort {
@@ -25,8 +26,7 @@ export class HostDecodePort implements DecodePort {
 	}
 
 	start(replica: ReplicaFacts, request: GenerateRequest, task: ActorRef<DecodeNews>): Generation {
-		const { lease, ...rest } = request;
-		return this.#to(replica.address).start({ ...rest, leaseKey: leaseKey(lease) }, task);
+		return this.#to(replica.address).start(hostRequest(request), task);
 	}
 
 	count(replica: ReplicaFacts, input: PromptInput, replyTo: ActorRef<CountNews>): void {
@@ -84,3 +84,21 @@ export class HostDecodePort implements DecodePort {
 }
 
 const closing = 'this front is closing';
+
+/** A host knows a lease by its key. */
+function hostRequest(request: GenerateRequest): HostRequest {
+	return {
+		input: request.input,
+		workload: request.workload,
+		maxTokensExplicit: request.maxTokensExplicit,
+		maxTokens: request.maxTokens,
+		ctx: request.ctx,
+		sampling: request.sampling,
+		seed: request.seed,
+		strict: request.strict,
+		kvHint: request.kvHint,
+		tellIds: request.tellIds,
+		resume: request.resume,
+		leaseKey: leaseKey(request.lease),
+	};
+}

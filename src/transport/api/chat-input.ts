@@ -17,12 +17,10 @@ export function messagesInput(body: ChatBody, messages: readonly MessageBody[]):
 		if (problem !== null) return problem;
 		read.push(messageOf(message));
 	}
-	return {
-		kind: 'messages',
-		messages: read,
-		...(toolUse === null ? {} : { toolUse }),
-		...(body.template_args === undefined ? {} : { templateArgs: body.template_args }),
-	};
+	const input: Writable<Extract<PromptInput, { readonly kind: 'messages' }>> = { kind: 'messages', messages: read };
+	if (toolUse !== null) input.toolUse = toolUse;
+	if (body.template_args !== undefined) input.templateArgs = body.template_args;
+	return input;
 }
 
 function messageProblem({ role, content, tool_calls: calls, tool_call_id: callId }: MessageBody, index: number): string | null {
@@ -40,17 +38,18 @@ function messageProblem({ role, content, tool_calls: calls, tool_call_id: callId
 }
 
 /** `developer` is what OpenAI calls the system by now; few templates know it, and some pass over what they do not know. */
-function messageOf({ role, content, tool_calls: calls, ...message }: MessageBody): ChatMessage {
+function messageOf({ role, content, name, tool_calls: calls, tool_call_id: callId }: MessageBody): ChatMessage {
 	const parts: readonly ContentPart[] = Array.isArray(content) ? content : [];
 	const text = typeof content === 'string' ? content : parts.map((part) => (part.type === 'text' ? part.text : '')).join('');
-	return {
-		role: role === 'developer' ? 'system' : role,
-		...message,
-		content: text,
-		...(parts.every(({ type }) => type === 'text') ? {} : { parts }),
-		...(calls === undefined || calls.length === 0 ? {} : { tool_calls: calls.map((call): ToolCall => ({ ...call, type: 'function' })) }),
-	};
+	const message: Writable<ChatMessage> = { role: role === 'developer' ? 'system' : role, content: text };
+	if (name !== undefined) message.name = name;
+	if (callId !== undefined) message.tool_call_id = callId;
+	if (!parts.every(({ type }) => type === 'text')) message.parts = parts;
+	if (calls !== undefined && calls.length > 0) message.tool_calls = calls.map((call): ToolCall => ({ ...call, type: 'function' }));
+	return message;
 }
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 function toolUseOf({ tools, tool_choice: choice, parallel_tool_calls: parallel }: ChatBody): ToolUse | null | string {
 	if (tools === undefined)

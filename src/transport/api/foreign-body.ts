@@ -61,16 +61,18 @@ export function foreignHandler<R>(parts: FrontParts, foreign: ForeignRequest<R>)
 /** Null is what many clients send for what they do not say. */
 export function withoutNulls(value: unknown): unknown {
 	if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
-	return Object.fromEntries(Object.entries(value).filter(([, each]) => each !== null));
+	let any = false;
+	for (const each of Object.values(value)) any ||= each === null;
+	return !any ? value : Object.fromEntries(Object.entries(value).filter(([, each]) => each !== null));
 }
 
 /** A native request of a client of another API: cancelled the moment that it leaves. */
 export function nativeRequest(parts: FrontParts, exchange: Exchange, body: TaskBody): Parsed<TaskRequest> {
-	const request = requestFrom(parts, body, {
+	return requestFrom(parts, body, {
 		correlationId: exchange.correlationId,
 		idempotencyKey: exchange.request.header('idempotency-key'),
 		principal: exchange.principal,
 		nameless: true,
+		leaves: true,
 	});
-	return request.ok ? { ok: true, value: { ...request.value, disconnectGraceMs: 0 } } : request;
 }

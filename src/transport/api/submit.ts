@@ -76,7 +76,11 @@ function requestOf(parts: FrontParts, exchange: Exchange, body: Buffer): Parsed<
 /** The same for every way in. */
 export function requestFrom(parts: FrontParts, json: unknown, headers: TaskHeaders): Parsed<TaskRequest> {
 	const { onDisconnect, disconnectGraceMs } = parts.options;
-	return taskRequestOf(json, headers, { onDisconnect, disconnectGraceMs, newTaskId: () => parts.taskIds.next() });
+	return taskRequestOf(json, headers, {
+		onDisconnect,
+		disconnectGraceMs: headers.leaves === true ? 0 : disconnectGraceMs,
+		newTaskId: () => parts.taskIds.next(),
+	});
 }
 
 /** Why no new task gets in right now; null when it may. */

@@ -24,6 +24,8 @@ export interface TaskHeaders {
 	readonly principal: Principal;
 	/** Its client cannot name it again but by an idempotency key: without one there is nothing that its body would be compared with. */
 	readonly nameless?: boolean;
+	/** Its client does not come back: there is no grace. */
+	readonly leaves?: boolean;
 }
 
 const idempotencyKeyMax = 128;
@@ -90,7 +92,8 @@ function lateDeadline(value: unknown): string | null {
 
 /** What a schema cannot say of single fields. */
 function unfitting(body: TaskBody): string | null {
-	const { json_schema: schema, json_object: object, grammar, top_logprobs: tops, logprobs, ...sampling } = body.sampling ?? {};
+	const sampling = body.sampling ?? {};
+	const { json_schema: schema, json_object: object, grammar, top_logprobs: tops, logprobs } = sampling;
 	if (sampling.ignore_eos === true && (schema !== undefined || object === true || grammar !== undefined))
 		return 'sampling.ignore_eos is given with a form that the text must have, which says where it ends';
 	if ((sampling.min_tokens ?? 0) > (body.max_tokens ?? Number.POSITIVE_INFINITY))
@@ -100,15 +103,19 @@ function unfitting(body: TaskBody): string | null {
 		return 'sampling.json_object is given beside sampling.json_schema or sampling.grammar; at most one is allowed';
 	if (schema !== undefined && grammar !== undefined)
 		return 'sampling.json_schema and sampling.grammar are both given; at most one is allowed';
-	const deep = [
-		['sampling.json_schema', schema] as const,
-		['template_args', body.template_args] as const,
-		...(body.messages ?? []).map(
-			({ content }, index) => [`messages[${index}].content`, Array.isArray(content) ? content : undefined] as const,
-		),
-		...(body.tools ?? []).map((tool, index) => [`tools[${index}].function.parameters`, tool.function.parameters] as const),
-	].find(([, value]) => value !== undefined && deeperThan(value, jsonDepthMax));
-	return deep === undefined ? null : `${deep[0]} is nested more than ${jsonDepthMax} deep, the most that is allowed`;
+	const deep = tooDeep(body);
+	return deep === null ? null : `${deep} is nested more than ${jsonDepthMax} deep, the most that is allowed`;
+}
+
+/** Which field is. */
+function tooDeep({ sampling, template_args: args, messages = [], tools = [] }: TaskBody): string | null {
+	const isDeep = (value: unknown): boolean => typeof value === 'object' && value !== null && deeperThan(value, jsonDepthMax);
+	if (isDeep(sampling?.json_schema)) return 'sampling.json_schema';
+	if (isDeep(args)) return 'template_args';
+	const message = messages.findIndex(({ content }) => isDeep(content));
+	if (message >= 0) return `messages[${message}].content`;
+	const tool = tools.findIndex(({ function: { parameters } }) => isDeep(parameters));
+	return tool < 0 ? null : `tools[${tool}].function.parameters`;
 }
 
 function keyProblem(key: string | undefined): string | null {
@@ -165,7 +172,7 @@ function placementOf(placement: NonNullable<TaskBody['placement']>): Placement |
 }
 
 function samplingOf(sampling: NonNullable<TaskBody['sampling']>): Sampling {
-	return {
+	const read: { -readonly [K in keyof Sampling]: Sampling[K] } = {
 		temperature: sampling.temperature ?? 0.8,
 		topP: sampling.top_p ?? 0.95,
 		topK: sampling.top_k ?? 40,
@@ -177,12 +184,14 @@ function samplingOf(sampling: NonNullable<TaskBody['sampling']>): Sampling {
 		logprobs: sampling.logprobs ?? false,
 		jsonSchema: sampling.json_schema ?? null,
 		grammar: sampling.grammar ?? null,
-		...(sampling.json_object === true ? { jsonObject: true } : {}),
-		...((sampling.top_logprobs ?? 0) > 0 ? { topLogprobs: sampling.top_logprobs as number } : {}),
-		...(sampling.logit_bias === undefined || Object.keys(sampling.logit_bias).length === 0 ? {} : { logitBias: sampling.logit_bias }),
-		...(sampling.ignore_eos === true ? { ignoreEos: true } : {}),
-		...((sampling.min_tokens ?? 0) > 0 ? { minTokens: sampling.min_tokens as number } : {}),
 	};
+	const { top_logprobs: tops = 0, logit_bias: bias, min_tokens: least = 0 } = sampling;
+	if (sampling.json_object === true) read.jsonObject = true;
+	if (tops > 0) read.topLogprobs = tops;
+	if (bias !== undefined && Object.keys(bias).length > 0) read.logitBias = bias;
+	if (sampling.ignore_eos === true) read.ignoreEos = true;
+	if (least > 0) read.minTokens = least;
+	return read;
 }
 
 /** By levels, not by recursion: the value may be nested without bound. */

@@ -18,22 +18,22 @@ export function timingOf(tasks: readonly TaskView[], arrivedAt: number, now: num
 	const started = between(admitted, last.startedAt ?? last.endedAt ?? now, now);
 	const first = between(started, last.firstTokenAt ?? last.endedAt ?? now, now);
 	const ended = between(first, last.endedAt ?? now, now);
-	const stages: readonly (readonly [string, number])[] = [
-		['parse', admitted - arrivedAt],
-		['queue', started - admitted],
-		// Every pool holds its model for as long as it serves.
-		['load', 0],
-		['prefill', first - started],
-		['decode', ended - first],
-		['relay', now - ended],
-	];
-	// Each is rounded by itself; the total is the sum of what is shown.
-	const micros = stages.map(([name, ms]) => [name, Math.round(ms * 1000)] as const);
-	const total = micros.reduce((sum, [, value]) => sum + value, 0);
+	// Each is rounded by itself; the total is the sum of what is shown. Every pool holds its model for as long as it serves: nothing is loaded.
+	const parse = micros(admitted - arrivedAt);
+	const queue = micros(started - admitted);
+	const prefill = micros(first - started);
+	const decode = micros(ended - first);
+	const relay = micros(now - ended);
+	const total = parse + queue + prefill + decode + relay;
+	const shown = `parse;dur=${parse / 1000}, queue;dur=${queue / 1000}, load;dur=0, prefill;dur=${prefill / 1000}, decode;dur=${decode / 1000}`;
 	return {
-		serverTiming: [...micros, ['total', total] as const].map(([name, value]) => `${name};dur=${value / 1000}`).join(', '),
+		serverTiming: `${shown}, relay;dur=${relay / 1000}, total;dur=${total / 1000}`,
 		queueWaitMs: Math.round(started - admitted),
 	};
+}
+
+function micros(ms: number): number {
+	return Math.round(ms * 1000);
 }
 
 export function timingHeaders(tasks: readonly TaskView[], arrivedAt: number, now: number): readonly Header[] {

@@ -93,7 +93,7 @@ export class Http2Front {
 		stream.on('aborted', () => sink.peerGone());
 		stream.on('error', () => sink.peerGone());
 		try {
-			const receiver = this.#handler()?.onRequest(requestOf(stream, headers, raw), sink) ?? null;
+			const receiver = this.#handler()?.onRequest(requestOf(headers, raw), sink) ?? null;
 			if (receiver === null || sink.closed) {
 				stream.resume();
 				return;
@@ -134,7 +134,7 @@ export class Http2Front {
 
 const noBytes = Buffer.alloc(0);
 
-function requestOf(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, raw: readonly string[]): HttpRequest {
+function requestOf(headers: IncomingHttpHeaders, raw: readonly string[]): HttpRequest {
 	const fields = new Map<string, string>();
 	let headerCount = 0;
 	for (let at = 0; at < raw.length; at += 2) {
@@ -155,6 +155,5 @@ function requestOf(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, raw:
 		query: mark < 0 ? '' : path.slice(mark + 1),
 		header: (name) => fields.get(name),
 		headerCount,
-		remoteAddress: stream.session?.socket.remoteAddress ?? '',
 	};
 }

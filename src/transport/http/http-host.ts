@@ -72,7 +72,6 @@ export interface HttpRequest {
 	/** Values of a repeated header are joined by `, `. */
 	header(name: string): string | undefined;
 	readonly headerCount: number;
-	readonly remoteAddress: string;
 }
 
 export interface RequestHandler {

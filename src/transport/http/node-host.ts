@@ -217,7 +217,6 @@ function requestOf(incoming: IncomingMessage): HttpRequest {
 		query: mark < 0 ? '' : target.slice(mark + 1),
 		header: (name) => headers.get(name),
 		headerCount: rawHeaders.length / 2,
-		remoteAddress: incoming.socket.remoteAddress ?? '',
 	};
 }
 

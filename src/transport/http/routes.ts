@@ -44,12 +44,12 @@ export class Router<H> {
 	/** HEAD goes where GET goes. A path of its own wins over one with a parameter. */
 	match(method: string, path: string): RouteMatch<H> {
 		const wanted = method === 'HEAD' ? 'GET' : method;
-		const allowed = new Set<string>();
-		for (const route of this.#exact.get(path) ?? []) {
+		const exact = this.#exact.get(path) ?? [];
+		for (const route of exact) {
 			if (route.method === wanted)
 				return { found: 'route', handler: route.handler, params: noParams, pattern: route.path, access: accessOf(route) };
-			allowed.add(route.method);
 		}
+		const allowed = new Set<string>(exact.map((route) => route.method));
 		const segments = path.split('/');
 		for (const { segments: pattern, route } of this.#byLength.get(segments.length) ?? []) {
 			const params = paramsOf(pattern, segments);

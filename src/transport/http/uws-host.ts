@@ -163,7 +163,7 @@ class UwsHost implements HttpHost {
 			sink.peerGone();
 		});
 		try {
-			const request = copyOf(method, raw, response);
+			const request = new CopiedRequest(method, raw);
 			if (unsureLength(request)) return sink.abort();
 			const receiver = this.#handler?.onRequest(request, sink) ?? null;
 			// a response that has ended may not be touched any more: the library drains its body
@@ -194,7 +194,7 @@ class UwsHost implements HttpHost {
 		const sink = new UwsResponseSink(response, false, () => this.#stopping, this.#report);
 		response.onAborted(() => sink.peerGone());
 		try {
-			const request = copyOf('GET', raw, response);
+			const request = new CopiedRequest('GET', raw);
 			const acceptance = this.#handler?.onUpgrade(request, sink) ?? null;
 			if (acceptance !== null && !sink.closed) upgrade(response, request, acceptance, context);
 		} catch (error) {
@@ -234,23 +234,28 @@ function unsureLength(request: HttpRequest): boolean {
 }
 
 /** The library's request dies with the handler. */
-function copyOf(method: string, raw: UwsRequest, response: HttpResponse): HttpRequest {
-	const headers = new Map<string, string>();
-	let headerCount = 0;
-	raw.forEach((name, value) => {
-		headerCount += 1;
-		const before = headers.get(name);
-		headers.set(name, before === undefined ? value : `${before}, ${value}`);
-	});
-	return {
-		method,
-		path: raw.getUrl(),
+class CopiedRequest implements HttpRequest {
+	readonly method: string;
+	readonly path: string;
+	readonly query: string;
+	headerCount = 0;
+	readonly #headers = new Map<string, string>();
+
+	constructor(method: string, raw: UwsRequest) {
+		this.method = method;
+		this.path = raw.getUrl();
 		// The library's types have it as a text; where there is none it is undefined.
-		query: raw.getQuery() ?? '',
-		header: (name) => headers.get(name),
-		headerCount,
-		remoteAddress: Buffer.from(response.getRemoteAddressAsText()).toString('latin1'),
-	};
+		this.query = raw.getQuery() ?? '';
+		raw.forEach((name, value) => {
+			this.headerCount += 1;
+			const before = this.#headers.get(name);
+			this.#headers.set(name, before === undefined ? value : `${before}, ${value}`);
+		});
+	}
+
+	header(name: string): string | undefined {
+		return this.#headers.get(name);
+	}
 }
 
 function freePort(hostname: string): Promise<number> {

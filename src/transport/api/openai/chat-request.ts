@@ -34,26 +34,23 @@ export function chatRequest(body: ChatBody): Parsed<GenerationRequest> {
 		top_logprobs: tops,
 	} = body;
 	if ((tops ?? 0) > 0 && body.logprobs !== true) return refused('top_logprobs is given without logprobs: true, to which it belongs');
-	const templateArgs = { ...template, ...(effort === undefined ? {} : { reasoning_effort: effort }) };
 	const maxTokens = body.max_completion_tokens ?? body.max_tokens;
 	const hasTools = tools !== undefined && tools.length > 0;
 	if (!hasTools && choice !== undefined && choice !== 'none' && choice !== 'auto') return refused('tool_choice is given without tools');
-	const native: TaskBody = {
-		...commonBody(body),
-		messages: body.messages.map(messageOf),
-		...(maxTokens === undefined ? {} : { max_tokens: maxTokens }),
-		...(hasTools ? { tools, ...(choice === undefined ? {} : { tool_choice: choice }) } : {}),
-		...(body.parallel_tool_calls === undefined ? {} : { parallel_tool_calls: body.parallel_tool_calls }),
-		...(Object.keys(templateArgs).length === 0 ? {} : { template_args: templateArgs }),
-		sampling: {
-			...samplingBody(body),
-			...(body.logprobs === true ? { logprobs: true } : {}),
-			...((tops ?? 0) > 0 ? { top_logprobs: tops as number } : {}),
-			...(format?.type === 'json_object' ? { json_object: true } : {}),
-			...(format?.type === 'json_schema' ? { json_schema: format.json_schema.schema } : {}),
-		},
-	};
-	return { ok: true, value: { path: 'chat', bodies: [native], echo: null, logprobs: body.logprobs === true, ...howToTell(body) } };
+	const sampling = samplingBody(body);
+	if (body.logprobs === true) sampling.logprobs = true;
+	if (tops !== undefined && tops > 0) sampling.top_logprobs = tops;
+	if (format?.type === 'json_object') sampling.json_object = true;
+	else if (format?.type === 'json_schema') sampling.json_schema = format.json_schema.schema;
+	const native = commonBody(body, sampling);
+	native.messages = body.messages.map(messageOf);
+	if (maxTokens !== undefined) native.max_tokens = maxTokens;
+	if (hasTools) native.tools = tools;
+	if (hasTools && choice !== undefined) native.tool_choice = choice;
+	if (body.parallel_tool_calls !== undefined) native.parallel_tool_calls = body.parallel_tool_calls;
+	if (effort !== undefined) native.template_args = { ...template, reasoning_effort: effort };
+	else if (template !== undefined && Object.keys(template).length > 0) native.template_args = template;
+	return { ok: true, value: told(body, 'chat', [native], body.logprobs === true, null) };
 }
 
 export function completionRequest(body: CompletionBody): Parsed<GenerationRequest> {
@@ -66,47 +63,31 @@ export function completionRequest(body: CompletionBody): Parsed<GenerationReques
 		return refused('echo is given with logprobs; the log-probabilities of a prompt are not known here');
 	const empty = prompts.indexOf('');
 	if (empty >= 0) return refused('prompt is an empty text; there is nothing to go on from');
-	const native = (prompt: string): TaskBody => ({
-		...commonBody(body),
-		prompt,
-		raw: true,
-		max_tokens: body.max_tokens ?? 16,
-		sampling: {
-			...samplingBody(body),
-			...(body.logprobs === undefined ? {} : { logprobs: true }),
-			...((body.logprobs ?? 0) > 0 ? { top_logprobs: body.logprobs as number } : {}),
-		},
-	});
-	return {
-		ok: true,
-		value: {
-			path: 'completion',
-			bodies: prompts.map(native),
-			echo: body.echo === true ? prompts : null,
-			logprobs: body.logprobs !== undefined,
-			...howToTell(body),
-		},
+	const native = (prompt: string): TaskBody => {
+		const sampling = samplingBody(body);
+		if (body.logprobs !== undefined) sampling.logprobs = true;
+		if (body.logprobs !== undefined && body.logprobs > 0) sampling.top_logprobs = body.logprobs;
+		const made = commonBody(body, sampling);
+		made.prompt = prompt;
+		made.raw = true;
+		made.max_tokens = body.max_tokens ?? 16;
+		return made;
 	};
+	const echo = body.echo === true ? prompts : null;
+	return { ok: true, value: told(body, 'completion', prompts.map(native), body.logprobs !== undefined, echo) };
 }
 
 /** What of a message has a meaning here. */
-function messageOf({
-	role,
-	content,
-	name,
-	tool_calls: calls,
-	tool_call_id: callId,
-}: ChatBody['messages'][number]): NonNullable<TaskBody['messages']>[number] {
-	return {
-		role,
-		...(content === undefined ? {} : { content }),
-		...(typeof name === 'string' && name !== '' ? { name } : {}),
-		...(calls === undefined || calls === null || calls.length === 0
-			? {}
-			: { tool_calls: calls.map(({ id, function: called }) => ({ id, function: { name: called.name, arguments: called.arguments } })) }),
-		...(typeof callId === 'string' && callId !== '' ? { tool_call_id: callId } : {}),
-	};
+function messageOf({ role, content, name, tool_calls: calls, tool_call_id: callId }: ChatBody['messages'][number]): Message {
+	const message: Message = content === undefined ? { role } : { role, content };
+	if (typeof name === 'string' && name !== '') message.name = name;
+	if (calls !== undefined && calls !== null && calls.length > 0)
+		message.tool_calls = calls.map(({ id, function: called }) => ({ id, function: { name: called.name, arguments: called.arguments } }));
+	if (typeof callId === 'string' && callId !== '') message.tool_call_id = callId;
+	return message;
 }
+
+type Message = NonNullable<TaskBody['messages']>[number];
 
 /** What all APIs of others have: our extension, with a client that is waited for. */
 export function extendedBody(
@@ -116,22 +97,33 @@ export function extendedBody(
 	return { model_ref: model, on_disconnect: 'cancel', ...extension };
 }
 
-function howToTell({ model, n, stream, stream_options: options }: ChatBody | CompletionBody) {
+function told(
+	{ model, n, stream, stream_options: options }: ChatBody | CompletionBody,
+	path: GenerationRequest['path'],
+	bodies: readonly TaskBody[],
+	logprobs: boolean,
+	echo: readonly string[] | null,
+): GenerationRequest {
 	const includeUsage = options?.include_usage === true;
 	const continuousUsage = includeUsage && options.continuous_usage_stats === true;
-	return { model, n: n ?? 1, stream: stream === true, includeUsage, continuousUsage };
+	return { path, model, bodies, n: n ?? 1, stream: stream === true, includeUsage, continuousUsage, logprobs, echo };
 }
 
-function commonBody({ model, orchestratord, seed }: ChatBody | CompletionBody) {
+function commonBody({ model, orchestratord, seed }: ChatBody | CompletionBody, sampling: SamplingBody): TaskBody {
+	const native: TaskBody =
+		orchestratord === undefined
+			? { model_ref: model, on_disconnect: 'cancel', sampling }
+			: { ...extendedBody(model, orchestratord), sampling };
 	// Any whole number is a seed to them.
-	const least = seed === undefined ? undefined : ((seed % (seedMax + 1)) + seedMax + 1) % (seedMax + 1);
-	return { ...extendedBody(model, orchestratord), ...(least === undefined ? {} : { seed: least }) };
+	if (seed !== undefined) native.seed = ((seed % (seedMax + 1)) + seedMax + 1) % (seedMax + 1);
+	return native;
 }
 
-function samplingBody(body: ChatBody | CompletionBody) {
+type SamplingBody = NonNullable<TaskBody['sampling']>;
+
+function samplingBody(body: ChatBody | CompletionBody): SamplingBody {
 	const { stop, logit_bias: bias } = body;
-	const stops = (typeof stop === 'string' ? [stop] : (stop ?? [])).filter((text) => text !== '');
-	return {
+	const sampling: SamplingBody = {
 		temperature: body.temperature ?? 1,
 		top_p: body.top_p ?? 1,
 		top_k: Math.max(0, body.top_k ?? 0),
@@ -139,9 +131,12 @@ function samplingBody(body: ChatBody | CompletionBody) {
 		repeat_penalty: body.repetition_penalty ?? body.repeat_penalty ?? 1,
 		presence_penalty: body.presence_penalty ?? 0,
 		frequency_penalty: body.frequency_penalty ?? 0,
-		...(stops.length === 0 ? {} : { stop: stops }),
-		...(bias === undefined ? {} : { logit_bias: bias }),
-		...(body.ignore_eos === undefined ? {} : { ignore_eos: body.ignore_eos }),
-		...(body.min_tokens === undefined ? {} : { min_tokens: body.min_tokens }),
 	};
+	const stops = typeof stop === 'string' ? [stop] : stop;
+	const ends = stops?.filter((text) => text !== '') ?? [];
+	if (ends.length > 0) sampling.stop = ends;
+	if (bias !== undefined) sampling.logit_bias = bias;
+	if (body.ignore_eos !== undefined) sampling.ignore_eos = body.ignore_eos;
+	if (body.min_tokens !== undefined) sampling.min_tokens = body.min_tokens;
+	return sampling;
 }

@@ -66,6 +66,11 @@ function tasksOf(parts: FrontParts, exchange: Exchange, { bodies, n, path }: Gen
 		for (let choice = 0; choice < n; choice += 1) {
 			const request = base.value;
 			const { idempotencyKey } = request;
+			// As a rule there is one, without a key: it is as it came.
+			if (choice === 0 && request.bodyHash === '') {
+				tasks.push(request);
+				continue;
+			}
 			tasks.push({
 				...request,
 				taskId: choice === 0 ? request.taskId : parts.taskIds.next(),
