@@ -42,6 +42,7 @@ const long = [
 	'e2e/refusals',
 	'e2e/reload',
 	'e2e/residency',
+	'e2e/sdk-matrix',
 	'e2e/trust',
 	'engines/embedded-golden',
 	'engines/embedded-memory',

@@ -1,6 +1,7 @@
 /** The TGI adapter, against a server that is what TGI's source says. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { pieceIsToolCall } from '../../src/actors/serving/decode.ts';
 import { allPromised, conformance, type EnginePromises } from './conformance.ts';
 import { raw } from './decode-world.ts';
 import { FakeTgi } from './fakes/fake-tgi.ts';
@@ -33,7 +34,7 @@ describe('TGI', () => {
 			ctx: 2_048,
 			slots: 2,
 			workloads: ['completion'],
-			features: ['json_schema', 'logprobs', 'top_logprobs'],
+			features: ['json_schema', 'logprobs', 'top_logprobs', 'tools'],
 			modelDigest: null,
 		},
 		generates: /generate_stream$|completions$/,
@@ -81,14 +82,64 @@ describe('TGI', () => {
 				seed: 5,
 				presence_penalty: 0.5,
 			});
-			const tool = { type: 'function', function: { name: 'add' } } as const;
-			const toolUse = { tools: [tool], choice: 'auto', parallel: true } as const;
-			assert.match((await world.run({ input: { ...chat, toolUse } })).failure?.message ?? '', /^tools are given/);
 			for (const sampling of [{ repeatPenalty: 1.2 }, { minP: 0.1 }, { grammar: 'root ::= "a"' }]) {
 				const { failure } = await world.run({ input: chat, sampling });
 				assert.deepEqual([failure?.code, failure?.engine], ['INVALID_PARAMS', 'tgi']);
 				assert.match(failure?.message ?? '', /^sampling\.\w+ is given; /);
 			}
+		});
+
+		it('is given tools, and tells its one call as what it is, also one without arguments, or whose length cut it', async () => {
+			const parameters = { type: 'object', properties: { a: { type: 'integer' }, b: { type: 'integer' } }, required: ['a', 'b'] };
+			const tools = [
+				{ type: 'function', function: { name: 'add', description: 'Adds', parameters } },
+				{ type: 'function', function: { name: 'halt' } },
+			] as const;
+			const call = { id: 'c1', type: 'function', function: { name: 'halt', arguments: '{}' } } as const;
+			const messages = [
+				{ role: 'assistant', content: '', tool_calls: [call] },
+				{ role: 'tool', content: 'done', tool_call_id: 'c1' },
+			];
+			const asked = (said: string, choice: 'auto' | 'required' | { readonly name: string }, maxTokens = 60) =>
+				world.run({
+					input: {
+						kind: 'messages',
+						messages: [...messages, { role: 'user', content: said }],
+						toolUse: { tools, choice, parallel: false },
+					},
+					maxTokens,
+				});
+			const called = ({ pieces }: Awaited<ReturnType<typeof asked>>): [string | undefined, string] => {
+				const deltas = pieces
+					.filter(({ channel }) => channel === pieceIsToolCall)
+					.map(({ text }) => JSON.parse(text) as { id?: string; function: { name?: string; arguments: string } });
+				assert.deepEqual(
+					deltas.map(({ id }) => id !== undefined),
+					deltas.map((_, at) => at === 0),
+				);
+				return [deltas[0]?.function.name, deltas.map((delta) => delta.function.arguments).join('')];
+			};
+			const auto = await asked('call add {"a": 1, "b": [2, {"c": "}"}]}', 'auto');
+			assert.deepEqual(called(auto), ['add', '{"a":1,"b":[2,{"c":"}"}]}']);
+			assert.ok(auto.end?.type === 'decode-ended' && auto.end.finishReason === 'tool_calls');
+			const body = world.body(/completions/);
+			assert.deepEqual(body['tools'], [
+				tools[0],
+				{ type: 'function', function: { name: 'halt', parameters: { type: 'object', properties: {} } } },
+			]);
+			assert.deepEqual([body['tool_choice'], body['parallel_tool_calls']], [undefined, undefined]);
+			assert.deepEqual((body['messages'] as readonly unknown[]).slice(0, 2), [{ role: 'assistant', tool_calls: [call] }, messages[1]]);
+			assert.deepEqual(called(await asked('Hi', { name: 'halt' })), ['halt', '{}']);
+			assert.deepEqual(world.body(/completions/)['tool_choice'], { type: 'function', function: { name: 'halt' } });
+			assert.equal(
+				(await asked('Hi', 'auto')).pieces.some(({ channel }) => channel === pieceIsToolCall),
+				false,
+			);
+			const cut = await asked('call add {"a": 1, "b": [2, {"c": "}"}]}', 'auto', 45);
+			assert.ok(cut.end?.type === 'decode-ended' && cut.end.finishReason === 'length', JSON.stringify(cut.end));
+			const input = { ...chat, toolUse: { tools, choice: 'auto', parallel: true } } as const;
+			for (const sampling of [{ jsonSchema: { type: 'object' } }, { logprobs: true }])
+				assert.match((await world.run({ input, sampling })).failure?.message ?? '', /given with/);
 		});
 
 		it('is cut at a stop string that ends within a token, which it does not see itself', async () => {

@@ -44,5 +44,8 @@ export function topToken(bytes: Uint8Array, id: number, logprob: number): TopTok
 
 /** To six decimals, as the log-probability of the token itself. */
 function rounded(logprob: number): number {
-	return Number.isFinite(logprob) ? Math.round(logprob * 1e6) / 1e6 + 0 : leastLogprob;
+	if (!Number.isFinite(logprob)) return leastLogprob;
+	// As a token's own, which is told from a 32-bit number: the same token is told the same in both places.
+	const told = Math.fround(logprob);
+	return (Math.sign(told) * Math.round(Math.abs(told) * 1e6)) / 1e6 + 0;
 }

@@ -6,13 +6,12 @@ import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
 import type { PromptInput } from '../../actors/serving/task-request.ts';
 import { unknownModel } from '../openai/openai-adapter.ts';
-import { chatBody } from '../openai/openai-requests.ts';
 import { type UpstreamAdapter, type UpstreamCall, type UpstreamClient, UpstreamProblem, type UpstreamTarget } from '../upstream/adapter.ts';
 import { countOf, type Fields, fieldsOf, listOf, textOf } from '../upstream/json-fields.ts';
 import { metricSum } from '../upstream/metrics-text.ts';
 import { roomBehind, surelyFits } from '../upstream/prompt-room.ts';
 import { GenerateReader, TgiChatReader, type TgiReadOptions } from './tgi-answers.ts';
-import { beyondTgi, generateBody, tgiChatBody } from './tgi-requests.ts';
+import { beyondTgi, generateBody, tgiChat, tgiChatBody } from './tgi-requests.ts';
 
 export const tgiAdapter: UpstreamAdapter = {
 	call: (target, request) => tgiCall(target, request, request.maxTokens, null),
@@ -33,7 +32,7 @@ export const tgiAdapter: UpstreamAdapter = {
 			ctx: countOf(info['max_total_tokens']) ?? null,
 			slots: countOf(info['max_concurrent_requests']) ?? null,
 			workloads: ['completion'],
-			features: ['json_schema', 'logprobs', 'top_logprobs'],
+			features: ['json_schema', 'logprobs', 'top_logprobs', 'tools'],
 			chatTemplate: true,
 			found: {},
 		};
@@ -67,10 +66,9 @@ async function countedCall(client: UpstreamClient, target: UpstreamTarget, reque
 }
 
 async function tokensIn(client: UpstreamClient, input: PromptInput): Promise<number | null> {
-	// What it would refuse, it is not asked about.
-	if (input.kind === 'inputs' || (input.kind === 'messages' && input.toolUse !== undefined)) return null;
+	if (input.kind === 'inputs') return null;
 	if (input.kind === 'prompt' && input.raw) return lengthOf(await client.json('POST', '/tokenize', { inputs: input.text }));
-	const answer = await client.json('POST', '/chat_tokenize', { model: 'tgi', ...chatBody(input) });
+	const answer = await client.json('POST', '/chat_tokenize', { model: 'tgi', ...tgiChat(input) });
 	return lengthOf(fieldsOf(answer)['tokenize_response']);
 }
 
@@ -89,6 +87,10 @@ function tgiCall(target: UpstreamTarget, request: GenerateRequest, maxTokens: nu
 	const options: TgiReadOptions = { stop, tops: logprobs ? topLogprobs : null, tokensIn: tokens };
 	const [path, body, reader] = raw
 		? (['/generate_stream', generateBody(input.text, request, maxTokens), new GenerateReader(target, options)] as const)
-		: (['/v1/chat/completions', tgiChatBody(chatBody(input), request, maxTokens), new TgiChatReader(target, options)] as const);
+		: ([
+				'/v1/chat/completions',
+				tgiChatBody(tgiChat(input), request, maxTokens),
+				new TgiChatReader(target, options, input.kind === 'messages' && input.toolUse !== undefined),
+			] as const);
 	return { path, body, answers: 'text/event-stream', reader };
 }

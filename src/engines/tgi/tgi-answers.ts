@@ -99,13 +99,15 @@ function topOf(value: unknown): readonly TopToken[] {
 
 export class TgiChatReader extends TgiReader {
 	readonly shape: DeltaShape | null;
+	/** Arguments of the call so far; null: there is none. */
+	#given: string | null = null;
 
-	constructor(target: UpstreamTarget, options: TgiReadOptions) {
+	constructor(target: UpstreamTarget, options: TgiReadOptions, hasTools: boolean) {
 		super(options);
 		const { stop, tops } = options;
 		// It says of each chunk when that was made.
 		const make = (): DeltaShape => new DeltaShape(['choices', 0, 'delta', 'content'], [], openaiUnread);
-		this.shape = stop.length > 0 || tops !== null ? null : shapeOf(target, 'chat', make);
+		this.shape = stop.length > 0 || tops !== null || hasTools ? null : shapeOf(target, 'chat', make);
 	}
 
 	read(event: unknown, _name: string, to: AnswerSink): void {
@@ -121,11 +123,32 @@ export class TgiChatReader extends TgiReader {
 		const { tops } = this.options;
 		const [score] = tops === null ? [unscored] : scoredIn(fieldsOf(logprobs), tops).map(namelessScore);
 		if (score === undefined) return to.failed(withoutScores());
-		this.told(textOf(fieldsOf(delta)['content']) ?? '', score, reason, to);
+		const calls = fieldsOf(delta)['tool_calls'];
+		if (calls !== undefined && calls !== null) return this.#call(Array.isArray(calls) ? listOf(calls)[0] : calls, to);
+		this.told(textOf(fieldsOf(delta)['content']) ?? '', score, this.#given === null ? reason : null, to);
 	}
 
-	word(data: string): boolean {
-		return data === '[DONE]';
+	/** Behind a call there is no reason of an end. */
+	word(data: string, to: AnswerSink): boolean {
+		if (data !== '[DONE]') return false;
+		if (this.#given === null) return true;
+		// One without arguments is told by its first brace alone.
+		if (this.#given === '{') to.toolCall({ index: 0, function: { arguments: '}' } }, 0);
+		to.ended(isWhole(this.#given) ? 'tool_calls' : 'length');
+		return true;
+	}
+
+	/** There is one at most; each delta of it has its id (`ChatState::push` of `router/src/chat.rs`). */
+	#call(value: unknown, to: AnswerSink): void {
+		const { id, function: called } = fieldsOf(value) as Some<'id' | 'function'>;
+		const { name, arguments: given } = fieldsOf(called) as Some<'name' | 'arguments'>;
+		const text = textOf(given) ?? '';
+		if (this.#given !== null) to.toolCall({ index: 0, function: { arguments: text } });
+		else {
+			const known = { id: textOf(id) ?? '0', type: 'function' } as const;
+			to.toolCall({ index: 0, ...known, function: { name: textOf(name) ?? '', arguments: text } });
+		}
+		this.#given = (this.#given ?? '') + text;
 	}
 }
 
@@ -147,5 +170,17 @@ function errorOf(type: string): Failure {
 			return failureOf(429, 'tgi', null, Date.now());
 		default:
 			return failure('WORKER_RESET', says, { engine: 'tgi' });
+	}
+}
+
+/** TGI says no more of a call that its length cut. */
+function isWhole(given: string): boolean {
+	if (given === '{') return true;
+	try {
+		JSON.parse(given);
+		return true;
+	} catch (error) {
+		if (!(error instanceof SyntaxError)) throw error;
+		return false;
 	}
 }

@@ -4,18 +4,27 @@
  */
 import type { GenerateRequest } from '../../actors/serving/decode.ts';
 import { type Failure, failure } from '../../actors/serving/failure.ts';
-import type { Sampling } from '../../actors/serving/task-request.ts';
-import type { Fields } from '../upstream/json-fields.ts';
+import type { PromptInput, Sampling } from '../../actors/serving/task-request.ts';
+import { chatBody } from '../openai/openai-requests.ts';
+import { type Fields, fieldsOf, listOf } from '../upstream/json-fields.ts';
 
 /** It takes seeds above 0 only; no task has this one. */
 const seedOfZero = 0xffff_ffff;
+
+/** `--max-stop-sequences`, where nobody says another: those beyond it are cut here alone, as all are. */
+const stopsMax = 4;
 
 /** Words for what it does not have; null: it has all. */
 export function beyondTgi({ sampling, input }: GenerateRequest, chat: boolean): Failure | null {
 	const none = chat ? 'the chat of TGI has none; a raw prompt may have it' : 'TGI has none';
 	if (sampling.grammar !== null) return failure('INVALID_PARAMS', 'sampling.grammar is given; TGI takes JSON schemas only');
 	if (input.kind === 'messages') {
-		if (input.toolUse !== undefined) return failure('INVALID_PARAMS', 'tools are given; TGI is asked for text only');
+		if (input.toolUse !== undefined && schemaOf(sampling) !== null)
+			return failure('INVALID_PARAMS', 'tools are given with a JSON schema; TGI does one of them');
+		if (input.toolUse !== undefined && sampling.logprobs)
+			return failure('INVALID_PARAMS', 'sampling.logprobs is given with tools; the engine does one of them');
+		if (input.messages.some(({ parts }) => parts !== undefined))
+			return failure('INVALID_PARAMS', 'messages have parts that are no text; TGI is asked for text only');
 		if (Object.keys(input.templateArgs ?? {}).length > 0)
 			return failure('INVALID_PARAMS', 'arguments of the template are given; TGI takes none');
 	}
@@ -48,6 +57,25 @@ export function generateBody(inputs: string, { sampling, seed }: GenerateRequest
 	};
 }
 
+/** Messages and tools as TGI has them: a message has a content or calls, a tool its parameters, and there is one call at most. */
+export function tgiChat(input: Exclude<PromptInput, { kind: 'inputs' }>): Fields {
+	const { messages, tools, parallel_tool_calls: _one, ...more } = chatBody(input);
+	return {
+		...more,
+		messages: listOf(messages).map((message) => {
+			const { content, ...calls } = fieldsOf(message);
+			return content === '' && calls['tool_calls'] !== undefined ? calls : message;
+		}),
+		...(tools === undefined ? {} : { tools: listOf(tools).map(toolOf) }),
+	};
+}
+
+function toolOf(tool: unknown): Fields {
+	const { name, description, parameters } = fieldsOf(fieldsOf(tool)['function']) as Fields & { parameters?: unknown };
+	const known = { name, ...(description === undefined ? {} : { description }) };
+	return { type: 'function', function: { ...known, parameters: parameters ?? { type: 'object', properties: {} } } };
+}
+
 export function tgiChatBody(chat: Fields, { sampling, seed }: GenerateRequest, maxTokens: number): Fields {
 	const { topLogprobs = 0 } = sampling;
 	return {
@@ -76,7 +104,7 @@ function nucleus({ topP, temperature }: Sampling): Fields {
 function more({ frequencyPenalty, stop }: Sampling): Fields {
 	return {
 		...(frequencyPenalty === 0 ? {} : { frequency_penalty: frequencyPenalty }),
-		...(stop.length === 0 ? {} : { stop }),
+		...(stop.length === 0 ? {} : { stop: stop.slice(0, stopsMax) }),
 	};
 }
 

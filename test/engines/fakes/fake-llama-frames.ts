@@ -104,6 +104,12 @@ export function chatChunkOf(id: string, model: string, delta: unknown, reason: s
 	return { choices: [{ finish_reason: reason, index: 0, delta }], ...chunkTail(id, model) };
 }
 
+/** `common_chat_msg_diff_to_json_oaicompat`, common/chat.cpp: a name comes with an id, and arguments are always there. */
+export function callDeltaOf(given: string, name?: string): unknown {
+	const known = name === undefined ? {} : { id: 'Wq7fT0x2NcAk5hYb', type: 'function' };
+	return { tool_calls: [{ index: 0, ...known, function: { ...(name === undefined ? {} : { name }), arguments: given } }] };
+}
+
 /** `usage_json_oaicompat`, in the chunk without choices. */
 export function usageChunkOf(id: string, model: string, evaluated: number, cached: number, predicted: number): unknown {
 	return {

@@ -2,8 +2,20 @@
  * llama-server, as `tools/server/README.md` of ggml-org/llama.cpp says what it takes, and its source what it answers
  * (`fake-llama-frames.ts`). Knows no field that it does not, and says so by `strayed`.
  */
+import { callIn, formIn, leastOf } from './fake-answers.ts';
 import type { FakeExchange } from './fake-exchange.ts';
-import { chatChunkOf, dataOf, errorOf, finalOf, modelsOf, partialOf, propsOf, scoreOf, usageChunkOf } from './fake-llama-frames.ts';
+import {
+	callDeltaOf,
+	chatChunkOf,
+	dataOf,
+	errorOf,
+	finalOf,
+	modelsOf,
+	partialOf,
+	propsOf,
+	scoreOf,
+	usageChunkOf,
+} from './fake-llama-frames.ts';
 import { beginOfText, bytesOf, endOfText, likeliest, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
 import { FakeSlots, type FakeSlotsOptions, type FakeWork } from './fake-slots.ts';
@@ -196,7 +208,9 @@ export class FakeLlamaServer {
 			const score = probs === 0 ? null : { ...scoreOf(id, Buffer.from(text), logprob), top_logprobs: tops };
 			exchange.event(dataOf(partialOf(text, id, made, prompt.length, score)));
 		};
-		this.#generate(exchange, body, prompt, Number(body['n_predict'] ?? -1), {
+		const schema = body['json_schema'] as Body | undefined;
+		const form = schema === undefined ? null : JSON.stringify(leastOf(schema));
+		this.#generate(exchange, body, prompt, Number(body['n_predict'] ?? -1), form, {
 			begun: (taken, inCache) => {
 				slot = taken;
 				cached = inCache;
@@ -234,20 +248,24 @@ export class FakeLlamaServer {
 		const id = `chatcmpl-${this.#answers++}`;
 		const say = (delta: unknown, reason: string | null = null): string => dataOf(chatChunkOf(id, this.model, delta, reason));
 		let cached = 0;
-		this.#generate(exchange, body, prompt, Number(body['max_tokens'] ?? -1), {
+		const call = callIn(body);
+		const said = (text: string): string => say(call === null ? { content: text } : callDeltaOf(text));
+		this.#generate(exchange, body, prompt, Number(body['max_tokens'] ?? -1), call?.arguments ?? formIn(body), {
 			begun: (_slot, inCache) => {
 				cached = inCache;
 				exchange.beginEvents();
 			},
 			token: ({ text, made, halfCharacter }) => {
 				if (made === 1 && !halfCharacter) exchange.event(say({ role: 'assistant', content: null }));
-				if (text !== '') exchange.event(say({ content: text }));
+				if (made === 1 && call !== null) exchange.event(say(callDeltaOf('', call.name)));
+				if (text !== '') exchange.event(said(text));
 			},
 			ended: ({ reason, text, made }) => {
 				const { include_usage: usage } = (body['stream_options'] ?? {}) as { include_usage?: boolean };
 				exchange.endEvents(
-					...(text === '' || reason === 'length' ? [] : [say({ content: text })]),
-					say({}, reason === 'length' ? 'length' : 'stop'),
+					...(text === '' || reason === 'length' ? [] : [said(text)]),
+					// `to_json_oaicompat_chat_stream`: `oaicompat_msg.tool_calls.empty() ? "stop" : "tool_calls"`, of a named one too
+					say({}, reason === 'length' ? 'length' : call === null ? 'stop' : 'tool_calls'),
 					...(usage === true ? [dataOf(usageChunkOf(id, this.model, prompt.length, cached, made))] : []),
 					'data: [DONE]\n\n',
 				);
@@ -260,6 +278,7 @@ export class FakeLlamaServer {
 		body: Body,
 		prompt: readonly number[],
 		maxTokens: number,
+		says: string | null,
 		told: Pick<FakeWork, 'token' | 'ended'> & { begun(slot: number, cached: number): void },
 	): void {
 		if (body['stream'] !== true) this.#stray('it is asked without stream, which no answer of this fake has');
@@ -269,6 +288,7 @@ export class FakeLlamaServer {
 			maxTokens: maxTokens < 0 ? 1_000_000 : maxTokens,
 			stop: (body['stop'] ?? []) as readonly string[],
 			seed: body['temperature'] === 0 ? null : Number(body['seed'] ?? 0),
+			...(says === null ? {} : { says: tokenize(says) }),
 			...(body['ignore_eos'] === true ? { endsNotBefore: Number.POSITIVE_INFINITY } : {}),
 			...(pinned < 0 ? {} : { slot: pinned }),
 			begun: (slot) => {

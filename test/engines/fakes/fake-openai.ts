@@ -2,6 +2,7 @@
  * An endpoint of the OpenAI API, as its own specification has it: openapi.yaml of github.com/openai/openai-openapi. Beside each route stands
  * the schema of its request and its answer there. It knows no field of other engines, and says so by `strayed`.
  */
+import { callIn, formIn } from './fake-answers.ts';
 import type { FakeExchange } from './fake-exchange.ts';
 import { bytesOf, likeliest, type Next, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
@@ -26,6 +27,8 @@ export interface FakeOpenaiOptions extends FakeServerOptions {
 	readonly stepMs?: number;
 	readonly endsAfter?: number;
 	readonly model?: string;
+	/** Tokens of its context. */
+	readonly ctx?: number;
 }
 
 const isStop = isEither(isText, isListOf(isText));
@@ -61,6 +64,7 @@ export class FakeOpenai {
 	readonly server: FakeServer;
 	readonly slots: FakeSlots;
 	readonly model: string;
+	readonly #ctx: number;
 	/** `owned_by` of its model. */
 	ownedBy = 'system';
 	/** `ChatCompletionStreamOptions.include_obfuscation`: true unless it is sent as false. */
@@ -69,8 +73,9 @@ export class FakeOpenai {
 	scores = true;
 	#answers = 0;
 
-	constructor({ slots = 4, stepMs = 0, endsAfter = 500, model = 'gpt-fake', ...options }: FakeOpenaiOptions = {}) {
+	constructor({ slots = 4, stepMs = 0, endsAfter = 500, model = 'gpt-fake', ctx = 1_000_000, ...options }: FakeOpenaiOptions = {}) {
 		this.model = model;
+		this.#ctx = ctx;
 		this.server = new FakeServer(options);
 		this.slots = new FakeSlots({ slots, stepMs, endsAfter });
 		// ErrorResponse of Error; the words are those of the API
@@ -153,12 +158,32 @@ export class FakeOpenai {
 			strictFields(message, messageFields, 'a message', this.#stray),
 		);
 		const prompt = messages.map(({ role, content }) => `${String(role)}: ${String(content)}\n`).join('');
-		this.#generate(exchange, body, tokenize(`${prompt}assistant:`), {
-			begin: [chunk([choice({ role: 'assistant', content: '', refusal: null }, null)], null)],
-			delta: (text, scored) => chunk([choice({ content: text }, null, scored)], null),
-			end: (reason) => chunk([choice({}, reason)], null),
-			usage: (usage) => chunk([], usage),
-		});
+		// CreateChatCompletionStreamResponse: ChatCompletionStreamResponseDelta of ChatCompletionMessageToolCallChunk; the first names the tool
+		const call = callIn(body);
+		const part = (called: object, more: object = {}): object => ({ tool_calls: [{ index: 0, ...more, function: called }] });
+		const begin =
+			call === null
+				? { role: 'assistant', content: '', refusal: null }
+				: {
+						role: 'assistant',
+						content: null,
+						...part({ name: call.name, arguments: '' }, { id: `call_${id}`, type: 'function' }),
+						refusal: null,
+					};
+		// CreateChatCompletionResponse, `finish_reason`: `tool_calls` "if the model called a tool"; where one was named it is `stop` (guide "Function calling")
+		const called = call !== null && !call.named ? 'tool_calls' : 'stop';
+		this.#generate(
+			exchange,
+			body,
+			tokenize(`${prompt}assistant:`),
+			{
+				begin: [chunk([choice(begin, null)], null)],
+				delta: (text, scored) => chunk([choice(call === null ? { content: text } : part({ arguments: text }), null, scored)], null),
+				end: (reason) => chunk([choice({}, reason === 'stop' ? called : reason)], null),
+				usage: (usage) => chunk([], usage),
+			},
+			call?.arguments ?? formIn(body),
+		);
 	}
 
 	/** createEmbedding: CreateEmbeddingRequest → CreateEmbeddingResponse. */
@@ -200,8 +225,16 @@ export class FakeOpenai {
 		return null;
 	}
 
-	#generate(exchange: FakeExchange, body: Readonly<Record<string, unknown>>, prompt: readonly number[], frames: Frames): void {
+	/** `says`: what it is to say; null: what follows from the prompt. */
+	#generate(
+		exchange: FakeExchange,
+		body: Readonly<Record<string, unknown>>,
+		prompt: readonly number[],
+		frames: Frames,
+		says: string | null = null,
+	): void {
 		if (body['stream'] !== true) this.#stray('it is asked without stream, which no answer of this fake has');
+		if (prompt.length + Number(body['max_tokens'] ?? 0) > this.#ctx) return this.#tooLong(exchange, prompt.length);
 		const { include_usage: usage } = (body['stream_options'] ?? {}) as { include_usage?: boolean };
 		const say = (value: unknown): void => exchange.event(event(value));
 		const wantsScores = this.scores && body['logprobs'] !== undefined && body['logprobs'] !== false;
@@ -216,6 +249,7 @@ export class FakeOpenai {
 			maxTokens: Number(body['max_tokens'] ?? 1_000_000),
 			stop: [body['stop'] ?? []].flat() as string[],
 			seed: body['temperature'] === 0 ? null : Number(body['seed'] ?? 0),
+			...(says === null ? {} : { says: tokenize(says) }),
 			begun: () => {
 				exchange.beginEvents();
 				for (const each of frames.begin) say(each);
@@ -241,6 +275,12 @@ export class FakeOpenai {
 		};
 		exchange.onGone(() => this.slots.drop(work));
 		this.slots.add(work);
+	}
+
+	/** The words and the code are those of the API; its reference, "Error codes", has 400 for what is wrong with a request. */
+	#tooLong(exchange: FakeExchange, tokens: number): void {
+		const message = `This model's maximum context length is ${this.#ctx} tokens. However, your messages resulted in ${tokens} tokens.`;
+		exchange.json(400, { error: { message, type: 'invalid_request_error', param: 'messages', code: 'context_length_exceeded' } });
 	}
 
 	#unauthorized(exchange: FakeExchange): void {

@@ -12,6 +12,8 @@ export interface FakeWork {
 	readonly seed: number | null;
 	/** Before so many tokens it is not at its end. */
 	readonly endsNotBefore?: number;
+	/** All that it says, token by token, before it ends; absent: what follows from the prompt. */
+	readonly says?: readonly number[];
 	/** The only slot that will do; absent: any. */
 	readonly slot?: number;
 	/** It has a slot: prefill begins. */
@@ -145,10 +147,13 @@ export class FakeSlots {
 	#advance(running: Running): FakeEnd | null {
 		const { work, ids } = running;
 		if (running.made >= work.maxTokens) return this.#ends(running, 'length', '');
+		const ends = work.says?.length ?? Math.max(this.#endsAfter, work.endsNotBefore ?? 0);
 		const { id, logprob } =
-			running.made >= Math.max(this.#endsAfter, work.endsNotBefore ?? 0)
+			running.made >= ends
 				? { id: endOfText, logprob: 0 }
-				: nextToken(ids, work.seed, this.#whole);
+				: work.says === undefined
+					? nextToken(ids, work.seed, this.#whole)
+					: { id: work.says[running.made] ?? endOfText, logprob: -0.125 };
 		running.made += 1;
 		if (id === endOfText || id === beginOfText) return this.#ends(running, 'end-of-text', '');
 		ids.push(id);

@@ -2,6 +2,7 @@
  * Text Generation Inference, as its own specification has it: docs/openapi.json of huggingface/text-generation-inference and the router's source
  * beside it. A field that is not in a schema, or a value that `router/src/validation.rs` refuses, is noted as strayed.
  */
+import { callIn, leastOf } from './fake-answers.ts';
 import type { FakeExchange } from './fake-exchange.ts';
 import { beginOfText, bytesOf, endOfText, likeliest, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
@@ -55,6 +56,24 @@ const parameters: BodyFields = {
 	// `--max-top-n-tokens`, 5 where it is not given
 	'top_n_tokens?': isBetween(0, 5),
 };
+/** Tool of FunctionDefinition, whose `arguments` are called `parameters` too and must be there */
+const isTool = isRecord({
+	type: isOneOf('function'),
+	function: isRecord({ name: isText, 'description?': isText, parameters: isObject }),
+});
+/** ToolChoice: `auto` where it is left out */
+const isToolChoice = isEither(
+	isOneOf('auto', 'none', 'required'),
+	isRecord({ type: isOneOf('function'), function: isRecord({ name: isText }) }),
+);
+/** Message of MessageBody, which is a content or calls */
+const messageFields: BodyFields = {
+	role: isText,
+	'content?': isText,
+	'name?': isText,
+	'tool_call_id?': isText,
+	'tool_calls?': isListOf(isRecord({ id: isText, type: isOneOf('function'), function: isRecord({ name: isText, arguments: isText }) })),
+};
 /** ChatRequest */
 const chatFields: BodyFields = {
 	messages: isListOf(isObject),
@@ -71,8 +90,8 @@ const chatFields: BodyFields = {
 	'logprobs?': isFlag,
 	'top_logprobs?': isBetween(0, 5),
 	'response_format?': isGrammar,
-	'tools?': isListOf(isObject),
-	'tool_choice?': isEither(isText, isObject),
+	'tools?': isListOf(isTool),
+	'tool_choice?': isToolChoice,
 };
 
 /** One token of a stream; `end`: of the last. */
@@ -152,6 +171,7 @@ export class FakeTgi {
 			exchange,
 			prompt,
 			{ ...asked, max_tokens: asked['max_new_tokens'] ?? 100, greedy: asked['do_sample'] !== true },
+			formIn(asked['grammar']),
 			{
 				tell: ({ end, made, ...token }) => {
 					if (!token.special) text += token.text;
@@ -180,6 +200,13 @@ export class FakeTgi {
 		const asked = this.#body(request, chatFields);
 		if (asked['stream'] !== true) this.#stray('it is asked without stream, which no answer of this fake has');
 		const options = strictFields(asked['stream_options'] ?? {}, { 'include_usage?': isFlag }, 'stream_options', this.#stray);
+		// lib.rs, prepare_chat_input: 422
+		if (asked['response_format'] !== undefined && asked['tools'] !== undefined)
+			return exchange.json(422, { error: 'Grammar and tools are mutually exclusive', error_type: 'grammar and tools' });
+		const call = callIn(asked);
+		// infer/tool_grammar.rs: `{"function": {"_name": …, the arguments}}`
+		const called = call === null ? null : { function: { _name: call.name, ...(JSON.parse(call.arguments) as object) } };
+		const calls = call === null ? null : new CallState();
 		const prompt = tokenize(this.#template(asked['messages']));
 		let created = 1_706_270_978;
 		let tokens = 0;
@@ -197,10 +224,17 @@ export class FakeTgi {
 			exchange,
 			prompt,
 			{ ...asked, greedy: asked['temperature'] === 0 },
+			called === null ? formIn(asked['response_format']) : JSON.stringify(called),
 			{
 				tell: ({ made, end, ...token }) => {
 					tokens = made;
-					const delta = { role: 'assistant', content: token.special ? '' : token.text };
+					const part = calls?.push(token.text);
+					// chat.rs: nothing is told of what is no part of a call, the end among it
+					if (part === null) return [];
+					const delta =
+						part === undefined
+							? { role: 'assistant', content: token.special ? '' : token.text }
+							: { role: 'assistant', tool_calls: [part] };
 					const reason = end === null || end === 'length' ? end : 'stop';
 					// `impl From<(Token, Vec<Token>)> for ChatCompletionLogprobs`
 					const tops = topTokens(token, asked['top_logprobs']).map(({ text, logprob }) => ({ token: text, logprob }));
@@ -220,6 +254,7 @@ export class FakeTgi {
 		exchange: FakeExchange,
 		prompt: readonly number[],
 		asked: Body & { readonly greedy: boolean },
+		says: string | null,
 		{ tell, last }: { tell(told: Told): readonly string[]; last(): readonly string[] },
 	): void {
 		const maxTokens = Number(asked['max_tokens'] ?? 100);
@@ -245,6 +280,7 @@ export class FakeTgi {
 			maxTokens,
 			stop: [],
 			seed: asked.greedy ? null : Number(asked['seed'] ?? 0),
+			...(says === null ? {} : { says: tokenize(says) }),
 			token: (step) => {
 				output += step.text;
 				// server/text_generation_server/utils/tokens.py, StopSequenceCriteria: `.*{stop}$`, looked for once a token is made.
@@ -274,11 +310,53 @@ export class FakeTgi {
 
 	/** Message; the template of the model. */
 	#template(messages: unknown): string {
-		const turns = (messages as readonly unknown[]).map((message) =>
-			strictFields(message, { role: isText, content: isText, 'name?': isText }, 'a message', this.#stray),
-		);
-		return `${turns.map(({ role, content }) => `<${String(role)}> ${String(content)}\n`).join('')}<assistant>`;
+		const turns = (messages as readonly unknown[]).map((message) => strictFields(message, messageFields, 'a message', this.#stray));
+		return `${turns.map(({ role, content }) => `<${String(role)}> ${typeof content === 'string' ? content : 'calls'}\n`).join('')}<assistant>`;
 	}
+}
+
+/**
+ * chat.rs, `ChatState::push`: nothing until the name is known, then `{` beside it, then each token, and of the last brace but one. A comma
+ * behind the name is of its token, as the vocabularies of models have it.
+ */
+class CallState {
+	#text = '';
+	#state: 'buffering' | 'tool' = 'buffering';
+
+	push(token: string): unknown {
+		this.#text += token;
+		if (this.#state === 'tool') {
+			const whole = isJson(this.#text);
+			if (whole) this.#state = 'buffering';
+			return deltaOf(null, whole ? token.trimEnd().replace(/\}$/, '') : token);
+		}
+		const partial = this.#text.replace(/[\s,}]+$/, '');
+		if (partial === this.#text || !isJson(`${partial}}}`)) return null;
+		const { function: named } = JSON.parse(`${partial}}}`) as { function: { _name: string } };
+		this.#state = 'tool';
+		return deltaOf(named._name, '{');
+	}
+}
+
+/** DeltaToolCall: id and type with each. */
+function deltaOf(name: string | null, given: string): unknown {
+	return { index: 0, id: '0', type: 'function', function: { name, arguments: given } };
+}
+
+function isJson(text: string): boolean {
+	try {
+		JSON.parse(text);
+		return true;
+	} catch (error) {
+		if (!(error instanceof SyntaxError)) throw error;
+		return false;
+	}
+}
+
+/** GrammarType of `json`; null: any text will do. */
+function formIn(grammar: unknown): string | null {
+	const { value } = (grammar ?? {}) as { value?: Body };
+	return value === undefined ? null : JSON.stringify(leastOf(value));
 }
 
 /** Token of `top_tokens`. */

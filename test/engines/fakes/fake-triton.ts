@@ -3,6 +3,8 @@
  * extension_model_repository.md, extension_model_configuration.md), `src/http_server.cc` for what these leave open, and the inputs and outputs of
  * its backends. Triton passes a field that is no input on as a parameter, which no model here reads: it is noted as strayed.
  */
+
+import { leastOf } from './fake-answers.ts';
 import type { FakeExchange } from './fake-exchange.ts';
 import { beginOfText, bytesOf, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
@@ -18,6 +20,8 @@ export interface FakeTritonOptions extends FakeServerOptions {
 	readonly stepMs?: number;
 	readonly endsAfter?: number;
 	readonly kind?: TritonKind;
+	/** Tokens of a prompt that it takes. */
+	readonly maxInput?: number;
 	/** Inputs that this model does not have. */
 	readonly without?: readonly string[];
 }
@@ -72,12 +76,22 @@ export class FakeTriton {
 	readonly slots: FakeSlots;
 	readonly model: TritonKind;
 	readonly #fields: BodyFields;
+	readonly #maxInput: number;
 	/** Whether its model is loaded. */
 	loaded = true;
 	/** tensorrtllm_backend, README.md, "Triton Metrics": blocks in use, of so many. Null: metrics are at their own port, as a rule. */
 	blocks: readonly [number, number] | null = null;
 
-	constructor({ slots = 4, stepMs = 0, endsAfter = 500, kind = 'ensemble', without = [], ...options }: FakeTritonOptions = {}) {
+	constructor({
+		slots = 4,
+		stepMs = 0,
+		endsAfter = 500,
+		kind = 'ensemble',
+		without = [],
+		maxInput = 1_000_000,
+		...options
+	}: FakeTritonOptions = {}) {
+		this.#maxInput = maxInput;
 		this.model = kind;
 		const all = kind === 'vllm_model' ? vllmInputs : tensorrtInputs;
 		this.#fields = Object.fromEntries(Object.entries(all).filter(([name]) => !without.includes(name.replace('?', ''))));
@@ -136,6 +150,9 @@ export class FakeTriton {
 		if (!accepts.includes('text/event-stream') && !accepts.includes('*/*')) this.#stray(`${request.path} accepts ${accepts}`);
 		if (body['stream'] !== true) this.#stray('it is asked without stream, and would answer at the end');
 		const prompt = [beginOfText, ...tokenize(String(body['text_input']))];
+		// http_server.cc, EVSendErrorResponse: `{"error": …}`; the words are those of TensorRT-LLM's executor, `Request::validate`
+		if (prompt.length > this.#maxInput)
+			return exchange.json(400, { error: `Prompt length (${prompt.length}) exceeds maximum input length (${this.#maxInput}).` });
 		if (this.model === 'vllm_model') this.#vllm(exchange, prompt, body);
 		else this.#tensorrt(exchange, prompt, body);
 	}
@@ -162,6 +179,7 @@ export class FakeTriton {
 			includeStop: false,
 			seed: asked['temperature'] === 0 ? null : Number(asked['seed'] ?? 0),
 			endsNotBefore: endOf(asked),
+			says: null,
 			merged: 1,
 			step: ({ text, ids, finish }) => {
 				const said = say({
@@ -199,6 +217,7 @@ export class FakeTriton {
 			maxTokens,
 			stop: [],
 			seed: body['top_k'] === 1 ? null : Number(body['seed'] ?? 0),
+			...guided(body),
 			token: (step) => {
 				// Stop words are ids there: one that is the last token ends the text, and is in it.
 				if (stop.some((word) => Buffer.from(word).equals(bytesOf(step.id)))) {
@@ -215,4 +234,14 @@ export class FakeTriton {
 	}
 
 	readonly #stray = (words: string): void => this.server.stray(words);
+}
+
+/** `guided_decoding_guide_type` of tensorrt_llm/config.pbtxt, "json", "json_schema" among others; `GuidedDecodingParams::GuideType`. */
+function guided({
+	guided_decoding_guide_type: type,
+	guided_decoding_guide: guide,
+}: Readonly<Record<string, unknown>>): Pick<FakeWork, 'says'> {
+	if (type !== 'json' && type !== 'json_schema') return {};
+	const schema = type === 'json' ? { type: 'object' } : (JSON.parse(String(guide)) as Readonly<Record<string, unknown>>);
+	return { says: tokenize(JSON.stringify(leastOf(schema))) };
 }

@@ -22,6 +22,8 @@ export interface VllmWork {
 	readonly includeStop: boolean;
 	readonly seed: number | null;
 	readonly endsNotBefore: number;
+	/** As `FakeWork` has it; null: what follows from the prompt. */
+	readonly says: readonly number[] | null;
 	/** Steps that become one. */
 	readonly merged: number;
 	step(step: VllmStep): void;
@@ -30,7 +32,7 @@ export interface VllmWork {
 /** Begins it; what is returned ends it. */
 export function vllmText(
 	slots: FakeSlots,
-	{ prompt, maxTokens, stop, includeStop, seed, endsNotBefore, merged, step }: VllmWork,
+	{ prompt, maxTokens, stop, includeStop, seed, endsNotBefore, says, merged, step }: VllmWork,
 ): () => void {
 	const buffer = includeStop ? 0 : Math.max(1, ...stop.map((text) => text.length)) - 1;
 	let output = '';
@@ -50,6 +52,7 @@ export function vllmText(
 		stop: [],
 		seed,
 		endsNotBefore,
+		...(says === null ? {} : { says }),
 		token({ id, logprob, text, made }) {
 			const from = output.length;
 			output += text;

@@ -2,6 +2,7 @@
  * vLLM's server, as its source has it (vllm-project/vllm, folder `vllm/entrypoints`): beside each route stands the file that specifies what it
  * takes and answers. A field that its protocol does not have is noted as strayed, though vLLM itself passes over it.
  */
+import { callIn, formIn } from './fake-answers.ts';
 import type { FakeExchange } from './fake-exchange.ts';
 import { beginOfText, bytesOf, likeliest, tokenize } from './fake-model.ts';
 import { type FakeRequest, FakeServer, type FakeServerOptions } from './fake-server.ts';
@@ -33,6 +34,8 @@ export interface FakeVllmOptions extends FakeServerOptions {
 	readonly priority?: boolean;
 	/** `VLLM_SERVER_DEV_MODE=1` and `--enable-sleep-mode`. */
 	readonly canSleep?: boolean;
+	/** `--enable-auto-tool-choice --tool-call-parser …`. */
+	readonly callsTools?: boolean;
 	/** `--runner pooling`. */
 	readonly pools?: boolean;
 }
@@ -93,7 +96,7 @@ export class FakeVllm {
 
 	constructor(options: FakeVllmOptions = {}) {
 		const { slots = 4, stepMs = 0, endsAfter = 500, tls, ...more } = options;
-		this.#options = { version: '0.11.2', maxModelLen: 2_048, priority: false, canSleep: false, pools: false, ...more };
+		this.#options = { version: '0.11.2', maxModelLen: 2_048, priority: false, canSleep: false, callsTools: true, pools: false, ...more };
 		this.server = new FakeServer(tls === undefined ? {} : { tls });
 		this.slots = new FakeSlots({ slots, stepMs, endsAfter });
 		// serve/middleware/authenticate.py; FastAPI's own answer to an unknown path.
@@ -209,7 +212,7 @@ export class FakeVllm {
 		const prompt = Array.isArray(given) ? (given as readonly number[]) : this.#prompt(String(given), true);
 		const head = { id: `cmpl-${this.#answers++}`, object: 'text_completion', created: 1_700_000_000, model: this.model };
 		let first = true;
-		this.#generate(exchange, body, prompt, head, ({ text, ids, logprobs, finish, stopReason }) => {
+		this.#generate(exchange, body, prompt, head, null, ({ text, ids, logprobs, finish, stopReason }) => {
 			// `_create_completion_logprobs`: by text or all by id; "the top num_output_top_logprobs + 1"
 			const name = namerOf(body);
 			const scores = {
@@ -240,10 +243,17 @@ export class FakeVllm {
 	#chat(exchange: FakeExchange, request: FakeRequest): void {
 		const body = this.#body(exchange, request, chatFields);
 		if (body === null) return;
+		// openai/chat_completion/serving.py, create_chat_completion
+		if (!this.#options.callsTools && body['tools'] !== undefined && (body['tool_choice'] ?? 'auto') === 'auto') {
+			const words = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set';
+			return this.#refuse(exchange, 400, words, 'BadRequestError');
+		}
+		const call = callIn(body);
 		const prompt = this.#template(body['messages']);
 		const head = { id: `chatcmpl-${this.#answers++}`, object: 'chat.completion.chunk', created: 1_700_000_000, model: this.model };
 		let first = true;
-		this.#generate(exchange, body, prompt, head, ({ text, ids, logprobs, finish, stopReason }) => {
+		const says = call?.arguments ?? formIn(body);
+		this.#generate(exchange, body, prompt, head, says, ({ text, ids, logprobs, finish, stopReason }) => {
 			const told = body['return_token_ids'] === true;
 			// `_create_chat_logprobs`, `_get_top_logprobs`: the bytes are those of the decoded text, of the likeliest those of the name
 			const name = namerOf(body);
@@ -260,14 +270,18 @@ export class FakeVllm {
 			const role = { index: 0, delta: { role: 'assistant', content: '' }, logprobs: null, finish_reason: null };
 			const choice = {
 				index: 0,
-				delta: { content: text },
+				delta: call === null ? { content: text } : { tool_calls: [{ index: 0, function: { arguments: text } }] },
 				logprobs: body['logprobs'] === true ? { content } : null,
-				finish_reason: finish,
+				// "tool_calls" for "auto" or "required" tool calls, and "stop" for named tool calls
+				finish_reason: finish === 'stop' && call !== null && !call.named ? 'tool_calls' : finish,
 				...(finish === null ? {} : { stop_reason: stopReason }),
 				token_ids: told ? ids : null,
 			};
+			// engine/protocol.py, DeltaMessage of DeltaToolCall: the first has id, type and name
+			const named = { index: 0, id: 'chatcmpl-tool-7', type: 'function', function: { name: call?.name } };
+			const begun = call === null ? [] : [{ ...head, choices: [{ ...role, delta: { tool_calls: [named] } }] }];
 			const chunks = [
-				...(first ? [{ ...head, choices: [role], prompt_token_ids: told ? prompt : null }] : []),
+				...(first ? [{ ...head, choices: [role], prompt_token_ids: told ? prompt : null }, ...begun] : []),
 				{ ...head, choices: [choice] },
 			];
 			first = false;
@@ -280,6 +294,7 @@ export class FakeVllm {
 		body: Body,
 		prompt: readonly number[],
 		head: Body,
+		says: string | null,
 		chunks: (step: VllmStep) => readonly unknown[],
 	): void {
 		if (body['stream'] !== true) this.#stray('it is asked without stream, which no answer of this fake has');
@@ -303,6 +318,7 @@ export class FakeVllm {
 			includeStop: body['include_stop_str_in_output'] === true,
 			seed: body['temperature'] === 0 ? null : Number(body['seed'] ?? 0),
 			endsNotBefore: endOf(body),
+			says: says === null ? null : tokenize(says),
 			merged: this.merged,
 			step: (step) => {
 				made += step.ids.length;

@@ -21,10 +21,15 @@ export interface MessageContext {
 export function wholeMessage({ request, task }: MessageContext): object {
 	const { tokensIn, tokensOut, finishReason } = task;
 	const stop = finishReason === 'canceled' || finishReason === null ? 'stop' : finishReason;
+	const { segments } = answerOf(task.log);
+	const end = { finish_reason: stop, ...(task.stopSequence === null ? {} : { stop_sequence: task.stopSequence }) } as const;
 	return {
 		...messageHead(request, task),
-		content: contentOf(answerOf(task.log).segments, request.thinking),
-		...stopOf({ finish_reason: stop, ...(task.stopSequence === null ? {} : { stop_sequence: task.stopSequence }) }),
+		content: contentOf(segments, request.thinking),
+		...stopOf(
+			end,
+			segments.some(({ kind }) => kind === 'call'),
+		),
 		usage: usageOf(task, tokensIn, tokensOut),
 	};
 }
@@ -33,6 +38,7 @@ export class MessageDialect extends BlockDialect {
 	readonly farewell = event('message_stop', {});
 	readonly #context: MessageContext;
 	#pinged = false;
+	#calls = false;
 	#textHead = Buffer.alloc(0);
 	#textHeadOf = -1;
 
@@ -72,6 +78,7 @@ export class MessageDialect extends BlockDialect {
 				: kind === 'reasoning'
 					? { type: 'thinking', thinking: '', signature: '' }
 					: { type: 'tool_use', id, name, input: {} };
+		this.#calls ||= kind === 'call';
 		out.text(event('content_block_start', { index, content_block: empty }));
 		if (!this.#pinged) out.text(event('ping', {}));
 		this.#pinged = true;
@@ -107,7 +114,7 @@ export class MessageDialect extends BlockDialect {
 
 	protected over(out: ByteSink, end: EndJson): void {
 		const usage = usageOf(this.#context.task, end.tokens_in, end.tokens_out);
-		out.text(event('message_delta', { delta: stopOf(end), usage }));
+		out.text(event('message_delta', { delta: stopOf(end, this.#calls), usage }));
 	}
 }
 
@@ -133,9 +140,13 @@ function usageOf({ tokensCached }: TaskView, tokensIn: number, tokensOut: number
 	};
 }
 
-function stopOf({ finish_reason: reason, stop_sequence: stopped }: Pick<EndJson, 'finish_reason' | 'stop_sequence'>) {
+/** An engine that had to call one tool may say that it came to a stop, as OpenAI has it: here it is a call. */
+function stopOf({ finish_reason: reason, stop_sequence: stopped }: Pick<EndJson, 'finish_reason' | 'stop_sequence'>, calls: boolean) {
 	if (stopped !== undefined) return { stop_reason: 'stop_sequence', stop_sequence: stopped };
-	return { stop_reason: reason === 'length' ? 'max_tokens' : reason === 'tool_calls' ? 'tool_use' : 'end_turn', stop_sequence: null };
+	return {
+		stop_reason: reason === 'length' ? 'max_tokens' : calls || reason === 'tool_calls' ? 'tool_use' : 'end_turn',
+		stop_sequence: null,
+	};
 }
 
 function contentOf(segments: readonly Segment[], thinking: boolean): object[] {
