@@ -189,6 +189,41 @@ describe('the official clients, of every engine', () => {
 				assert.ok(told.choices[0]?.finish_reason !== undefined);
 			});
 
+			it('calls tools whose input is a text, and none but those that are allowed', async () => {
+				const { tools } = engine;
+				const shout: ChatCompletionTool = { type: 'custom', custom: { name: 'shout', description: 'Says it loudly' } };
+				const messages = ask('Please\ncall shout {"input": "one \\"fox\\""}');
+				const request = { model: typeof tools === 'string' ? tools : model, messages, max_tokens: 200, seed: 1, tools: [add, shout] };
+				const named = { type: 'custom', custom: { name: 'shout' } } as const;
+				if (typeof tools !== 'string') return refused(openai.chat.completions.create({ ...request, tool_choice: named }), tools);
+				const whole = (await openai.chat.completions.create({ ...request, tool_choice: named })).choices[0];
+				const [call] = whole?.message.tool_calls ?? [];
+				assert.ok(call?.type === 'custom' && call.custom.name === 'shout', JSON.stringify(whole));
+				if (tools !== 'caller') assert.equal(call.custom.input, 'one "fox"');
+				// Its helpers for streams know functions alone; what comes is what the reference has for the whole.
+				const chunks = await collect(await openai.chat.completions.create({ ...request, tool_choice: named, stream: true }));
+				const deltas = chunks.flatMap(({ choices }) => (choices[0]?.delta.tool_calls ?? []) as object[]);
+				const { id, ...rest } = deltas[0] as { id: string };
+				assert.ok(id !== '');
+				assert.deepEqual([deltas.length, rest], [1, { index: 0, type: 'custom', custom: call.custom }]);
+				assert.equal(chunks.at(-1)?.choices[0]?.finish_reason, whole?.finish_reason);
+				const allowed = [{ type: 'function', function: { name: 'add' } }];
+				const some = await openai.chat.completions.create({
+					...request,
+					tool_choice: { type: 'allowed_tools', allowed_tools: { mode: 'required', tools: allowed } },
+				});
+				assert.deepEqual(
+					(callsOf(some) as [string][]).map(([called]) => called),
+					['add'],
+				);
+				const answered: ChatCompletionMessageParam[] = [
+					...messages,
+					{ role: 'assistant', content: null, tool_calls: [call] },
+					{ role: 'tool', tool_call_id: call.id, content: 'ONE FOX' },
+				];
+				assert.equal((await openai.chat.completions.create({ ...request, messages: answered, max_tokens: 5 })).choices.length, 1);
+			});
+
 			it('calls tools for messages, and says that it is to be answered', async () => {
 				const { tools } = engine;
 				if (typeof tools !== 'string') return;

@@ -50,6 +50,7 @@ describe('a stream in another form', () => {
 					continuousUsage: true,
 					logprobs: true,
 					echo: null,
+					custom: new Set<string>(),
 				} as const;
 				const feed = new DialectFeed(tasks, new ChatDialect({ request, tasks, arrivedAt: 0, now: () => 1, wallNow: () => 1 }));
 				let read = '';
@@ -116,6 +117,7 @@ describe('a stream in another form', () => {
 			continuousUsage: false,
 			logprobs: false,
 			echo: null,
+			custom: new Set<string>(),
 		} as const;
 		const feed = new DialectFeed(tasks, new ChatDialect({ request, tasks, arrivedAt: 0, now: () => 1, wallNow: () => 1 }));
 		logs[1]?.append('error', JSON.stringify({ code: 'WORKER_RESET', message: 'gone', retriable: true }));

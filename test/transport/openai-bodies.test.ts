@@ -104,6 +104,58 @@ describe('a body of the OpenAI paths', () => {
 		assert.equal(new Set(tasks.map(({ taskId }) => taskId)).size, 4);
 	});
 
+	it('may give tools whose input is a text, and leave a choice among some of its tools', async () => {
+		const shout = { type: 'custom', custom: { name: 'shout', description: 'Loudly' } };
+		const grammar = { type: 'grammar', grammar: { syntax: 'lark', definition: 'start: "a"' } };
+		const list = { type: 'custom', custom: { name: 'list', format: grammar } };
+		const ask = { model: 'default', messages, tools: [tool, shout, list] };
+		const asFunction = (name: string, description: string): object => ({
+			type: 'function',
+			function: {
+				name,
+				description,
+				parameters: { type: 'object', properties: { input: { type: 'string' } }, required: ['input'], additionalProperties: false },
+			},
+		});
+		const all = [tool, asFunction('shout', 'Loudly'), asFunction('list', 'Its input is a text of this grammar (lark):\nstart: "a"')];
+		const used = async (more: object) => {
+			const [task] = await tasksOf('/v1/chat/completions', { ...ask, ...more });
+			return task?.input.kind === 'messages' ? task.input : undefined;
+		};
+		assert.deepEqual((await used({}))?.toolUse, { tools: all, choice: 'auto', parallel: true });
+		assert.deepEqual((await used({ tool_choice: { type: 'custom', custom: { name: 'shout' } } }))?.toolUse?.choice, { name: 'shout' });
+		const some = [
+			{ type: 'function', function: { name: 'add' } },
+			{ type: 'custom', custom: { name: 'list' } },
+		];
+		const allowed = (mode: string, tools: object[]): object => ({ tool_choice: { type: 'allowed_tools', allowed_tools: { mode, tools } } });
+		assert.deepEqual((await used(allowed('required', some)))?.toolUse, { tools: [all[0], all[2]], choice: 'required', parallel: true });
+		const said = [
+			...messages,
+			{ role: 'assistant', content: null, tool_calls: [{ id: 'c', type: 'custom', custom: { name: 'shout', input: 'a "b"' } }] },
+			{ role: 'tool', tool_call_id: 'c', content: 'done' },
+		];
+		assert.deepEqual((await used({ messages: said }))?.messages[1]?.tool_calls, [
+			{ id: 'c', type: 'function', function: { name: 'shout', arguments: '{"input":"a \\"b\\""}' } },
+		]);
+		const none = { type: 'custom', custom: { name: 'sub' } };
+		for (const [more, words] of [
+			[{ tools: [{ type: 'custom' }] }, /^tools\[0\]\.custom is missing/],
+			[{ tools: [{ type: 'function' }] }, /^tools\[0\]\.function is missing/],
+			[{ tools: [{ type: 'web_search' }] }, /^tools\[0\]\.type is "web_search"; it must be one of function, custom/],
+			[{ tools: [shout, shout] }, /^tools has two of the name shout/],
+			[{ tool_choice: none }, /^tool_choice\.custom names sub, which is no custom tool of tools/],
+			[{ tool_choice: { type: 'custom', custom: { name: 'add' } } }, /^tool_choice\.custom names add/],
+			[allowed('auto', [some[0] as object, none]), /^tool_choice\.allowed_tools\.tools\[1\] is none of tools/],
+			[{ tool_choice: { type: 'allowed_tools' } }, /^tool_choice is an object; it must be auto, none, required/],
+			[
+				{ messages: [{ role: 'assistant', tool_calls: [{ id: 'c', type: 'custom' }] }] },
+				/^messages\[0\]\.tool_calls\[0\]\.custom is missing/,
+			],
+		] as const)
+			assert.match(await refusal({ ...ask, ...more }), words);
+	});
+
 	it('refuses by name what it cannot do', async () => {
 		let deep: object = {};
 		for (let depth = 0; depth < 70; depth += 1) deep = { deep };

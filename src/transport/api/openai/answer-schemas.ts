@@ -15,11 +15,18 @@ const usage = Type.Object({
 	completion_tokens_details: Type.Object({ reasoning_tokens: count }),
 });
 const finishReason = oneOf(['stop', 'length', 'tool_calls'], 'Why it ended');
-const toolCall = Type.Object({
-	id: text,
-	type: oneOf(['function'], 'What is called'),
-	function: Type.Object({ name: text, arguments: Type.String({ description: 'JSON, as the model wrote it' }) }),
-});
+const toolCall = Type.Union([
+	Type.Object({
+		id: text,
+		type: oneOf(['function'], 'What is called'),
+		function: Type.Object({ name: text, arguments: Type.String({ description: 'JSON, as the model wrote it' }) }),
+	}),
+	Type.Object({
+		id: text,
+		type: oneOf(['custom'], 'What is called'),
+		custom: Type.Object({ name: text, input: Type.String({ description: 'A text' }) }),
+	}),
+]);
 const identity = { id: text, created: count, model: text, system_fingerprint: Type.Optional(text) };
 
 const scoredToken = { token: text, logprob: Type.Number(), bytes: Type.Array(count) };

@@ -7,6 +7,7 @@ import type { TaskBody } from '../schemas.ts';
 import { seedMax } from '../schemas.ts';
 import type { ChatBody, CompletionBody, Extension } from './chat-schemas.ts';
 import { choicesMax } from './chat-schemas.ts';
+import { callProblem, chatTools, nativeCall, noCustom } from './chat-tools.ts';
 
 /** A request of the completions paths. */
 export interface GenerationRequest {
@@ -20,23 +21,20 @@ export interface GenerationRequest {
 	/** Each chunk tells the tokens so far. */
 	readonly continuousUsage: boolean;
 	readonly logprobs: boolean;
+	/** Names of tools whose input is a text: their calls are told so. */
+	readonly custom: ReadonlySet<string>;
 	/** Put before each answer; by prompt. */
 	readonly echo: readonly string[] | null;
 }
 
 export function chatRequest(body: ChatBody): Parsed<GenerationRequest> {
-	const {
-		response_format: format,
-		tools,
-		tool_choice: choice,
-		reasoning_effort: effort,
-		chat_template_kwargs: template,
-		top_logprobs: tops,
-	} = body;
+	const { response_format: format, reasoning_effort: effort, chat_template_kwargs: template, top_logprobs: tops } = body;
 	if ((tops ?? 0) > 0 && body.logprobs !== true) return refused('top_logprobs is given without logprobs: true, to which it belongs');
 	const maxTokens = body.max_completion_tokens ?? body.max_tokens;
-	const hasTools = tools !== undefined && tools.length > 0;
-	if (!hasTools && choice !== undefined && choice !== 'none' && choice !== 'auto') return refused('tool_choice is given without tools');
+	const tools = chatTools(body);
+	if (!tools.ok) return tools;
+	const problem = callProblem(body.messages);
+	if (problem !== null) return refused(problem);
 	const sampling = samplingBody(body);
 	if (body.logprobs === true) sampling.logprobs = true;
 	if (tops !== undefined && tops > 0) sampling.top_logprobs = tops;
@@ -45,12 +43,12 @@ export function chatRequest(body: ChatBody): Parsed<GenerationRequest> {
 	const native = commonBody(body, sampling);
 	native.messages = body.messages.map(messageOf);
 	if (maxTokens !== undefined) native.max_tokens = maxTokens;
-	if (hasTools) native.tools = tools;
-	if (hasTools && choice !== undefined) native.tool_choice = choice;
+	if (tools.value.tools !== undefined) native.tools = tools.value.tools;
+	if (tools.value.choice !== undefined) native.tool_choice = tools.value.choice;
 	if (body.parallel_tool_calls !== undefined) native.parallel_tool_calls = body.parallel_tool_calls;
 	if (effort !== undefined) native.template_args = { ...template, reasoning_effort: effort };
 	else if (template !== undefined && Object.keys(template).length > 0) native.template_args = template;
-	return { ok: true, value: told(body, 'chat', [native], body.logprobs === true, null) };
+	return { ok: true, value: told(body, 'chat', [native], body.logprobs === true, null, tools.value.custom) };
 }
 
 export function completionRequest(body: CompletionBody): Parsed<GenerationRequest> {
@@ -74,15 +72,14 @@ export function completionRequest(body: CompletionBody): Parsed<GenerationReques
 		return made;
 	};
 	const echo = body.echo === true ? prompts : null;
-	return { ok: true, value: told(body, 'completion', prompts.map(native), body.logprobs !== undefined, echo) };
+	return { ok: true, value: told(body, 'completion', prompts.map(native), body.logprobs !== undefined, echo, noCustom) };
 }
 
 /** What of a message has a meaning here. */
 function messageOf({ role, content, name, tool_calls: calls, tool_call_id: callId }: ChatBody['messages'][number]): Message {
 	const message: Message = content === undefined ? { role } : { role, content };
 	if (typeof name === 'string' && name !== '') message.name = name;
-	if (calls !== undefined && calls !== null && calls.length > 0)
-		message.tool_calls = calls.map(({ id, function: called }) => ({ id, function: { name: called.name, arguments: called.arguments } }));
+	if (calls !== undefined && calls !== null && calls.length > 0) message.tool_calls = calls.map(nativeCall);
 	if (typeof callId === 'string' && callId !== '') message.tool_call_id = callId;
 	return message;
 }
@@ -103,10 +100,11 @@ function told(
 	bodies: readonly TaskBody[],
 	logprobs: boolean,
 	echo: readonly string[] | null,
+	custom: ReadonlySet<string>,
 ): GenerationRequest {
 	const includeUsage = options?.include_usage === true;
 	const continuousUsage = includeUsage && options.continuous_usage_stats === true;
-	return { path, model, bodies, n: n ?? 1, stream: stream === true, includeUsage, continuousUsage, logprobs, echo };
+	return { path, model, bodies, n: n ?? 1, stream: stream === true, includeUsage, continuousUsage, logprobs, custom, echo };
 }
 
 function commonBody({ model, orchestratord, seed }: ChatBody | CompletionBody, sampling: SamplingBody): TaskBody {

@@ -14,7 +14,7 @@ import {
 	taskBodySchema,
 	templateArgsSchema,
 	toolCallFields,
-	toolChoiceSchema,
+	toolName,
 	toolsMax,
 	toolsSchema,
 } from '../schemas.ts';
@@ -111,8 +111,14 @@ const sampled = {
 const toolCall = Type.Object(
 	{
 		id: toolCallFields.id,
-		type: toolCallFields.type,
-		function: Type.Object(toolCallFields.function.properties, { additionalProperties: true, secret: true }),
+		type: Type.Optional(oneOf(['function', 'custom'], 'What is called', 'function')),
+		function: Type.Optional(Type.Object(toolCallFields.function.properties, { additionalProperties: true, secret: true })),
+		custom: Type.Optional(
+			Type.Object(
+				{ name: toolName('Of the tool'), input: Type.String({ secret: true, description: 'A text' }) },
+				{ additionalProperties: true, secret: true },
+			),
+		),
 	},
 	{ additionalProperties: true, secret: true, description: 'A call of a tool, as it came from the model' },
 );
@@ -134,13 +140,68 @@ const chatMessage = Type.Object(
 	{ additionalProperties: true, secret: true, description: 'One message of a conversation' },
 );
 
+/** Both kinds in one, so that what is wrong with one is said of its own field. */
+const toolSchema = strict(
+	{
+		type: oneOf(['function', 'custom'], 'What it is'),
+		function: Type.Optional(toolsSchema.items.properties.function),
+		custom: Type.Optional(
+			strict(
+				{
+					name: toolName('What it is called by'),
+					description: Type.Optional(Type.String({ secret: true, description: 'What it does' })),
+					format: Type.Optional(
+						Type.Object(
+							{ type: oneOf(['text', 'grammar'], 'Of its input') },
+							{ additionalProperties: true, secret: true, description: 'A grammar is told to the model, and not kept to' },
+						),
+					),
+				},
+				'A tool whose input is a text',
+			),
+		),
+	},
+	'A tool',
+);
+
+const named = strict({ name: toolName('Of the tool') }, 'Which');
+const allowedTool = strict(
+	{ type: oneOf(['function', 'custom'], 'What it is'), function: Type.Optional(named), custom: Type.Optional(named) },
+	'One of tools',
+);
+const choiceSchema = Type.Union(
+	[
+		oneOf(['auto', 'none', 'required'], 'Whether one is called'),
+		strict({ type: Type.Literal('function'), function: named }, 'That tool'),
+		strict({ type: Type.Literal('custom'), custom: named }, 'That tool'),
+		strict(
+			{
+				type: Type.Literal('allowed_tools'),
+				allowed_tools: strict(
+					{
+						mode: oneOf(['auto', 'required'], 'Whether one is called'),
+						tools: Type.Array(allowedTool, { minItems: 1, maxItems: toolsMax }),
+					},
+					'The model is told of no others',
+				),
+			},
+			'Some of tools',
+		),
+	],
+	{
+		description: 'auto: the model decides; required: one of them; or the one named, or some of them',
+		allowed:
+			'auto, none, required, {"type": "function", "function": {"name": …}}, {"type": "custom", "custom": {"name": …}} or {"type": "allowed_tools", "allowed_tools": {"mode": "auto" or "required", "tools": […]}}',
+	},
+);
+
 export const chatBodySchema = strict(
 	{
 		...sampled,
 		messages: Type.Array(chatMessage, { minItems: 1, maxItems: 4096, secret: true, description: 'Conversation to be completed' }),
 		max_completion_tokens: tokens('Most tokens of the answer'),
-		tools: Type.Optional(Type.Array(toolsSchema.items, { maxItems: toolsMax, description: 'What the model may call' })),
-		tool_choice: Type.Optional(toolChoiceSchema),
+		tools: Type.Optional(Type.Array(toolSchema, { maxItems: toolsMax, description: 'What the model may call' })),
+		tool_choice: Type.Optional(choiceSchema),
 		parallel_tool_calls: Type.Optional(Type.Boolean({ default: true, description: 'Whether several tools may be called at once' })),
 		response_format: Type.Optional(
 			Type.Union(

@@ -2,11 +2,13 @@
 import type { TaskView } from '../../../actors/serving/task-directory.ts';
 import { answerOf } from '../answer.ts';
 import { type AnswerContext, identityOf, UsageCount } from './answer-context.ts';
+import { toldCall } from './chat-tools.ts';
 import { chatLogprobs, completionLogprobs } from './logprobs.ts';
 
 /** All tasks have ended well. */
 export function wholeChat(context: AnswerContext): object {
 	const usage = new UsageCount(context);
+	const { custom } = context.request;
 	const choices = context.tasks.map((task, index) => {
 		const { text, reasoning, toolCalls, logprobs, reasoningTokens } = answerOf(task.log);
 		count(usage, index, task, reasoningTokens);
@@ -17,7 +19,9 @@ export function wholeChat(context: AnswerContext): object {
 				content: text === '' && toolCalls.length > 0 ? null : text,
 				refusal: null,
 				...(reasoning === '' ? {} : { reasoning_content: reasoning }),
-				...(toolCalls.length === 0 ? {} : { tool_calls: toolCalls }),
+				...(toolCalls.length === 0
+					? {}
+					: { tool_calls: toolCalls.map((call) => toldCall(call.id, call.function.name, call.function.arguments, custom)) }),
 			},
 			logprobs: context.request.logprobs ? chatLogprobs(logprobs) : null,
 			finish_reason: task.finishReason,

@@ -9,10 +9,11 @@ import type { ByteSink } from '../../stream/byte-sink.ts';
 import type { EndJson } from '../../stream/dialect-feed.ts';
 import { answerOf, type Segment } from '../answer.ts';
 import { type Block, BlockDialect } from '../block-dialect.ts';
+import { inputOf } from '../custom-tools.ts';
 import { timingComments } from '../openai/answer-context.ts';
 import { type ItemStatus, itemId, outputItem, outputPart } from './response-items.ts';
 import { knownTools, type Recipe, type ResponseStatus, responseAt } from './response-json.ts';
-import { inputOf, isCustom, type ToolTable } from './response-tools.ts';
+import { isCustom, type ToolTable } from './response-tools.ts';
 
 export interface ResponseContext {
 	readonly recipe: Recipe;

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Segment } from '../answer.ts';
+import { argumentsOf, customWords, inputOf, inputSchema } from '../custom-tools.ts';
 import type { TaskBody } from '../schemas.ts';
 import { type Fields, fieldsOf, textField, Unfit } from '../unfit.ts';
 
@@ -23,8 +24,6 @@ export interface ToolTable {
 
 const nameMax = 64;
 const digestLength = 8;
-/** The one argument of a tool whose input is a text. */
-const inputSchema = { type: 'object', properties: { input: { type: 'string' } }, required: ['input'], additionalProperties: false };
 
 /** Checked tools of a body, or those that were kept of one. */
 export function toolTable(tools: readonly unknown[]): ToolTable {
@@ -61,26 +60,17 @@ export function flatName(namespace: string | null, name: string): string {
 
 function nativeTool({ description, parameters, strict, format }: Fields, name: string, kind: KnownTool['kind']): NativeTool {
 	const custom = kind === 'custom';
-	const words = [typeof description === 'string' ? description : '', custom ? formatWords(fieldsOf(format)) : ''].filter(
-		(each) => each !== '',
-	);
+	const words = customWords(description, custom ? fieldsOf(format) : {});
 	const schema = custom ? inputSchema : parameters;
 	return {
 		type: 'function',
 		function: {
 			name,
-			...(words.length === 0 ? {} : { description: words.join('\n\n') }),
+			...(words === null ? {} : { description: words }),
 			...(typeof schema === 'object' && schema !== null ? { parameters: schema } : {}),
 			...(typeof strict === 'boolean' ? { strict } : {}),
 		},
 	};
-}
-
-/** A grammar is told, and not kept to. */
-function formatWords({ type, syntax, definition }: Fields): string {
-	return type === 'grammar' && typeof definition === 'string'
-		? `Its input is a text of this grammar (${String(syntax)}):\n${definition}`
-		: '';
 }
 
 /** A call as an item; `status`: `in_progress` before its arguments are told. */
@@ -95,17 +85,6 @@ export function isCustom(name: string, known: ToolTable['known']): boolean {
 	return known.get(name)?.kind === 'custom';
 }
 
-/** Arguments that are not of the form that was asked for are told as they are. */
-export function inputOf(given: string): string {
-	try {
-		const { input } = fieldsOf(JSON.parse(given));
-		if (typeof input === 'string') return input;
-	} catch (problem) {
-		if (!(problem instanceof SyntaxError)) throw problem;
-	}
-	return given;
-}
-
 /** A call of an earlier turn, as the model made it. */
 export function callOf(
 	item: Fields,
@@ -113,7 +92,6 @@ export function callOf(
 ): { readonly id: string; readonly function: { readonly name: string; readonly arguments: string } } {
 	const namespace = typeof item['namespace'] === 'string' ? item['namespace'] : null;
 	const name = flatName(namespace, textField(item, 'name', at));
-	const given =
-		item['type'] === 'custom_tool_call' ? JSON.stringify({ input: textField(item, 'input', at) }) : textField(item, 'arguments', at);
+	const given = item['type'] === 'custom_tool_call' ? argumentsOf(textField(item, 'input', at)) : textField(item, 'arguments', at);
 	return { id: textField(item, 'call_id', at), function: { name, arguments: given } };
 }
