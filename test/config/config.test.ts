@@ -391,8 +391,7 @@ function isSlip(one: string, other: string): boolean {
 	let same = 0;
 	while (same < one.length && one[same] === other[same]) same += 1;
 	const [a, b] = [one.slice(same), other.slice(same)];
-	const swapped = a[0] === b[1] && a[1] === b[0] && a.slice(2) === b.slice(2);
-	return swapped || a.slice(1) === b.slice(1) || a.slice(1) === b || a === b.slice(1);
+	return a.slice(1) === b.slice(1) || a.slice(1) === b || a === b.slice(1) || `${a[1]}${a[0]}${a.slice(2)}` === b;
 }
 
 test('a slip in one letter of a key is answered with that key', () => {
