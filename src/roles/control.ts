@@ -5,6 +5,7 @@
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
 import { CatalogAdmission } from '../actors/serving/admission.ts';
 import type { CatalogNews } from '../actors/serving/catalog-messages.ts';
+import { MessageForms } from '../actors/serving/crossing.ts';
 import { dispatcher } from '../actors/serving/dispatcher.ts';
 import type { DispatcherCommand, EngineThreadCommand } from '../actors/serving/messages.ts';
 import type { PoolSpec } from '../actors/serving/pool-spec.ts';
@@ -54,6 +55,7 @@ runRole<ControlConfig, null>(
 			facts: null,
 			names: { dispatcher: ref },
 			urgent: urgentFromControl,
+			forms: () => new MessageForms(),
 			onPeer(name, peer) {
 				// Fronts introduce themselves: only they know what they hold.
 				if (!name.startsWith('engine')) return;

@@ -6,6 +6,7 @@ import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
 import type { ArtifactAnswer, ArtifactRequest } from '../actors/serving/artifact-messages.ts';
 import type { CatalogAnswer } from '../actors/serving/catalog-messages.ts';
+import { MessageForms } from '../actors/serving/crossing.ts';
 import type { DeskCommand } from '../actors/serving/desk-messages.ts';
 import type { ReadEngineLog } from '../actors/serving/engine-log-messages.ts';
 import { spawnFrontActors } from '../actors/serving/front-actors.ts';
@@ -160,6 +161,7 @@ runRole<FrontConfig, FrontFacts>(
 			facts,
 			names: actors.names,
 			urgent: urgentFromFronts,
+			forms: () => new MessageForms(),
 			onPeer(name, peer, incarnation) {
 				if (name.startsWith('engine')) {
 					engineLogs = peer.remote<ReadEngineLog>('logs');

@@ -3,6 +3,7 @@
  * is under way when a thread dies arrives up to some point and no further. What crosses is copied, and must be plain data.
  */
 import type { SimHost } from '../../src/actors/kernel/sim-host.ts';
+import { MessageForms } from '../../src/actors/serving/crossing.ts';
 import type { LinkPort, WireBatch } from '../../src/actors/threads/link-port.ts';
 
 type Item = { readonly batch: WireBatch } | 'closed';
@@ -14,6 +15,7 @@ export class SimPort implements LinkPort {
 	readonly #underWay: { dropped: boolean }[] = [];
 	readonly #wires: SimHost;
 	readonly #lag: () => number;
+	readonly #forms = new MessageForms();
 	/** Arrived before the thread had the port. */
 	#early: Item[] = [];
 	#host: SimHost | null = null;
@@ -41,7 +43,7 @@ export class SimPort implements LinkPort {
 	}
 
 	post(batch: WireBatch): void {
-		if (!this.#closed) this.#send({ batch: crossing(batch) as WireBatch });
+		if (!this.#closed) this.#send({ batch: crossing(inForm(batch, (message) => this.#forms.pack(message))) as WireBatch });
 	}
 
 	close(): void {
@@ -76,7 +78,7 @@ export class SimPort implements LinkPort {
 	#read(item: Item): void {
 		if (this.#closed) return;
 		if (item === 'closed') this.onClosed?.();
-		else this.onBatch?.(item.batch);
+		else this.onBatch?.(inForm(item.batch, (message) => this.#forms.unpack(message)));
 	}
 }
 
@@ -90,4 +92,9 @@ export function crossing(value: unknown): unknown {
 	const copy: Record<string, unknown> = {};
 	for (const key in value) copy[key] = crossing((value as Readonly<Record<string, unknown>>)[key]);
 	return copy;
+}
+
+/** As the messages of a real link cross. */
+function inForm(batch: WireBatch, of: (message: unknown) => unknown): WireBatch {
+	return { ...batch, items: batch.items.map((item) => (item.kind === 'tell' ? { ...item, message: of(item.message) } : item)) };
 }

@@ -10,7 +10,7 @@ import type { ActorRef } from '../kernel/ref.ts';
 import { ActorSystem } from '../kernel/system.ts';
 import type { Telemetry } from '../kernel/telemetry.ts';
 import { Link, type Peer } from './link.ts';
-import { messagePortLink } from './link-port.ts';
+import { type Forms, messagePortLink } from './link-port.ts';
 import { SharedTable } from './shared-table.ts';
 import type { MainApi, ThreadApi, ThreadBirth, ThreadFailed } from './thread-api.ts';
 import { Vitals } from './vitals.ts';
@@ -22,6 +22,8 @@ export interface Role<Facts> {
 	readonly names: Readonly<Record<string, ActorRef<never>>>;
 	/** `type`s of messages that must get through. */
 	readonly urgent: ReadonlySet<string>;
+	/** For a new link: how its messages cross, the same on both sides. Default: as they are. */
+	forms?(): Forms;
 	/** A thread is linked; `incarnation` is that thread's. */
 	onPeer(name: string, peer: Peer, incarnation: number): void;
 	onMain(main: MainApi): void;
@@ -108,7 +110,7 @@ export function runRole<Config, Facts>(
 			const { names, urgent } = role;
 			const { onPeer } = role;
 			links.get(peer)?.lose();
-			const link = new Link(system, messagePortLink(channel), {
+			const link = new Link(system, messagePortLink(channel, role.forms?.()), {
 				incarnation,
 				names,
 				urgent,
