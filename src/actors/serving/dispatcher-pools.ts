@@ -21,7 +21,7 @@ import { answersTo, type OwnSnapshot, type PoolSnapshot } from './placement.ts';
 import { pool } from './pool.ts';
 import type { PoolMessage, PoolNews, RetireModels } from './pool-messages.ts';
 import type { PoolSpec } from './pool-spec.ts';
-import { startingNews } from './pool-view.ts';
+import { noNames, startingNews } from './pool-view.ts';
 
 export interface PoolRow {
 	spec: PoolSpec;
@@ -53,7 +53,6 @@ export interface DispatcherPoolsOptions {
 	readonly changed: () => void;
 }
 
-const noNames: readonly string[] = [];
 const barredWords: Readonly<Record<BarredFor, string>> = { retired: 'retired', untrusted: 'not to be trusted' };
 export const poolMailboxMax = 65_536;
 

@@ -6,6 +6,7 @@
  */
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
+import type { Labels } from '../kernel/telemetry.ts';
 import { type AdmissionSteps, barredModel, openAdmission } from './admission.ts';
 import { placementOf } from './continuation.ts';
 import type { DecisionRecord } from './decision-messages.ts';
@@ -57,6 +58,16 @@ const newsAgainMs = 50;
 
 export function dispatcher(options: DispatcherOptions): Setup<DispatcherMessage> {
 	return (ctx) => new Dispatcher(ctx, options);
+}
+
+const noLabels: Labels = {};
+/** Each made once: a series is found by the object that names it. */
+const outcomes = (['assigned', 'none'] as const).flatMap((outcome) =>
+	['false', 'true'].flatMap((pinned) => ['false', 'true'].map((fallback): Labels => ({ outcome, pinned, fallback }))),
+);
+
+function outcomeLabels(outcome: Decision['kind'], pinned: boolean, fallback: boolean): Labels {
+	return outcomes[(outcome === 'assigned' ? 0 : 4) + (pinned ? 2 : 0) + (fallback ? 1 : 0)] as Labels;
 }
 
 /** It will not be served by waiting. */
@@ -376,16 +387,15 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 	}
 
 	#countDecision(summary: TaskSummary, decision: Decision): void {
-		this.#ctx.telemetry.count('placement_decisions_total', {
-			outcome: decision.kind,
-			pinned: String(summary.placement.pinPoolId !== null),
-			fallback: String(decision.kind === 'assigned' && decision.fallback),
-		});
-		this.#ctx.telemetry.gauge('placement_candidates_considered', {}, decision.considered.length);
+		const { telemetry } = this.#ctx;
+		const fallback = decision.kind === 'assigned' && decision.fallback;
+		telemetry.count('placement_decisions_total', outcomeLabels(decision.kind, summary.placement.pinPoolId !== null, fallback));
+		telemetry.gauge('placement_candidates_considered', noLabels, decision.considered.length);
 	}
 
 	/** For those who ask why: its front tells the task's own story. */
 	#logDecision({ correlationId, taskId, sessionId }: TaskSummary, decision: Decision): void {
+		if (this.#ctx.telemetry.logs?.('debug') === false) return;
 		const chosen = decision.kind === 'assigned';
 		this.#ctx.telemetry.log('debug', 'placement-decided', {
 			correlation_id: correlationId,

@@ -42,7 +42,16 @@ export interface EngineDriver {
 	emptyCaches?(spec: ReplicaSpec): string | null;
 }
 
+type LeaseId = { readonly epoch: number; readonly id: number };
+
+/** A start or an end asks for the key of one lease again and again: a text, and its hash, each time. */
+let keyed: LeaseId = { epoch: 0, id: 0 };
+let lastKey = '0.0';
+
 /** The key of a lease on the wire and in audits. */
-export function leaseKey(lease: { readonly epoch: number; readonly id: number }): string {
-	return `${lease.epoch}.${lease.id}`;
+export function leaseKey(lease: LeaseId): string {
+	if (lease === keyed) return lastKey;
+	keyed = lease;
+	lastKey = `${lease.epoch}.${lease.id}`;
+	return lastKey;
 }

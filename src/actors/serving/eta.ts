@@ -151,7 +151,7 @@ class RateByDepth {
 
 /** 1, 2, 3–4, 5–8, … */
 function doublingOf(depth: number): number {
-	return Math.ceil(Math.log2(Math.max(1, depth)));
+	return 32 - Math.clz32(Math.ceil(Math.max(1, depth)) - 1);
 }
 
 function blend(average: number | null, sample: number): number {

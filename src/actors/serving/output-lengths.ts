@@ -16,6 +16,9 @@ export class OutputLengths {
 	readonly #meanUpTo = new Float64Array(kept);
 	#count = 0;
 	#next = 0;
+	/** The limit that was asked about last, and the mean up to it: it is the same for nearly all tasks of a pool. */
+	#limit = -1;
+	#meanToLimit = 0;
 	/** A sample came since the estimate was made: ends that come together cost one. */
 	#stale = false;
 
@@ -46,7 +49,13 @@ export class OutputLengths {
 		const at = this.#firstAbove(2 * made + 1) - 1;
 		const longer = at < 0 ? 1 : (this.#longer[at] ?? 0);
 		if (longer === 0) return Math.min(made, (most - made) / 2);
-		return (this.#mean(most) - this.#mean(made)) / longer;
+		if (most !== this.#limit) {
+			this.#limit = most;
+			this.#meanToLimit = this.#mean(most);
+		}
+		// As `#mean(made)`, whose place is known.
+		const meanSoFar = at < 0 ? made : (this.#meanUpTo[at] ?? 0) + longer * (made - this.#tokensAt(at));
+		return (this.#meanToLimit - meanSoFar) / longer;
 	}
 
 	/** Of all answers, each cut at `tokens`. */
@@ -58,15 +67,19 @@ export class OutputLengths {
 
 	#estimate(): void {
 		this.#stale = false;
+		this.#limit = -1;
+		const sorted = this.#sorted;
+		const count = this.#count;
 		let longer = 1;
 		let mean = 0;
 		let before = 0;
-		for (let at = 0; at < this.#count; at += 1) {
-			const tokens = this.#tokensAt(at);
+		for (let at = 0; at < count; at += 1) {
+			const sample = sorted[at] as number;
+			const tokens = Math.floor(sample / 2);
 			mean += longer * (tokens - before);
 			before = tokens;
-			const ended = (this.#sorted[at] ?? 0) % 2 === 0;
-			if (ended) longer *= 1 - 1 / (this.#count - at);
+			const ended = sample === 2 * tokens;
+			if (ended) longer *= 1 - 1 / (count - at);
 			this.#longer[at] = longer;
 			this.#meanUpTo[at] = mean;
 		}

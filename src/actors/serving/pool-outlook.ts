@@ -27,22 +27,22 @@ export function outlookOf(pool: Parts, taskMs: number): PoolOutlook {
 	const { ctx, replicas, ledger, tasks, pace, spec, grantsOpen } = pool;
 	const now = ctx.now();
 	const freeInMs: number[] = [];
-	const away = new Map<string, ReplicaRow>();
+	const away: ReplicaRow[] = [];
 	for (const row of replicas.rows) {
-		if (!takesTasks(row)) away.set(row.replicaId, row);
+		if (!takesTasks(row)) away.push(row);
 		else if (grantsOpen) for (let slot = ledger.free(row.replicaId); slot > 0; slot -= 1) freeInMs.push(0);
 	}
-	const takes = away.size < replicas.rows.length;
+	const takes = away.length < replicas.rows.length;
 	/** Of a replica that is left by its tasks: until the last has ended. */
 	const emptyInMs = new Map<string, number>();
 	for (const { work, depth, slots, startedAt, lease } of tasks) {
 		const leftMs = pace.leftMs(work, depth, now - startedAt);
-		const row = away.size === 0 ? undefined : away.get(lease.replicaId);
+		const row = away.length === 0 ? undefined : away.find(({ replicaId }) => replicaId === lease.replicaId);
 		if (row === undefined || isOnTrial(row)) for (let slot = 0; slot < slots; slot += 1) freeInMs.push(leftMs);
 		else emptyInMs.set(lease.replicaId, Math.max(leftMs, emptyInMs.get(lease.replicaId) ?? 0));
 	}
 	let warmUp: WarmUp | null = null;
-	for (const row of away.values()) {
+	for (const row of away) {
 		const left = untilItTakesTasks(row, pool, emptyInMs.get(row.replicaId) ?? 0, now);
 		// Nothing is built on a guess where something is known.
 		if (left === null || (takes && left.basis === 'guess')) continue;

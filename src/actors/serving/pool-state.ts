@@ -15,7 +15,7 @@ import type { PoolMessage, PoolNews } from './pool-messages.ts';
 import { outlookOf, type PoolOutlook } from './pool-outlook.ts';
 import { PoolRefusals } from './pool-refusals.ts';
 import { PoolReload } from './pool-reload.ts';
-import { chooseReplica, PoolReplicas } from './pool-replicas.ts';
+import { chooseReplica, PoolReplicas, takesTasks } from './pool-replicas.ts';
 import { PoolSessions } from './pool-sessions.ts';
 import { LivePoolSpec, type PoolSpec } from './pool-spec.ts';
 import { PoolTasks, type Waiting } from './pool-tasks.ts';
@@ -124,7 +124,8 @@ export class PoolState {
 
 	/** What is left until a replica takes tasks; null: one does. */
 	get warmUp(): WarmUp | null {
-		return this.#slotsFree > 0 ? null : this.outlook.warmUp;
+		for (const row of this.replicas.rows) if (takesTasks(row)) return null;
+		return this.outlook.warmUp;
 	}
 
 	/** Until a load may begin, ms; null: its engines are there, or are being started, or none will. */

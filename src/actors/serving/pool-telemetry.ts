@@ -25,8 +25,8 @@ export class PoolTelemetry {
 	readonly #shown = new Map<string, number>();
 	#queueLabels: Labels | null = null;
 	readonly #poolLabels: Labels;
-	/** Those of tasks, by replica and class: made once for an engine's version. */
-	readonly #ofTasks = new Map<string, Labels>();
+	/** Those of tasks, by class and replica: made once for an engine's version. */
+	readonly #ofTasks: Readonly<Record<PriorityClass, Map<string, Labels>>> = { interactive: new Map(), batch: new Map() };
 	#version = '';
 
 	constructor(telemetry: Telemetry, spec: PoolSpec) {
@@ -157,13 +157,13 @@ export class PoolTelemetry {
 
 	#taskLabels(facts: ReplicaFacts | null, replicaId: string, priority: PriorityClass): Labels {
 		const version = facts?.engineVersion ?? '';
-		if (version !== this.#version) this.#ofTasks.clear();
+		if (version !== this.#version) for (const each of priorityClasses) this.#ofTasks[each].clear();
 		this.#version = version;
-		const key = `${priority} ${replicaId}`;
-		const known = this.#ofTasks.get(key);
+		const ofClass = this.#ofTasks[priority];
+		const known = ofClass.get(replicaId);
 		if (known !== undefined) return known;
 		const labels = { ...this.#labels(facts), replica_id: replicaId, priority };
-		this.#ofTasks.set(key, labels);
+		ofClass.set(replicaId, labels);
 		return labels;
 	}
 

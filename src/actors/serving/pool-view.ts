@@ -32,8 +32,8 @@ export interface PoolParts {
 	readonly pace: Pick<PoolSnapshot, 'prefillMsPerToken' | 'decodeMsPerToken' | 'tokensOut'>;
 }
 
-/** Those it hears of on its way out. */
-const noNames: readonly string[] = [];
+/** Those it hears of on its way out. One list for all, so that who finds that a model has none need not say it anew. */
+export const noNames: readonly string[] = [];
 
 /** Of a pool that has said nothing yet: its tasks wait for it. */
 export function startingNews(spec: PoolSpec): ReturnType<typeof poolNews> {
@@ -118,7 +118,9 @@ export function poolNews({
 			tasks: running + queue.length,
 			cannotFit: replicas.cannotFit,
 			vramFreeBytes: replicas.vramFreeBytes,
-			...pace,
+			prefillMsPerToken: pace.prefillMsPerToken,
+			decodeMsPerToken: pace.decodeMsPerToken,
+			tokensOut: pace.tokensOut,
 			predictedStartMs,
 			taskEveryMs,
 			retryAfterMs,
@@ -132,7 +134,12 @@ export function poolNews({
 			names: noNames,
 			ctx: facts?.ctx ?? 0,
 			maxTokensOut,
-			charges: { wallMs: spec.timeouts.wallMs, ...spec.prices, gpus: gpusOf(spec, facts) },
+			charges: {
+				wallMs: spec.timeouts.wallMs,
+				perTokenIn: spec.prices.perTokenIn,
+				perTokenOut: spec.prices.perTokenOut,
+				gpus: gpusOf(spec, facts),
+			},
 			slotsTotal: replicas.readySlots,
 			slotsFree,
 			queueDepth: { interactive: queue.depth('interactive'), batch: queue.depth('batch') },

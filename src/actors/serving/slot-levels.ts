@@ -5,25 +5,24 @@
  * for s slots. Pure; made once for a state of the slots.
  */
 export class SlotLevels {
-	/** When each slot comes free, ms from now, ascending; at least one. */
-	readonly #freeInMs: Float64Array;
+	/** When each slot comes free, ms from now, ascending; at least one. A list: one is made at each start and end, and typed arrays are slow to make. */
+	readonly #freeInMs: number[];
 	/** Work that fills all slots up to the level of each. */
-	readonly #workTo: Float64Array;
+	readonly #workTo: number[] = [];
 
 	/** How long a task holds a slot, on average: as it is known by now. */
 	taskMs: number;
 
 	/** `freeInMs`: of every slot, 0 for a free one. Without any, the work itself is the answer. */
 	constructor(freeInMs: readonly number[], taskMs: number) {
-		this.#freeInMs = new Float64Array(freeInMs.length === 0 ? [0] : freeInMs).sort();
-		this.#workTo = new Float64Array(this.#freeInMs.length);
+		this.#freeInMs = freeInMs.length === 0 ? [0] : ascending(freeInMs);
 		let work = 0;
 		let before = this.#freeInMs[0] as number;
 		for (let index = 0; index < this.#freeInMs.length; index += 1) {
 			const at = this.#freeInMs[index] as number;
 			work += index * (at - before);
 			before = at;
-			this.#workTo[index] = work;
+			this.#workTo.push(work);
 		}
 		this.taskMs = taskMs;
 	}
@@ -41,4 +40,19 @@ export class SlotLevels {
 		const belowLevelMs = (this.taskMs / 2) * (1 - 1 / this.#freeInMs.length);
 		return Math.max(this.#freeInMs[0] ?? 0, levelMs - belowLevelMs);
 	}
+}
+
+/** Tasks come in the order in which they started, which is near to that in which they end: few moves, as a rule. */
+const insertedMax = 64;
+
+function ascending(times: readonly number[]): number[] {
+	const sorted = times.slice();
+	if (sorted.length > insertedMax) return sorted.sort((a, b) => a - b);
+	for (let index = 1; index < sorted.length; index += 1) {
+		const time = sorted[index] as number;
+		let at = index;
+		for (; at > 0 && (sorted[at - 1] as number) > time; at -= 1) sorted[at] = sorted[at - 1] as number;
+		sorted[at] = time;
+	}
+	return sorted;
 }
