@@ -22,20 +22,19 @@ interface Entry {
 
 export class QueueModel {
 	#spec: PoolSpec;
-	/** As it is configured by now: its actor may be yet to hear. */
-	#next: PoolSpec;
+	/** How it is configured since: its actor may be yet to hear, or has begun with one of these. */
+	#coming: PoolSpec[] = [];
 	readonly #found: (checker: 'queueStaysInBounds' | 'queueIsFifo', words: string) => void;
 	readonly #entries = new Set<Entry>();
 	#messages = 0;
 
 	constructor(spec: PoolSpec, found: (checker: 'queueStaysInBounds' | 'queueIsFifo', words: string) => void) {
 		this.#spec = spec;
-		this.#next = spec;
 		this.#found = found;
 	}
 
 	willBe(spec: PoolSpec): void {
-		this.#next = spec;
+		this.#coming.push(spec);
 	}
 
 	/** The pool is about to handle a message. */
@@ -45,7 +44,10 @@ export class QueueModel {
 		// Those that wait keep their places under other bounds.
 		const keeps = message.type === 'drain' || message.type === 'retire' || message.type === 'configure';
 		if (keeps) for (const entry of this.#entries) entry.stays = true;
-		if (message.type === 'configure') this.#spec = message.spec;
+		if (message.type === 'configure') {
+			this.#spec = message.spec;
+			this.#coming = this.#coming.slice(this.#coming.indexOf(message.spec) + 1);
+		}
 		if (message.type !== 'enqueue') return;
 		const { summary, origin, replyTo } = message;
 		if (!(replyTo instanceof ForeignRef)) throw new Error('tasks live on other threads');
@@ -108,8 +110,9 @@ export class QueueModel {
 		entry.queued = true;
 		// One that comes back from a slot always gets in.
 		if (entry.summary.resume !== null) return;
-		const capacity = Math.max(this.#spec.queue.capacity, this.#next.queue.capacity);
-		const bytesMax = Math.max(this.#spec.queue.bytesMax, this.#next.queue.bytesMax);
+		const bounds = [this.#spec, ...this.#coming].map((spec) => spec.queue);
+		const capacity = Math.max(...bounds.map((each) => each.capacity));
+		const bytesMax = Math.max(...bounds.map((each) => each.bytesMax));
 		const queued = [...this.#entries].filter((each) => each.queued && !each.stays);
 		const bytes = queued.reduce((sum, each) => sum + each.summary.queuedBytes, 0);
 		const name = this.#spec.poolId;

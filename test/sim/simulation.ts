@@ -211,10 +211,9 @@ class Simulation implements Universe {
 		this.#crew.add('control', engineThreads, (thread) => {
 			const { link, restartMs } = this.plan;
 			if (thread.incarnation > 1 && this.world.now < 250 + 4 * link.lagMs + restartMs) this.#lostEarly = true;
-			this.#queues = new Map(
-				this.plan.pools.map((spec) => [spec.poolId, new QueueModel(spec, (checker, words) => this.found(checker, words))]),
-			);
-			for (const spec of this.pools) this.#queues.get(spec.poolId)?.willBe(spec);
+			// As it is configured now, unless it is left out.
+			const specs = [...new Map([...this.plan.pools, ...this.pools].map((spec) => [spec.poolId, spec])).values()];
+			this.#queues = new Map(specs.map((spec) => [spec.poolId, new QueueModel(spec, (checker, words) => this.found(checker, words))]));
 			return new ControlRole(this, thread);
 		});
 		for (const name of engineThreads) this.#crew.add(name, ['control'], (thread) => new EngineRole(this, thread));

@@ -19,6 +19,8 @@ interface Row {
 	use: MemoryUse;
 	/** Whom it was asked to leave for; null: it was not. */
 	askedFor: string | null;
+	/** What it tells with fewer grants heard was told before it heard of the last one. */
+	grants: number;
 }
 
 interface Want {
@@ -38,6 +40,7 @@ const unsure: MemoryUse = {
 	lastUsedAt: 0,
 	mayLeaveAt: never,
 	leavesInMs: 0,
+	grants: 0,
 };
 /** An expectation is told again when it has moved by this much. */
 const expectedAnewMs = 250;
@@ -59,7 +62,7 @@ class MemoryKeeper implements Behavior<MemoryCommand> {
 	onMessage(_ctx: ActorContext<MemoryCommand>, message: MemoryCommand): Next<MemoryCommand> {
 		switch (message.type) {
 			case 'pool-joined':
-				this.#rows.set(message.poolId, { poolId: message.poolId, ref: message.replyTo, use: unsure, askedFor: null });
+				this.#rows.set(message.poolId, { poolId: message.poolId, ref: message.replyTo, use: unsure, askedFor: null, grants: 0 });
 				this.#ctx.watch(message.replyTo);
 				return 'same';
 			case 'memory-use':
@@ -91,8 +94,9 @@ class MemoryKeeper implements Behavior<MemoryCommand> {
 
 	#onUse(poolId: string, use: MemoryUse): void {
 		const row = this.#rows.get(poolId);
-		if (row === undefined) return;
+		if (row === undefined || use.grants < row.grants) return;
 		row.use = use;
+		row.grants = use.grants;
 		if (use.phase === 'free') row.askedFor = null;
 	}
 
@@ -152,7 +156,7 @@ class MemoryKeeper implements Behavior<MemoryCommand> {
 			case 'fits':
 				this.#wants = this.#wants.filter((each) => each !== want);
 				row.use = { ...row.use, phase: 'loading', shares: want.shares, mayLeaveAt: never };
-				row.ref.tell({ type: 'memory-granted' });
+				if (row.ref.tell({ type: 'memory-granted' }) === 'accepted') row.grants += 1;
 				return true;
 			case 'never':
 				this.#wants = this.#wants.filter((each) => each !== want);

@@ -49,6 +49,8 @@ export interface MemoryUse {
 	readonly mayLeaveAt: number;
 	/** From being asked until its memory is free, ms, as far as it can be foretold. */
 	readonly leavesInMs: number;
+	/** Grants that it had heard of by then, in all. */
+	readonly grants: number;
 }
 
 /** Dispatcher, Pool → keeper. */

@@ -302,9 +302,11 @@ export class PoolEngines {
 	#endSome(): void {
 		for (const row of this.#pool.replicas.rows) {
 			if (row.ending !== 'idle') continue;
-			// Nobody was asked to start it yet.
-			if (row.engine === null) this.#ended(row);
-			else if (row.ref !== null && this.#mayStop(row) && row.ref.tell({ type: 'stop' }) === 'accepted') row.ending = 'asked';
+			// Nobody was asked to start it yet. It may run all the same, of a control thread before this one: as one too many, then.
+			if (row.engine === null) {
+				if (this.#pool.epoch > 1 && row.worker === null) this.#unasked.add(row.home);
+				this.#ended(row);
+			} else if (row.ref !== null && this.#mayStop(row) && row.ref.tell({ type: 'stop' }) === 'accepted') row.ending = 'asked';
 		}
 	}
 
@@ -312,6 +314,7 @@ export class PoolEngines {
 		const { replicas, ctx, spec, telemetry } = this.#pool;
 		ctx.cancelTimer(`breaker ${row.replicaId}`);
 		replicas.remove(row);
+		this.#pool.reload.ended(row.replicaId);
 		telemetry.replicaGone(row.replicaId);
 		if (this.#pool.retiring) return;
 		// One with its number may be wanted again.
@@ -331,8 +334,7 @@ export class PoolEngines {
 	swap(): void {
 		this.#endSome();
 		const { reload, replicas, telemetry, spec } = this.#pool;
-		const rows = replicas.rows.filter(({ ending }) => ending === 'no');
-		reload.catchUp(rows);
+		reload.catchUp(replicas.rows);
 		if (reload.underWay === null) return;
 		const before = reload.model.ref;
 		const row = reload.next(replicas.rows, (each) => this.#mayStop(each));
@@ -346,7 +348,7 @@ export class PoolEngines {
 		if (reload.model.ref !== before) telemetry.serves(model, before);
 		telemetry.reload(reload.problem === null ? 'info' : 'warn', `${spec.poolId}: ${reload.problem ?? `${model} serves`}.`);
 		this.#slots.grant();
-		if (reload.catchUp(rows)) this.swap();
+		if (reload.catchUp(replicas.rows)) this.swap();
 	}
 }
 

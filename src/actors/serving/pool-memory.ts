@@ -27,6 +27,7 @@ export class PoolMemory {
 	/** At the last look it was being loaded. */
 	#loading = false;
 	#leaveMs = leaveGuessMs;
+	#grants = 0;
 	/** What was told last, as far as it may change. */
 	#said = '';
 
@@ -101,6 +102,12 @@ export class PoolMemory {
 		this.keeper?.tell({ type: 'memory-unwanted', poolId: this.#pool.spec.poolId });
 	}
 
+	/** The keeper has granted what was asked for, whether it is still wanted or not: it hears what comes of it. */
+	granted(): void {
+		this.#grants += 1;
+		this.#said = '';
+	}
+
 	/** Whatever was told: the keeper thinks of something else. */
 	tellAnew(): void {
 		this.#said = '';
@@ -123,6 +130,7 @@ export class PoolMemory {
 			lastUsedAt: this.#lastUsedAt,
 			mayLeaveAt: residency.kind === 'on_demand' ? this.#since + residency.minResidentMs : never,
 			leavesInMs: this.#emptyInMs() + this.#leaveMs,
+			grants: this.#grants,
 		};
 		if (this.keeper.tell({ type: 'memory-use', poolId, use }) === 'accepted') this.#said = said;
 	}

@@ -49,6 +49,8 @@ export class PoolReload {
 	/** What a changed configuration wants, once what is under way is over. */
 	#wanted: PoolModel | null = null;
 	#resumed: Purging | null = null;
+	/** Replicas that were to end while the others were exchanged: those that stay after all are exchanged then. */
+	readonly #passedOver = new Set<string>();
 	#undone = false;
 	/** Of the last reload, when it failed. */
 	#problem: string | null = null;
@@ -158,9 +160,10 @@ export class PoolReload {
 	/** What was configured while another was under way, or is left of an earlier purge. False: nothing, or not yet. */
 	catchUp(rows: readonly ReplicaRow[]): boolean {
 		if (this.underWay !== null) return false;
-		if (this.#wanted === null) return this.#goOnPurging(rows);
+		if (this.#wanted === null) return this.#goOnPurging(rows) || this.#bringAlong(rows);
 		const to = this.#wanted;
 		this.#wanted = null;
+		this.#passedOver.clear();
 		const renew = new Set(rows.map(({ replicaId }) => replicaId));
 		this.#swap = swapOf({ from: this.#model, to, renew });
 		this.#problem = null;
@@ -174,6 +177,26 @@ export class PoolReload {
 		const left = rows.flatMap(({ replicaId }) => (resumed.replicas.includes(replicaId) ? [replicaId] : []));
 		if (left.length > 0) this.#purge(left, resumed.force, resumed.emptyCaches);
 		return left.length > 0;
+	}
+
+	#bringAlong(rows: readonly ReplicaRow[]): boolean {
+		const behind = rows.filter(({ replicaId, ref, ending }) => ending === 'no' && ref !== null && this.#passedOver.has(replicaId));
+		if (behind.length === 0) return false;
+		const renew = new Set(behind.map(({ replicaId }) => replicaId));
+		for (const replicaId of renew) this.#passedOver.delete(replicaId);
+		this.#swap = swapOf({ from: this.#model, to: this.#model, back: true, renew });
+		return true;
+	}
+
+	/** It has ended; one that is added with its number is another. */
+	ended(replicaId: string): void {
+		this.#passedOver.delete(replicaId);
+	}
+
+	/** Caches of engines that do not run are emptied once these have been started: with another start. */
+	#emptyLater({ empties, force }: Swap, rows: readonly ReplicaRow[]): void {
+		const left = rows.filter(({ replicaId, state }) => state === 'stopped' && empties.has(replicaId));
+		if (left.length > 0) this.#resumed = { replicas: left.map(({ replicaId }) => replicaId), force, emptyCaches: true };
 	}
 
 	/** It was told to start anew, with the target. */
@@ -244,6 +267,11 @@ export class PoolReload {
 		if (swap === null) return null;
 		const isBehind = ({ model, replicaId }: ReplicaRow): boolean => model !== swap.to.ref || swap.renew.has(replicaId);
 		for (const row of rows) {
+			// Its engine has ended, for its memory was given back: the next one starts with the target.
+			if (row.state === 'stopped') {
+				row.leaving = false;
+				swap.renew.delete(row.replicaId);
+			}
 			// On the way back there is no other way left: one that fails is started again as ever.
 			if (!row.leaving || isBehind(row) || row.asked !== null) continue;
 			if (row.state === 'ready' || (swap.back && row.state === 'failed')) row.leaving = false;
@@ -254,6 +282,11 @@ export class PoolReload {
 			if (current === undefined) {
 				this.#model = swap.to;
 				this.#swap = null;
+				this.#emptyLater(swap, rows);
+				for (const row of all) {
+					if (row.ending !== 'no' && isBehind(row)) this.#passedOver.add(row.replicaId);
+					row.leaving = false;
+				}
 				return null;
 			}
 			current.leaving = true;

@@ -298,10 +298,12 @@ export class PoolReplicas {
 	/** Its engine has ended, or was never started: its model is not in memory. */
 	slept(row: ReplicaRow): void {
 		row.state = 'stopped';
+		row.breaker.renew();
 		row.engine = null;
 		row.ref = null;
 		row.retryAt = null;
 		row.startedAt = null;
+		row.asked = null;
 		row.failuresInRow = 0;
 		row.grantable = false;
 		row.stopAsked = false;

@@ -77,6 +77,7 @@ export class PoolResidency {
 		const { ctx, phase } = this.#pool;
 		switch (news.type) {
 			case 'memory-granted':
+				this.#memory.granted();
 				if (phase === 'wanting') return this.#enter();
 				return this.#memory.tellAnew();
 			case 'memory-refused':
@@ -247,8 +248,10 @@ export class PoolResidency {
 		}
 		for (const row of rows) {
 			// One whose thread was lost has ended with it.
-			if (row.state === 'stopped' || row.engine === null) replicas.slept(row);
-			else if (row.ref !== null && !row.stopAsked) row.stopAsked = row.ref.tell({ type: 'stop' }) === 'accepted';
+			if (row.state === 'stopped' || row.engine === null) {
+				replicas.slept(row);
+				ctx.cancelTimer(`breaker ${row.replicaId}`);
+			} else if (row.ref !== null && !row.stopAsked) row.stopAsked = row.ref.tell({ type: 'stop' }) === 'accepted';
 		}
 		if (rows.every(({ state }) => state === 'stopped')) {
 			this.#memory.left(ctx.now() - leaving.emptyAt);

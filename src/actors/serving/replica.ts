@@ -239,6 +239,8 @@ class Replica implements Behavior<ReplicaMessage> {
 		const { replicaId } = this.#spec;
 		const started = this.#startedNews();
 		this.#tell(started);
+		// An engine on its way out is ready for nobody.
+		if (this.#changing) return;
 		if (this.#facts !== null && this.#loadMs !== null) {
 			this.#tell({ type: 'replica-ready', replicaId, facts: this.#facts, loadMs: this.#loadMs });
 			if (this.#vramFreeBytes !== null) this.#tellMemory();
