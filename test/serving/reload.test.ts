@@ -292,3 +292,50 @@ test('an engine thread that is lost before it has emptied what it was told to is
 	assert.deepEqual([world.engines.emptied, world.view().reloadingTo, world.view().slotsTotal], [['pool-0'], null, 1]);
 	world.assertQuiet();
 });
+
+test('a replica that was to end while the others were exchanged, and stays after all, is exchanged too', () => {
+	const world = ControlWorld.ready(two);
+	const [x, y] = [world.submit('x'), world.submit('y')];
+	assert.deepEqual([x.lease?.replicaId, y.lease?.replicaId], ['pool-0', 'pool-1']);
+	world.control('pool', reload(b));
+	world.configure(poolSpec({ ...two, replicas: 1 }));
+	x.finish();
+	world.host.advance(1_000);
+	assert.deepEqual([world.view().model, world.engines.models.slice(2)], [b, [`pool-0 ${b}`]], 'the other one ends behind its task');
+	world.configure(poolSpec(two));
+	world.host.advance(1_000);
+	assert.equal(world.view().slotsTotal, 2);
+	y.finish();
+	world.host.advance(1_000);
+	assert.deepEqual(world.engines.models.slice(3), [`pool-1 ${b}`]);
+	assert.deepEqual([world.view().slotsFree, world.view().reloadingTo], [2, null]);
+	world.assertQuiet();
+});
+
+test('settings that are configured as a replica is to end are its own, too, when it stays', () => {
+	const world = ControlWorld.ready(two);
+	const y = [world.submit('x'), world.submit('y')][1];
+	world.control('pool', purge());
+	world.configure(poolSpec({ ...two, replicas: 1 }));
+	world.configure(poolSpec({ ...two, replicas: 1, settings: { slots: 2 } }));
+	world.configure(poolSpec({ ...two, settings: { slots: 2 } }));
+	for (const task of world.tasks.values()) task.finish();
+	world.host.advance(5_000);
+	assert.equal(y?.state, 'done');
+	assert.deepEqual([world.view().slotsTotal, world.view().slotsFree, world.view().reloadingTo], [4, 4, null]);
+	world.assertQuiet();
+});
+
+test('an engine that is on its way out as the control thread is lost is not taken for ready', () => {
+	const world = ControlWorld.ready({ settings: { slots: 1 } });
+	world.engines.life().stopsIn = 500;
+	world.configure(poolSpec({ settings: { slots: 2 } }));
+	world.host.advance(100);
+	world.stopControl();
+	world.startControl();
+	world.host.advance(100);
+	assert.equal(world.view().slotsTotal, 0);
+	world.host.advance(2_000);
+	assert.deepEqual([world.view().slotsTotal, world.view().slotsFree], [2, 2]);
+	world.assertQuiet();
+});

@@ -334,3 +334,41 @@ test('where no pool is loaded on demand nobody asks what models take', () => {
 	made.host.advance(1_000);
 	assert.deepEqual([made.states(), made.engines.memoryAsked], [['done'], 0]);
 });
+
+test('an unload is the end of a purge: the engine that comes next is new, and its caches are emptied before it serves', () => {
+	const made = world(pool('a', 60, { cacheDir: '/caches/a' }));
+	const purge = { kind: 'purge', models: [], drainFirst: true, force: false, emptyCaches: true } as const;
+	const runs = made.submit('t1', to('a'));
+	made.host.advance(1_000);
+	assert.equal(made.control('a', purge), null);
+	assert.equal(made.control('a', { kind: 'unload' }), null);
+	runs.finish();
+	made.host.advance(1_000);
+	assert.deepEqual([statesOf(made), made.views[0]?.reloadingTo, made.engines.emptied], [['unloaded'], null, []]);
+	assert.deepEqual(made.views[0]?.purging?.replicas, ['a-0'], 'it outlives the control thread');
+	made.submit('t2', to('a'), 100);
+	made.host.advance(5_000);
+	assert.deepEqual([made.states(), made.engines.emptied, made.views[0]?.purging], [['done', 'done'], ['a-0'], null]);
+	made.assertQuiet();
+});
+
+test('an engine that was unloaded with an open breaker leaves nothing behind, and the next one begins with a closed one', () => {
+	const made = world(pool('a', 60, { residency: { ...onDemand, idleMs: 5_000, minResidentMs: 0 } }));
+	for (let n = 0; n < 5; n++) {
+		const task = made.submit(`t${n}`, to('a'));
+		made.host.advance(1_000);
+		task.fail();
+		made.host.advance(300);
+	}
+	assert.deepEqual(
+		made.views[0]?.replicas.map(({ breaker }) => breaker),
+		['open'],
+	);
+	made.host.advance(20_000);
+	assert.deepEqual(statesOf(made), ['unloaded']);
+	assert.deepEqual(
+		made.views[0]?.replicas.map(({ breaker }) => breaker),
+		['closed'],
+	);
+	made.assertQuiet();
+});
