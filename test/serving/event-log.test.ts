@@ -68,7 +68,8 @@ const text = fc.oneof(
 	fc.string({ unit: 'grapheme', maxLength: 12 }),
 	fc.constantFrom(' the', '"', '\\', '\n\n', '\r\n', '\u0000\u001f', '👩‍👩‍👧', '\u2028', '\ufeff', 'data: x\n\nid: 9\n\n', ''),
 );
-const thousandths = fc.integer({ min: -9_999_000, max: 0 }).map((value) => value / 1000);
+/** Of 32 bits and of six decimals alike. */
+const sixtyFourths = fc.integer({ min: -639_936, max: 0 }).map((value) => value / 64);
 const piece: fc.Arbitrary<TestPiece> = fc.oneof(
 	{ weight: 4, arbitrary: fc.record({ text }) },
 	{ weight: 1, arbitrary: fc.record({ text, n: fc.integer({ min: 1, max: 255 }) }) },
@@ -81,7 +82,7 @@ const piece: fc.Arbitrary<TestPiece> = fc.oneof(
 			// One more means that there is none.
 			id: fc.integer({ min: 0, max: 0xfffffffe }),
 			logprob: fc.float({ max: 0, min: -1000, noNaN: true }),
-			tops: fc.array(fc.oneof(fc.record({ t: text, logprob: thousandths }), fc.record({ t: text, id: fc.nat(), logprob: thousandths })), {
+			tops: fc.array(fc.oneof(fc.record({ t: text, logprob: sixtyFourths }), fc.record({ t: text, id: fc.nat(), logprob: sixtyFourths })), {
 				maxLength: 5,
 			}),
 		}),
