@@ -28,6 +28,7 @@ const long = [
 	'e2e/catalog',
 	'e2e/client-library',
 	'e2e/command-line',
+	'e2e/crash',
 	'e2e/curl',
 	'e2e/durability',
 	'e2e/engine-faults',

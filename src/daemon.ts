@@ -4,8 +4,10 @@
  */
 import { Socket } from 'node:net';
 import { join } from 'node:path';
+import { RealHost } from './actors/kernel/real-host.ts';
 import type { SupervisionSpec } from './actors/kernel/supervision.ts';
 import type { LogLevel } from './actors/kernel/telemetry.ts';
+import { wallOffset } from './actors/kernel/wall-time.ts';
 import type { CatalogNews } from './actors/serving/catalog-messages.ts';
 import { KeyMemories } from './actors/serving/key-memories.ts';
 import type { PoolSpec } from './actors/serving/pool-spec.ts';
@@ -278,12 +280,16 @@ function nameOfHost(facts: FrontFacts | null): string | null {
 	return facts?.ok === true ? facts.httpHost : null;
 }
 
+/** Fronts that tell of one task, and those that come after a lost one, agree on its times to the millisecond. */
+const offsetOfThisProcess = wallOffset(() => new RealHost().now(), Date.now);
+
 /** `first`: what the first front is; null when this is it, and it starts for the first time. */
 function frontConfig(config: DaemonConfig, rates: KeyMemories, book: BookMemory, front: number, first: FrontFacts | null): FrontConfig {
 	const { listen, limits, tasks, sse, threads } = config;
 	const found = first?.ok === true ? first : null;
 	return {
 		frontId: `front-${front}`,
+		wallOffset: offsetOfThisProcess,
 		fronts: threads.front,
 		host: found?.httpHost ?? listen.host,
 		http: {

@@ -4,6 +4,7 @@
  */
 import type { ActorRef } from '../actors/kernel/ref.ts';
 import type { LogLevel } from '../actors/kernel/telemetry.ts';
+import { WallTime } from '../actors/kernel/wall-time.ts';
 import type { ArtifactAnswer, ArtifactRequest } from '../actors/serving/artifact-messages.ts';
 import type { CatalogAnswer } from '../actors/serving/catalog-messages.ts';
 import { MessageForms } from '../actors/serving/crossing.ts';
@@ -40,6 +41,8 @@ import { taskRoll } from './task-roll.ts';
 
 export interface FrontConfig {
 	readonly frontId: string;
+	/** Between the clock of all threads and the time of day: one for all fronts. */
+	readonly wallOffset: number;
 	/** Front threads on the port: what bounds all of them together stands below as a whole, and this one takes its share. */
 	readonly fronts: number;
 	/** Which server library. Over node's own this thread is the only front, whatever `fronts` says. */
@@ -103,13 +106,13 @@ runRole<FrontConfig, FrontFacts>(
 			new HostDecodePort((words) => bug('decode', new Error(words))),
 			new UpstreamDecodePort(upstreamAdapters),
 		);
-		const rates = new RateMeter(config.rates, () => system.host.now());
+		const now = (): number => system.host.now();
+		const wall = new WallTime(now, Date.now, config.wallOffset);
+		const clock = realClock(now, wall);
+		const rates = new RateMeter(config.rates, now);
 		const artifacts = async (request: ArtifactRequest): Promise<ArtifactAnswer | null> =>
 			((await main?.artifacts(request)) as ArtifactAnswer | undefined) ?? null;
-		const transcripts =
-			config.transcripts === 'off'
-				? null
-				: new Transcripts({ mode: config.transcripts, artifacts, telemetry, clock: realClock(() => system.host.now()) });
+		const transcripts = config.transcripts === 'off' ? null : new Transcripts({ mode: config.transcripts, artifacts, telemetry, clock });
 		const actors = spawnFrontActors(system, {
 			frontId: config.frontId,
 			fronts: Array.from({ length: fronts }, (_, number) => `front-${number}`),
@@ -118,7 +121,7 @@ runRole<FrontConfig, FrontFacts>(
 			roll: taskRoll(config.taskRollFd),
 			rates,
 			transcripts,
-			journal: new JournalLine({ frontId: config.frontId, now: () => system.host.now(), wallNow: () => Date.now() }),
+			journal: new JournalLine({ frontId: config.frontId, clock: wall }),
 		});
 		const kvUsage = new KvUsage(telemetry);
 		let dispatcher: ActorRef<DispatcherCommand> | null = null;
@@ -134,6 +137,7 @@ runRole<FrontConfig, FrontFacts>(
 					directory: registry,
 					decode,
 					rates,
+					clock,
 					dispatcher: () => (registry.controlReachable ? dispatcher : null),
 					engineLogs: () => engineLogs,
 					collectMetrics: async () => (await main?.metrics()) ?? renderMetrics([await telemetry.snapshot()]),

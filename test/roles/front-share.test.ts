@@ -6,6 +6,7 @@ import type { FrontConfig } from '../../src/roles/front.ts';
 import { frontShare } from '../../src/roles/front-share.ts';
 
 const whole: FrontConfig = {
+	wallOffset: 0,
 	frontId: 'front-1',
 	fronts: 4,
 	host: 'uws',

@@ -5,6 +5,7 @@ import type { ActorRef } from '../../src/actors/kernel/ref.ts';
 import { SimHost } from '../../src/actors/kernel/sim-host.ts';
 import { ActorSystem } from '../../src/actors/kernel/system.ts';
 import type { Labels, Telemetry } from '../../src/actors/kernel/telemetry.ts';
+import { WallTime } from '../../src/actors/kernel/wall-time.ts';
 import type { Failure } from '../../src/actors/serving/failure.ts';
 import { failure } from '../../src/actors/serving/failure.ts';
 import { journal } from '../../src/actors/serving/journal.ts';
@@ -205,7 +206,8 @@ export class FrontWorld {
 			lost: (id: string) => assert.ok(!this.roll.has(id)),
 		};
 		const wallNow = (): number => wallStart + this.host.now();
-		const journalLine = store === null ? null : new JournalLine({ frontId: 'front-0', now: () => this.host.now(), wallNow });
+		const journalLine =
+			store === null ? null : new JournalLine({ frontId: 'front-0', clock: new WallTime(() => this.host.now(), wallNow, wallStart) });
 		this.tasks = this.system.spawn(
 			'tasks',
 			tasks({ frontId: 'front-0', registry: this.registry, decode: this.decode, roll, elsewhere: null, rates, journal: journalLine }),

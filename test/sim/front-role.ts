@@ -74,6 +74,7 @@ export class FrontRole implements SimRole {
 		const clock: Clock = {
 			now: () => host.now(),
 			wallNow: () => host.now(),
+			wallOf: Math.round,
 			every: (ms, tick) => every(thread, ms, tick),
 			after: (ms, fire) => {
 				const timer = host.setTimer(ms, fire);

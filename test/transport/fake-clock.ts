@@ -20,6 +20,10 @@ export class FakeClock implements Clock {
 		return 1_800_000_000_000 + this.#now;
 	}
 
+	wallOf(at: number): number {
+		return Math.round(1_800_000_000_000 + at);
+	}
+
 	every(ms: number, fire: () => void): () => void {
 		return this.#add({ at: this.#now + ms, every: ms, fire });
 	}

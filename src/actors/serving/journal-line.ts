@@ -10,10 +10,8 @@ import type { TaskFacts } from './task-snapshot.ts';
 
 export interface JournalLineOptions {
 	readonly frontId: string;
-	/** As the actors of this thread have it. */
-	readonly now: () => number;
-	/** Milliseconds since 1970. */
-	readonly wallNow: () => number;
+	/** Of the actors of this thread. */
+	readonly clock: WallClock;
 	/** Under way at once. */
 	readonly messagesMax?: number;
 	readonly bytesMax?: number;
@@ -41,13 +39,11 @@ export class JournalLine implements WallClock {
 	}
 
 	wallOf(at: number): number {
-		const { now, wallNow } = this.#options;
-		return wallNow() - (now() - at);
+		return this.#options.clock.wallOf(at);
 	}
 
 	hostOf(wall: number): number {
-		const { now, wallNow } = this.#options;
-		return now() - (wallNow() - wall);
+		return this.#options.clock.hostOf(wall);
 	}
 
 	tell(command: JournalCommand): Delivery {

@@ -31,8 +31,9 @@ export function acceptedJson(opened: Extract<Opening, { type: 'task-opened' }>) 
 
 export function taskJson(task: TaskView, clock: Clock) {
 	const { request } = task;
-	const wall = (at: number | null): number | null => (at === null ? null : Math.round(clock.wallNow() - (clock.now() - at)));
-	const between = (from: number | null, to: number | null): number | null => (from === null || to === null ? null : Math.round(to - from));
+	const wall = (at: number | null): number | null => (at === null ? null : clock.wallOf(at));
+	const between = (from: number | null, to: number | null): number | null =>
+		from === null || to === null ? null : clock.wallOf(to) - clock.wallOf(from);
 	return {
 		task_id: request.taskId,
 		state: task.state,

@@ -81,7 +81,7 @@ export function responseAt(
 	problem: Failure | null,
 ): object {
 	const ended = status !== 'queued' && status !== 'in_progress';
-	const createdAt = Math.floor((clock.wallNow() - clock.now() + task.admittedAt) / 1000);
+	const createdAt = Math.floor(clock.wallOf(task.admittedAt) / 1000);
 	return {
 		id: responseId(task),
 		object: 'response',
