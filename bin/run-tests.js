@@ -33,6 +33,7 @@ const long = [
 	'e2e/durability',
 	'e2e/engine-faults',
 	'e2e/fronts',
+	'e2e/lost-front',
 	'e2e/managed-engine',
 	'e2e/node-host',
 	'e2e/openapi-contract',
