@@ -10,6 +10,26 @@ export interface Watcher {
 	watchedEnded(address: Address<never>, reason: StopReason): void;
 }
 
+/** Null: nobody. One, as a rule, and then there is no set: a hundred thousand refs are watched by one each. */
+export type Watchers = Watcher | Set<Watcher> | null;
+
+export function withWatcher(watchers: Watchers, watcher: Watcher): Watchers {
+	if (watchers === null || watchers === watcher) return watcher;
+	return watchers instanceof Set ? watchers.add(watcher) : new Set([watchers, watcher]);
+}
+
+export function withoutWatcher(watchers: Watchers, watcher: Watcher): Watchers {
+	if (!(watchers instanceof Set)) return watchers === watcher ? null : watchers;
+	watchers.delete(watcher);
+	return watchers.size === 0 ? null : watchers;
+}
+
+/** Who watched hears that it ended. The list is given up by its owner before. */
+export function tellEnd(watchers: Watchers, address: Address<never>, reason: StopReason): void {
+	if (watchers instanceof Set) for (const watcher of watchers) watcher.watchedEnded(address, reason);
+	else watchers?.watchedEnded(address, reason);
+}
+
 export abstract class Address<in M> implements ActorRef<M> {
 	/** Id under which other threads know it; 0 = not exported. Written by `Exports` only. */
 	exportedId = 0;
@@ -20,7 +40,7 @@ export abstract class Address<in M> implements ActorRef<M> {
 
 /** An address on this thread: it knows its watchers, and after its end what became of it. */
 export abstract class LocalAddress<in M> extends Address<M> {
-	#watchers: Set<Watcher> | null = null;
+	#watchers: Watchers = null;
 	#ended: StopReason | null = null;
 
 	addWatcher(watcher: Watcher): void {
@@ -28,12 +48,11 @@ export abstract class LocalAddress<in M> extends Address<M> {
 			watcher.watchedEnded(this, this.#ended);
 			return;
 		}
-		this.#watchers ??= new Set();
-		this.#watchers.add(watcher);
+		this.#watchers = withWatcher(this.#watchers, watcher);
 	}
 
 	removeWatcher(watcher: Watcher): void {
-		this.#watchers?.delete(watcher);
+		this.#watchers = withoutWatcher(this.#watchers, watcher);
 	}
 
 	/** Tells all watchers, once; those who come later are told at once. By the owner of the address only. */
@@ -42,7 +61,7 @@ export abstract class LocalAddress<in M> extends Address<M> {
 		this.#ended = reason;
 		const watchers = this.#watchers;
 		this.#watchers = null;
-		if (watchers !== null) for (const watcher of watchers) watcher.watchedEnded(this, reason);
+		tellEnd(watchers, this, reason);
 	}
 }
 

@@ -3,7 +3,7 @@
  * are only the addresses and who watches them. A ref is kept strongly while it is watched, and weakly else: as long as
  * anybody holds it, its (carrier, id) gives the same object, so refs may be compared and used as keys.
  */
-import { Address, type Watcher } from './address.ts';
+import { Address, tellEnd, type Watcher, type Watchers, withoutWatcher, withWatcher } from './address.ts';
 import type { StopReason } from './behavior.ts';
 import type { ActorRef, Delivery } from './ref.ts';
 
@@ -49,7 +49,7 @@ class Far {
 export class ForeignRef<in M> extends Address<M> {
 	readonly id: number;
 	readonly #far: Far;
-	readonly #watchers = new Set<Watcher>();
+	#watchers: Watchers = null;
 	#ended: StopReason | null = null;
 
 	constructor(far: Far, id: number) {
@@ -71,15 +71,17 @@ export class ForeignRef<in M> extends Address<M> {
 			watcher.watchedEnded(this, this.#ended ?? lost);
 			return;
 		}
-		const first = this.#watchers.size === 0;
-		this.#watchers.add(watcher);
+		const first = this.#watchers === null;
+		this.#watchers = withWatcher(this.#watchers, watcher);
 		if (!first) return;
 		this.#far.watched.set(this.id, this);
 		this.#far.carrier.watch(this.id);
 	}
 
 	removeWatcher(watcher: Watcher): void {
-		if (!this.#watchers.delete(watcher) || this.#watchers.size > 0) return;
+		if (this.#watchers === null) return;
+		this.#watchers = withoutWatcher(this.#watchers, watcher);
+		if (this.#watchers !== null) return;
 		this.#far.watched.delete(this.id);
 		if (!this.#far.lost) this.#far.carrier.unwatch(this.id);
 	}
@@ -89,9 +91,9 @@ export class ForeignRef<in M> extends Address<M> {
 		if (this.#ended !== null) return;
 		this.#ended = reason;
 		this.#far.watched.delete(this.id);
-		const watchers = [...this.#watchers];
-		this.#watchers.clear();
-		for (const watcher of watchers) watcher.watchedEnded(this, reason);
+		const watchers = this.#watchers;
+		this.#watchers = null;
+		tellEnd(watchers, this, reason);
 	}
 }
 

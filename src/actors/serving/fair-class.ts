@@ -13,7 +13,7 @@
  */
 import { LineTree } from './line-tree.ts';
 import type { QueueEntry } from './queue.ts';
-import { type Ahead, goesBefore, type LineKey, type LineNode, TenantLine } from './tenant-line.ts';
+import { type Ahead, goesBefore, type LineKey, type LineNode, Sums, TenantLine } from './tenant-line.ts';
 
 /** An entry of the class in the order of dispatch, as it is foreseen. */
 export interface Foreseen<E> {
@@ -29,6 +29,7 @@ export class FairClass<E extends QueueEntry> {
 	readonly #lines = new Map<string, TenantLine<E>>();
 	#linesMade = 0;
 	readonly #waiting = new LineTree<E>();
+	readonly #sums = new Sums();
 	/** The highest counter that a task was dispatched at. */
 	#reached = 0;
 	#count = 0;
@@ -147,17 +148,16 @@ export class FairClass<E extends QueueEntry> {
 
 	/** Its own line is as the others: those before it there have smaller tags. */
 	#before(own: TenantLine<E> | null, key: LineKey): Ahead {
-		const sums: Ahead = { count: 0, workMs: 0, cost: 0 };
+		const sums = this.#sums;
+		sums.clear();
 		let tag: number;
 		if (own !== null && own.head !== null) {
 			own.addBefore(key, sums);
 			tag = own.counter + sums.cost;
-			sums.count = 0;
-			sums.workMs = 0;
-			sums.cost = 0;
+			sums.clear();
 		} else tag = this.#lifted(own);
 		this.#waiting.addBefore(tag, key, sums);
-		return sums;
+		return { count: sums.count, workMs: sums.workMs };
 	}
 
 	#left({ entry }: LineNode<E>): void {

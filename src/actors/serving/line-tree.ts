@@ -10,7 +10,7 @@
  * twice as much, out of a window of the tags, and the difference of two places in the window is an entry of the product.
  */
 import type { QueueEntry } from './queue.ts';
-import { type Ahead, goesBefore, type LineKey, type LinePlace, type TenantLine } from './tenant-line.ts';
+import { goesBefore, type LineKey, type LinePlace, type Sums, type TenantLine } from './tenant-line.ts';
 
 type Line<E extends QueueEntry> = TenantLine<E>;
 
@@ -46,7 +46,7 @@ export class LineTree<E extends QueueEntry> {
 	}
 
 	/** Adds to `sums` what is dispatched before a task with this tag and key, as far as it can be foreseen. */
-	addBefore(tag: number, key: LineKey, sums: Ahead): void {
+	addBefore(tag: number, key: LineKey, sums: Sums): void {
 		addBefore(this.#root, tag, key, sums);
 	}
 
@@ -77,13 +77,11 @@ function isBefore<E extends QueueEntry>(a: Line<E>, b: Line<E>): boolean {
 	return a.head !== null && b.head !== null && comesBefore(a.counter, a.head, b.counter, b.head);
 }
 
-function addBefore<E extends QueueEntry>(line: Line<E> | null, tag: number, key: LineKey, sums: Ahead): void {
+function addBefore<E extends QueueEntry>(line: Line<E> | null, tag: number, key: LineKey, sums: Sums): void {
 	if (line === null) return;
 	const { left, right, last, lastTag, count, workMs, cost } = line.place;
 	if (last !== null && comesBefore(lastTag, last, tag, key)) {
-		sums.count += count;
-		sums.workMs += workMs;
-		sums.cost += cost;
+		sums.add(count, workMs, cost);
 		return;
 	}
 	addBefore(left, tag, key, sums);

@@ -178,33 +178,41 @@ interface Candidate {
 	readonly endMs: number;
 }
 
-interface Criterion {
-	readonly by: DecidedBy;
-	/** Smaller is better. */
-	readonly rank: (candidate: Candidate, affinityPoolId: string | null) => number;
-	/** How much more than the least is as good as it. */
-	readonly slack: (least: number) => number;
+/** In this order, each among those that the one before it left. */
+const criteria = ['ready', 'room', 'predicted_end', 'affinity', 'least_loaded', 'free_memory', 'tokens_per_s'] as const;
+type Criterion = (typeof criteria)[number];
+
+/** Smaller is better. One function, not one for each: what a function that is not known beforehand answers is an object, also a number. */
+function rankOf(by: Criterion, { pool, endMs }: Candidate, affinityPoolId: string | null): number {
+	switch (by) {
+		case 'ready':
+			return pool.state === 'ready' ? 0 : 1;
+		case 'room':
+			return pool.hasRoom || pool.slotsFree > 0 ? 0 : 1;
+		case 'predicted_end':
+			return endMs;
+		case 'affinity':
+			return pool.poolId === affinityPoolId ? 0 : 1;
+		case 'least_loaded':
+			return pool.tasks / Math.max(1, pool.slotsTotal);
+		case 'free_memory':
+			return -(pool.vramFreeBytes ?? 0);
+		case 'tokens_per_s':
+			return pool.decodeMsPerToken;
+	}
 }
 
-const none = (): number => 0;
-
-/** In this order, each among those that the one before it left. */
-const criteria: readonly Criterion[] = [
-	{ by: 'ready', rank: ({ pool }) => (pool.state === 'ready' ? 0 : 1), slack: none },
-	{ by: 'room', rank: ({ pool }) => (pool.hasRoom || pool.slotsFree > 0 ? 0 : 1), slack: none },
-	{ by: 'predicted_end', rank: ({ endMs }) => endMs, slack: (earliest) => Math.max(sameEndMs, earliest * sameEndPart) },
-	{ by: 'affinity', rank: ({ pool }, affinityPoolId) => (pool.poolId === affinityPoolId ? 0 : 1), slack: none },
-	{ by: 'least_loaded', rank: ({ pool }) => pool.tasks / Math.max(1, pool.slotsTotal), slack: none },
-	{ by: 'free_memory', rank: ({ pool }) => -(pool.vramFreeBytes ?? 0), slack: none },
-	{ by: 'tokens_per_s', rank: ({ pool }) => pool.decodeMsPerToken, slack: none },
-];
+/** How much more than the least is as good as it. */
+function slackOf(by: Criterion, least: number): number {
+	return by === 'predicted_end' ? Math.max(sameEndMs, least * sameEndPart) : 0;
+}
 
 /** Leaves only the best in `left`: every task comes by here, so nothing is made but the answer. */
 function pick(left: Candidate[], affinityPoolId: string | null): { poolId: string; decidedBy: DecidedBy } | null {
 	let decidedBy: DecidedBy = 'only_one';
 	for (let index = 0; index < criteria.length && left.length > 1; index += 1) {
-		const criterion = criteria[index] as Criterion;
-		if (keepBest(left, criterion, affinityPoolId)) decidedBy = criterion.by;
+		const by = criteria[index] as Criterion;
+		if (keepBest(left, by, affinityPoolId)) decidedBy = by;
 	}
 	let first = left[0]?.pool;
 	if (first === undefined) return null;
@@ -213,14 +221,14 @@ function pick(left: Candidate[], affinityPoolId: string | null): { poolId: strin
 }
 
 /** Whether that told any from the others. */
-function keepBest(left: Candidate[], { rank, slack }: Criterion, affinityPoolId: string | null): boolean {
+function keepBest(left: Candidate[], by: Criterion, affinityPoolId: string | null): boolean {
 	let least = Number.POSITIVE_INFINITY;
-	for (let index = 0; index < left.length; index += 1) least = Math.min(least, rank(left[index] as Candidate, affinityPoolId));
-	const most = least + slack(least);
+	for (let index = 0; index < left.length; index += 1) least = Math.min(least, rankOf(by, left[index] as Candidate, affinityPoolId));
+	const most = least + slackOf(by, least);
 	let kept = 0;
 	for (let index = 0; index < left.length; index += 1) {
 		const candidate = left[index] as Candidate;
-		if (rank(candidate, affinityPoolId) <= most) left[kept++] = candidate;
+		if (rankOf(by, candidate, affinityPoolId) <= most) left[kept++] = candidate;
 	}
 	const told = kept < left.length;
 	left.length = kept;

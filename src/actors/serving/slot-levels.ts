@@ -8,7 +8,7 @@ export class SlotLevels {
 	/** When each slot comes free, ms from now, ascending; at least one. A list: one is made at each start and end, and typed arrays are slow to make. */
 	readonly #freeInMs: number[];
 	/** Work that fills all slots up to the level of each. */
-	readonly #workTo: number[] = [];
+	readonly #workTo: number[];
 
 	/** How long a task holds a slot, on average: as it is known by now. */
 	taskMs: number;
@@ -16,13 +16,15 @@ export class SlotLevels {
 	/** `freeInMs`: of every slot, 0 for a free one. Without any, the work itself is the answer. */
 	constructor(freeInMs: readonly number[], taskMs: number) {
 		this.#freeInMs = freeInMs.length === 0 ? [0] : ascending(freeInMs);
+		// Of its length at once; each is overwritten.
+		this.#workTo = this.#freeInMs.slice();
 		let work = 0;
 		let before = this.#freeInMs[0] as number;
 		for (let index = 0; index < this.#freeInMs.length; index += 1) {
 			const at = this.#freeInMs[index] as number;
 			work += index * (at - before);
 			before = at;
-			this.#workTo.push(work);
+			this.#workTo[index] = work;
 		}
 		this.taskMs = taskMs;
 	}

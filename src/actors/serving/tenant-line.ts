@@ -42,13 +42,40 @@ export interface LinePlace<E extends QueueEntry> {
 	lastTag: number;
 }
 
-/** Sums over the entries before a place. */
+/** What stands before a place. */
 export interface Ahead {
-	count: number;
+	readonly count: number;
 	/** Predicted work, ms of one slot. */
-	workMs: number;
+	readonly workMs: number;
+}
+
+/** Sums over the entries before a place. In numbers of its own: a property that is added to again and again makes a new object each time. */
+export class Sums {
+	readonly #sums = new Float64Array(3);
+
+	get count(): number {
+		return this.#sums[0] as number;
+	}
+
+	get workMs(): number {
+		return this.#sums[1] as number;
+	}
+
 	/** Tokens. */
-	cost: number;
+	get cost(): number {
+		return this.#sums[2] as number;
+	}
+
+	clear(): void {
+		this.#sums.fill(0);
+	}
+
+	add(count: number, workMs: number, cost: number): void {
+		const sums = this.#sums;
+		sums[0] = (sums[0] as number) + count;
+		sums[1] = (sums[1] as number) + workMs;
+		sums[2] = (sums[2] as number) + cost;
+	}
 }
 
 export function lineNode<E extends QueueEntry>(entry: E, { deadline, since, order }: LineKey, twin: LineNode<E> | null): LineNode<E> {
@@ -111,7 +138,7 @@ export class TenantLine<E extends QueueEntry> {
 	}
 
 	/** Adds to `sums` what stands before `key`. */
-	addBefore(key: LineKey, sums: Ahead): void {
+	addBefore(key: LineKey, sums: Sums): void {
 		let node = this.#root;
 		while (node !== null) {
 			if (goesBefore(node, key)) {
@@ -125,7 +152,7 @@ export class TenantLine<E extends QueueEntry> {
 	 * Adds to `sums` the entries that are dispatched before one with this tag and key in another line: those with a smaller tag
 	 * (`counter` and the cost of all before them in the line), or with the same and a smaller key.
 	 */
-	addBeforeTag(tag: number, key: LineKey, sums: Ahead): void {
+	addBeforeTag(tag: number, key: LineKey, sums: Sums): void {
 		let node = this.#root;
 		let own = this.counter;
 		while (node !== null) {
@@ -176,11 +203,9 @@ export function goesBefore(a: LineKey, b: LineKey): boolean {
 }
 
 /** The node and its left side. */
-function addThrough<E extends QueueEntry>(node: LineNode<E>, sums: Ahead): void {
-	const { left, entry } = node;
-	sums.count += (left?.count ?? 0) + 1;
-	sums.workMs += (left?.workMs ?? 0) + entry.workMs;
-	sums.cost += (left?.cost ?? 0) + entry.cost;
+function addThrough<E extends QueueEntry>({ left, entry }: LineNode<E>, sums: Sums): void {
+	if (left === null) sums.add(1, entry.workMs, entry.cost);
+	else sums.add(left.count + 1, left.workMs + entry.workMs, left.cost + entry.cost);
 }
 
 function rightmost<E>(root: LineNode<E> | null): LineNode<E> | null {
