@@ -17,7 +17,7 @@ import type { JournalLine } from './journal-line.ts';
 import type { JournalCommand, JournalKept, JournalNews } from './journal-messages.ts';
 import { ExpectedOfPools, expectOfFront } from './known-series.ts';
 import type { DispatcherCommand, FrontCommand } from './messages.ts';
-import { keyAsk, noRateLimit, type RateLimit } from './rate-limit.ts';
+import { keyAsk, noKeyTerms, noRateLimit, type RateLimit } from './rate-limit.ts';
 import { SessionNotes } from './session-notes.ts';
 import { task } from './task.ts';
 import { unreachable } from './task-admission.ts';
@@ -277,11 +277,12 @@ class Tasks implements Behavior<TasksMessage> {
 		if (claim.kind === 'refused') return this.#refuse(command, claim.failure);
 		if (this.#draining) return this.#refuse(command, failure('POOL_UNREADY', 'the daemon is shutting down', { retryAfterMs: 1000 }));
 		if (!this.#registry.controlReachable) return this.#refuse(command, unreachable());
-		const terms = this.#rates.take(request.keyName, keyAsk(request, this.#registry.pools));
+		const { keyName } = request;
+		const terms = keyName === null ? noKeyTerms : this.#rates.take(keyName, keyAsk(request, this.#registry.pools));
 		if ('code' in terms) return this.#refuse(command, terms);
 		const added = this.#registry.add(request, this.#ctx.now());
 		if ('code' in added) {
-			this.#rates.settle(request.keyName, terms, nothing);
+			this.#rates.settle(keyName, terms, nothing);
 			return this.#refuse(command, added);
 		}
 		added.keyTerms = terms;
