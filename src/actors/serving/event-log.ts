@@ -16,6 +16,8 @@ const chunkBytesMin = 1024;
 /** Offsets are 16 bit; a longer frame gets a chunk to itself. */
 const chunkBytesMax = 65_536;
 const offsetBytes = 2;
+/** A chunk that holds so much of its size is not made smaller at the end. */
+const fullShare = 0.75;
 const mergedHead = Buffer.from('\nevent: token\ndata: {"batch":[');
 const mergedTail = Buffer.from(']}\n\n');
 const eventField = '\nevent: '.length;
@@ -28,6 +30,8 @@ interface Chunk {
 	bytes: Buffer;
 	/** Of `bytes`: all that is done for each token is done through it. */
 	view: DataView;
+	/** Of `bytes`: asked of a view or a buffer it is a call. */
+	size: number;
 	readonly firstSeq: number;
 	used: number;
 	count: number;
@@ -243,7 +247,7 @@ export class EventLog implements EventLogView {
 	}
 
 	#commit(chunk: Chunk, end: number): void {
-		chunk.view.setUint16(chunk.view.byteLength - offsetBytes * (chunk.count + 1), chunk.used, true);
+		chunk.view.setUint16(chunk.size - offsetBytes * (chunk.count + 1), chunk.used, true);
 		chunk.used = end;
 		chunk.count++;
 		this.lastSeq++;
@@ -256,7 +260,7 @@ export class EventLog implements EventLogView {
 		const wanted = Math.min(Math.max(this.bytes, chunkBytesMin), chunkBytesMax, Math.max(this.bytesExpected - this.bytes, 0));
 		const size = Math.max(wanted, frameBytes + offsetBytes);
 		const bytes = Buffer.allocUnsafeSlow(size);
-		const chunk: Chunk = { bytes, view: viewOf(bytes), firstSeq: this.lastSeq + 1, used: 0, count: 0 };
+		const chunk: Chunk = { bytes, view: viewOf(bytes), size, firstSeq: this.lastSeq + 1, used: 0, count: 0 };
 		this.#chunks.push(chunk);
 		this.#last = chunk;
 		this.bytes += size;
@@ -269,11 +273,14 @@ export class EventLog implements EventLogView {
 		if (chunk === null) return;
 		const offsets = offsetBytes * chunk.count;
 		const whole = chunk.bytes;
+		// Of one that is nearly full there is little to be had.
+		if (chunk.used + offsets > whole.length * fullShare) return;
 		const exact = Buffer.allocUnsafeSlow(chunk.used + offsets);
 		whole.copy(exact, 0, 0, chunk.used);
 		whole.copy(exact, chunk.used, whole.length - offsets);
 		chunk.bytes = exact;
 		chunk.view = viewOf(exact);
+		chunk.size = exact.length;
 		this.bytes -= whole.length - exact.length;
 	}
 
@@ -308,12 +315,12 @@ export class EventLog implements EventLogView {
 
 /** Frame bytes that still fit beside the offset of the frame. */
 function roomIn(chunk: Chunk): number {
-	return chunk.used >= chunkBytesMax ? 0 : chunk.view.byteLength - chunk.used - offsetBytes * (chunk.count + 1);
+	return chunk.used >= chunkBytesMax ? 0 : chunk.size - chunk.used - offsetBytes * (chunk.count + 1);
 }
 
 /** Start of the frame at `place`; of the one behind the last: the end of the bytes. */
 function offsetOf(chunk: Chunk, place: number): number {
-	return place === chunk.count ? chunk.used : chunk.view.getUint16(chunk.view.byteLength - offsetBytes * (place + 1), true);
+	return place === chunk.count ? chunk.used : chunk.view.getUint16(chunk.size - offsetBytes * (place + 1), true);
 }
 
 function viewOf(bytes: Buffer): DataView {

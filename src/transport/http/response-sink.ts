@@ -156,7 +156,7 @@ export class UwsResponseSink implements ResponseSink {
 	}
 
 	#writeHead(status: number, headers: readonly Header[]): void {
-		this.#raw.writeStatus(`${status} ${STATUS_CODES[status] ?? 'Unknown'}`);
+		this.#raw.writeStatus(statusLine(status));
 		for (const [name, value] of headers) this.#raw.writeHeader(name, value);
 	}
 
@@ -200,6 +200,15 @@ export class UwsResponseSink implements ResponseSink {
 		}
 	}
 }
+
+/** Made once for each status. */
+function statusLine(status: number): string {
+	let line = statusLines.get(status);
+	if (line === undefined) statusLines.set(status, (line = `${status} ${STATUS_CODES[status] ?? 'Unknown'}`));
+	return line;
+}
+
+const statusLines = new Map<number, string>();
 
 function rethrow(thrown: { readonly error: unknown } | null): void {
 	if (thrown !== null) throw thrown.error;
