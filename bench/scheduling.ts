@@ -2,21 +2,22 @@
  * Scheduling: what a task costs the control thread, with the production Dispatcher and Pools, without threads and engines.
  *
  * Operations, µs of CPU: `admit` = a submission handled to its end (directory, decision, ETA, place, answer told); `dispatch` = a
- * settlement handled to its end (ledger, pace, the next task chosen and granted). With `--queued` tasks over eight pools, ten
- * tenants. One run, as it was; and each operation at the least of `--runs` runs, which are alike to the last message (one seed, one virtual
- * clock), so that what is left is the operation's own and not the machine's: a loop without any memory, as long as an admission, shows how
- * much that adds. Pauses of the collector come at other operations in each run, and are told apart. `place` = where a newcomer would stand behind 100 000 tasks of so many tenants, read from the queue alone. `bytes` = heap of a waiting task, the bench's own part left out. Then one pool takes 100 000 tasks in bursts, as a
- * link delivers them, has half of them withdrawn and the rest run: delay of the event loop, ms. Not measured: the hops between
- * threads.
+ * settlement handled to its end (ledger, pace, the next task chosen and granted); `both` = the admission and the dispatch of the same
+ * task, added up. With `--queued` tasks over eight pools, ten tenants. One run, as it was; and each operation at the least of `--runs`
+ * runs, which are alike to the last message (one seed, one virtual clock), so that what is left is the operation's own and not the
+ * machine's: a loop without any memory, as long as an admission, shows how much that adds. Pauses of the collector come at other
+ * operations in each run, and are told apart. `slice` = what one tick of a pass over all that wait, by all pools that are at it, holds up
+ * the thread. `place` = where a newcomer would stand behind 100 000 tasks of so many tenants, read from the queue alone. `bytes` = heap of
+ * a waiting task, the bench's own part left out. Then, in a thread of its own, one pool takes 100 000 tasks in bursts, as a link
+ * delivers them, has half of them withdrawn and the rest run (`scheduling/flood.ts`). Not measured: the hops between threads.
  *
  *   node dist/bench/scheduling.js [--queued 10000] [--runs 5] [--json FILE]
  */
-import { monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks';
+import { PerformanceObserver } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { RealHost } from '../src/actors/kernel/real-host.ts';
 import { SimHost } from '../src/actors/kernel/sim-host.ts';
 import { ActorSystem } from '../src/actors/kernel/system.ts';
 import type { PlacementNews } from '../src/actors/serving/messages.ts';
@@ -25,6 +26,7 @@ import { threadLog } from '../src/transport/telemetry/logs.ts';
 import { threadTelemetry } from '../src/transport/telemetry/metrics.ts';
 import { figure, machine, median, quantiles, report, table } from './report.ts';
 import { Control, poolSpec, summary } from './scheduling/control.ts';
+import { type Flooded, flood, floodWords } from './scheduling/flood.ts';
 
 const { values: options } = parseArgs({
 	options: { queued: { type: 'string', default: '10000' }, runs: { type: 'string', default: '5' }, json: { type: 'string' } },
@@ -49,17 +51,25 @@ interface Row {
 	readonly least: Float64Array | null;
 }
 
+/** The collector works as it does on the daemon's control thread (`src/daemon.ts`). */
+const controlLimits = { maxYoungGenerationSizeMb: 4 };
+
 if (isMainThread) {
 	/** µs of each operation at its least, by kind. */
 	const least: Float64Array[] = [];
+	// Alone: what the measurements before it leave to the collector would be in its pauses.
+	const flooded = await new Promise<Flooded>((resolve, reject) => {
+		const worker = new Worker(new URL(import.meta.url), { workerData: { flood: true }, resourceLimits: controlLimits });
+		worker.once('message', resolve);
+		worker.once('error', reject);
+	});
 	for (let run = 1; run <= Number(options.runs); run += 1) {
 		const isLast = run === Number(options.runs);
 		await new Promise<void>((resolve, reject) => {
 			const worker = new Worker(new URL(import.meta.url), {
 				argv: process.argv.slice(2),
-				workerData: { least: isLast ? least : null },
-				// The collector works as it does on the daemon's control thread (`src/daemon.ts`).
-				resourceLimits: { maxYoungGenerationSizeMb: 4 },
+				workerData: { least: isLast ? least : null, flooded },
+				resourceLimits: controlLimits,
 			});
 			worker.on('message', (costs: Float64Array[]) => keepLeast(least, costs));
 			worker.once('error', reject);
@@ -75,6 +85,11 @@ function keepLeast(least: Float64Array[], costs: readonly Float64Array[]): void 
 		if (before === undefined) least[kind] = own;
 		else for (let index = 0; index < before.length; index += 1) before[index] = Math.min(before[index] ?? 0, own[index] ?? 0);
 	}
+}
+
+if ((workerData as { readonly flood?: true }).flood === true) {
+	parentPort?.postMessage(await flood(100_000, telemetry));
+	process.exit(0);
 }
 
 setFlagsFromString('--expose-gc');
@@ -140,12 +155,19 @@ for (let round = 0; round < 5_000; round += 1) {
 }
 const admits: Cost[] = [];
 const dispatches: Cost[] = [];
+/** Of tasks that were admitted and dispatched while it was measured. */
+const both: Cost[] = [];
+const firstNumber = control.made;
 for (let round = 0; round < 20_000; round += 1) {
 	admits.push(submitted());
-	dispatches.push(settled());
+	control.granted = -1;
+	const dispatch = settled();
+	dispatches.push(dispatch);
+	const admit = admits[control.granted - firstNumber];
+	if (control.granted >= firstNumber && admit !== undefined) both.push({ ...dispatch, us: admit.us + dispatch.us });
 }
-const { least } = workerData as { readonly least: Float64Array[] | null };
-const own = [admits, dispatches].map((costs) => Float64Array.from(costs, ({ us }) => us));
+const { least, flooded } = workerData as { readonly least: Float64Array[] | null; readonly flooded: Flooded };
+const own = [admits, dispatches, both].map((costs) => Float64Array.from(costs, ({ us }) => us));
 if (least === null) {
 	parentPort?.postMessage(own);
 	process.exit(0);
@@ -155,10 +177,17 @@ keepLeast(least, own);
 const loop = loopOf(quantiles(own[0] ?? [], [0.5])[0] ?? 0);
 const loops = Array.from({ length: 20_000 }, () => timed(loop));
 // Every second all that wait are told of a new place.
-const passes = Array.from({ length: 10 }, () => {
+const slices: Cost[] = [];
+const passes = Array.from({ length: 10 }, (): Cost => {
 	control.settle();
 	host.run();
-	return timed(() => host.advance(1_000));
+	const from = slices.length;
+	for (let ms = 0; ms < 1_100; ms += 1) {
+		const before = control.told;
+		const slice = timed(() => host.advance(1));
+		if (control.told > before) slices.push(slice);
+	}
+	return { us: slices.slice(from).reduce((sum, { us }) => sum + us, 0), from: slices[from]?.from ?? 0, to: slices.at(-1)?.to ?? 0 };
 });
 // Entries of the observer come behind the turn that they are about.
 await new Promise((resolve) => setTimeout(resolve, 100));
@@ -166,8 +195,10 @@ collections.disconnect();
 const rows: Row[] = [
 	{ what: 'admit', costs: admits, least: least[0] ?? null },
 	{ what: 'dispatch', costs: dispatches, least: least[1] ?? null },
+	{ what: 'both, of the same task', costs: both, least: least[2] ?? null },
 	{ what: 'a loop of the same length', costs: loops, least: null },
 	{ what: 'a pass over all that wait', costs: passes, least: null },
+	{ what: 'a slice of it', costs: slices, least: null },
 ];
 /** Of those during admissions and dispatches. */
 const pausesMs = pauses
@@ -206,38 +237,6 @@ function undisturbed(): (cost: Cost) => boolean {
 	};
 }
 
-/** More than a front thread makes in one of its turns. */
-const burst = 256;
-
-/** Tasks come, go and run in bursts, as links deliver them. */
-async function flood(count: number): Promise<{ readonly p999: number; readonly most: number; readonly seconds: number }> {
-	const real = new RealHost(telemetry);
-	const one = new Control(new ActorSystem(real), () => real.now(), ['a']);
-	await new Promise((resolve) => setTimeout(resolve, 50));
-	const delay = monitorEventLoopDelay({ resolution: 1 });
-	delay.enable();
-	const from = performance.now();
-	const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-	const leave: (() => void)[] = [];
-	for (let made = 0; made < count; made += 1) {
-		leave.push(one.submit());
-		if (made % burst === 0) await turn();
-	}
-	while (one.waiting + one.running.length < count) await turn();
-	for (const [index, go] of leave.entries()) {
-		if (index % 2 === 0) go();
-		if (index % burst === 0) await turn();
-	}
-	for (let settled = 0; one.waiting > 0 || one.running.length > 0; settled += 1) {
-		if (one.running.length > 0) one.settle();
-		if (one.running.length === 0 || settled % burst === 0) await turn();
-	}
-	delay.disable();
-	one.system.shutdown();
-	// The monitor's own resolution is in every sample.
-	return { p999: delay.percentile(99.9) / 1e6 - 1, most: delay.max / 1e6 - 1, seconds: (performance.now() - from) / 1_000 };
-}
-
 /** µs for the place of a task that would come last, in a queue of 100 000 tasks, shared by tenants. */
 function placeUs(tenants: number): number {
 	const queue = new WaitingQueue<QueueEntry>(poolSpec('a').queue);
@@ -264,7 +263,6 @@ function placeUs(tenants: number): number {
 }
 const places = [1, 10, 100, 1_000, 10_000].map((tenants) => ({ tenants, us: placeUs(tenants) }));
 
-const flooded = await flood(100_000);
 const text = [
 	`scheduling: ${figure(queued)} queued over 8 pools, ${machine()}`,
 	table(rows, [
@@ -284,7 +282,7 @@ const text = [
 		{ title: 'µs for a place behind 100 000 tasks', cell: ({ us }) => figure(us, 1) },
 	]),
 	`a waiting task: ${figure(bytes - bareBytes)} bytes beside its summary and its ref`,
-	`100 000 tasks into one pool, half of them cancelled, the rest run: event loop delayed p99.9 ${figure(flooded.p999, 1)} ms, at most ${figure(flooded.most, 1)} ms, ${figure(flooded.seconds, 1)} s in all`,
+	floodWords(flooded),
 ].join('\n\n');
 report('scheduling', text, options.json, {
 	rows: rows.map(({ what, costs, least }) => ({ what, us: costs.map(({ us }) => us), least: least === null ? null : [...least] })),

@@ -105,8 +105,13 @@ export class Control {
 	/** Granted, and to be settled. */
 	readonly running: Lease[] = [];
 	waiting = 0;
+	/** Tasks that were made so far: the number of the next one. */
+	made = 0;
+	/** Number of the task that was granted a slot last. */
+	granted = -1;
+	/** Words of a new place, all in all. */
+	told = 0;
 	readonly #now: () => number;
-	#made = 0;
 
 	constructor(system: ActorSystem, now: () => number, pools: readonly string[]) {
 		this.system = system;
@@ -146,14 +151,18 @@ export class Control {
 
 	/** Returns what ends its wait. */
 	submit(): () => void {
-		const one = summary(this.#made++, this.#now());
+		const number = this.made;
+		this.made += 1;
+		const one = summary(number, this.#now());
 		let poolId = '';
 		const task: EdgeRef<PlacementNews> = this.system.edge<PlacementNews>((news) => {
 			if (news.type === 'queued') {
 				this.waiting += 1;
 				poolId = news.poolId;
-			} else if (news.type === 'granted') {
+			} else if (news.type === 'standing-changed') this.told += 1;
+			else if (news.type === 'granted') {
 				this.waiting -= 1;
+				this.granted = number;
 				this.running.push(news.lease);
 				task.close();
 			} else if (news.type === 'withdrawn') {

@@ -30,7 +30,11 @@ export function tellEnd(watchers: Watchers, address: Address<never>, reason: Sto
 	else watchers?.watchedEnded(address, reason);
 }
 
+let made = 0;
+
 export abstract class Address<in M> implements ActorRef<M> {
+	/** Of those of this thread that were made, counted: where many are kept, they are shared out by it. */
+	readonly number = (made = (made + 1) | 0);
 	/** Id under which other threads know it; 0 = not exported. Written by `Exports` only. */
 	exportedId = 0;
 	abstract tell(message: M): Delivery;

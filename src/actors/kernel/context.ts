@@ -6,6 +6,7 @@ import { type Address, addressOf, type Watcher } from './address.ts';
 import { type AskOwner, AskSlot } from './ask.ts';
 import type { ActorContext, Setup, SpawnOptions, StopReason } from './behavior.ts';
 import type { ActorRef, AskOutcome } from './ref.ts';
+import { RefMap } from './ref-map.ts';
 import type { Reserved } from './reserved.ts';
 import type { SystemCore } from './system-core.ts';
 import type { Telemetry } from './telemetry.ts';
@@ -30,7 +31,7 @@ export class CellContext<M> implements ActorContext<M>, AskOwner<M>, TimerOwner<
 	readonly #owner: ContextOwner<M>;
 	#timers: Timers<M> | null = null;
 	#asks: Set<AskSlot<never, M>> | null = null;
-	#watching: Set<Address<never>> | null = null;
+	#watching: RefMap<true> | null = null;
 	#ended = false;
 
 	constructor(core: SystemCore, owner: ContextOwner<M>) {
@@ -71,9 +72,9 @@ export class CellContext<M> implements ActorContext<M>, AskOwner<M>, TimerOwner<
 	watch(ref: ActorRef<never>): void {
 		this.#assertAlive('watch');
 		const address = addressOf(ref);
-		this.#watching ??= new Set();
+		this.#watching ??= new RefMap();
 		if (this.#watching.has(address)) return;
-		this.#watching.add(address);
+		this.#watching.set(address, true);
 		address.addWatcher(this);
 	}
 
@@ -129,7 +130,7 @@ export class CellContext<M> implements ActorContext<M>, AskOwner<M>, TimerOwner<
 	release(): void {
 		this.#timers?.cancelAll();
 		if (this.#asks !== null) for (const ask of this.#asks) ask.abandon();
-		if (this.#watching !== null) for (const address of this.#watching) address.removeWatcher(this);
+		if (this.#watching !== null) for (const address of this.#watching.keys()) address.removeWatcher(this);
 		this.#timers = null;
 		this.#asks = null;
 		this.#watching = null;

@@ -2,7 +2,9 @@
  * The tasks of one pool whose actors it watches: those in the queue by their ref, those with a lease by both. Part of the
  * Pool actor; says whose death means what.
  */
+import { addressOf } from '../kernel/address.ts';
 import type { ActorRef } from '../kernel/ref.ts';
+import { RefMap } from '../kernel/ref-map.ts';
 import { leaseKey } from './engine-life.ts';
 import type { WorkEstimate } from './eta.ts';
 import type { Lease, PlacementNews, TaskSummary } from './messages.ts';
@@ -58,7 +60,7 @@ interface Watch {
 export class PoolTasks {
 	readonly #watch: Watch;
 	readonly #running = new Map<string, Running>();
-	readonly #refs = new Map<ActorRef<never>, Waiting | Running>();
+	readonly #refs = new RefMap<Waiting | Running>();
 	/** Changes with what runs. */
 	version = 0;
 
@@ -72,17 +74,17 @@ export class PoolTasks {
 
 	/** It is in the queue from here on. */
 	waits(waiting: Waiting): void {
-		this.#refs.set(waiting.ref, waiting);
+		this.#refs.set(addressOf(waiting.ref), waiting);
 		this.#watch.watch(waiting.ref);
 	}
 
 	follows(task: Waiting): boolean {
-		return this.#refs.get(task.ref) === task;
+		return this.#refs.get(addressOf(task.ref)) === task;
 	}
 
 	/** It left the queue without a lease. */
 	left({ ref }: Waiting): void {
-		this.#refs.delete(ref);
+		this.#refs.delete(addressOf(ref));
 		this.#watch.unwatch(ref);
 	}
 
@@ -90,7 +92,7 @@ export class PoolTasks {
 	runs(running: Running): void {
 		this.version += 1;
 		this.#running.set(leaseKey(running.lease), running);
-		this.#refs.set(running.ref, running);
+		this.#refs.set(addressOf(running.ref), running);
 		this.#watch.watch(running.ref);
 	}
 
@@ -108,8 +110,9 @@ export class PoolTasks {
 		if (running === undefined) return undefined;
 		this.version += 1;
 		this.#running.delete(key);
-		if (this.#refs.get(running.ref) === running) {
-			this.#refs.delete(running.ref);
+		const address = addressOf(running.ref);
+		if (this.#refs.get(address) === running) {
+			this.#refs.delete(address);
 			this.#watch.unwatch(running.ref);
 		}
 		return running;
@@ -117,8 +120,9 @@ export class PoolTasks {
 
 	/** Its actor is gone. What it ran stays known: its settlement may still be on its way. Undefined: nothing of ours. */
 	gone(ref: ActorRef<never>, now: number): Waiting | Running | undefined {
-		const task = this.#refs.get(ref);
-		this.#refs.delete(ref);
+		const address = addressOf(ref);
+		const task = this.#refs.get(address);
+		this.#refs.delete(address);
 		if (task !== undefined && 'lease' in task) task.goneAt = now;
 		return task;
 	}

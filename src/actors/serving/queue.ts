@@ -257,13 +257,14 @@ export class WaitingQueue<E extends QueueEntry> {
 			if (from?.class === 'batch' && priority === 'interactive') continue;
 			let behind = from?.class === priority ? from.behind : null;
 			let place: QueuePlace | null = null;
-			for (const { entry, tag, key } of this.#classes[priority].foreseen(behind)) {
+			for (const foreseen of this.#classes[priority].foreseen(behind)) {
 				if (left === 0) return { class: priority, behind };
+				const { entry } = foreseen;
 				place ??= this.placeOf(entry.taskId);
 				if (place === null) throw new Error(`task ${entry.taskId} has no place`);
 				visit(entry, place);
 				place = { position: place.position + 1, workAheadMs: place.workAheadMs + entry.workMs };
-				behind = { tag, key };
+				behind = foreseen;
 				left -= 1;
 			}
 		}
