@@ -208,6 +208,18 @@ export function upstreamConformance(engine: UpstreamUnderTest): void {
 			});
 		}
 
+		it('that leads elsewhere is not followed: who is named there is asked for nothing, and gets no key', async () => {
+			const elsewhere = new FakeServer();
+			const url = await elsewhere.listen();
+			for (const status of [301, 302, 303, 307, 308]) {
+				const before = asked();
+				const { failure } = await fail({ kind: 'status', status, headers: { location: `${url}/v1/chat/completions` } });
+				assert.deepEqual([failure?.code, asked() - before], ['WORKER_RESET', before === 0 ? 2 : 1], String(status));
+			}
+			assert.equal(elsewhere.connections, 0);
+			await elsewhere.close();
+		});
+
 		it('says when to come back as the engine does: in seconds, or by a date, at most half a minute', async () => {
 			for (const [says, least, most] of [
 				['7', 7_000, 7_000],

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, it } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { WebSocket } from 'ws';
 import { taskRequest } from './fake-task.ts';
 import { startFront, type TestFront } from './test-front.ts';
@@ -225,6 +226,47 @@ for (const host of ['uws', 'node'] as const) {
 			const closed = new Promise<number>((resolve) => large.on('close', resolve));
 			large.on('open', () => large.send('x'.repeat(150_000)));
 			assert.equal(await closed, 1009);
+		});
+
+		it('by a page that asks whether it may (preflight) is told of nothing that it may, while no origin is configured', async () => {
+			const asks = { ...page, 'access-control-request-method': 'POST', 'access-control-request-headers': 'content-type' };
+			for (const [method, path, headers] of [
+				['OPTIONS', '/v2/tasks', asks],
+				['OPTIONS', '/v1/chat/completions', { ...asks, 'access-control-request-private-network': 'true' }],
+				['GET', '/v2/pools', page],
+				['GET', '/health', {}],
+			] as const) {
+				const answer = await front.fetch(path, { method, headers });
+				const told = [...answer.headers.keys()].filter((name) => name.startsWith('access-control-'));
+				assert.deepEqual(told, [], `${method} ${path}`);
+				if (headers !== undefined && 'origin' in headers) assert.equal(answer.status, 403);
+			}
+		});
+
+		it('by a body that is small as it is packed, and large unpacked, is refused as what it is: nothing is unpacked', async () => {
+			const packed = gzipSync(JSON.stringify({ model_ref: 'default', prompt: 'x'.repeat(900_000) }));
+			assert.ok(packed.length < 2_000);
+			for (const encoding of ['gzip', 'deflate', 'br', 'identity']) {
+				const answer = await front.fetch('/v2/tasks', {
+					method: 'POST',
+					body: packed,
+					headers: { 'content-type': 'application/json', 'content-encoding': encoding },
+				});
+				assert.deepEqual([answer.status, ((await answer.json()) as { code: string }).code], [400, 'INVALID_PARAMS']);
+			}
+		});
+
+		it('by a method that would have the daemon be a proxy, or tell what it was sent, has it be neither', async () => {
+			for (const line of [
+				'CONNECT 169.254.169.254:80',
+				'GET http://169.254.169.254/latest/meta-data/',
+				'TRACE /v2/pools',
+				'TRACK /v2/pools',
+				'DEBUG /v2/pools',
+			]) {
+				const received = await raw(`${line} HTTP/1.1\r\n${own()}\r\nConnection: close\r\nX-Secret: told-to-nobody\r\n\r\n`);
+				assert.doesNotMatch(received, /told-to-nobody|HTTP\/1\.1 [23]/, line);
+			}
 		});
 
 		it('by a body that comes a byte at a time is cut off after limits.body_ms, and holds no room', async () => {

@@ -37,6 +37,7 @@ export class Http2ResponseSink implements ResponseSink {
 	respond(status: number, headers: readonly Header[], body: string | Buffer): void {
 		if (this.closed) return;
 		if (this.#state === 'started') throw new Error('response sink: respond after start');
+		if (this.#stream.destroyed) return this.peerGone();
 		this.#state = 'ended';
 		const without = bodiless.includes(status);
 		const length: Header[] = without ? [] : [['Content-Length', String(Buffer.byteLength(body))]];
@@ -49,6 +50,8 @@ export class Http2ResponseSink implements ResponseSink {
 	start(status: number, headers: readonly Header[], _filler: Buffer): void {
 		if (this.closed) return;
 		if (this.#state === 'started') throw new Error('response sink: started twice');
+		// Reset in the same read as it was opened: its news are still on their way.
+		if (this.#stream.destroyed) return this.peerGone();
 		this.#state = 'started';
 		const head = this.#head;
 		this.#stream.respond(headersOf(status, headers), { endStream: head });

@@ -17,6 +17,11 @@ import { IncomingBody } from './incoming-body.ts';
 
 /** Requests at once on one connection: a client with more opens another. */
 const streamsMax = 256;
+/**
+ * A client that has reset so many, and most of what it opened, is to connect anew. The library ends such a connection too, at a thousand in a short while
+ * (`nghttp2_option_set_stream_reset_rate_limit`), but leaves it open.
+ */
+const resetsMax = 500;
 const headBytesMax = 64 * 1024;
 const headersMax = 2_000;
 
@@ -72,10 +77,15 @@ export class Http2Front {
 		// What a peer does wrong is answered by the library, with the code of RFC 9113.
 		session.on('error', () => undefined);
 		let streams = 0;
+		let opened = 0;
+		let resets = 0;
 		session.on('stream', (stream) => {
 			streams += 1;
+			opened += 1;
 			stream.once('close', () => {
 				streams -= 1;
+				if (stream.rstCode !== constants.NGHTTP2_NO_ERROR) resets += 1;
+				if (resets >= resetsMax && resets * 2 > opened) session.close();
 			});
 		});
 		session.setTimeout(this.#bounds.keepAliveMs, () => {
