@@ -31,6 +31,7 @@ const benches: readonly (readonly [string, readonly string[]])[] = [
 	['scheduling', []],
 	['lifecycle', []],
 	['heap', []],
+	['journal', []],
 	['soak', ['--minutes', '3']],
 ];
 
