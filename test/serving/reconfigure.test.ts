@@ -300,3 +300,53 @@ test('a task that has reserved what its pool allowed is given no more when the p
 	waits.finish();
 	world.assertQuiet();
 });
+
+test('what waits in a pool that is left out and is sent back from one that is full is served by its own, which ends behind it', () => {
+	const full = spec('full', { queue: { ...spec('full').queue, capacity: 1 } });
+	const world = ControlWorld.ready([spec('leaves'), full]);
+	const holds = [world.submit('x', to('leaves')), world.submit('y', to('full'))];
+	const waits = [1, 2, 3].map((n) => world.submit(`waits-${n}`, placement({ mode: 'prefer', preferPools: ['leaves'] })));
+	assert.deepEqual(new Set(waits.map(({ poolId }) => poolId)), new Set(['leaves']));
+	holds[0]?.finish();
+	waits[0]?.cancel();
+	world.configure(full);
+	world.host.advance(1_000);
+	for (let n = 0; n < 20; n += 1) {
+		for (const task of world.tasks.values()) if (task.state === 'running') task.finish();
+		world.host.advance(500);
+	}
+	assert.deepEqual(world.states().slice(-2), ['done', 'done']);
+	assert.deepEqual(
+		world.views.map(({ poolId }) => poolId),
+		['full'],
+	);
+	world.assertQuiet();
+});
+
+test('a pool that ends answers no operator by silence', () => {
+	const world = ControlWorld.ready([spec('pool'), spec('other')]);
+	world.engines.life('pool-0').stopsIn = 1_000;
+	world.configure(spec('other'));
+	world.host.advance(100);
+	assert.equal(world.control('pool', { kind: 'purge', models: [], drainFirst: true, force: false, emptyCaches: false })?.code, 'NOT_FOUND');
+	world.host.advance(5_000);
+	world.assertQuiet();
+});
+
+test('a replica that a control thread before this one was ending is gone with its end, and so is its pool', () => {
+	const world = ControlWorld.ready([spec('pool', { replicas: 2 }), spec('other')]);
+	world.engines.life('pool-1').stopsIn = 500;
+	world.configure(spec('pool'), spec('other'));
+	world.host.advance(100);
+	world.stopControl();
+	world.startControl();
+	world.host.advance(2_000);
+	assert.equal(world.view('pool').slotsTotal, world.view('pool').slotsFree);
+	world.configure(spec('other'));
+	world.host.advance(5_000);
+	assert.deepEqual(
+		world.views.map(({ poolId }) => poolId),
+		['other'],
+	);
+	world.assertQuiet();
+});

@@ -372,3 +372,54 @@ test('an engine that was unloaded with an open breaker leaves nothing behind, an
 	);
 	made.assertQuiet();
 });
+
+test('memory is not given twice where a pool tells what it holds just behind asking for more', () => {
+	const made = world(pool('a', 60), pool('b', 60));
+	made.engines.loadMs = 2_000;
+	const tasks = [made.submit('t1', to('a'), 100), made.submit('t2', to('b'), 100), made.submit('t3', to('a'), 100)];
+	for (let step = 0; step < 400; step++) {
+		if (step === 3) tasks.push(made.submit('t4', to('b'), 100), made.submit('t5', to('a'), 100));
+		made.host.advance(50);
+		assert.ok(made.engines.heldBytes <= 60, `${made.engines.heldBytes} bytes are held`);
+	}
+	assert.deepEqual(new Set(made.states()), new Set(['done']));
+	made.assertQuiet();
+});
+
+test('a replica that is one too many is waited for before the memory of its pool is free', () => {
+	const two = pool('a', 40, { replicas: 2, settings: { slots: 1, memory: 40 } });
+	const made = world(two, pool('b', 80));
+	const runs = [made.submit('t1', to('a')), made.submit('t2', to('a'))];
+	made.host.advance(2_000);
+	assert.deepEqual([runs[0]?.lease?.replicaId, runs[1]?.lease?.replicaId], ['a-0', 'a-1']);
+	made.configure({ ...two, replicas: 1 }, pool('b', 80));
+	made.submit('t3', to('b'), 100);
+	runs[0]?.finish();
+	made.host.advance(5_000);
+	assert.deepEqual([statesOf(made), made.tasks.get('t3')?.state], [['unloading', 'unloaded'], 'queued']);
+	made.configure(two, pool('b', 80));
+	runs[1]?.finish();
+	for (let step = 0; step < 100; step++) {
+		made.host.advance(50);
+		assert.ok(made.engines.heldBytes <= 80, `${made.engines.heldBytes} bytes are held`);
+	}
+	assert.equal(made.tasks.get('t3')?.state, 'done');
+	made.assertQuiet();
+});
+
+test('a new control thread counts the memory of replicas that are more than are wanted', () => {
+	const two = pool('a', 40, { replicas: 2, settings: { slots: 1, memory: 40 } });
+	const made = world(two);
+	made.submit('t1', to('a'), 100);
+	made.host.advance(2_000);
+	made.stopControl();
+	made.pools = [{ ...two, replicas: 1 }];
+	made.startControl();
+	made.configure(two);
+	made.host.advance(500);
+	assert.equal(made.engines.heldBytes, 80);
+	assert.equal(statesOf(made)[0], 'ready');
+	made.host.advance(120_000);
+	assert.deepEqual([statesOf(made), made.engines.heldBytes], [['unloaded'], 0]);
+	made.assertQuiet();
+});

@@ -51,6 +51,8 @@ export class QueueModel {
 		if (message.type !== 'enqueue') return;
 		const { summary, origin, replyTo } = message;
 		if (!(replyTo instanceof ForeignRef)) throw new Error('tasks live on other threads');
+		// It was sent elsewhere from here, and is back.
+		for (const entry of this.#entries) if (entry.to === replyTo && !entry.queued) this.#entries.delete(entry);
 		this.#entries.add({
 			summary,
 			order: this.#messages,

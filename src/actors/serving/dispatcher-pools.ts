@@ -35,8 +35,11 @@ export interface PoolRow {
 	retiring: 'no' | 'emptying' | 'ending';
 	/** Why its model may not be served, and it is drained; null: it may. */
 	barred: BarredFor | null;
-	/** Tasks that were sent there, all in all. */
+	/** Tasks that were sent there, and that it has told of having heard of, all in all. */
 	sent: number;
+	received: number;
+	/** Pools that were sent tasks that waited here, and how many had been sent there by then: until they have heard of them, one may come back. */
+	readonly movedTo: Map<PoolRow, number>;
 }
 
 /** The Dispatcher, as far as its pools need it. */
@@ -203,13 +206,26 @@ export class DispatcherPools {
 		row.snapshot = snapshot;
 		row.snapshot.draining = drainingUntil !== null;
 		row.view = view.drainingUntil === drainingUntil && view.retiring === retiring ? view : { ...view, drainingUntil, retiring };
-		if (row.retiring === 'emptying' && snapshot.tasks === 0 && received === row.sent) {
-			row.retiring = 'ending';
-			row.ref.tell({ type: 'end' });
-		}
+		row.received = received;
+		for (const each of this.#rows.values()) if (each.retiring === 'emptying') this.#endIfEmpty(each);
 		this.#name(row);
 		this.#drainBarred(row);
 		return { before, now: row.view };
+	}
+
+	/** No task waits or runs there, is on its way there, or may come back. */
+	#endIfEmpty(row: PoolRow): void {
+		for (const [other, sent] of row.movedTo) {
+			if (other.received >= sent || this.#rows.get(other.spec.poolId) !== other) row.movedTo.delete(other);
+		}
+		if (row.snapshot.tasks > 0 || row.received !== row.sent || row.movedTo.size > 0) return;
+		row.retiring = 'ending';
+		row.ref.tell({ type: 'end' });
+	}
+
+	/** A task that waited in one was sent to the other. */
+	moved(from: PoolRow | undefined, to: PoolRow): void {
+		from?.movedTo.set(to, to.sent);
 	}
 
 	/** The pools are to be these, and no others. */
@@ -247,7 +263,17 @@ export class DispatcherPools {
 		const setup = pool({ spec, epoch, lastLeaseId, engines, dispatcher: this.#ctx.self });
 		const ref = this.#ctx.spawn(spec.poolId, setup, { mailboxMax: poolMailboxMax });
 		this.#ctx.watch(ref);
-		this.#rows.set(spec.poolId, { spec, ref, drainingUntil: null, retiring: 'no', barred: null, sent: 0, ...startingNews(spec) });
+		this.#rows.set(spec.poolId, {
+			spec,
+			ref,
+			drainingUntil: null,
+			retiring: 'no',
+			barred: null,
+			sent: 0,
+			received: 0,
+			movedTo: new Map(),
+			...startingNews(spec),
+		});
 		for (const [engineId, replyTo] of this.#engines) ref.tell({ type: 'use-engine', engineId, replyTo });
 		if (this.#grantsOpen) ref.tell({ type: 'open-grants' });
 		this.#keepMemory(spec, true);
@@ -281,7 +307,8 @@ export class DispatcherPools {
 
 	control({ poolId, operation: asked, correlationId, replyTo }: Extract<DispatcherCommand, { type: 'control-pool' }>): void {
 		const row = this.#rows.get(poolId);
-		if (row === undefined) {
+		// One that ends may hear nothing any more.
+		if (row === undefined || row.retiring === 'ending') {
 			replyTo.tell({ type: 'pool-controlled', failure: failure('NOT_FOUND', 'there is no such pool; /v2/pools lists them') });
 			return;
 		}

@@ -286,6 +286,7 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 
 	/** To another pool that can serve it, else back to where it was. */
 	#onDisplaced({ poolId, summary, terms, not, replyTo }: Extract<PoolNews, { type: 'displaced' }>): void {
+		const home = this.#pools.get(poolId);
 		const others = this.#pools
 			.snapshots(summary)
 			.filter((each) => each.poolId !== poolId && each.poolId !== not && (each.hasRoom || each.slotsFree > 0 || summary.resume !== null));
@@ -296,11 +297,11 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 			const origin = { kind: 'moved', from: poolId } as const;
 			if (this.#pools.send(assigned, { type: 'enqueue', summary, terms, origin, asked: noOthers, replyTo })) {
 				countOneMore(assigned.snapshot);
+				this.#pools.moved(home, assigned);
 				this.#logDecision(summary, decision);
 				return;
 			}
 		}
-		const home = this.#pools.get(poolId);
 		if (home !== undefined && home.barred !== null) {
 			this.#sessions.giveBack(summary, terms, this.#ctx.now(), false);
 			this.#news.tell(replyTo, { type: 'refused', failure: barredModel(summary.modelRef, home.barred) });

@@ -113,7 +113,8 @@ export class PoolEngines {
 				if (row.ref === null) return;
 				row.state = 'stopped';
 				this.#slots.loseLeases(row, 'was stopped');
-				if (row.ending === 'asked') this.#ended(row);
+				// Told by us, or by a control thread before this one.
+				if (row.ending !== 'no') this.#ended(row);
 				return;
 			case 'replica-memory':
 				row.vramFreeBytes = news.vramFreeBytes;
@@ -128,7 +129,11 @@ export class PoolEngines {
 		const { replicas, phase } = this.#pool;
 		if (phase !== 'unsure') return;
 		this.#unasked.delete(home);
-		for (const row of replicas.rows) if (replicaIds.includes(row.replicaId)) row.engine = this.#engines.get(home) ?? null;
+		// Also those that are one too many hold memory until they have ended.
+		for (const replicaId of replicaIds) {
+			const row = replicas.find(replicaId) ?? replicas.addSurplus(replicaId);
+			row.engine = this.#engines.get(home) ?? null;
+		}
 		const homes = new Set(replicas.rows.map((row) => row.home));
 		for (const asked of this.#engines.keys()) if (!this.#unasked.has(asked)) homes.delete(asked);
 		if (homes.size === 0) this.residency.found(replicas.rows.filter(({ engine }) => engine !== null).length);
@@ -359,5 +364,6 @@ function cacheOf({ cacheDir }: PoolSpec, replicaId: string): string[] {
 /** It was attached to twice, and has nothing new to tell. */
 function isTwice(row: ReplicaRow, news: ReplicaNews): boolean {
 	if (row.state !== 'ready' || row.asked !== null) return false;
-	return news.type === 'replica-ready' || (news.type === 'replica-started' && news.replyTo === row.ref);
+	if (news.type === 'replica-ready') return true;
+	return news.type === 'replica-started' && news.replyTo === row.ref && news.startedAt === row.startedAt;
 }

@@ -241,12 +241,14 @@ export class PoolResidency {
 		const { replicas, ctx } = this.#pool;
 		const leaving = this.#leaving;
 		if (leaving === null) return;
-		const rows = replicas.rows.filter(({ ending }) => ending === 'no');
+		// Those that are to end anyway do so by themselves, and are waited for: they hold memory.
+		const { rows } = replicas;
 		if (leaving.emptyAt === null) {
 			if (rows.some((row) => row.engine !== null && row.state !== 'stopped' && !this.#engines.mayStop(row))) return;
 			leaving.emptyAt = ctx.now();
 		}
 		for (const row of rows) {
+			if (row.ending !== 'no') continue;
 			// One whose thread was lost has ended with it.
 			if (row.state === 'stopped' || row.engine === null) {
 				replicas.slept(row);
@@ -258,7 +260,7 @@ export class PoolResidency {
 			this.#leaving = null;
 			this.#givesWay = false;
 			this.#become('out');
-		} else if (rows.some(({ state, stopAsked, ref }) => state !== 'stopped' && ref !== null && !stopAsked))
+		} else if (rows.some(({ state, stopAsked, ref, ending }) => ending === 'no' && state !== 'stopped' && ref !== null && !stopAsked))
 			ctx.setTimer('stop', stopAgainMs, { type: 'residency-due' });
 	}
 
