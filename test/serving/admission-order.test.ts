@@ -75,6 +75,7 @@ test('a request that is wrong in every way is refused by the steps in their orde
 	steps.retired = true;
 	let request: Partial<TaskRequest> = {
 		sessionId: 's',
+		keyName: 'key',
 		modelRef: 'unknown',
 		placement: pinned,
 		maxTokens: 1_000,
@@ -134,7 +135,7 @@ test('the rate limit is asked before log space is taken and before a prompt is c
 	const { world } = together;
 	const { inUse } = world.registry.logSpace;
 	steps.limited = true;
-	const long = { input: { kind: 'prompt', text: 'x'.repeat(600), raw: true } } as const;
+	const long = { input: { kind: 'prompt', text: 'x'.repeat(600), raw: true }, keyName: 'key' } as const;
 	const { answers } = world.send(taskRequest('long', long));
 	world.run();
 	assert.ok(answers[0]?.type === 'task-refused');
@@ -158,17 +159,19 @@ test('the rate limit is asked once a task: not again when its prompt was counted
 	const steps = new Steps();
 	const together = new Together(1, 5, 20, { admission: steps }, steps);
 	together.session({ kind: 'set-budgets', budgets: { tokens: 1_000 } });
-	const counted = together.open('counted', { sessionId: 's' });
+	const counted = together.open('counted', { sessionId: 's', keyName: 'key' });
+	// Whoever has no key has no rate.
+	together.open('keyless');
 	assert.equal(counted.state, 'running');
 	assert.equal(steps.ratesAsked, 1);
-	for (const id of ['r1', 'r2', 'waits']) together.open(id);
-	assert.equal(steps.ratesAsked, 4);
+	for (const id of ['r1', 'waits']) together.open(id, { keyName: 'key' });
+	assert.equal(steps.ratesAsked, 3);
 	steps.limited = true;
 	together.stopControl();
 	together.startControl();
-	assert.equal(steps.ratesAsked, 4);
+	assert.equal(steps.ratesAsked, 3);
 	together.world.host.advance(1_000);
-	for (const id of ['counted', 'r1', 'r2', 'waits']) assert.equal(together.world.view(id).state, 'done', id);
+	for (const id of ['counted', 'keyless', 'r1', 'waits']) assert.equal(together.world.view(id).state, 'done', id);
 	together.assertQuiet();
 });
 
