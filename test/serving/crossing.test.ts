@@ -3,9 +3,27 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { MessageForms } from '../../src/actors/serving/crossing.ts';
-import type { QueueStanding, ReplicaFacts, TaskSummary } from '../../src/actors/serving/messages.ts';
+import type { TaskClaim } from '../../src/actors/serving/home-messages.ts';
+import type {
+	DispatcherCommand,
+	Lease,
+	PlacementNews,
+	QueueStanding,
+	ReplicaFacts,
+	Settlement,
+	TaskSummary,
+	WatchdogTimeouts,
+} from '../../src/actors/serving/messages.ts';
 import { anyPlacement } from '../../src/actors/serving/task-request.ts';
 import { summary, taskClaim } from './summaries.ts';
+
+type OptionalIn<T> = T extends unknown ? { [K in keyof T]-?: Record<never, never> extends Pick<T, K> ? K : never }[keyof T] : never;
+type Crossing = Extract<DispatcherCommand | PlacementNews, { readonly type: 'submit' | 'queued' | 'granted' }>;
+/** A field that must be there is missed by the compiler; one that need not be would be left behind without a word. These are all of them. */
+type Optional =
+	| OptionalIn<Crossing | TaskSummary | TaskClaim | WatchdogTimeouts | QueueStanding | Settlement | Lease>
+	| OptionalIn<Extract<DispatcherCommand, { readonly type: 'settle' }>>;
+const known: Readonly<Record<Optional, true>> = { slot: true, correlationId: true };
 
 /** From one thread to the other. */
 function crossed(from: MessageForms, to: MessageForms, message: unknown): unknown {
@@ -124,6 +142,10 @@ describe('messages that cross between a front and the control thread', () => {
 				for (const message of all) assert.deepEqual(plain(crossed(from, to, message)), plain(message));
 			}),
 		);
+	});
+
+	it('have no optional fields but those that their forms know', () => {
+		assert.deepEqual(Object.keys(known), ['slot', 'correlationId']);
 	});
 
 	it('that have no form cross as they are', () => {

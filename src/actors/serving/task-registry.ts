@@ -366,6 +366,7 @@ export class TaskRegistry implements TaskDirectory {
 	/** `cell`: where the book has it. */
 	#expire(id: string, cell: number): void {
 		this.#expired.set(id, cell);
+		if (this.#expired.size <= expiredIdsMax) return;
 		for (const [oldest, itsCell] of this.#expired) {
 			if (this.#expired.size <= expiredIdsMax) break;
 			this.#expired.delete(oldest);
