@@ -1,7 +1,8 @@
 /**
  * 100 000 tasks into one pool, half of them withdrawn, the rest run: how long the event loop of the control thread is held up, ms. On a thread of its
- * own. Where the system tells it (Linux), beside the delay what of each pass of the loop the thread did not have to wait for a core of
- * the machine, which others may have: that is what the scheduler and the collector need themselves.
+ * own. Where the system tells it (Linux), beside the delay how long each pass of the loop had a core, which is what it needs itself, also
+ * for the collector's work on this thread; and how long it took without the time that the thread was ready and had none. What is
+ * between the two is the wait for the collector's other threads, which want a core too.
  */
 import { openSync, readSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
@@ -16,8 +17,13 @@ export interface Flooded {
 	readonly p999: number;
 	readonly most: number;
 	readonly seconds: number;
-	/** Passes of the loop without the time that the thread waited for a core, ms; null: the system does not tell. */
-	readonly own: { readonly p999: number; readonly most: number } | null;
+	/** Passes of the loop, ms: on a core, and without the wait for one. Null: the system does not tell. */
+	readonly passes: { readonly onCore: Passes; readonly unqueued: Passes } | null;
+}
+
+interface Passes {
+	readonly p999: number;
+	readonly most: number;
 }
 
 /** More than a front thread makes in one of its turns. */
@@ -28,24 +34,26 @@ export async function flood(count: number, telemetry: Telemetry): Promise<Floode
 	const host = new RealHost(telemetry);
 	const one = new Control(new ActorSystem(host), () => host.now(), ['a']);
 	await new Promise((resolve) => setTimeout(resolve, 50));
-	const waitedMs = coreWaits();
-	const own: number[] = [];
-	let passFrom = performance.now();
-	let waitedBefore = waitedMs?.() ?? 0;
+	const core = coreTimes();
+	const onCore: number[] = [];
+	const unqueued: number[] = [];
+	let from = performance.now();
+	let before = core?.() ?? noTimes;
 	const turn = (): Promise<void> =>
 		new Promise((resolve) => {
 			setImmediate(() => {
 				const now = performance.now();
-				const waited = waitedMs?.() ?? 0;
-				own.push(now - passFrom - (waited - waitedBefore));
-				passFrom = now;
-				waitedBefore = waited;
+				const times = core?.() ?? noTimes;
+				onCore.push(times.onMs - before.onMs);
+				unqueued.push(now - from - (times.waitedMs - before.waitedMs));
+				from = now;
+				before = times;
 				resolve();
 			});
 		});
 	const delay = monitorEventLoopDelay({ resolution: 1 });
 	delay.enable();
-	const from = performance.now();
+	const begun = performance.now();
 	const leave: (() => void)[] = [];
 	for (let made = 0; made < count; made += 1) {
 		leave.push(one.submit());
@@ -62,25 +70,37 @@ export async function flood(count: number, telemetry: Telemetry): Promise<Floode
 	}
 	delay.disable();
 	one.system.shutdown();
-	const [p999 = 0, most = 0] = quantiles(own, [0.999, 1]);
 	return {
 		// The monitor's own resolution is in every sample.
 		p999: delay.percentile(99.9) / 1e6 - 1,
 		most: delay.max / 1e6 - 1,
-		seconds: (performance.now() - from) / 1_000,
-		own: waitedMs === null ? null : { p999, most },
+		seconds: (performance.now() - begun) / 1_000,
+		passes: core === null ? null : { onCore: passesOf(onCore), unqueued: passesOf(unqueued) },
 	};
 }
 
-export function floodWords({ p999, most, seconds, own }: Flooded): string {
-	const words = `100 000 tasks into one pool, half of them cancelled, the rest run: event loop delayed p99.9 ${figure(p999, 1)} ms, at most ${figure(most, 1)} ms, ${figure(seconds, 1)} s in all`;
-	return own === null
-		? words
-		: `${words}; its passes without what the thread waited for a core p99.9 ${figure(own.p999, 1)} ms, at most ${figure(own.most, 1)} ms`;
+function passesOf(times: readonly number[]): Passes {
+	const [p999 = 0, most = 0] = quantiles(times, [0.999, 1]);
+	return { p999, most };
 }
 
-/** Milliseconds that this thread was ready to run and had no core, all in all: the second number of the scheduler's (Documentation/scheduler/sched-stats.rst of Linux). */
-function coreWaits(): (() => number) | null {
+export function floodWords({ p999, most, seconds, passes }: Flooded): string {
+	const words = `100 000 tasks into one pool, half of them cancelled, the rest run: event loop delayed p99.9 ${figure(p999, 1)} ms, at most ${figure(most, 1)} ms, ${figure(seconds, 1)} s in all`;
+	if (passes === null) return words;
+	const told = ({ p999, most }: Passes): string => `p99.9 ${figure(p999, 1)} ms, at most ${figure(most, 1)} ms`;
+	return `${words}\n\na pass of that loop: on a core ${told(passes.onCore)}; without the wait for one ${told(passes.unqueued)}`;
+}
+
+interface CoreTimes {
+	/** Milliseconds that the thread has run, and that it was ready to run and had no core, all in all. */
+	readonly onMs: number;
+	readonly waitedMs: number;
+}
+
+const noTimes: CoreTimes = { onMs: 0, waitedMs: 0 };
+
+/** As the scheduler of Linux tells them (Documentation/scheduler/sched-stats.rst), to a tick of its clock. */
+function coreTimes(): (() => CoreTimes) | null {
 	let file: number;
 	try {
 		file = openSync('/proc/thread-self/schedstat', 'r');
@@ -89,5 +109,11 @@ function coreWaits(): (() => number) | null {
 		return null;
 	}
 	const bytes = Buffer.alloc(96);
-	return () => Number(bytes.toString('latin1', 0, readSync(file, bytes, 0, bytes.length, 0)).split(' ')[1]) / 1e6;
+	return () => {
+		const [on, waited] = bytes
+			.toString('latin1', 0, readSync(file, bytes, 0, bytes.length, 0))
+			.split(' ')
+			.map(Number);
+		return { onMs: (on ?? 0) / 1e6, waitedMs: (waited ?? 0) / 1e6 };
+	};
 }

@@ -3,11 +3,16 @@
  * treap (Seidel, Aragon, 1996) of which each node knows the sums of its subtree and which of its tasks is dispatched last: lines
  * that lie before a place as a whole are counted together, and only those are looked into that have tasks on both sides of it. Pure.
  *
- * So a place costs O((1 + s) log n), s being the tenants with tasks on both sides. More cannot be had where s is large: a tenant that
- * is charged moves all its tasks among those of the others at once, and a structure that did such moves and told places each in
- * O(s^(1-ε)) would multiply Boolean matrices and vectors online in truly subcubic time (OMv: Henzinger, Krinninger, Nanongkai,
- * Saranurak, STOC 2015). For the rows of a matrix are lines with a task where there is a 1, a vector is who of them is charged
- * twice as much, out of a window of the tags, and the difference of two places in the window is an entry of the product.
+ * So a place costs O((1 + s) log n), s being the tenants with tasks on both sides: of them and those above them in the tree there are
+ * O(s log n), and only in the s is anything searched. More cannot be had where s is large: a tenant that is charged moves all its tasks
+ * among those of the others at once, and a structure that did such moves and told exact places each in O(s^(1-ε)), also on average over
+ * many, would multiply Boolean matrices and vectors online in truly subcubic time (OMv: Henzinger, Krinninger, Nanongkai, Saranurak, STOC
+ * 2015). For the columns of a matrix are lines, with a task in the window of the tags that is the row's where there is a 1; a vector is
+ * who of them is charged twice as much, and so out of all windows; one line more has a task at each bound of a window, and the
+ * difference of the places of two of these is an entry of the product: s charges and s places for each vector, and s vectors. With s
+ * tasks in each of s lines that is √n a step. As much could be had for all n: the tasks of lines shorter than √n one by one in one tree,
+ * moved one by one when their tenant is charged. It is charged at each start, each end and five times a second in between, so
+ * that starts would pay for places; it was left.
  */
 import type { QueueEntry } from './queue.ts';
 import { goesBefore, type LineKey, type LinePlace, type Sums, type TenantLine } from './tenant-line.ts';
@@ -87,7 +92,10 @@ function addBefore<E extends QueueEntry>(line: Line<E> | null, tag: number, key:
 	addBefore(left, tag, key, sums);
 	// Nor have those behind it anything before the place.
 	if (line.head === null || !comesBefore(line.counter, line.head, tag, key)) return;
-	line.addBeforeTag(tag, key, sums);
+	const { tail, counter, cost: own } = line;
+	// One that is above those with tasks on both sides need not have any behind the place itself.
+	if (tail !== null && comesBefore(counter + own - tail.entry.cost, tail, tag, key)) sums.add(line.length, line.workMs, own);
+	else line.addBeforeTag(tag, key, sums);
 	addBefore(right, tag, key, sums);
 }
 
