@@ -9,6 +9,7 @@
  *   node dist/bench/cancel.js [--runs 200] [--json FILE]
  */
 import { parseArgs } from 'node:util';
+import { Orchestratord, type Task, type TaskEvent } from '../src/client/index.ts';
 import { figure, machine, quantiles, report, table } from './report.ts';
 import { Bench } from './subjects.ts';
 
@@ -20,46 +21,31 @@ interface Row {
 	readonly slotMs: readonly number[];
 }
 
-async function submit(url: string, model: string): Promise<string> {
-	const response = await fetch(`${url}/v2/tasks`, {
-		method: 'POST',
-		headers: { 'content-type': 'application/json' },
-		body: JSON.stringify({ model_ref: model, prompt: 'Tell me a story about a fox', max_tokens: 600 }),
-	});
-	if (response.status !== 202) throw new Error(`${response.status}: ${await response.text()}`);
-	return ((await response.json()) as { readonly task_id: string }).task_id;
-}
+const ask = { model_ref: 'bench', prompt: 'Tell me a story about a fox', max_tokens: 600 };
 
-/** Resolves when the task's stream has shown `event`; the stream is left then. */
-async function sees(url: string, id: string, event: string): Promise<void> {
-	const response = await fetch(`${url}/v2/tasks/${id}/events`);
-	const decoder = new TextDecoder();
-	let text = '';
-	for await (const part of response.body ?? []) {
-		text += decoder.decode(part as Uint8Array, { stream: true });
-		if (text.includes(`event: ${event}\n`)) return;
-	}
-	throw new Error(`${id} ended without ${event}`);
+/** Resolves when the task's stream has shown an event of that type; the stream is left then. */
+async function sees(task: Task, type: TaskEvent['type']): Promise<void> {
+	for await (const event of task.events()) if (event.type === type) return;
+	throw new Error(`${task.id} ended without ${type}`);
 }
 
 async function measure(bench: Bench, engine: string, pool: Readonly<Record<string, unknown>>, runs: number): Promise<Row> {
 	const { port } = await bench.daemon({ pools: [pool] });
-	const url = `http://127.0.0.1:${port}`;
-	const model = 'bench';
+	// Each request is one, however it goes.
+	const client = new Orchestratord({ url: `http://127.0.0.1:${port}`, retries: 0 });
 	const answeredMs: number[] = [];
 	const slotMs: number[] = [];
 	for (let run = -10; run < runs; run += 1) {
-		const first = await submit(url, model);
-		await sees(url, first, 'token');
-		const next = await submit(url, model);
-		const started = sees(url, next, 'started');
+		const first = await client.submit(ask);
+		await sees(first, 'token');
+		const next = await client.submit(ask);
+		const started = sees(next, 'started');
 		const from = performance.now();
-		const response = await fetch(`${url}/v2/tasks/${first}/cancel`, { method: 'POST' });
+		await first.cancel();
 		const answered = performance.now() - from;
-		if (response.status !== 204) throw new Error(`cancel answered ${response.status}`);
 		await started;
 		const slot = performance.now() - from;
-		await fetch(`${url}/v2/tasks/${next}`, { method: 'DELETE' });
+		await next.cancel();
 		if (run < 0) continue;
 		answeredMs.push(answered);
 		slotMs.push(slot);

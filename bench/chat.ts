@@ -11,7 +11,8 @@
  * engine stamped them (it makes the first as it receives the request, and sends the last as it has made it).
  *
  * `20 ms`: the same with an engine that takes 20 ms, and more clients; requests per second of CPU are what one core would sustain.
- * Not measured: TLS, networks, streams (see relay), open-loop arrivals.
+ * Not measured: TLS, networks, streams (see relay), open-loop arrivals. Requests are bytes on sockets, not the client library's: that is for `/v2`, and
+ * all subjects are asked the same.
  *
  *   node dist/bench/chat.js [--requests 3000] [--runs 5] [--clients 16] [--tokens 8] [--crowd 128] [--json FILE]
  */

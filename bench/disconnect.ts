@@ -4,6 +4,7 @@
  * Operation: a pool of one slot before an engine in this process; one task is streamed, one waits; the client of the first cuts its
  * connection. Units, ms: `told` from the cut to the end of the daemon's connection at the engine, which stops then, as engines do that
  * look at their connections; `slot` from there to the request of the task that waited. Not measured: what an engine takes to look.
+ * The client is a socket, not the client library: that ends a connection when it likes, and this one is to be cut at a known moment.
  *
  *   node dist/bench/disconnect.js [--runs 200] [--json FILE]
  */

@@ -12,6 +12,7 @@ import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { SeededRandom } from '../src/actors/kernel/seeded-random.ts';
+import { Orchestratord } from '../src/client/index.ts';
 import { figure, machine, quantiles, report, table } from './report.ts';
 import { Bench } from './subjects.ts';
 
@@ -36,42 +37,32 @@ const random = new SeededRandom(11);
 const exponential = (mean: number): number => -Math.log(1 - random.next()) * mean;
 const maxTokens = (): number => Math.max(2, Math.round(Math.min(400, 12 * Math.exp(exponential(0.8)))));
 
-async function json(url: string, init?: RequestInit): Promise<Record<string, unknown>> {
-	const response = await fetch(url, init);
-	if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
-	return (await response.json()) as Record<string, unknown>;
-}
-
-async function runOne(url: string, atMs: number): Promise<Seen> {
+async function runOne(client: Orchestratord, atMs: number): Promise<Seen> {
 	const tenant = `tenant${random.below(3)}`;
 	const batch = random.below(10) === 0;
-	const body = {
+	const input = {
 		model_ref: 'bench',
 		prompt: 'Once upon a time',
 		max_tokens: maxTokens(),
 		tenant,
 		priority: batch ? 'batch' : 'interactive',
-	};
-	const told = await json(`${url}/v2/tasks`, {
-		method: 'POST',
-		headers: { 'content-type': 'application/json' },
-		body: JSON.stringify(body),
-	});
-	const id = String(told['task_id']);
-	await json(`${url}/v2/tasks/${id}/result`);
-	const task = await json(`${url}/v2/tasks/${id}`);
-	const timings = task['timings'] as Record<string, number>;
-	const waitedMs = timings['queue_ms'] ?? 0;
+	} as const;
+	const task = await client.submit(input);
+	await task.result();
+	const [told, info] = [task.accepted, await task.info()];
+	if (told === null || info === null) throw new Error(`${task.id} is not known any more`);
+	const { timings } = info;
+	const waitedMs = timings.queue_ms ?? 0;
 	return {
 		atMs: Math.round(atMs),
 		tenant,
 		batch,
-		toldMs: Number(told['predicted_start_ms']),
-		toldP90Ms: Number(told['predicted_start_p90_ms']),
+		toldMs: told.predicted_start_ms,
+		toldP90Ms: told.predicted_start_p90_ms,
 		waitedMs,
-		heldMs: (timings['total_ms'] ?? 0) - waitedMs,
-		tokensIn: Number(task['tokens_in']),
-		tokensOut: Number(task['tokens_out']),
+		heldMs: (timings.total_ms ?? 0) - waitedMs,
+		tokensIn: info.tokens_in,
+		tokensOut: info.tokens_out,
 	};
 }
 
@@ -81,9 +72,9 @@ let seen: Seen[] = [];
 try {
 	const pool = { id: 'bench', engine: 'llamacpp', model: 'builtin', aliases: ['bench'], slots, queue: { capacity: 10_000 } };
 	const { port } = await bench.daemon({ pools: [pool] });
-	const url = `http://127.0.0.1:${port}`;
-	for (let warm = 0; warm < 6; warm += 1) await runOne(url, 0);
-	const alone = await Promise.all(Array.from({ length: 40 }, () => runOne(url, 0)));
+	const client = new Orchestratord({ url: `http://127.0.0.1:${port}`, retries: 0, timeoutMs: 60_000 });
+	for (let warm = 0; warm < 6; warm += 1) await runOne(client, 0);
+	const alone = await Promise.all(Array.from({ length: 40 }, () => runOne(client, 0)));
 	const serviceMs = alone.reduce((sum, each) => sum + each.heldMs, 0) / alone.length;
 	const start = performance.now();
 	const pending: Promise<Seen>[] = [];
@@ -96,7 +87,7 @@ try {
 		}
 		nextAt += exponential(serviceMs / slots / 1.3);
 		await sleep(Math.max(0, nextAt - (performance.now() - start)));
-		pending.push(runOne(url, performance.now() - start));
+		pending.push(runOne(client, performance.now() - start));
 	}
 	seen = await Promise.all(pending);
 } finally {

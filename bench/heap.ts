@@ -5,6 +5,7 @@
  * Operation: one round. Heap and external memory in use, summed over the daemon's threads, after a collection. The first
  * round also loads code and grows caches that stay, so rounds are compared with the idle daemon and with the round before.
  * Fails when the last round left more than a tenth over what the one before did. Not measured: speed, resident memory.
+ * Streams are counted in bytes, as they come, not by the client library: that parses each event, beside the daemon that is measured.
  *
  *   node dist/bench/heap.js [--streams 512] [--rounds 4] [--seconds 3] [--json FILE]
  */

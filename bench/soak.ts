@@ -11,6 +11,7 @@
  */
 import { readdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { DaemonError, Orchestratord, type Task } from '../src/client/index.ts';
 import { figure, machine, report, table } from './report.ts';
 import { Bench, residentBytes } from './subjects.ts';
 
@@ -44,37 +45,31 @@ let ended = 0;
 let refused = 0;
 let broken = 0;
 
-async function client(url: string, fate: (typeof fates)[number]): Promise<void> {
-	const body = JSON.stringify({
-		model_ref: 'scripted:bench',
-		prompt: 'a fox',
-		...(fate === 'again' ? { task_id: crypto.randomUUID() } : {}),
-	});
-	const post = (): Promise<Response> => fetch(`${url}/v2/tasks`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
-	const response = await post();
-	const answer = (await response.json()) as { readonly task_id: string };
-	if (response.status === 429) {
+async function client(daemon: Orchestratord, fate: (typeof fates)[number]): Promise<void> {
+	const input = { model_ref: 'scripted:bench', prompt: 'a fox', ...(fate === 'again' ? { task_id: crypto.randomUUID() } : {}) };
+	let task: Task;
+	try {
+		task = await daemon.submit(input);
+	} catch (error) {
+		if (!(error instanceof DaemonError) || error.status !== 429) throw error;
 		refused += 1;
 		return;
 	}
-	if (response.status !== 202) throw new Error(`submit answered ${response.status}`);
-	const task = `${url}/v2/tasks/${answer.task_id}`;
 	if (fate === 'forget') return;
-	if (fate === 'cancel-queued') {
-		await fetch(task, { method: 'DELETE' });
-		return;
+	if (fate === 'cancel-queued') return task.cancel();
+	if (fate === 'again' && (await daemon.submit(input)).id !== task.id) throw new Error('another task for the same id');
+	const onRetry = (reason: string): void => {
+		broken += 1;
+		process.stderr.write(`a stream of ${task.id} stopped without an end: ${reason}\n`);
+	};
+	let cancelled = false;
+	for await (const event of task.events({ onRetry })) {
+		if (event.type === 'end' || event.type === 'error') ended += 1;
+		if (event.type !== 'token') continue;
+		if (fate === 'leave') return;
+		if (fate === 'cancel-running' && !cancelled) await task.cancel();
+		cancelled = true;
 	}
-	if (fate === 'again' && ((await (await post()).json()) as { readonly task_id: string }).task_id !== answer.task_id)
-		throw new Error('another task for the same id');
-	const events = await fetch(`${task}/events`);
-	let text = '';
-	for await (const part of events.body ?? []) {
-		text += Buffer.from(part as Uint8Array).toString('latin1');
-		if (fate === 'leave' && text.includes('event: token')) return;
-		if (fate === 'cancel-running' && text.includes('event: token')) await fetch(`${task}/cancel`, { method: 'POST' });
-	}
-	if (/event: (end|error)\n/.test(text.slice(-600))) ended += 1;
-	else throw new Error(`a stream of ${answer.task_id} stopped without an end`);
 }
 
 function sum(metrics: string, name: string): number {
@@ -83,8 +78,8 @@ function sum(metrics: string, name: string): number {
 	return total;
 }
 
-async function sample(url: string, pid: number, atS: number): Promise<Sample> {
-	const metrics = await (await fetch(`${url}/metrics`)).text();
+async function sample(daemon: Orchestratord, pid: number, atS: number): Promise<Sample> {
+	const metrics = await (await daemon.http.ask('/metrics')).text();
 	return {
 		atS,
 		residentKib: residentBytes(pid) / 1024,
@@ -112,9 +107,10 @@ const wait = (ms: number): Promise<void> => new Promise((resolve) => void setTim
 
 async function soak(bench: Bench): Promise<boolean> {
 	const { port, pid } = await bench.daemon({ pools: [pool], tasks: { retention_ms: retentionMs } });
-	const url = `http://127.0.0.1:${port}`;
+	// Each request is one, however it goes.
+	const daemon = new Orchestratord({ url: `http://127.0.0.1:${port}`, retries: 0 });
 	await wait(2_000);
-	const before = await sample(url, pid, 0);
+	const before = await sample(daemon, pid, 0);
 	const samples: Sample[] = [];
 	const clients = new Set<Promise<void>>();
 	const from = performance.now();
@@ -122,7 +118,7 @@ async function soak(bench: Bench): Promise<boolean> {
 	let begun = 0;
 	while (performance.now() - from < loadMs) {
 		for (; begun < ((performance.now() - from) / 1000) * Number(options.rate); begun += 1) {
-			const one = client(url, fates[begun % fates.length] ?? 'watch')
+			const one = client(daemon, fates[begun % fates.length] ?? 'watch')
 				.catch((error: unknown) => {
 					broken += 1;
 					process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
@@ -131,12 +127,12 @@ async function soak(bench: Bench): Promise<boolean> {
 			clients.add(one);
 		}
 		const atS = (performance.now() - from) / 1000;
-		if (samples.length < Math.floor(atS)) samples.push(await sample(url, pid, atS));
+		if (samples.length < Math.floor(atS)) samples.push(await sample(daemon, pid, atS));
 		await wait(20);
 	}
 	await Promise.all(clients);
 	await wait(retentionMs * 3 + 7_000);
-	const after = await sample(url, pid, (performance.now() - from) / 1000);
+	const after = await sample(daemon, pid, (performance.now() - from) / 1000);
 	const last = samples.slice(Math.floor(samples.length / 2));
 	const rows = [
 		{ when: 'idle before', ...before },

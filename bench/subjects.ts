@@ -58,6 +58,7 @@ async function freePort(): Promise<number> {
 	return address.port;
 }
 
+/** Any server, ours or not: so it is not asked by the client library. */
 async function answers(port: number, path: string): Promise<void> {
 	const deadline = performance.now() + 30_000;
 	for (;;) {

@@ -1,7 +1,8 @@
 /**
  * The load generator: one process, N streams whose start times are fixed in advance (open loop, spread evenly over
  * `spreadMs`). Reads one `LoadJob` as JSON from argv, says `ready`, begins at the first line of its stdin and answers each other line with the number
- * of tokens so far, prints one `LoadResult`. Bounded: it ends when all streams have ended, or at its deadline, which counts as an error.
+ * of tokens so far, prints one `LoadResult`. Its sockets and its reader are its own, not the client library's: thousands of streams are to cost the
+ * machine less than the relay that is measured, and other servers are asked the same way. Bounded: it ends when all streams have ended, or at its deadline, which counts as an error.
  */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';

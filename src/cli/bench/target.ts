@@ -1,6 +1,6 @@
 /**
  * One request of a benchmark, timed: to any endpoint that speaks the OpenAI API, or to `/v2`. An answer is an event stream; a token's
- * time is that of the event that brought it.
+ * time is that of the event that brought it. Not by the client library: other servers are asked the same way, and nothing is asked again.
  */
 import { performance } from 'node:perf_hooks';
 import { createParser } from 'eventsource-parser';
