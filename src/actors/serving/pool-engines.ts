@@ -97,6 +97,7 @@ export class PoolEngines {
 				// Another model begins with a closed one.
 				if (row.breaker.state === 'closed') ctx.cancelTimer(`breaker ${row.replicaId}`);
 				if (epoch > 1 && row.ending === 'no') reload.found(news);
+				else if (epoch > 1) reload.foundEnding(news);
 				ctx.watch(news.replyTo);
 				return;
 			}

@@ -238,6 +238,12 @@ export class PoolReload {
 		this.#swap = swapOf({ from: this.#model, to: { ref: model, settings } });
 	}
 
+	/** After a control restart: one that is to end, and runs something else than the others are to. */
+	foundEnding({ replicaId, model, settings }: { readonly replicaId: string; readonly model: string; readonly settings: unknown }): void {
+		const { ref, settings: wanted } = this.target;
+		if (model !== ref || JSON.stringify(settings) !== JSON.stringify(wanted)) this.#passedOver.add(replicaId);
+	}
+
 	#foundBehind(replicaId: string, from: PoolModel): void {
 		const to = this.#model;
 		if (JSON.stringify(from.settings) === JSON.stringify(to.settings)) return;

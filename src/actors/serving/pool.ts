@@ -73,9 +73,10 @@ class Pool implements Behavior<PoolMessage> {
 		return this.#next();
 	}
 
-	/** A pool that was told to end has ended with its last replica. */
+	/** A pool that was told to end has ended with its last replica, and when whoever waited here has heard what became of it. */
 	#next(): Next<PoolMessage> {
-		return this.#ending && this.#pool.replicas.rows.length === 0 ? 'stopped' : 'same';
+		const { replicas, news } = this.#pool;
+		return this.#ending && replicas.rows.length === 0 && news.isTold ? 'stopped' : 'same';
 	}
 
 	#handle(message: Exclude<PoolMessage, { type: 'publish-due' | 'gauges-due' | 'tokens-served' }>): void {

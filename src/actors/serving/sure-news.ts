@@ -13,6 +13,11 @@ export class SureNews<M> {
 		this.#later = later;
 	}
 
+	/** All that was told has been taken. */
+	get isTold(): boolean {
+		return this.#untold.length === 0;
+	}
+
 	tell(ref: ActorRef<M>, news: M): void {
 		if (ref.tell(news) !== 'full') return;
 		this.#untold.push({ ref, news });
