@@ -127,21 +127,21 @@ function feasibilityOf(pools: readonly PoolSnapshot[], job: TaskSummary): Feasib
 }
 
 /** The second half: one of the pools that speak for themselves. */
-export function choose({ pools, considered, failure: problem }: Feasibility, job: TaskSummary, affinityPoolId: string | null): Decision {
+export function choose(feasibility: Feasibility, job: TaskSummary, affinityPoolId: string | null): Decision {
+	const { pools, considered, failure: problem } = feasibility;
 	if (problem !== null) return { kind: 'none', considered, failure: problem };
 	const { mode, pinPoolId, preferPools, allowFallback } = job.placement;
 	const pinned = mode === 'pin' || pinPoolId !== null;
-	const feasible: Candidate[] = [];
+	/** By their places in `pools`. */
+	const feasible: number[] = [];
 	for (let index = 0; index < considered.length; index += 1) {
-		const { refusedFor, predictedEndMs } = considered[index] as Considered;
-		const pool = pools[index];
-		if (pool !== undefined && refusedFor === null) feasible.push({ pool, endMs: predictedEndMs });
+		if (index < pools.length && considered[index]?.refusedFor === null) feasible.push(index);
 	}
 	const hasPreference = !pinned && preferPools.length > 0;
-	const preferred = hasPreference ? feasible.filter(({ pool }) => preferPools.includes(pool.poolId)) : [];
+	const preferred = hasPreference ? feasible.filter((index) => preferPools.includes((pools[index] as PoolSnapshot).poolId)) : [];
 	const mustPrefer = hasPreference && !allowFallback;
 	const others = (mustPrefer ? preferred : feasible).length > 1;
-	const best = pick(preferred.length > 0 || mustPrefer ? preferred : feasible, affinityPoolId);
+	const best = pick(feasibility, preferred.length > 0 || mustPrefer ? preferred : feasible, affinityPoolId);
 	if (best !== null) {
 		const fallback = hasPreference && preferred.length === 0;
 		return { kind: 'assigned', poolId: best.poolId, decidedBy: pinned ? 'pin' : best.decidedBy, considered, fallback, others };
@@ -173,24 +173,19 @@ export function answersTo(pool: Pick<PoolSnapshot, 'poolId' | 'model' | 'aliases
 	return pool.aliases.includes(modelRef) || pool.model === modelRef || pool.poolId === modelRef || pool.names.includes(modelRef);
 }
 
-interface Candidate {
-	readonly pool: PoolSnapshot;
-	readonly endMs: number;
-}
-
 /** In this order, each among those that the one before it left. */
 const criteria = ['ready', 'room', 'predicted_end', 'affinity', 'least_loaded', 'free_memory', 'tokens_per_s'] as const;
 type Criterion = (typeof criteria)[number];
 
-/** Smaller is better. One function, not one for each: what a function that is not known beforehand answers is an object, also a number. */
-function rankOf(by: Criterion, { pool, endMs }: Candidate, affinityPoolId: string | null): number {
+/** Smaller is better. */
+function rankOf(by: Criterion, pool: PoolSnapshot, { predictedEndMs }: Considered, affinityPoolId: string | null): number {
 	switch (by) {
 		case 'ready':
 			return pool.state === 'ready' ? 0 : 1;
 		case 'room':
 			return pool.hasRoom || pool.slotsFree > 0 ? 0 : 1;
 		case 'predicted_end':
-			return endMs;
+			return predictedEndMs;
 		case 'affinity':
 			return pool.poolId === affinityPoolId ? 0 : 1;
 		case 'least_loaded':
@@ -208,28 +203,37 @@ function slackOf(by: Criterion, least: number): number {
 }
 
 /** Leaves only the best in `left`: every task comes by here, so nothing is made but the answer. */
-function pick(left: Candidate[], affinityPoolId: string | null): { poolId: string; decidedBy: DecidedBy } | null {
+function pick(feasibility: Feasibility, left: number[], affinityPoolId: string | null): { poolId: string; decidedBy: DecidedBy } | null {
 	let decidedBy: DecidedBy = 'only_one';
 	for (let index = 0; index < criteria.length && left.length > 1; index += 1) {
 		const by = criteria[index] as Criterion;
-		if (keepBest(left, by, affinityPoolId)) decidedBy = by;
+		if (keepBest(feasibility, left, by, affinityPoolId)) decidedBy = by;
 	}
-	let first = left[0]?.pool;
-	if (first === undefined) return null;
-	for (const { pool } of left) if (pool.poolId < first.poolId) first = pool;
-	return { poolId: first.poolId, decidedBy: left.length > 1 ? 'pool_id' : decidedBy };
+	let first: string | null = null;
+	for (const index of left) {
+		const { poolId } = feasibility.pools[index] as PoolSnapshot;
+		if (first === null || poolId < first) first = poolId;
+	}
+	if (first === null) return null;
+	return { poolId: first, decidedBy: left.length > 1 ? 'pool_id' : decidedBy };
 }
 
+/** Of those that are left, by the criterion that is looked at. */
+let ranks = new Float64Array(16);
+
 /** Whether that told any from the others. */
-function keepBest(left: Candidate[], by: Criterion, affinityPoolId: string | null): boolean {
+function keepBest({ pools, considered }: Feasibility, left: number[], by: Criterion, affinityPoolId: string | null): boolean {
+	if (left.length > ranks.length) ranks = new Float64Array(2 * left.length);
 	let least = Number.POSITIVE_INFINITY;
-	for (let index = 0; index < left.length; index += 1) least = Math.min(least, rankOf(by, left[index] as Candidate, affinityPoolId));
+	for (let at = 0; at < left.length; at += 1) {
+		const index = left[at] as number;
+		const rank = rankOf(by, pools[index] as PoolSnapshot, considered[index] as Considered, affinityPoolId);
+		ranks[at] = rank;
+		if (rank < least) least = rank;
+	}
 	const most = least + slackOf(by, least);
 	let kept = 0;
-	for (let index = 0; index < left.length; index += 1) {
-		const candidate = left[index] as Candidate;
-		if (rankOf(by, candidate, affinityPoolId) <= most) left[kept++] = candidate;
-	}
+	for (let at = 0; at < left.length; at += 1) if ((ranks[at] as number) <= most) left[kept++] = left[at] as number;
 	const told = kept < left.length;
 	left.length = kept;
 	return told;

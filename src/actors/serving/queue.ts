@@ -131,7 +131,8 @@ export class WaitingQueue<E extends QueueEntry> {
 
 	/** Of each, on average; null: nobody waits. */
 	get meanWorkMs(): number | null {
-		return this.length === 0 ? null : this.workMs / this.length;
+		const { interactive, batch } = this.#classes;
+		return this.length === 0 ? null : (interactive.workMs + batch.workMs) / this.length;
 	}
 
 	/** Of those that wait in a class, the aged among the interactive. */
