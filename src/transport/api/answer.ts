@@ -42,12 +42,16 @@ export function answerOf(log: EventLogView): Answer {
 		if (last?.kind === kind) last.text += text;
 		else if (text !== '') segments.push({ kind, text });
 	};
+	const inside = new InsideText();
+	const readInside = (): void => {
+		if (inside.length > 0) add('text', inside.take());
+	};
 	const visitor: FrameVisitor = {
-		// With quotes around it, it is JSON.
 		text(from, start, end) {
-			add('text', JSON.parse(from.toString('utf8', start - 1, end + 1)) as string);
+			inside.add(from, start, end);
 		},
 		piece(token) {
+			readInside();
 			if (token.c === 'reasoning') {
 				add('reasoning', token.t);
 				reasoningTokens += token.n ?? 1;
@@ -67,13 +71,51 @@ export function answerOf(log: EventLogView): Answer {
 				if (token.logprob !== undefined) logprobs.push(token);
 			}
 		},
-		event: () => undefined,
 	};
 	for (let slice = log.slice(0, sliceBytes); slice !== null; slice = log.slice(slice.lastSeq, sliceBytes)) visitFrames(slice, visitor);
+	readInside();
 	const toolCalls = calls
 		.filter((call) => call !== undefined)
 		.map(({ id, name, arguments: given }): ToolCall => ({ id, type: 'function', function: { name, arguments: given } }));
 	return { segments, text: textOf(segments, 'text'), reasoning: textOf(segments, 'reasoning'), toolCalls, logprobs, reasoningTokens };
+}
+
+const insideBytesMin = 1024;
+const backslash = 0x5c;
+
+/** Texts that follow each other, as the inside of a JSON string: read at once, for each call of the engine costs more than its bytes. */
+class InsideText {
+	length = 0;
+	#bytes = Buffer.allocUnsafe(insideBytesMin);
+	#escaped = false;
+
+	add(from: Buffer, start: number, end: number): void {
+		const length = this.length + end - start;
+		if (length > this.#bytes.length) this.#grow(length);
+		const bytes = this.#bytes;
+		let escaped = this.#escaped;
+		for (let at = start, to = this.length; at < end; at += 1, to += 1) {
+			const byte = from[at] as number;
+			if (byte === backslash) escaped = true;
+			bytes[to] = byte;
+		}
+		this.#escaped = escaped;
+		this.length = length;
+	}
+
+	take(): string {
+		const text = this.#bytes.toString('utf8', 0, this.length);
+		const escaped = this.#escaped;
+		this.length = 0;
+		this.#escaped = false;
+		return escaped ? (JSON.parse(`"${text}"`) as string) : text;
+	}
+
+	#grow(length: number): void {
+		const grown = Buffer.allocUnsafe(Math.max(length, this.#bytes.length * 2));
+		this.#bytes.copy(grown, 0, 0, this.length);
+		this.#bytes = grown;
+	}
 }
 
 type Writable<T> = T extends unknown ? { -readonly [K in keyof T]: T[K] } : never;

@@ -23,8 +23,8 @@ export interface FrameVisitor {
 	text(from: Buffer, start: number, end: number, tokens: number): void;
 	/** One of something else, or with a log-probability. */
 	piece(token: TokenJson): void;
-	/** Its one-line JSON. */
-	event(name: 'started' | 'end' | 'error', json: string): void;
+	/** Its one-line JSON. Default: nobody reads it. */
+	event?(name: 'started' | 'end' | 'error', json: string): void;
 }
 
 const newline = 0x0a;
@@ -48,7 +48,7 @@ export function visitFrames({ bytes, start, end }: LogSlice, visitor: FrameVisit
 		else {
 			const dataAt = behindLine(bytes, at) + dataBytes;
 			const dataEnd = behindLine(bytes, dataAt) - 1;
-			visitor.event(first === 0x73 ? 'started' : bytes[at + 1] === 0x6e ? 'end' : 'error', bytes.toString('utf8', dataAt, dataEnd));
+			visitor.event?.(first === 0x73 ? 'started' : bytes[at + 1] === 0x6e ? 'end' : 'error', bytes.toString('utf8', dataAt, dataEnd));
 			at = dataEnd + 2;
 		}
 	}
