@@ -88,6 +88,20 @@ describe('vLLM', () => {
 			});
 		});
 
+		it('that was not started for tools refuses them where it may choose, and calls one that it has to', async () => {
+			const other = await vllm({ callsTools: false }).start();
+			const tools = [{ type: 'function', function: { name: 'add', parameters: { type: 'object' } } }] as const;
+			const messages = [{ role: 'user', content: 'x' }];
+			const asked = (choice: 'auto' | 'required') =>
+				other.run({ input: { kind: 'messages', messages, toolUse: { tools, choice, parallel: true } } });
+			const { failure, pieces } = await asked('auto');
+			assert.deepEqual([failure?.code, pieces.length], ['INVALID_PARAMS', 0]);
+			assert.match(failure?.message ?? '', /BadRequestError/);
+			const { end } = await asked('required');
+			assert.ok(end?.type === 'decode-ended' && end.finishReason === 'tool_calls');
+			await other.close();
+		});
+
 		it('is told which class a task is of, where it orders its work by that', async () => {
 			world.fake.priorities.length = 0;
 			await world.run({ priority: 'batch', maxTokens: 1 });

