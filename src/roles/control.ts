@@ -42,9 +42,13 @@ runRole<ControlConfig, null>(
 	async (config, { system }) => {
 		const { epoch, pools, fronts, sessions, pinning } = config;
 		const admission = new CatalogAdmission();
-		const ref = system.spawn('dispatcher', dispatcher({ epoch, pools, expectedFronts: fronts, sessions, pinning, admission }), {
-			mailboxMax: dispatcherMailboxMax,
-		});
+		const ref = system.spawn(
+			'dispatcher',
+			dispatcher({ epoch, pools, expectedFronts: fronts, sessions, sessionsKept: true, pinning, admission }),
+			{
+				mailboxMax: dispatcherMailboxMax,
+			},
+		);
 		const heard = ({ retired: models, untrusted, names, deadlineMs }: CatalogNews): void => {
 			admission.retired = new Set(models);
 			admission.untrusted = new Set(untrusted);

@@ -97,6 +97,41 @@ describe('a daemon that is killed', () => {
 	});
 });
 
+describe('a session whose daemon is killed', () => {
+	it('has used what it had used, and gets no more than was left; one that was forgotten stays so', async () => {
+		const put = { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ budgets: { tokens: 300 } }) };
+		const session = async (daemon: Daemon, id: string, init: RequestInit = {}): Promise<Record<string, unknown>> => {
+			const response = await fetch(`${daemon.url}/v2/sessions/${id}`, init);
+			return response.status === 200 ? ((await response.json()) as Record<string, unknown>) : { status: response.status };
+		};
+		const daemon = await start('sessions', { fronts: 1 });
+		const [id, forgotten] = [crypto.randomUUID(), crypto.randomUUID()];
+		assert.equal((await session(daemon, id, put))['tokens_budget_remaining'], 300);
+		assert.equal((await session(daemon, forgotten, put))['tokens_budget_remaining'], 300);
+		const task = { model_ref: 'default', prompt: 'x', seed: 3, session_id: id };
+		const { task_id: first } = await submit(daemon.url, { ...task, max_tokens: 30 });
+		const end = (await (await Watch.open(daemon.url, first)).all()).at(-1);
+		const left = 300 - Number(end?.data['tokens_in']) - Number(end?.data['tokens_out']);
+		const told = await session(daemon, id);
+		assert.deepEqual([told['tokens_budget_remaining'], told['turns']], [left, 1]);
+		assert.equal((await fetch(`${daemon.url}/v2/sessions/${forgotten}`, { method: 'DELETE' })).status, 204);
+		// What was told before is on disk with it.
+		const durable = await submit(daemon.url, { ...batch, session_id: id, max_tokens: 20 });
+		await kill(daemon);
+
+		const next = await start('sessions', { fronts: 2 });
+		const again = (await (await Watch.open(next.url, durable.task_id)).all()).at(-1);
+		const leftThen = left - Number(again?.data['tokens_in']) - Number(again?.data['tokens_out']);
+		const known = await session(next, id);
+		assert.deepEqual([known['tokens_budget_remaining'], known['turns']], [leftThen, 2]);
+		assert.ok(Number(known['ttl_ms_remaining']) <= 600_000);
+		assert.deepEqual(await session(next, forgotten), { status: 404 });
+		const refused = await postJson(next.url, '/v2/tasks', { ...task, max_tokens: 60, prompt: 'p '.repeat(300) });
+		assert.deepEqual([refused.status, ((await refused.json()) as Record<string, unknown>)['policy_label']], [429, 'budget.tokens']);
+		await next.stop();
+	});
+});
+
 describe('a daemon that is told to stop', () => {
 	it('leaves durable tasks to the next one: waiting ones at once, running ones when their time is over', async () => {
 		const daemon = await start('stopped');

@@ -35,6 +35,8 @@ interface SessionsOptions {
 	/** Of the control thread. */
 	readonly epoch: number;
 	readonly sessions: SessionOptions;
+	/** Fronts will tell of those of an earlier daemon. Default: there are none. */
+	readonly sessionsKept?: boolean;
 }
 
 interface KnownPool {
@@ -48,17 +50,22 @@ export class DispatcherSessions {
 	readonly #book: SessionBook;
 	readonly #pools: ReadonlyMap<string, KnownPool>;
 
-	/** All fronts have said what they know of an earlier book's sessions: till then nobody new gets in. */
+	/** All fronts have said what they know of an earlier book's sessions, of this daemon or on disk: till then nobody new gets in. */
 	#complete: boolean;
 
 	#telling = false;
 
-	constructor(ctx: Owner, { sessions, epoch }: SessionsOptions, pools: ReadonlyMap<string, KnownPool>, fronts: FrontRoster) {
+	constructor(
+		ctx: Owner,
+		{ sessions, epoch, sessionsKept = false }: SessionsOptions,
+		pools: ReadonlyMap<string, KnownPool>,
+		fronts: FrontRoster,
+	) {
 		this.#ctx = ctx;
 		this.#book = new SessionBook(sessions, epoch);
 		this.#pools = pools;
 		this.#fronts = fronts;
-		this.#complete = epoch === 1;
+		this.#complete = epoch === 1 && !sessionsKept;
 		ctx.setTimer('sessions', lookOverMs, { type: 'sessions-due' });
 	}
 

@@ -39,6 +39,8 @@ export interface DispatcherOptions {
 	/** Default: all pass. */
 	readonly admission?: AdmissionSteps;
 	readonly sessions: SessionOptions;
+	/** See `DispatcherSessions`. */
+	readonly sessionsKept?: boolean;
 	/** Whether a task may name the one pool that it goes to. Default: it may. */
 	readonly pinning?: boolean;
 }
@@ -105,7 +107,9 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		this.#unreported = new Set(options.expectedFronts);
 		this.#untold = new Set(options.expectedFronts);
 		expectOfDispatcher(ctx.telemetry);
-		if (this.#unreported.size === 0) this.#pools.openGrants();
+		if (this.#unreported.size > 0) return;
+		this.#sessions.allReported();
+		this.#pools.openGrants();
 	}
 
 	onMessage(_ctx: ActorContext<DispatcherMessage>, message: DispatcherMessage): Next<DispatcherMessage> {

@@ -3,6 +3,7 @@
  * (`journal-record.ts`): the journal keeps them and reads no more of them than their heads.
  */
 import type { ActorRef } from '../kernel/ref.ts';
+import type { SessionRecord } from './session-messages.ts';
 
 /** Front → journal. `session`: as `journal-joined` told it; what an earlier thread of that name still says is nobody's. */
 export type JournalCommand =
@@ -38,6 +39,13 @@ export type JournalCommand =
 	  }
 	/** It is watched, and is to be cancelled when it is not any more. Nobody waits for it. */
 	| { readonly type: 'note-watched'; readonly session: number; readonly taskId: string }
+	/** As the control thread told of them, but with times in milliseconds since 1970. Every front tells; nobody waits for it. */
+	| {
+			readonly type: 'keep-sessions';
+			readonly session: number;
+			readonly sessions: readonly SessionRecord[];
+			readonly forgotten: readonly string[];
+	  }
 	/** The front keeps their events no longer; ids and keys are to be known until their time is over. */
 	| { readonly type: 'forget-tasks'; readonly session: number; readonly taskIds: readonly string[] };
 
@@ -56,6 +64,8 @@ export interface JournalKept {
 /** Journal → the `tasks` actor of a front. */
 export type JournalNews =
 	| { readonly type: 'journal-joined'; readonly session: number }
+	/** Those that are kept, whoever used them; times in milliseconds since 1970. */
+	| { readonly type: 'recall-sessions'; readonly session: number; readonly sessions: readonly SessionRecord[] }
 	/** Tasks that this front is the home of: those that are to run in the order of their admission, behind them those that have ended. */
 	| { readonly type: 'recall-tasks'; readonly session: number; readonly tasks: readonly RecalledTask[] }
 	/** These were all. */

@@ -7,6 +7,7 @@ import type { Entry, JournalIndex } from './journal-index.ts';
 import type { JournalNews, RecalledTask } from './journal-messages.ts';
 import { forgottenRecord } from './journal-record.ts';
 import type { JournalStore } from './journal-store.ts';
+import type { SessionRecord } from './session-messages.ts';
 
 interface Recall {
 	readonly session: number;
@@ -46,7 +47,7 @@ export class JournalRecall {
 		this.#endedBytesMax = endedBytesMax;
 	}
 
-	begin(frontId: string, session: number, ref: ActorRef<JournalNews>): void {
+	begin(frontId: string, session: number, ref: ActorRef<JournalNews>, sessions: readonly SessionRecord[]): void {
 		const own = [...this.#index.of(frontId)];
 		const live = own.filter(([, { state }]) => state === 'live');
 		const ended = own.filter(([, { state }]) => state !== 'live');
@@ -62,6 +63,8 @@ export class JournalRecall {
 			whole.add(taskId);
 		}
 		const unsent: JournalNews[] = [{ type: 'journal-joined', session }];
+		for (let from = 0; from < sessions.length; from += messageTasks)
+			unsent.push({ type: 'recall-sessions', session, sessions: sessions.slice(from, from + messageTasks) });
 		this.#recalls.set(frontId, { session, ref, tasks: [...live, ...ended], whole, sent: 0, open: 0, unsent });
 		this.#send(frontId);
 	}

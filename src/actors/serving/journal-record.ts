@@ -74,7 +74,7 @@ const floatBytes = 4;
 export function liveRecord(task: TaskRecord, home: string, keys: readonly string[], clock: WallClock): Uint8Array {
 	const { note: _gone, ...request } = task.request;
 	const head = { home, admittedAt: clock.wallOf(task.admittedAt), ordinal: task.ordinal, endedAt: null, run: 1 } satisfies RecordHead;
-	const body = { request, keys, watched: task.watched, held: task.held } satisfies LiveBody;
+	const body = { request, keys, watched: task.watched, held: heldAt(task.held, (at) => clock.wallOf(at)) } satisfies LiveBody;
 	return put(head, body, []);
 }
 
@@ -120,7 +120,13 @@ export function readLive(record: Uint8Array, clock: WallClock): LiveTask {
 	const bytes = bufferOf(record);
 	const { value: head, end } = jsonAt(bytes, 0);
 	const { request, keys, watched, held } = jsonAt(bytes, end).value as LiveBody;
-	return { request, admittedAt: clock.hostOf((head as RecordHead).admittedAt), keys, watched, held };
+	return {
+		request,
+		admittedAt: clock.hostOf((head as RecordHead).admittedAt),
+		keys,
+		watched,
+		held: heldAt(held, (wall) => clock.hostOf(wall)),
+	};
 }
 
 export function readEnded(record: Uint8Array, clock: WallClock): EndedTask {
@@ -153,6 +159,11 @@ export function forgottenRecord(record: Uint8Array): Uint8Array {
 	const { value: head, end } = jsonAt(bytes, 0);
 	const body = jsonAt(bytes, end).value as EndedBody;
 	return put({ ...(head as RecordHead), forgotten: true }, { ...body, eventBytes: 0, vectors: null } satisfies EndedBody, []);
+}
+
+/** Of no control thread that there is: what it had reserved is reserved again by the one that comes. */
+function heldAt(held: HeldOfSession | null, timeOf: (time: number) => number): HeldOfSession | null {
+	return held === null ? null : { ...held, epoch: 0, record: { ...held.record, usedAt: timeOf(held.record.usedAt) } };
 }
 
 /** The frames of a log, each slice copied once, into the record. */

@@ -9,11 +9,12 @@
  */
 import type { ActorContext, Behavior, Next, Setup, Signal } from '../kernel/behavior.ts';
 import type { ActorRef } from '../kernel/ref.ts';
-import { JournalCommits } from './journal-commits.ts';
+import { JournalCommits, type JournalJob } from './journal-commits.ts';
 import { type Entry, type JournalIndex, noteOf } from './journal-index.ts';
 import type { JournalCommand, JournalKept, JournalNews, JournalProblem } from './journal-messages.ts';
 import { JournalRecall } from './journal-recall.ts';
 import { forgottenRecord, headOf } from './journal-record.ts';
+import { JournalSessions } from './journal-sessions.ts';
 import type { JournalStore, JournalWrite, StoreProblem } from './journal-store.ts';
 import { SureNews } from './sure-news.ts';
 
@@ -52,6 +53,7 @@ class Journal implements Behavior<JournalMessage> {
 	readonly #index: JournalIndex;
 	readonly #commits: JournalCommits;
 	readonly #recall: JournalRecall;
+	readonly #kept: JournalSessions;
 	readonly #fronts = new Map<string, { readonly ref: ActorRef<JournalNews>; readonly session: number }>();
 	readonly #answers: SureNews<JournalKept>;
 	#sessions = 0;
@@ -67,6 +69,7 @@ class Journal implements Behavior<JournalMessage> {
 			over: (problem) => void self.tell({ type: 'commit-over', problem }),
 		});
 		this.#recall = new JournalRecall(ctx, options.store, this.#index, options.recallBytesMax);
+		this.#kept = new JournalSessions(options.store);
 		this.#expire();
 		this.#show();
 	}
@@ -96,6 +99,9 @@ class Journal implements Behavior<JournalMessage> {
 				break;
 			case 'note-watched':
 				this.#noteWatched(message);
+				break;
+			case 'keep-sessions':
+				if (this.#isCurrent(message.session)) this.#addJob(this.#kept.keep(message.sessions, message.forgotten));
 				break;
 			case 'forget-tasks':
 				for (const taskId of message.taskIds) {
@@ -158,7 +164,7 @@ class Journal implements Behavior<JournalMessage> {
 				if (this.#fronts.get(frontId)?.session !== session) return;
 				// Without numbers of their own its tasks may not run: the front waits, and this is tried again.
 				if (problem !== null) this.#ctx.setTimer(`join-${frontId}`, expireEveryMs, { type: 'join-journal', frontId, replyTo: ref });
-				else this.#recall.begin(frontId, session, ref);
+				else this.#recall.begin(frontId, session, ref, this.#kept.all());
 			},
 		});
 	}
@@ -294,6 +300,7 @@ class Journal implements Behavior<JournalMessage> {
 	/** The time of what has ended. What cannot be deleted now is, when the journal is next opened. */
 	#expire(): void {
 		this.#ctx.setTimer('expire', expireEveryMs, { type: 'expire-due' });
+		this.#addJob(this.#kept.expire(this.#options.wallNow()));
 		const before = this.#options.wallNow() - this.#options.retentionMs;
 		const expired: string[] = [];
 		for (const [taskId, entry] of this.#index.ended(true)) {
@@ -303,6 +310,10 @@ class Journal implements Behavior<JournalMessage> {
 		}
 		if (expired.length === 0) return;
 		this.#commits.add({ prepare: () => expired.flatMap(gone), isNew: false, settle: () => undefined });
+	}
+
+	#addJob(job: JournalJob | null): void {
+		if (job !== null) this.#commits.add(job);
 	}
 
 	#show(): void {

@@ -42,6 +42,8 @@ export class SessionBook {
 	readonly #epoch: number;
 	#leases = 0;
 	#made = 0;
+	/** Of those that were recalled: one that is made now is younger. */
+	#bornMax = 0;
 	/** Of tasks that are between two slots, in the order of their leaving. */
 	readonly #between = new Map<number, { readonly sessionId: string; readonly since: number }>();
 	/** What fronts have not been told. */
@@ -236,6 +238,7 @@ export class SessionBook {
 	/** Null: there is a younger one by its id. */
 	#recall({ sessionId, born, version, tenant, limits, used, turns, usedAt, last }: SessionRecord, now: number): Session | null {
 		let session = this.#sessions.get(sessionId);
+		this.#bornMax = Math.max(this.#bornMax, born);
 		if (session !== undefined && session.born > born) return null;
 		if (session === undefined || session.born < born) {
 			session = { ...newSession(sessionId, born, usedAt), version: -1, tenant, turns, last };
@@ -352,7 +355,7 @@ export class SessionBook {
 
 	#open(sessionId: string, now: number): Session {
 		this.#made += 1;
-		const session = newSession(sessionId, this.#epoch * bornPerEpoch + this.#made, now);
+		const session = newSession(sessionId, Math.max(this.#epoch * bornPerEpoch, this.#bornMax) + this.#made, now);
 		this.#sessions.set(sessionId, session);
 		if (this.#sessions.size > this.#options.countMax) this.sweep(now);
 		return session;

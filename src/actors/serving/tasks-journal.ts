@@ -9,6 +9,8 @@ import type { ActorRef } from '../kernel/ref.ts';
 import type { JournalLine } from './journal-line.ts';
 import type { JournalCommand, JournalKept, JournalNews, RecalledTask } from './journal-messages.ts';
 import { type EndedTask, type LiveTask, readEnded, readLive } from './journal-record.ts';
+import type { SessionRecord, SessionsChanged } from './session-messages.ts';
+import type { SessionNotes } from './session-notes.ts';
 import type { TaskRecord } from './task-record.ts';
 import type { TaskRegistry } from './task-registry.ts';
 
@@ -21,8 +23,12 @@ export class TasksJournal {
 	readonly #frontId: string;
 	#state: 'joining' | 'recalling' | 'recalled' | 'ready';
 	#restored: Restored[] = [];
+	readonly #notes: SessionNotes;
+	/** What the journal has not been told of sessions; null: of one that is forgotten. */
+	readonly #untold = new Map<string, SessionRecord | null>();
 
-	constructor(line: JournalLine | null, frontId: string) {
+	constructor(line: JournalLine | null, frontId: string, notes: SessionNotes) {
+		this.#notes = notes;
 		this.#line = line;
 		this.#frontId = frontId;
 		this.#state = line === null ? 'ready' : 'joining';
@@ -37,7 +43,7 @@ export class TasksJournal {
 		journal.tell({ type: 'join-journal', frontId: this.#frontId, replyTo: self });
 	}
 
-	heard(news: JournalNews): void {
+	heard(news: JournalNews, now: number): void {
 		const line = this.#line;
 		if (line === null || this.#state === 'ready') return;
 		if (news.type === 'journal-joined') {
@@ -49,6 +55,12 @@ export class TasksJournal {
 		if (news.session !== line.session) return;
 		if (news.type === 'journal-recalled') {
 			this.#state = 'recalled';
+			this.#tellSessions();
+			return;
+		}
+		if (news.type === 'recall-sessions') {
+			const sessions = news.sessions.map((each) => ({ ...each, usedAt: line.hostOf(each.usedAt) }));
+			this.#notes.heard({ type: 'sessions-changed', sessions, settled: [], forgotten: [] }, now);
 			return;
 		}
 		for (const task of news.tasks) this.#restored.push(restored(task, line));
@@ -82,6 +94,27 @@ export class TasksJournal {
 	keepKey(taskId: string, key: string): ((replyTo: ActorRef<JournalKept>) => JournalCommand) | null {
 		const session = this.#line?.session ?? null;
 		return session === null ? null : (replyTo) => ({ type: 'keep-key', session, taskId, key, replyTo });
+	}
+
+	/** As the control thread told of them; what finds no room is told with the next change. */
+	keepSessions({ sessions, forgotten }: SessionsChanged): void {
+		if (this.#line === null) return;
+		for (const each of forgotten) this.#untold.set(each, null);
+		for (const each of sessions) this.#untold.set(each.sessionId, each);
+		this.#tellSessions();
+	}
+
+	#tellSessions(): void {
+		const line = this.#line;
+		const session = line?.session ?? null;
+		if (line === null || session === null || this.#untold.size === 0) return;
+		const sessions: SessionRecord[] = [];
+		const forgotten: string[] = [];
+		for (const [sessionId, record] of this.#untold) {
+			if (record === null) forgotten.push(sessionId);
+			else sessions.push({ ...record, usedAt: line.wallOf(record.usedAt) });
+		}
+		if (line.tell({ type: 'keep-sessions', session, sessions, forgotten }) === 'accepted') this.#untold.clear();
 	}
 
 	forget(taskIds: readonly string[]): void {

@@ -118,7 +118,7 @@ class Tasks implements Behavior<TasksMessage> {
 		this.#elsewhere = options.elsewhere;
 		this.#rates = options.rates ?? noRateLimit;
 		const { registry, decode, roll, transcripts = null, journal = null } = options;
-		this.#journal = new TasksJournal(journal, options.frontId);
+		this.#journal = new TasksJournal(journal, options.frontId, this.#sessions);
 		this.#around = {
 			decode,
 			journal,
@@ -175,9 +175,10 @@ class Tasks implements Behavior<TasksMessage> {
 				this.#journal.connect(message.journal, this.#ctx.self);
 				break;
 			case 'journal-joined':
+			case 'recall-sessions':
 			case 'recall-tasks':
 			case 'journal-recalled':
-				this.#journal.heard(message);
+				this.#journal.heard(message, this.#ctx.now());
 				this.#seeRecalled();
 				break;
 			case 'key-kept':
@@ -193,6 +194,7 @@ class Tasks implements Behavior<TasksMessage> {
 				break;
 			case 'sessions-changed':
 				this.#sessions.heard(message, this.#ctx.now());
+				this.#journal.keepSessions(message);
 				break;
 			case 'control-connected':
 				this.#control.connect(message.control);

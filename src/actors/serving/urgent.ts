@@ -39,7 +39,13 @@ export const urgentFromFronts = types<
 	'forget-tasks',
 );
 
-export const urgentFromStore = types<JournalNews | JournalKept>('journal-joined', 'recall-tasks', 'journal-recalled', 'journal-kept');
+export const urgentFromStore = types<JournalNews | JournalKept>(
+	'journal-joined',
+	'recall-sessions',
+	'recall-tasks',
+	'journal-recalled',
+	'journal-kept',
+);
 
 export const urgentFromControl = types<PlacementNews | FrontCommand | TaskClaimed | EngineThreadCommand | ReplicaCommand>(
 	'granted',
