@@ -39,7 +39,7 @@ runRole<StoreConfig, StoreFacts>(
 		return telemetry;
 	},
 	async (config, { system }) => {
-		const opened = openJournal(config);
+		const opened = await openJournal(config);
 		const { retentionMs, bytesMax, recallBytesMax } = config;
 		const names = opened.ok
 			? {
@@ -80,9 +80,9 @@ type Opened =
 	| { readonly ok: false; readonly message: string };
 
 /** Reads every record. */
-function openJournal({ folder, fronts }: StoreConfig): Opened {
+async function openJournal({ folder, fronts }: StoreConfig): Promise<Opened> {
 	try {
-		const store = new LmdbJournal(folder);
+		const store = await LmdbJournal.open(folder);
 		return { ok: true, store, index: JournalIndex.of(store, fronts) };
 	} catch (error) {
 		if (error instanceof StoreError) return { ok: false, message: error.message };

@@ -3,7 +3,7 @@
  * written and synced before it returns: it stops this thread, which has nothing else to do, and all that is asked meanwhile is the next one.
  * Every value has a checksum before it, its key's and its own, so that a page that the disk has spoiled is not taken for a record.
  */
-import { mkdirSync, statfsSync } from 'node:fs';
+import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { type Database, open, type RootDatabase } from 'lmdb';
@@ -15,13 +15,23 @@ import {
 	type StoreProblem,
 } from '../actors/serving/journal-store.ts';
 import { StoreError } from './store-error.ts';
-import { checkStoreFile, damaged } from './store-file.ts';
+import { checkStoreFile, damaged, dataFile } from './store-file.ts';
 
 export const journalSchema = 1;
 
 const checksumBytes = 4;
 /** LMDB says no more than that a write came back short: with less than this left, that was why. */
 const roomMin = 16 * 1024 * 1024;
+
+/** A shorter file is left as it is: what could be had back is not worth the writing. */
+const compactMinBytes = 16 * 1024 * 1024;
+
+interface TreeStats {
+	readonly pageSize: number;
+	readonly treeBranchPageCount: number;
+	readonly treeLeafPageCount: number;
+	readonly overflowPages: number;
+}
 
 export class LmdbJournal implements JournalStore {
 	readonly busy = false;
@@ -57,6 +67,30 @@ export class LmdbJournal implements JournalStore {
 		this.#checkSchema();
 	}
 
+	/** Opens it; a file of which more than half is free is written anew before, without that. Throws `StoreError`. */
+	static async open(folder: string): Promise<LmdbJournal> {
+		const copy = join(journalFolder(folder), 'compacting');
+		// Of a daemon that was killed meanwhile: the file itself is as it was.
+		rmSync(copy, { recursive: true, force: true });
+		const store = new LmdbJournal(folder);
+		const { fileBytes, heldBytes } = store;
+		if (fileBytes < compactMinBytes || heldBytes * 2 > fileBytes) return store;
+		try {
+			mkdirSync(copy, { mode: 0o700 });
+			await store.#root.backup(copy, true);
+		} catch {
+			// There is no room for it: the next start may have some.
+			rmSync(copy, { recursive: true, force: true });
+			return store;
+		}
+		await store.close();
+		sync(join(copy, dataFile));
+		renameSync(join(copy, dataFile), join(journalFolder(folder), dataFile));
+		sync(journalFolder(folder));
+		rmSync(copy, { recursive: true, force: true });
+		return new LmdbJournal(folder);
+	}
+
 	commit(writes: readonly JournalWrite[], done: (problem: StoreProblem | null) => void): void {
 		let problem: StoreProblem | null = null;
 		try {
@@ -82,10 +116,18 @@ export class LmdbJournal implements JournalStore {
 		for (const { key, value } of this.#tables[table].getRange()) yield { key, value: this.#checked(table, key, value) };
 	}
 
-	/** Bytes of its file that hold something. */
-	get usedBytes(): number {
+	/** Of its file, as far as that was ever written. */
+	get fileBytes(): number {
 		const { pageSize, lastPageNumber } = this.#root.getStats() as { readonly pageSize: number; readonly lastPageNumber: number };
 		return pageSize * (lastPageNumber + 1);
+	}
+
+	/** Bytes of the pages that hold records; the rest is written to again. */
+	get heldBytes(): number {
+		return Object.values(this.#tables).reduce((sum, each) => {
+			const { pageSize, treeBranchPageCount, treeLeafPageCount, overflowPages } = each.getStats() as TreeStats;
+			return sum + pageSize * (treeBranchPageCount + treeLeafPageCount + overflowPages);
+		}, 0);
 	}
 
 	async close(): Promise<void> {
@@ -105,6 +147,16 @@ export class LmdbJournal implements JournalStore {
 			throw new StoreError(
 				`the journal in ${this.#folder} is of version ${written}; this orchestratord knows version ${journalSchema}: run the later one, or name another folder with store.path`,
 			);
+	}
+}
+
+/** A file, or the names in a folder. */
+function sync(path: string): void {
+	const descriptor = openSync(path, 'r');
+	try {
+		fsyncSync(descriptor);
+	} finally {
+		closeSync(descriptor);
 	}
 }
 

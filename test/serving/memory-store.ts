@@ -19,6 +19,7 @@ export class MemoryStore implements JournalStore {
 	/** Commits wait for `release`. */
 	slow = false;
 	#held: (() => void) | null = null;
+	#heldWrites: readonly JournalWrite[] | null = null;
 	readonly #tables = new Map<JournalTable, Map<string, Uint8Array>>(journalTables.map((table) => [table, new Map()]));
 
 	commit(writes: readonly JournalWrite[], done: (problem: StoreProblem | null) => void): void {
@@ -30,20 +31,25 @@ export class MemoryStore implements JournalStore {
 			done(problem);
 		};
 		this.busy = true;
-		if (this.slow) this.#held = finish;
-		else finish();
+		if (this.slow) {
+			this.#held = finish;
+			this.#heldWrites = problem === null ? writes : null;
+		} else finish();
 	}
 
 	/** The commit that waits is over. */
 	release(): void {
 		const held = this.#held;
 		this.#held = null;
+		this.#heldWrites = null;
 		held?.();
 	}
 
 	/** The daemon is gone in the middle of a commit: it is there as a whole, or not at all, and nobody is told. */
-	lose(): void {
+	lose(whole = false): void {
+		if (whole && this.#heldWrites !== null) this.#write(this.#heldWrites);
 		this.#held = null;
+		this.#heldWrites = null;
 		this.busy = false;
 	}
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -41,6 +41,37 @@ test('what a commit wrote is there when the store is opened again, and what it t
 	assert.equal(again.read('live', 'b'), null);
 	assert.equal(again.read('ended', 'a'), null);
 	await again.close();
+});
+
+test('a file of which most is free is written anew when it is opened, without that; what it held is there', async () => {
+	const path = join(folder, 'compacted');
+	const file = join(journalFolder(path), 'data.mdb');
+	const store = await LmdbJournal.open(path);
+	const keys = Array.from({ length: 400 }, (_, n) => `task ${n}`);
+	const value = 'v'.repeat(100_000);
+	for (const key of keys) assert.equal(commit(store, put(key, value)), null);
+	commit(store, { table: 'sessions', key: 's', value: text('1') });
+	await store.close();
+	const full = statSync(file).size;
+	const same = await LmdbJournal.open(path);
+	assert.equal(same.fileBytes, full, 'all of it is held');
+	commit(same, ...keys.slice(10).map((key) => put(key, null)));
+	await same.close();
+	assert.ok(statSync(file).size >= full, 'what is free is written to again, and not given back');
+	// A daemon was killed while it did this.
+	mkdirSync(join(journalFolder(path), 'compacting'));
+	writeFileSync(join(journalFolder(path), 'compacting', 'data.mdb'), 'half of it');
+	const small = await LmdbJournal.open(path);
+	assert.ok(statSync(file).size < full / 10, `${statSync(file).size} of ${full}`);
+	assert.deepEqual(keysOf(small), keys.slice(0, 10).sort());
+	assert.equal(Buffer.from(small.read('live', 'task 3') ?? []).toString(), value);
+	assert.equal(small.read('sessions', 's')?.length, 1);
+	assert.equal(commit(small, put('new', 'x')), null);
+	await small.close();
+	const again = await LmdbJournal.open(path);
+	assert.ok(keysOf(again).includes('new'));
+	await again.close();
+	assert.deepEqual(readdirSync(journalFolder(path)).sort(), ['data.mdb', 'lock.mdb']);
 });
 
 test('a record that the disk has spoiled is not taken for one', async () => {
