@@ -186,3 +186,35 @@ describe('a simulation', () => {
 		system.shutdown();
 	});
 });
+
+it('an invariant is looked at behind each message and signal of its actor, and by default one that is broken is a bug of that actor', () => {
+	const world = new SimWorld(1);
+	const host = new SimHost(world);
+	const system = new ActorSystem(host, { name: 'one' });
+	let looked = 0;
+	let sum = 0;
+	const counter = system.spawn<number>('counter', () => ({
+		onMessage: (_ctx, by) => {
+			sum += by;
+			return 'same';
+		},
+		invariant: () => {
+			looked += 1;
+			return sum === 3 ? 'three' : null;
+		},
+	}));
+	counter.tell(1);
+	counter.tell(1);
+	world.advance(0);
+	assert.deepEqual([looked, system.stats.failures], [2, 0]);
+	const heard: string[] = [];
+	world.onBroken = (actor, words) => heard.push(`${actor} ${words}`);
+	counter.tell(1);
+	world.advance(0);
+	assert.deepEqual([heard, system.stats.failures], [['/one/counter three'], 0]);
+	const other = new SimWorld(1);
+	const strict = new ActorSystem(new SimHost(other), { name: 'two' });
+	strict.spawn<number>('broken', () => ({ onMessage: () => 'same', invariant: () => 'never' })).tell(1);
+	other.advance(0);
+	assert.equal(strict.stats.failures, 1);
+});

@@ -12,7 +12,8 @@ export const checkers = {
 	slotsAreNotDoubleBooked: 'no engine is given more work than it has slots, a lease twice, or company beside an exclusive lease',
 	leasesAreSettledOnce: 'no lease is granted twice, none is settled twice',
 	epochsAreFenced: 'a control thread grants leases of its own epoch only, and no task starts on an older one than it has reported to',
-	ledgerIsTheSumOfLeases: 'no pool finds its slots and its leases apart; when all is quiet every slot of every replica is free',
+	ledgerIsTheSumOfLeases:
+		'behind every message slots, queue and budgets are the sum of their leases; when all is quiet every slot of every replica is free',
 	budgetsAreKept:
 		'the tasks of a session never use more tokens than its budget has, unless all threads that know of it died; undisturbed, what is left is the budget without what they used',
 	queueStaysInBounds: 'no queue holds more tasks or bytes than it may',

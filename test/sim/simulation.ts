@@ -115,6 +115,7 @@ class Simulation implements Universe {
 		this.#crew = new SimCrew(this.world, this.random, this.outside, this.plan.link, (...told) => this.#onTell(...told));
 		this.#faults = new Faults(this, this.#crew);
 		this.world.onEvent = (event) => this.#onEvent(event);
+		this.world.onBroken = (actor, words) => this.found('ledgerIsTheSumOfLeases', `${actor}: ${words}`);
 	}
 
 	run(): RunResult {

@@ -157,6 +157,12 @@ export class Cell<M> implements Runnable, Relative, ContextOwner<M> {
 		if (behavior === null) return;
 		const next = behavior.onMessage(this.#context, message);
 		if (next !== 'same') this.#become(next);
+		if (this.#core.broken !== undefined) this.#checkInvariant(this.#core.broken);
+	}
+
+	#checkInvariant(broken: (actor: string, words: string) => void): void {
+		const words = this.#behavior?.invariant?.() ?? null;
+		if (words !== null) broken(this.path, words);
 	}
 
 	#onNews(news: News): void {
@@ -194,6 +200,7 @@ export class Cell<M> implements Runnable, Relative, ContextOwner<M> {
 		const behavior = this.#behavior;
 		if (this.#state !== 'running' || behavior?.onSignal === undefined) return;
 		this.#become(behavior.onSignal(this.#context, signal));
+		if (this.#core.broken !== undefined) this.#checkInvariant(this.#core.broken);
 	}
 
 	#become(next: Next<M>): void {

@@ -24,4 +24,9 @@ export interface Host {
 	 * real host.
 	 */
 	readonly trace?: (actor: string, kind: 'message' | 'signal', content: unknown) => void;
+	/**
+	 * Hears of each invariant of an actor that does not hold behind something that it has handled: for simulations. Absent on the real
+	 * host, where asking each time would cost too much.
+	 */
+	readonly broken?: (actor: string, words: string) => void;
 }

@@ -26,6 +26,10 @@ export class SimWorld {
 	readonly random: SeededRandom;
 	/** Hears of every event, before it is handled. Must not tell, and must not draw from `random`. */
 	onEvent: ((event: SimEvent) => void) | null = null;
+	/** Hears of every invariant that an actor finds broken, behind the event that broke it. By default that is a bug of the actor. */
+	onBroken: (actor: string, words: string) => void = (actor, words) => {
+		throw new Error(`${actor}: ${words}`);
+	};
 	readonly #timers = new SimTimers();
 	readonly #hosts: SimHost[] = [];
 	#hostsMade = 0;
@@ -153,6 +157,10 @@ export class SimHost implements Host {
 
 	trace(actor: string, kind: 'message' | 'signal', content: unknown): void {
 		this.world.onEvent?.({ at: this.world.now, host: this.index, actor, kind, content });
+	}
+
+	broken(actor: string, words: string): void {
+		this.world.onBroken(actor, words);
 	}
 
 	/** Turns that wait and may run. */

@@ -104,11 +104,16 @@ export class DispatcherSessions {
 		if (changes !== null && !this.#fronts.tell(changes)) this.#book.untold(changes);
 	}
 
+	/** Budgets are the sum of leases; null, or what is wrong. */
+	drift(): string | null {
+		return this.#book.drift();
+	}
+
 	/** Forgets what nobody uses, and sees that leases and sums agree. */
 	#lookOver(): void {
 		this.#ctx.setTimer('sessions', lookOverMs, { type: 'sessions-due' });
 		this.#book.sweep(this.#ctx.now());
-		const drift = this.#book.drift();
+		const drift = this.drift();
 		if (drift === null) return;
 		this.#ctx.telemetry.count('ledger_drift_total', { pool_id: '' });
 		this.#ctx.telemetry.log('error', 'ledger-drift', { human: drift });

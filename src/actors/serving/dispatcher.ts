@@ -202,6 +202,10 @@ class Dispatcher implements Behavior<DispatcherMessage> {
 		return 'same';
 	}
 
+	invariant(): string | null {
+		return this.#sessions.drift();
+	}
+
 	onSignal(_ctx: ActorContext<DispatcherMessage>, signal: Signal): Next<DispatcherMessage> {
 		// A pool that failed has lost its ledger. Who restarts this thread has all leases reported to a new one.
 		if (signal.type === 'child-failed') throw new Error(`pool ${signal.name} failed: ${signal.message}`);

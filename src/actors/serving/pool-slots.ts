@@ -297,19 +297,26 @@ export class PoolSlots {
 	}
 
 	check(): void {
-		const { ctx, tasks, ledger, queue, telemetry } = this.#pool;
+		const { ctx, tasks, ledger, telemetry } = this.#pool;
 		ctx.setTimer('ledger', ledgerMs, { type: 'ledger-due' });
 		for (const { lease } of tasks.goneBefore(ctx.now() - ledgerMs)) {
 			if (ledger.get(lease)?.state === 'quarantined') continue;
 			ledger.release(lease);
 			this.#forget(leaseKey(lease));
 		}
+		const drift = this.drift();
+		if (drift !== null) telemetry.drift(drift);
+	}
+
+	/** Slots are the sum of leases, each granted one is some task's, and the queue is what its tasks make it; null, or what is wrong. */
+	drift(): string | null {
+		const { tasks, ledger, queue } = this.#pool;
 		const unheld = ledger.held('granted').find(({ lease }) => tasks.holding(lease) === undefined);
-		const drift =
+		return (
 			ledger.drift() ??
 			(unheld === undefined ? null : `${unheld.lease.replicaId}: a slot is granted to ${unheld.taskId}, which has no task`) ??
-			(queue.length > lookOverMax ? null : queue.drift((waiting) => tasks.follows(waiting)));
-		if (drift !== null) telemetry.drift(drift);
+			(queue.length > lookOverMax ? null : queue.drift((waiting) => tasks.follows(waiting)))
+		);
 	}
 }
 

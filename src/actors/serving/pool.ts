@@ -73,6 +73,10 @@ class Pool implements Behavior<PoolMessage> {
 		return this.#next();
 	}
 
+	invariant(): string | null {
+		return this.#slots.drift();
+	}
+
 	/** A pool that was told to end has ended with its last replica, and when whoever waited here has heard what became of it. */
 	#next(): Next<PoolMessage> {
 		const { replicas, news } = this.#pool;
