@@ -123,6 +123,9 @@ test('a task that waits and whose end nobody would hear of is drift', () => {
 
 test('a budget of which more is reserved than its tasks hold is drift, of no pool', () => {
 	const world = ControlWorld.ready();
+	// What is looked at behind every message finds it before the timer does.
+	const broken: string[] = [];
+	world.host.world.onBroken = (actor, words) => broken.push(`${actor} ${words}`);
 	const told = world.system.edge<SessionTold>(() => undefined);
 	world.tell({
 		type: 'use-session',
@@ -140,4 +143,5 @@ test('a budget of which more is reserved than its tasks hold is drift, of no poo
 	assert.ok(world.telemetry.total('ledger_drift_total', { pool_id: '' }) > 0);
 	assert.equal(world.telemetry.total('ledger_drift_total', { pool_id: 'pool' }), 0);
 	assert.match(String(world.telemetry.lines.at(-1)?.fields['human']), /^session s: tokens: 26 reserved, leases hold 1$/);
+	assert.match(broken[0] ?? '', /^\/control-1 session s: tokens: 26 reserved, leases hold 1$/);
 });
