@@ -32,6 +32,7 @@ function coverage(arrivals: readonly Arrival[], slots: number): { readonly p90: 
 		timeouts: { firstTokenMs: 1e9, idleMs: 1e9, wallMs: 1e9 },
 	});
 	const { host } = world;
+	host.world.onBroken = null;
 	let within90 = 0;
 	let within50 = 0;
 	let waited = 0;

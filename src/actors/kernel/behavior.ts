@@ -14,7 +14,7 @@ export interface Behavior<in out M> {
 	onMessage(ctx: ActorContext<M>, message: M): Next<M>;
 	/** Lifecycle news: read before any waiting message, never refused by a full mailbox. Default: `same`. */
 	onSignal?(ctx: ActorContext<M>, signal: Signal): Next<M>;
-	/** What must hold between any two messages: null, or in words what does not. Asked where the host wants to hear of it (`Host.broken`). */
+	/** What must hold between any two messages: null, or in words what does not. Asked where the host wants to know (`Host.check`). */
 	invariant?(): string | null;
 }
 

@@ -157,12 +157,12 @@ export class Cell<M> implements Runnable, Relative, ContextOwner<M> {
 		if (behavior === null) return;
 		const next = behavior.onMessage(this.#context, message);
 		if (next !== 'same') this.#become(next);
-		if (this.#core.broken !== undefined) this.#checkInvariant(this.#core.broken);
+		if (this.#core.check !== undefined) this.#check(this.#core.check);
 	}
 
-	#checkInvariant(broken: (actor: string, words: string) => void): void {
-		const words = this.#behavior?.invariant?.() ?? null;
-		if (words !== null) broken(this.path, words);
+	#check(look: (actor: string, invariant: () => string | null) => void): void {
+		const behavior = this.#behavior;
+		if (behavior?.invariant !== undefined) look(this.path, () => behavior.invariant?.() ?? null);
 	}
 
 	#onNews(news: News): void {
@@ -200,7 +200,7 @@ export class Cell<M> implements Runnable, Relative, ContextOwner<M> {
 		const behavior = this.#behavior;
 		if (this.#state !== 'running' || behavior?.onSignal === undefined) return;
 		this.#become(behavior.onSignal(this.#context, signal));
-		if (this.#core.broken !== undefined) this.#checkInvariant(this.#core.broken);
+		if (this.#core.check !== undefined) this.#check(this.#core.check);
 	}
 
 	#become(next: Next<M>): void {

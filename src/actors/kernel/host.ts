@@ -25,8 +25,8 @@ export interface Host {
 	 */
 	readonly trace?: (actor: string, kind: 'message' | 'signal', content: unknown) => void;
 	/**
-	 * Hears of each invariant of an actor that does not hold behind something that it has handled: for simulations. Absent on the real
-	 * host, where asking each time would cost too much.
+	 * May look at the invariant of an actor behind everything that it has handled: for simulations. Absent on the real host, where asking
+	 * each time would cost too much.
 	 */
-	readonly broken?: (actor: string, words: string) => void;
+	readonly check?: (actor: string, invariant: () => string | null) => void;
 }

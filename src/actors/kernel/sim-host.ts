@@ -26,8 +26,11 @@ export class SimWorld {
 	readonly random: SeededRandom;
 	/** Hears of every event, before it is handled. Must not tell, and must not draw from `random`. */
 	onEvent: ((event: SimEvent) => void) | null = null;
-	/** Hears of every invariant that an actor finds broken, behind the event that broke it. By default that is a bug of the actor. */
-	onBroken: (actor: string, words: string) => void = (actor, words) => {
+	/**
+	 * Hears of every invariant that an actor finds broken, behind the event that broke it. By default that is a bug of the actor. Null: they
+	 * are not looked at, for worlds so large that it would take too long.
+	 */
+	onBroken: ((actor: string, words: string) => void) | null = (actor, words) => {
 		throw new Error(`${actor}: ${words}`);
 	};
 	readonly #timers = new SimTimers();
@@ -159,8 +162,10 @@ export class SimHost implements Host {
 		this.world.onEvent?.({ at: this.world.now, host: this.index, actor, kind, content });
 	}
 
-	broken(actor: string, words: string): void {
-		this.world.onBroken(actor, words);
+	check(actor: string, invariant: () => string | null): void {
+		const { onBroken } = this.world;
+		const words = onBroken === null ? null : invariant();
+		if (words !== null) onBroken?.(actor, words);
 	}
 
 	/** Turns that wait and may run. */

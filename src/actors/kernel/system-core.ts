@@ -7,8 +7,8 @@ export interface SystemCore {
 	readonly scheduler: Scheduler;
 	/** `Host.trace`, looked up once. */
 	readonly trace: Host['trace'] | undefined;
-	/** `Host.broken`, the same. */
-	readonly broken: Host['broken'] | undefined;
+	/** `Host.check`, the same. */
+	readonly check: Host['check'] | undefined;
 	/** Alive now. */
 	actors: number;
 	timers: number;

@@ -70,7 +70,7 @@ export class ActorSystem {
 		this.#core = {
 			host,
 			trace: host.trace === undefined ? undefined : (actor, kind, content) => host.trace?.(actor, kind, content),
-			broken: host.broken === undefined ? undefined : (actor, words) => host.broken?.(actor, words),
+			check: host.check === undefined ? undefined : (actor, invariant) => host.check?.(actor, invariant),
 			scheduler: new Scheduler(host, {
 				activationMax: options.activationMax ?? 32,
 				turnMessagesMax: options.turnMessagesMax ?? 8_192,
