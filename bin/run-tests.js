@@ -3,9 +3,10 @@
  * its source exists, so that a stale build never adds tests. Suites under `test/opt-in` run only when named. What the whole run
  * prints, and all that the daemons of end-to-end tests print, is searched for the keys, prompts and outputs that their clients plant.
  *
- *   node bin/run-tests.js [--long | part of a path …]
+ *   node bin/run-tests.js [--long | [--short] part of a path …]
  *
  * `--long` runs the suites that `npm test` leaves to continuous integration, for it is to take less than three minutes on two cores.
+ * `--short` leaves out those of them that are not named in full, as `e2e/refusals` is.
  * With CI=true in the environment, files that failed run once more, alone: real processes and clocks on a machine that others use, too.
  */
 import { spawn } from 'node:child_process';
@@ -18,8 +19,9 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const isLong = process.argv.includes('--long');
+const isShort = process.argv.includes('--short');
 const isAgain = process.env.CI === 'true';
-const wanted = process.argv.slice(2).filter((word) => word !== '--long');
+const wanted = process.argv.slice(2).filter((word) => word !== '--long' && word !== '--short');
 /** Those that cost most, of which a quicker one looks at the same code. */
 const long = [
 	'e2e/artifact-crash',
@@ -33,6 +35,8 @@ const long = [
 	'e2e/durability',
 	'e2e/engine-faults',
 	'e2e/fronts',
+	'e2e/kv-cache',
+	'e2e/llama-server',
 	'e2e/lost-front',
 	'e2e/managed-engine',
 	'e2e/node-host',
@@ -75,7 +79,9 @@ function testSources() {
 		.filter((file) => file.endsWith('.test.ts'))
 		.map((file) => join('test', file))
 		.filter((file) => {
-			if (wanted.length > 0) return wanted.some((part) => file.split(sep).join('/').includes(part));
+			const path = file.split(sep).join('/');
+			const isWanted = (part) => (isShort && long.includes(file) ? path === `test/${part}.test.ts` : path.includes(part));
+			if (wanted.length > 0) return wanted.some(isWanted);
 			return long.includes(file) ? isLong : !isLong && !file.startsWith(join('test', 'opt-in'));
 		})
 		.sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));

@@ -171,12 +171,22 @@ export async function startDaemon(options: DaemonOptions = {}): Promise<Daemon> 
 	return daemon;
 }
 
+/** Null: the process or thread has ended since it was listed. */
+function unlessGone<T>(read: () => T): T | null {
+	try {
+		return read();
+	} catch (error) {
+		if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH')) return null;
+		throw error;
+	}
+}
+
 /** Process ids below `pid`, whole tree. */
 export function descendants(pid: number): number[] {
 	const found: number[] = [];
 	const look = (parent: number): void => {
-		for (const thread of readdirSync(`/proc/${parent}/task`)) {
-			const children = readFileSync(`/proc/${parent}/task/${thread}/children`, 'utf8').trim();
+		for (const thread of unlessGone(() => readdirSync(`/proc/${parent}/task`)) ?? []) {
+			const children = (unlessGone(() => readFileSync(`/proc/${parent}/task/${thread}/children`, 'utf8')) ?? '').trim();
 			for (const child of children === '' ? [] : children.split(' ').map(Number)) {
 				found.push(child);
 				look(child);

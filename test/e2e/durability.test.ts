@@ -182,7 +182,8 @@ describe('a daemon whose store is damaged', () => {
 
 	const command = (...argv: string[]): Promise<{ readonly code: number; readonly out: string; readonly err: string }> =>
 		new Promise((resolve) => {
-			execFile(process.execPath, [binary, ...argv, '--store.path', path], (error, out, err) =>
+			// One that serves where it should not is ended.
+			execFile(process.execPath, [binary, ...argv, '--store.path', path], { timeout: 60_000 }, (error, out, err) =>
 				resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err }),
 			);
 		});
@@ -199,8 +200,9 @@ describe('a daemon whose store is damaged', () => {
 		const file = join(path, 'journal', 'data.mdb');
 		const bytes = readFileSync(file);
 		const spoiled = Buffer.from(bytes);
-		const place = bytes.lastIndexOf(tasks[29]?.task_id ?? '');
-		spoiled.fill(0xee, place, place + 100);
+		// Pages that are in use, and those that were before them.
+		const id = tasks[29]?.task_id ?? assert.fail();
+		for (let place = bytes.indexOf(id); place >= 0; place = bytes.indexOf(id, place + 1)) spoiled.fill(0xee, place, place + 100);
 		writeFileSync(file, spoiled);
 
 		const refused = await command('serve', '--no-supervise', '--addr', '127.0.0.1:0', '--model', 'builtin');

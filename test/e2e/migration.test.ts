@@ -117,4 +117,43 @@ describe('a daemon whose engine is killed', () => {
 				assert.equal(seen.at(-1)?.data[field], whole.at(-1)?.data[field], field);
 		}
 	});
+
+	it('tells each of the answers of one request to its end, whichever of them ran on the engine that was killed', async () => {
+		const ready = async (): Promise<boolean> =>
+			((await (await fetch(`${daemon.url}/v2/pools/stories`)).json()) as { slots_total: number }).slots_total === 4;
+		while (!(await ready())) await new Promise((resolve) => setTimeout(resolve, 50));
+		const body = { model: 'stories', prompt: 'Tell me a story about a fox', max_tokens: 120, temperature: 0, n: 3 };
+		const whole = (await (await postJson(daemon.url, '/v1/completions', { ...body, n: 1 })).json()) as { choices: { text: string }[] };
+		const response = await postJson(daemon.url, '/v1/completions', { ...body, stream: true });
+		const texts = ['', '', ''];
+		const reasons: (string | null)[] = [];
+		let unread = '';
+		let killed = false;
+		for await (const bytes of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+			const lines = (unread + bytes).split('\n\n');
+			unread = lines.pop() ?? '';
+			for (const line of lines) {
+				if (!line.startsWith('data: {')) continue;
+				const { choices, error } = JSON.parse(line.slice('data: '.length)) as {
+					choices: { index: number; text: string; finish_reason: string | null }[];
+					error?: unknown;
+				};
+				assert.equal(error, undefined);
+				for (const { index, text, finish_reason: reason } of choices) {
+					texts[index] += text;
+					if (reason !== null) reasons[index] = reason;
+				}
+			}
+			if (killed || texts.includes('')) continue;
+			killed = true;
+			process.kill(hostOf(daemon, 'stories-0'), 'SIGKILL');
+		}
+		assert.ok(killed, 'all three had begun');
+		assert.deepEqual(
+			texts,
+			Array.from({ length: 3 }, () => whole.choices[0]?.text),
+		);
+		assert.equal(new Set(reasons).size, 1);
+		assert.match(daemon.output(), /"event":"task-migrated".*in a slot of stories-1/);
+	});
 });

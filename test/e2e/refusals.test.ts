@@ -4,10 +4,14 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { type FailureCode, failureCodes } from '../../src/actors/serving/failure.ts';
+import { signerKey } from '../fixtures/signed-model.ts';
 import { postJson, submit, Watch } from './client.ts';
-import { type Daemon, startDaemon } from './daemon.ts';
+import { type Daemon, repository, startDaemon } from './daemon.ts';
 import { SocketClient } from './socket-client.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -37,6 +41,11 @@ let daemon: Daemon;
 let socket: SocketClient;
 let refs = 0;
 
+/** A model that nobody has signed, and the key of whoever would have to. */
+const folder = mkdtempSync(join(tmpdir(), 'orchestratord-refusals-'));
+cpSync(join(repository, 'models', 'tiny-chat.gguf'), join(folder, 'unsigned.gguf'));
+writeFileSync(join(folder, 'team.pub'), signerKey);
+
 const endless = { prefill_tokens_per_s: 1e6, decode_tokens_per_s: 20, tokens: 60_000 };
 const one = { engine: 'scripted', slots: 1, max_tokens_out: 60_000, ctx: 65_536 };
 const config = {
@@ -60,8 +69,11 @@ const config = {
 		{ ...one, id: 'reject', model: 'scripted:reject', scripted: endless, queue: { capacity: 8, bytes_max: 12_000 } },
 		{ ...one, id: 'drop', model: 'scripted:drop', scripted: endless, queue: { capacity: 1, full_policy: 'drop-lru' } },
 		{ id: 'chat' },
+		{ id: 'unsigned', model: `file:${join(folder, 'unsigned.gguf')}`, slots: 1 },
 		{ ...one, id: 'broken', model: 'scripted:broken', scripted: { ...endless, faults: [{ kind: 'error' }] } },
 	],
+	// What comes with the program is its own.
+	catalog: { trust: { mode: 'strict', require_signature: true, public_keys: [join(folder, 'team.pub')] } },
 	tasks: { retention_count: 30 },
 	limits: { body_bytes: 100_000, ws_message_bytes: 100_000 },
 	shutdown: { grace_ms: 100 },
@@ -241,7 +253,16 @@ const provoked: Readonly<Record<FailureCode, Provoked | string>> = {
 			'POST for events': () => post({ ...plain, prompt: 'x '.repeat(60_000) }, wantsEvents),
 		},
 	},
-	UNTRUSTED_ARTIFACT: 'needs a file that was changed behind our back: test/catalog/artifacts.test.ts',
+	UNTRUSTED_ARTIFACT: {
+		status: 400,
+		retriable: false,
+		// Its bytes are read first.
+		prepare: async () => {
+			while ((await postJson(daemon.url, '/v2/tasks', { model_ref: 'unsigned', prompt: 'x', max_tokens: 1 })).status !== 400)
+				await new Promise((resolve) => setTimeout(resolve, 50));
+		},
+		refused: () => ({ model_ref: 'unsigned', prompt: 'x', max_tokens: 1 }),
+	},
 	ADMISSION_REJECT: {
 		status: 429,
 		retriable: true,
@@ -346,6 +367,7 @@ describe('a failure', () => {
 	after(async () => {
 		socket.socket.terminate();
 		await daemon.stop();
+		rmSync(folder, { recursive: true });
 	});
 
 	for (const code of failureCodes) {

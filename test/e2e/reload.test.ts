@@ -161,7 +161,10 @@ describe('a reload', () => {
 			assert.equal(answer.status, status);
 			assert.match(((await answer.json()) as { message: string }).message, words);
 		}
-		assert.match((await reloaded('real', 'hf:org/repo')).last_error ?? '', /write a file as file:\/absolute\/path\.gguf/);
+		assert.match(
+			(await reloaded('real', 'hf:org/repo')).last_error ?? '',
+			/hf:org\/repo is not here, and fetching models is off here; set catalog\.fetch: true/,
+		);
 		assert.match((await reloaded('demo', 'file:/x.gguf')).last_error ?? '', /takes scripted:<name>/);
 	});
 });

@@ -308,11 +308,11 @@ describe('the official clients, of every engine', () => {
 			it('refuses a prompt that is longer than its context, with our code, on both APIs', async () => {
 				const request = { ...chat, messages: tooLong };
 				await refused(openai.chat.completions.create(request), /./);
-				for (const asked of [
-					openai.chat.completions.create(request),
-					collectOf(openai.chat.completions.create({ ...request, stream: true })),
+				for (const ask of [
+					() => openai.chat.completions.create(request),
+					() => collectOf(openai.chat.completions.create({ ...request, stream: true })),
 				]) {
-					const error = await thrownBy(asked, APIError);
+					const error = await thrownBy(ask(), APIError);
 					assert.equal(error.code, 'INVALID_PARAMS');
 				}
 				const error = await thrownBy(anthropic.messages.create({ model, max_tokens: 10, messages: tooLong }), AnthropicError);

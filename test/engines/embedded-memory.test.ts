@@ -58,7 +58,7 @@ const llama8b = {
 describe('the memory that a model needs', () => {
 	it('is what llama.cpp reserves for it: cache, buffer and weights', async () => {
 		let reserved: () => void = () => {};
-		const sizes: { readonly kind: string; readonly bytes: number }[] = [];
+		const sizes: { readonly buffer: string; readonly kind: string; readonly bytes: number }[] = [];
 		const llama = await getLlama({
 			gpu: false,
 			build: 'never',
@@ -67,9 +67,9 @@ describe('the memory that a model needs', () => {
 			maxThreads: 1,
 			logLevel: LlamaLogLevel.info,
 			logger(_level, message) {
-				const [, kind, size] = /(model|KV|compute) buffer size = +([\d.]+) MiB/.exec(message) ?? [];
-				if (kind === undefined) return;
-				sizes.push({ kind, bytes: Number(size) * mib });
+				const [, buffer, kind, size] = /(\S+) +(model|KV|compute) buffer size = +([\d.]+) MiB/.exec(message) ?? [];
+				if (buffer === undefined || kind === undefined) return;
+				sizes.push({ buffer, kind, bytes: Number(size) * mib });
 				// It comes last, some time after its context.
 				if (kind === 'compute') reserved();
 			},
@@ -77,7 +77,10 @@ describe('the memory that a model needs', () => {
 		const told = (kind: string): number => sizes.findLast((each) => each.kind === kind)?.bytes ?? Number.NaN;
 		for (const path of [builtInModel, folder.golden()]) {
 			const { memory } = checkGguf(path);
+			sizes.length = 0;
 			const model = await llama.loadModel({ modelPath: path, defaultContextFlashAttention: false });
+			// Processors with units of their own for matrices have a part of the weights once more, in an order that suits these.
+			const reordered = sizes.some(({ buffer, kind }) => kind === 'model' && buffer !== 'CPU_Mapped');
 			for (const [slots, ctx] of [
 				[4, 1024],
 				[1, 3000],
@@ -100,11 +103,8 @@ describe('the memory that a model needs', () => {
 				assert.equal(ratio > 0.95 && ratio < 1.3, true, `${words}: computing ${need.computeBytes} of ${told('compute')}`);
 				await context.dispose();
 			}
-			assert.equal(
-				Math.abs(memory.weightBytes - told('model')) < 0.1 * mib,
-				true,
-				`${path}: weights ${memory.weightBytes} of ${told('model')}`,
-			);
+			const less = memory.weightBytes - (sizes.find(({ buffer }) => buffer === 'CPU_Mapped')?.bytes ?? Number.NaN);
+			assert.equal(reordered ? less > -0.1 * mib : Math.abs(less) < 0.1 * mib, true, `${path}: ${less} of ${memory.weightBytes} less`);
 			await model.dispose();
 		}
 		await llama.dispose();

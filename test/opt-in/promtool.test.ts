@@ -17,6 +17,7 @@ const allowed: Readonly<Record<string, { readonly complaint: string; readonly re
 	'relay_latency_us',
 	'event_loop_lag_ms',
 	'cancel_latency_ms',
+	'journal_commit_ms',
 );
 
 function inShortUnits(...names: readonly string[]): typeof allowed {
