@@ -36,6 +36,8 @@ interface Node {
 /** A table on the way through it. */
 interface Tree {
 	readonly table: string;
+	/** Of its keys. */
+	readonly order: (a: Buffer, b: Buffer) => number;
 	/** The key before. */
 	last: Buffer | null;
 	readonly lost: ((words: string) => void) | undefined;
@@ -107,7 +109,8 @@ export class PageWalk {
 	check(): void {
 		this.#seen.clear();
 		this.#shallow = true;
-		for (const root of [this.#freeRoot, this.#root]) for (const _entry of this.#table('', root, undefined));
+		for (const _pages of this.#table('', this.#freeRoot, undefined, byNumber));
+		for (const _entry of this.#table('', this.#root, undefined));
 	}
 
 	/** Every entry of every table. `lost`: what cannot be read is told and passed over; without it, it is thrown as a `PageProblem`. */
@@ -117,8 +120,13 @@ export class PageWalk {
 		yield* this.#table('', this.#root, lost);
 	}
 
-	*#table(table: string, root: bigint, lost: ((words: string) => void) | undefined): Generator<StoredEntry> {
-		if (root !== noPage) yield* this.#tree({ table, last: null, lost }, root, 0);
+	*#table(
+		table: string,
+		root: bigint,
+		lost: ((words: string) => void) | undefined,
+		order: Tree['order'] = Buffer.compare,
+	): Generator<StoredEntry> {
+		if (root !== noPage) yield* this.#tree({ table, order, last: null, lost }, root, 0);
 	}
 
 	*#tree(tree: Tree, number: bigint, depth: number): Generator<StoredEntry> {
@@ -233,11 +241,18 @@ export class PageWalk {
 	}
 }
 
+/** Free pages lie under the number of the transaction that freed them, its lowest byte first. */
+function byNumber(a: Buffer, b: Buffer): number {
+	if (a.length !== 8 || b.length !== 8) throw new PageProblem('a key of the free pages is no number');
+	const [one, other] = [a.readBigUInt64LE(), b.readBigUInt64LE()];
+	return one < other ? -1 : one > other ? 1 : 0;
+}
+
 /** Keys of a table ascend. One that does not is none the less read, where what is lost is told. */
 function ordered(tree: Tree, node: Node): Node {
-	const { last, lost, table } = tree;
+	const { last, lost, table, order } = tree;
 	if (node.key.length === 0) throw new PageProblem('a key is empty');
-	if (last !== null && last.compare(node.key) >= 0) {
+	if (last !== null && order(last, node.key) >= 0) {
 		const problem = new PageProblem('a key is not where it belongs');
 		if (lost === undefined) throw problem;
 		lost(table === '' ? problem.message : `${table}: ${problem.message}`);

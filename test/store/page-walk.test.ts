@@ -133,3 +133,16 @@ test('an empty file and one of something else are no store', () => {
 		for (const head of ['newest', 'older'] as const) assert.throws(() => new PageWalk(file, head), PageProblem);
 	}
 });
+
+test('free pages of many transactions are in the order of their numbers', async () => {
+	const path = join(folder, 'many');
+	const root = open<Buffer, string>({ path, encoding: 'binary', maxDbs: 4, overlappingSync: false });
+	// What is read keeps the pages that are freed meanwhile.
+	const reading = root.useReadTransaction();
+	for (let n = 0; n < 300; n += 1) root.putSync(`key ${n % 7}`, Buffer.alloc(2_000, n));
+	const walk = new PageWalk(join(path, 'data.mdb'));
+	walk.check();
+	walk.close();
+	reading.done();
+	await root.close();
+});
