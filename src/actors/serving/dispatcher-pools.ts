@@ -180,6 +180,7 @@ export class DispatcherPools {
 		for (const [poolId, row] of this.#rows) {
 			if (row.ref !== ref) continue;
 			this.#rows.delete(poolId);
+			for (const other of this.#rows.values()) other.movedTo.delete(row);
 			this.#ctx.telemetry.log('info', 'pool-removed', { pool_id: poolId, human: `${poolId} has ended: it is configured no more.` });
 			const again = this.#configured.find((spec) => spec.poolId === poolId);
 			if (again !== undefined) this.#add(again);
@@ -216,7 +217,7 @@ export class DispatcherPools {
 	/** No task waits or runs there, is on its way there, or may come back. */
 	#endIfEmpty(row: PoolRow): void {
 		for (const [other, sent] of row.movedTo) {
-			if (other.received >= sent || this.#rows.get(other.spec.poolId) !== other) row.movedTo.delete(other);
+			if (other.received >= sent) row.movedTo.delete(other);
 		}
 		if (row.snapshot.tasks > 0 || row.received !== row.sent || row.movedTo.size > 0) return;
 		row.retiring = 'ending';
